@@ -1,0 +1,17 @@
+.PHONY: check lint types test format
+
+check: lint types test
+
+lint:
+	ruff check .
+	ruff format --check .
+
+types:
+	mypy
+
+test:
+	pytest
+
+format:
+	ruff check --fix .
+	ruff format .

@@ -1,0 +1,34 @@
+"""MLPerf Inference benchmarks: what a rule set demands besides LoadGen's own settings (mlperf.conf)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark of MLPerf Inference."""
+
+    name: str
+    """The model name that LoadGen's mlperf.conf uses; any other name falls to weaker defaults."""
+    dataset: str
+    sample_count: int
+    """Samples in the whole data set; an official accuracy run issues each of them."""
+    reference_accuracy: float
+    """Accuracy of the FP32 reference model, as a fraction."""
+    target_fraction: float
+    """Share of the reference accuracy that the Closed division demands."""
+
+    @property
+    def target_accuracy(self) -> float:
+        return self.reference_accuracy * self.target_fraction
+
+
+# Reference and target: the submission checker's constants ("acc", 76.46 * 0.99) for v5.1 to v6.1.
+BENCHMARKS = {
+    "resnet50": Benchmark(
+        name="resnet50",
+        dataset="imagenet",
+        sample_count=50_000,
+        reference_accuracy=0.7646,
+        target_fraction=0.99,
+    ),
+}

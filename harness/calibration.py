@@ -1,0 +1,295 @@
+"""INT8 post-training quantization with NNCF, and the record that says how it was done.
+
+NNCF succeeds the Post-training Optimization Tool that the 2020 submissions used.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import files, graph, model_file, resources
+from harness.card import Card, FileSpec, write_card
+from harness.console import note, progress
+from harness.errors import DataError, HarnessError, OutputError
+from harness.store import Store
+
+PRESETS = ("mixed", "performance")
+BIAS_CORRECTIONS = ("fast", "accurate")
+
+DEFAULT_SAMPLES = 500
+"""As many as MLPerf's calibration lists hold, and as the published 2020 result used."""
+
+NOT_OFFICIAL = "not the official list"
+
+_RECORD_FORMAT = 1
+_VALIDATION_SAMPLES = 5000
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """How a model is quantized."""
+
+    preset: str = "mixed"
+    """NNCF preset: 'performance' quantizes activations symmetrically, 'mixed' where that costs nothing."""
+    bias_correction: str = "fast"
+    """'fast' corrects each bias by itself, 'accurate' re-runs the model for each: slow, sometimes better."""
+    max_drop: float | None = None
+    """Accuracy (a fraction) that may be lost; layers are put back to floating point until it holds."""
+
+
+def choose(store: Store, samples: int | None, list_file: Path | None) -> list[int]:
+    """Return the indices of the calibration samples, in calibration order.
+
+    Without a list they are spread evenly over the store, so that a store sorted by class gives all classes.
+
+    Raises:
+        DataError: more samples than the store holds, or a listed image that it lacks.
+    """
+    if list_file is not None:
+        return _listed(store, list_file)
+    count = min(DEFAULT_SAMPLES, store.count) if samples is None else samples
+    if not 1 <= count <= store.count:
+        raise DataError(
+            f"--samples {count} cannot be drawn from {store.path}: give 1 to {store.count}, which it holds."
+        )
+    return [int(index) for index in np.linspace(0, store.count, count, endpoint=False)]
+
+
+def quantize(
+    card: Card, store: Store, indices: Sequence[int], settings: CalibrationSettings, out: Path
+) -> tuple[Card, dict[str, Any]]:
+    """Quantize the card's model; write `out` (.xml), its .bin, its card (.toml) and the calibration record.
+
+    Args:
+        card: a model whose input recipe the store holds.
+        store: the images; with `max_drop` the ones not used for calibration measure the drop.
+        indices: samples to calibrate on, in order.
+        settings: how.
+        out: the IR to write; the other files lie beside it.
+
+    Returns:
+        The new model's card, whose accuracy target is the original's, and the calibration record.
+
+    Raises:
+        HarnessError: nothing left to validate on, a speed-only model with `max_drop`, or an unusable target.
+    """
+    if out.suffix != ".xml":
+        raise OutputError(f"--out {out} must end in .xml: OpenVINO writes the weights beside it as .bin.")
+    taken = [path for path in _outputs(out) if path.exists()]
+    if taken:
+        raise OutputError(f"{taken[0]} exists already: remove it or choose another --out.")
+    files.make_writable_folder(out.parent)
+    samples = store.samples(card.input.recipe)
+    model = model_file.read(card)
+    graph.deployed(model, card)
+    note(f"Calibrating {card.name} on {len(indices)} images of {store.path}.")
+    drop: dict[str, Any] | None = None
+    with _nncf() as nncf:
+        if settings.max_drop is None:
+            quantized = nncf.quantize(
+                model,
+                nncf.Dataset(_Inputs(samples, card, indices)),
+                **_arguments(nncf, settings, len(indices)),
+            )
+        else:
+            quantized, drop = _with_accuracy(nncf, model, card, store, samples, indices, settings)
+    record = _record(card, store, indices, settings, drop)
+    return _write(quantized, card, record, out), record
+
+
+def list_digest(names: Iterable[str]) -> str:
+    """Return the SHA-256 of image names, one a line, by which an official list is recognised."""
+    return hashlib.sha256("".join(f"{name}\n" for name in names).encode()).hexdigest()
+
+
+def official_list(names: Iterable[str]) -> str | None:
+    """Return which of MLPerf's calibration lists these names are, or None."""
+    lists = tomllib.loads((resources.CALIBRATION / "imagenet" / "official_lists.toml").read_text())
+    digest = list_digest(names)
+    for option, facts in lists.items():
+        if facts["sha256"] == digest:
+            return f"MLPerf ImageNet calibration {option.replace('_', ' ')} ({facts['file']})"
+    return None
+
+
+class _Inputs:
+    """The model's input arrays for some samples of a store, made one at a time."""
+
+    def __init__(self, samples: npt.NDArray[np.uint8], card: Card, indices: Sequence[int]) -> None:
+        self._samples = samples
+        self._card = card
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        for index in self._indices:
+            yield graph.model_input(self._samples[index : index + 1], self._card)
+
+
+def _listed(store: Store, list_file: Path) -> list[int]:
+    try:
+        lines = list_file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(
+            f"Cannot read the calibration list {list_file} ({error.strerror}): check --list."
+        ) from error
+    wanted = [line.split()[0] for line in lines if line.strip()]
+    if not wanted:
+        raise DataError(f"The calibration list {list_file} is empty: give image names, one a line.")
+    place = {name: index for index, name in enumerate(store.names)}
+    place.update({Path(name).name: index for name, index in list(place.items())})
+    absent = [name for name in wanted if name not in place]
+    if absent:
+        raise DataError(
+            f"{len(absent)} of the {len(wanted)} images in {list_file} are not in {store.path}, "
+            f"first {absent[0]}: prepare a store that holds them."
+        )
+    return [place[name] for name in wanted]
+
+
+@contextlib.contextmanager
+def _nncf() -> Iterator[Any]:
+    """Import NNCF without its analytics, and keep its chatter off stdout."""
+    os.environ.setdefault("NNCF_CI", "1")
+    with contextlib.redirect_stdout(sys.stderr):
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+        yield nncf
+
+
+def _arguments(nncf: Any, settings: CalibrationSettings, count: int) -> dict[str, Any]:
+    return {
+        "preset": nncf.QuantizationPreset(settings.preset),
+        "subset_size": count,
+        "fast_bias_correction": settings.bias_correction == "fast",
+    }
+
+
+def _with_accuracy(
+    nncf: Any,
+    model: Any,
+    card: Card,
+    store: Store,
+    samples: npt.NDArray[np.uint8],
+    indices: Sequence[int],
+    settings: CalibrationSettings,
+) -> tuple[Any, dict[str, Any]]:
+    if card.speed_only:
+        raise HarnessError(
+            f"Model '{card.name}' has no trained weights, so no accuracy: leave out --max-drop."
+        )
+    used = set(indices)
+    held_out = [index for index in range(store.count) if index not in used][:_VALIDATION_SAMPLES]
+    if not held_out:
+        raise DataError(
+            f"All {store.count} images of {store.path} are used for calibration and none is left to measure "
+            f"the drop: give fewer --samples."
+        )
+    labels = store.labels[held_out]
+    measured: list[float] = []
+
+    def accuracy(compiled: Any, inputs: Iterable[Any]) -> tuple[float, list[float]]:
+        request = compiled.create_infer_request()
+        hits: list[float] = []
+        with progress("Validating", len(held_out)) as bar:
+            for label, values in zip(labels, inputs, strict=False):
+                answer = request.infer([values], share_outputs=True)[0]
+                hits.append(float(graph.label_of(answer, card) == label))
+                bar.advance()
+        measured.append(float(np.mean(hits)))
+        return measured[-1], hits
+
+    # Only the card's own output counts; NNCF hands us every output.
+    quantized = nncf.quantize_with_accuracy_control(
+        graph.with_one_output(model, card),
+        nncf.Dataset(_Inputs(samples, card, indices)),
+        nncf.Dataset(_Inputs(samples, card, held_out)),
+        accuracy,
+        max_drop=settings.max_drop,
+        **_arguments(nncf, settings, len(indices)),
+    )
+    facts = {"max_drop": settings.max_drop, "validation_count": len(held_out), "floating_point": measured[0]}
+    return quantized, facts
+
+
+def _record(
+    card: Card,
+    store: Store,
+    indices: Sequence[int],
+    settings: CalibrationSettings,
+    drop: dict[str, Any] | None,
+) -> dict[str, Any]:
+    names = [store.names[index] for index in indices]
+    base_names = [Path(name).name for name in names]
+    return {
+        "format": _RECORD_FORMAT,
+        "model": {"name": card.name, "sha256": model_file.sha256(card)},
+        "algorithm": "NNCF post-training quantization"
+        if drop is None
+        else "NNCF post-training quantization with accuracy control",
+        "preset": settings.preset,
+        "bias_correction": settings.bias_correction,
+        "accuracy_control": drop,
+        "data": {
+            "dataset": store.dataset,
+            "recipe": card.input.recipe.to_dict(),
+            "pixels_sha256": store.sha256(card.input.recipe),
+        },
+        "list": {
+            "official": official_list(base_names) or NOT_OFFICIAL,
+            "count": len(names),
+            "sha256": list_digest(base_names),
+            "names": names,
+        },
+        "versions": {name: version(name) for name in ("nncf", "openvino")},
+    }
+
+
+def _outputs(out: Path) -> tuple[Path, Path, Path, Path]:
+    """Return the record, the weights, the graph and the card, in the order they take their names."""
+    return (out.with_suffix(".calibration.json"), out.with_suffix(".bin"), out, out.with_suffix(".toml"))
+
+
+def _write(quantized: Any, card: Card, record: dict[str, Any], out: Path) -> Card:
+    import openvino as ov
+
+    record_path, weights_path, graph_path, card_path = _outputs(out)
+    with tempfile.TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as name:
+        temporary = Path(name, out.name)
+        # FP16 storage would change what is left in floating point.
+        ov.save_model(quantized, temporary, compress_to_fp16=False)
+        files.write_json(record_path, record)
+        temporary.with_suffix(".bin").replace(weights_path)
+        temporary.replace(graph_path)
+    made = replace(
+        card,
+        name=f"{card.name}-int8",
+        description=f"INT8 version of {card.name}, made by `harness quantize`.",
+        file=FileSpec(path=graph_path.name),
+        output=replace(card.output, tensor=None) if record["accuracy_control"] else card.output,
+        quantization={
+            "record": record_path.name,
+            "record_sha256": files.sha256_file(record_path),
+            "original": card.name,
+            "original_sha256": record["model"]["sha256"],
+            "list": record["list"]["official"],
+        },
+        folder=out.parent.resolve(),
+    )
+    write_card(made, card_path)
+    return made

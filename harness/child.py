@@ -1,0 +1,139 @@
+"""Runs a LoadGen test in a process of its own, and watches it: progress, crashes, hangs and Ctrl-C."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError, RunFailed
+from harness.job import Job
+
+OUTPUT_NAME = "output.txt"
+
+_POLL_S = 1.0
+_GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a child is."""
+
+    phase: str
+    completed: int
+    running_s: float
+    """Seconds since the first sign of the present phase."""
+
+
+def run(job: Job, show: Callable[[Progress], None] = lambda progress: None) -> dict[str, Any]:
+    """Perform the job in a child process and return what it reports.
+
+    Args:
+        job: what to do.
+        show: called with the progress at least once a second.
+
+    Raises:
+        RunFailed: the child crashed, hung, or an inference failed.
+        HarnessError: the child refused the job.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    output = job.log_folder / OUTPUT_NAME
+    process = context.Process(target=_main, args=(job, sender, output), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        return _follow(process, receiver, job.settings.stall_timeout_s, output, show)
+    finally:
+        if process.is_alive():
+            process.kill()
+        process.join()
+        receiver.close()
+        output.unlink(missing_ok=True)
+
+
+def _follow(
+    process: Any, receiver: Connection, stall_timeout_s: float, output: Path, show: Callable[[Progress], None]
+) -> dict[str, Any]:
+    phase, completed = "starting", 0
+    phase_start = last_change = time.monotonic()
+    while True:
+        wait([receiver, process.sentinel], timeout=_POLL_S)
+        now = time.monotonic()
+        while receiver.poll():
+            try:
+                event, content = receiver.recv()
+            except EOFError:
+                process.join(_GRACE_S)
+                raise RunFailed(_crash_message(process.exitcode, phase, completed, output)) from None
+            match event:
+                case "phase":
+                    phase, completed = content, 0
+                    phase_start = last_change = now
+                case "completed" | "idle":
+                    # A system that has answered all it was asked has not hung.
+                    if content != completed or event == "idle":
+                        completed, last_change = content, now
+                case "done":
+                    return dict(content)
+                case "refused":
+                    raise content
+                case "failed":
+                    raise RunFailed(content)
+        show(Progress(phase, completed, now - phase_start))
+        if now - last_change > stall_timeout_s:
+            raise RunFailed(
+                f"The test hung and was stopped: nothing was finished for {stall_timeout_s:.0f} s while "
+                f"{phase} (after {completed} samples); raise --stall-timeout if an inference takes so long."
+            )
+
+
+def _crash_message(exit_code: int | None, phase: str, completed: int, output: Path) -> str:
+    if exit_code is not None and exit_code < 0:
+        cause = f"was killed by {signal.Signals(-exit_code).name}"
+    else:
+        cause = f"ended with exit code {exit_code}"
+    text = output.read_text(encoding="utf-8", errors="replace").strip() if output.exists() else ""
+    last_words = f"; its last words: {' | '.join(text.splitlines()[-3:])}" if text else ""
+    return f"The test process {cause} while {phase} (after {completed} samples){last_words}."
+
+
+def _main(job: Job, sender: Connection, output: Path) -> None:
+    """Run in the child."""
+    # The terminal sends Ctrl-C to both; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # LoadGen and OpenVINO print from C++; stdout belongs to the parent's result.
+    target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+
+    lock = threading.Lock()
+
+    def report(event: str, content: Any) -> None:
+        try:
+            with lock:
+                sender.send((event, content))
+        except BrokenPipeError:
+            os._exit(1)
+
+    def fail(message: str) -> None:
+        report("failed", message)
+        os._exit(1)
+
+    from harness import loadgen, probe
+    from harness.backend import Backend
+
+    try:
+        backend = Backend(job, report, fail)
+        report("done", probe.measure(backend) if job.mode is None else loadgen.perform(backend))
+    except HarnessError as error:
+        report("refused", error)
+    sys.stdout.flush()
+    # Threads of LoadGen and OpenVINO may outlive the test and abort a regular exit.
+    os._exit(0)

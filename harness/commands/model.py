@@ -1,0 +1,103 @@
+"""`harness model`: list, describe and fetch models."""
+
+import json
+from typing import Any
+
+import click
+
+from harness import console, model_file
+from harness.card import find_card, read_card, shipped_cards
+from harness.commands import options
+from harness.files import format_bytes
+
+
+@click.group("model")
+def command() -> None:
+    """List, describe and fetch models.
+
+    NAME is a shipped model's name, or the path of a model card.
+    """
+
+
+@command.command("list")
+@options.as_json
+def list_models(as_json: bool) -> None:
+    """List the models that come with the harness."""
+    models = [model_file.facts(read_card(path)) for path in shipped_cards().values()]
+    click.echo(_json({"models": models}) if as_json else _table(models))
+
+
+@command.command()
+@click.argument("name")
+@options.as_json
+def show(name: str, as_json: bool) -> None:
+    """Describe one model."""
+    facts = model_file.facts(find_card(name))
+    click.echo(_json(facts) if as_json else _description(facts))
+
+
+@command.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Fetch again what is there already.")
+def fetch(name: str, force: bool) -> None:
+    """Bring a model's file into the model cache.
+
+    A download that broke off goes on where it stopped. The cache is $HARNESS_CACHE, else the folder
+    'harness' in the user's cache folder.
+    """
+    path = model_file.fetch(find_card(name), force=force)
+    if path is None:
+        console.note(f"Model '{name}' is built in: there is nothing to fetch.")
+    else:
+        click.echo(path)
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _table(models: list[dict[str, Any]]) -> str:
+    rows = [("MODEL", "FILE", "INPUT", "TARGET TOP-1", "NOTE")]
+    rows += [
+        (facts["name"], facts["state"], _input(facts["input"]), _per_cent(facts), facts["note"] or "")
+        for facts in models
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _description(facts: dict[str, Any]) -> str:
+    given, output = facts["input"], facts["output"]
+    size = "" if facts["size_bytes"] is None else f", {format_bytes(facts['size_bytes'])}"
+    preprocessing = f"{given['resize']}, centre crop {given['crop_fraction']:g}"
+    lines = {
+        "name": facts["name"],
+        "description": facts["description"],
+        "licence": facts["licence"],
+        "note": facts["note"],
+        "benchmark": facts["benchmark"],
+        "file": f"{facts['file'] or 'none, built from its seed'} ({facts['state']}{size})",
+        "url": facts["url"],
+        "sha256": facts["sha256"],
+        "md5": facts["md5"],
+        "seed": facts["seed"],
+        "input": f"{_input(given)} {given['layout']} {given['channels']}; {preprocessing}",
+        "mean, scale": f"{given['mean']}, {given['scale']}",
+        "output": f"{output['kind']}, {output['classes']} classes, label = class {output['label_offset']:+d}",
+        "reference": facts["reference_source"],
+        "target top-1": _per_cent(facts),
+    }
+    return "\n".join(f"{name:13} {value}" for name, value in lines.items() if value not in (None, ""))
+
+
+def _input(given: dict[str, Any]) -> str:
+    return f"{given['size']}x{given['size']} {given['element_type']}"
+
+
+def _per_cent(facts: dict[str, Any]) -> str:
+    target = facts["target_accuracy"]
+    if target is None:
+        return "none"
+    return f"{target:.2%}"

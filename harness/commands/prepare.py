@@ -1,0 +1,71 @@
+"""`harness prepare`: decode and preprocess images into a store."""
+
+import json
+from pathlib import Path
+
+import click
+
+from harness import console, store
+from harness.card import find_card
+from harness.commands import options
+from harness.dataset import find_images, require_known
+from harness.files import format_bytes
+
+
+@click.command("prepare")
+@click.option("--dataset", required=True, help="What the images are: imagenet, cifar10, builtin or custom.")
+@click.option("--images", required=True, type=options.PATH, help="Folder of the images.")
+@click.option(
+    "--labels",
+    type=options.PATH,
+    help="Label file: lines `name label`, or Kaggle's LOC_val_solution.csv. "
+    "[default: such a file in --images, else one folder per class]",
+)
+@options.model
+@click.option("--out", required=True, type=options.PATH, help="Folder of the store.")
+@click.option(
+    "--allow-missing", is_flag=True, help="Leave out unreadable images; the result cannot be submitted."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Threads to use. [default: one per core]")
+@options.as_json
+def command(
+    dataset: str,
+    images: Path,
+    labels: Path | None,
+    model: str,
+    out: Path,
+    allow_missing: bool,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Decode and preprocess images once, into a store that `harness run` maps into memory.
+
+    A store can hold the samples of several recipes; the one that the model needs is added. After an
+    interruption the same command goes on where it stopped.
+    """
+    require_known(dataset)
+    card = find_card(model)
+    listed = find_images(images, card.output.labels, labels)
+    made = store.prepare(listed, card.input.recipe, out, dataset, allow_missing, workers)
+    recipe = made.recipes[card.input.recipe.key]
+    faults = made.submittable_faults()
+    if as_json:
+        document = {
+            "store": str(out),
+            "dataset": dataset,
+            "count": made.count,
+            "recipe": card.input.recipe.key,
+            "file": str(out / recipe.file),
+            "bytes": recipe.bytes,
+            "sha256": recipe.sha256,
+            "missing": [entry.name for entry in made.missing],
+            "not_submittable": faults,
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    click.echo(
+        f"{out}: {made.count:,} images, recipe {card.input.recipe.key}, {format_bytes(recipe.bytes)}, "
+        f"sha256 {recipe.sha256[:16]}…"
+    )
+    for fault in faults:
+        console.note(f"Not for submission: {fault}.")

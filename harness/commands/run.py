@@ -1,0 +1,113 @@
+"""`harness run`: one scenario, from model card and store to verdict."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from harness import result
+from harness import run as runner
+from harness.card import find_card
+from harness.commands import options
+from harness.scenario import Mode, parse_scenario
+from harness.settings import PRECISIONS, RunSettings
+
+
+@click.command()
+@options.model
+@options.data
+@click.option(
+    "--scenario", required=True, metavar="SCENARIO", help="SingleStream, MultiStream, Server or Offline."
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["performance", "accuracy", "both"]),
+    help="Default: both; performance for a model without trained weights.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: OpenVINO's choice.")
+@click.option(
+    "--streams",
+    type=click.IntRange(min=1),
+    help="Parallel streams; default: OpenVINO's in Offline, the probe's choice in MultiStream and Server.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    help="Samples an inference computes (Offline: 1 by default); MultiStream: 8 computes a query at once, 1 "
+    "shares it out over the streams; Server: the largest batch. Default in these two: the probe's choice.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="f32",
+    show_default=True,
+    help="Arithmetic of the layers that are not quantized.",
+)
+@options.duration
+@click.option("--official", is_flag=True, help="Use the durations and counts of the rules (mlperf.conf).")
+@click.option(
+    "--user-conf",
+    type=options.PATH,
+    metavar="FILE",
+    help="Estimates in LoadGen's syntax, in place of the probe's.",
+)
+@click.option(
+    "--stall-timeout",
+    type=click.FloatRange(min=1),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Stop a test in which nothing is finished for so long.",
+)
+@click.option("--out", required=True, type=options.PATH, metavar="DIR", help="Results folder.")
+@click.option("--system", metavar="NAME", help="Name of the system's folder; default: from the CPU.")
+@click.option("--replace", is_flag=True, help="Run again what is finished and valid already.")
+@options.as_json
+def command(
+    model: str,
+    data: Path,
+    scenario: str,
+    mode: str | None,
+    threads: int | None,
+    streams: int | None,
+    batch: int | None,
+    precision: str,
+    duration: float,
+    official: bool,
+    user_conf: Path | None,
+    stall_timeout: float,
+    out: Path,
+    system: str | None,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Run one MLPerf scenario through LoadGen.
+
+    Writes MLPerf's layout DIR/<system>/<model>/<Scenario>/ with LoadGen's logs and result.json. A test that
+    is there, finished and valid, is not repeated: after an interruption the same command goes on. Exits with
+    0 when all is good, 1 when the run is invalid or misses its accuracy target, 2 when the request cannot be
+    carried out.
+    """
+    card = find_card(model)
+    settings = RunSettings(
+        scenario=parse_scenario(scenario),
+        precision=precision,
+        threads=threads,
+        streams=streams,
+        batch=batch,
+        duration_s=duration,
+        official=official,
+        user_conf=user_conf,
+        stall_timeout_s=stall_timeout,
+    )
+    if mode is None:
+        mode = "performance" if card.speed_only else "both"
+    modes = tuple(Mode) if mode == "both" else (Mode(mode),)
+    document, folder = runner.run(runner.Request(card, data, settings, modes, out, system, replace))
+    if as_json:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        click.echo(result.summary(document, folder))
+    if not result.is_good(document):
+        sys.exit(1)

@@ -1,0 +1,64 @@
+"""`harness submit`: from finished runs to the tree that MLPerf takes."""
+
+import json
+from pathlib import Path
+
+import click
+
+from harness.commands import options
+from harness.submission import submit
+from harness.submission.round import choose_division, choose_system_type
+
+
+@click.command("submit")
+@options.results
+@click.option("--submitter", required=True, metavar="NAME", help="Your organisation, without blanks.")
+@click.option("--division", required=True, metavar="DIVISION", help="open or closed.")
+@click.option("--system-type", required=True, metavar="TYPE", help="edge, datacenter or datacenter,edge.")
+@click.option("--out", required=True, type=options.PATH, metavar="ROOT", help="Tree to write.")
+@click.option(
+    "--system-description",
+    type=options.PATH,
+    metavar="FILE",
+    help="TOML file with the fields that the machine does not tell.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="CARD",
+    help="Card of a model that is not shipped; may be repeated.",
+)
+@click.option("--round", "round_name", metavar="ROUND", help="Default: the one whose seeds the runs have.")
+@click.option("--replace", is_flag=True, help="Replace a tree that is there, once the new one is complete.")
+@options.as_json
+def command(
+    results: Path,
+    submitter: str,
+    division: str,
+    system_type: str,
+    out: Path,
+    system_description: Path | None,
+    models: tuple[str, ...],
+    round_name: str | None,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Make an MLPerf submission from official runs.
+
+    The accuracy logs in ROOT are cut, as the rules demand; keep the whole ones in DIR, for MLPerf may ask for
+    them. Whatever the rules refuse is said, all at once, and then nothing is written.
+    """
+    request = submit.Request(
+        results=results,
+        submitter=submitter,
+        division=choose_division(division),
+        system_type=choose_system_type(system_type),
+        out=out,
+        system_description=system_description,
+        models=models,
+        round=round_name,
+        replace=replace,
+    )
+    outcome = submit.submit(request)
+    click.echo(json.dumps(outcome.to_dict(), indent=2, ensure_ascii=False) if as_json else outcome.text)

@@ -1,0 +1,188 @@
+"""`harness train`: train a ResNet-50 v1.5, full or narrowed, and export it."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.commands import options
+from harness.errors import HarnessError
+
+_FOLDER = options.PATH
+
+
+@click.command()
+@click.option(
+    "--task",
+    type=click.Choice(["builtin", "folder"]),
+    required=True,
+    help="The built-in images (generated first), or image folders of yours.",
+)
+@click.option("--train", type=_FOLDER, metavar="DIR", help="Training images, one folder per class.")
+@click.option("--test", type=_FOLDER, metavar="DIR", help="Test images, likewise or with a val_map.txt.")
+@click.option("--out", type=_FOLDER, required=True, metavar="DIR", help="Where checkpoint and model go.")
+@click.option("--name", metavar="NAME", help="Name of the model [default: the name of --out].")
+@click.option(
+    "--images", type=click.IntRange(1), default=40_000, show_default=True, help="Built-in training images."
+)
+@click.option("--size", type=click.IntRange(16), default=64, show_default=True, help="Input size in pixels.")
+@click.option(
+    "--crop-fraction",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.875,
+    show_default=True,
+    help="Share of the short side that the test crop keeps.",
+)
+@click.option(
+    "--width",
+    type=click.FloatRange(0, min_open=True),
+    default=0.2,
+    show_default=True,
+    help="Width over ResNet-50's; 1 is the true one. Channels are multiples of 16.",
+)
+@click.option(
+    "--stem",
+    type=click.Choice(["7", "3"]),
+    default="7",
+    show_default=True,
+    help="Kernel of the stem: 7 with stride 2 and pooling, 3 without for images of about 32 px.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), default=60, show_default=True, help="Passes over the images."
+)
+@click.option("--batch", type=click.IntRange(1), default=128, show_default=True, help="Images per step.")
+@click.option(
+    "--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True, help="Update rule."
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=0.2,
+    show_default=True,
+    help="At its peak.",
+)
+@click.option(
+    "--warmup-epochs",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="Epochs over which the learning rate rises.",
+)
+@click.option(
+    "--weight-decay",
+    type=click.FloatRange(0),
+    default=5e-5,
+    show_default=True,
+    help="Of weights, not of biases and norms.",
+)
+@click.option(
+    "--label-smoothing",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Share of the target spread over all classes.",
+)
+@click.option(
+    "--smallest-area",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.35,
+    show_default=True,
+    help="Least share of an image that augmentation keeps.",
+)
+@click.option("--flip/--no-flip", default=True, show_default=True, help="Mirror half of the images.")
+@click.option(
+    "--precision",
+    type=click.Choice(["f32", "bf16"]),
+    default="f32",
+    show_default=True,
+    help="Of the forward pass; bf16 by autocast.",
+)
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Loader processes.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    help="PyTorch's threads on the CPU [default: all cores]; fewer are faster where others work, too.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Of initial weights, order and augmentation.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, if there is one.")
+@options.as_json
+def command(**options: Any) -> None:
+    """Train a ResNet-50 v1.5, full or narrowed, and export it as an OpenVINO model with its card.
+
+    Needs PyTorch: pip install 'inference-harness[train]'. For several GPUs start it with torchrun:
+    torchrun --nproc-per-node 4 -m harness train ...
+    """
+    as_json = options.pop("as_json")
+    facts = _train(**options)
+    if facts is None:
+        return
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        click.echo(f"{facts['card']}: top-1 {100 * facts['top1']:.2f} % (OpenVINO f32)")
+
+
+def _train(
+    *,
+    task: str,
+    train: Path | None,
+    test: Path | None,
+    out: Path,
+    name: str | None,
+    images: int,
+    size: int,
+    crop_fraction: float,
+    width: float,
+    stem: str,
+    batch: int,
+    smallest_area: float,
+    flip: bool,
+    threads: int | None,
+    resume: bool,
+    **settings: Any,
+) -> dict[str, Any] | None:
+    try:
+        from harness.training.data import Augmentation
+        from harness.training.loop import Settings
+        from harness.training.session import Request, run
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise HarnessError(
+            "Training needs PyTorch, which is not installed: pip install 'inference-harness[train]'."
+        ) from error
+    return run(
+        Request(
+            task=task,
+            out=out,
+            settings=Settings(batch_size=batch, **settings),
+            train_folder=train,
+            test_folder=test,
+            images=images,
+            name=name,
+            size=size,
+            crop_fraction=crop_fraction,
+            width=width,
+            stem_kernel=int(stem),
+            augmentation=Augmentation(smallest_area, flip),
+            command=_command_line(),
+            threads=threads,
+            resume=resume,
+        )
+    )
+
+
+def _command_line() -> str:
+    """Return the command as typed, without what only this call needs."""
+    words = [word for word in sys.argv[1:] if word not in ("--resume", "--json")]
+    return shlex.join(["harness", *words])

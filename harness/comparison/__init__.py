@@ -1,0 +1,1 @@
+"""Comparing variants of a model: alternating rounds, speed-ups with intervals, paired accuracy tests."""

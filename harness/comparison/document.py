@@ -1,0 +1,301 @@
+"""What a comparison measured (compare.json), from which every table and chart is made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from harness.comparison import statistics
+from harness.comparison.statistics import Interval
+from harness.errors import OutputError
+from harness.scenario import Scenario
+
+FILE_NAME = "compare.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The figure of a scenario that variants are compared by."""
+
+    title: str
+    name: str
+    unit: str
+    percentile: str | None = None
+    """Which percentile of the latencies it is; None when it is not one."""
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.percentile is not None
+
+
+METRICS: Mapping[Scenario, Metric] = MappingProxyType(
+    {
+        Scenario.SINGLE_STREAM: Metric("Single-Stream", "p90 latency", "ms", "90.00"),
+        Scenario.MULTI_STREAM: Metric("Multi-Stream", "p99 query latency", "ms", "99.00"),
+        Scenario.OFFLINE: Metric("Offline", "throughput", "images/s"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One variant's accuracy test."""
+
+    good: int
+    total: int
+    passed: bool | None
+    """Whether the card's target, else MLPerf's, is reached; None when there is none."""
+    target: float | None
+    """As a fraction."""
+    verdict: str
+    valid: bool
+    """False when LoadGen logged an error."""
+    log: str
+    """Folder of LoadGen's logs, relative to compare.json."""
+
+    @property
+    def fraction(self) -> float:
+        return self.good / self.total
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model in one precision."""
+
+    name: str
+    model: str
+    """Name on the card."""
+    precision: str
+    """Asked for: f32, bf16 or int8."""
+    sha256: str | None
+    """Of the model; None when it could not be run."""
+    origin: str
+    """Hash of what the user named: the model's own, or the one that was quantized here."""
+    computed: str | None = None
+    """What most of the layers really ran in."""
+    kernels: Mapping[str, int] | None = None
+    calibration: str = ""
+    """How the model was quantized here, in words."""
+    accuracy: Accuracy | None = None
+    no_accuracy: str = ""
+    """Why there is a speed and no accuracy."""
+    not_run: str = ""
+    """Why this machine cannot run it."""
+
+    @property
+    def misses_target(self) -> bool:
+        return self.accuracy is not None and (self.accuracy.passed is False or not self.accuracy.valid)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the boost may be about it."""
+        return not self.not_run and not self.misses_target
+
+    @property
+    def speed_only(self) -> bool:
+        return self.accuracy is None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One LoadGen performance test."""
+
+    number: int
+    started: str
+    log: str
+    """Folder of LoadGen's logs, relative to compare.json."""
+    valid: bool
+    reasons: tuple[str, ...]
+    """Why it is not valid."""
+    latencies_ns: Mapping[str, int]
+    """'min', 'mean', 'max', and percentiles such as '90.00', of whole queries."""
+    samples_per_second: float | None
+    """Offline only."""
+    noise: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All rounds of one variant in one scenario on one number of threads."""
+
+    scenario: Scenario
+    threads: int
+    variant: str
+    rounds: tuple[Round, ...]
+    user_conf: str = ""
+    """The estimates that LoadGen was told, relative to compare.json."""
+
+    def values(self) -> dict[int, float]:
+        """Return round number -> figure, in the metric's unit, of the valid rounds."""
+        return {entry.number: self._value(entry) for entry in self.rounds if entry.valid}
+
+    def interval(self) -> Interval | None:
+        """Return the mean figure with its interval; None with fewer than two valid rounds."""
+        values = list(self.values().values())
+        return statistics.interval(values) if len(values) > 1 else None
+
+    def _value(self, entry: Round) -> float:
+        percentile = METRICS[self.scenario].percentile
+        if percentile is not None:
+            return entry.latencies_ns[percentile] / 1e6
+        assert entry.samples_per_second is not None
+        return entry.samples_per_second
+
+
+@dataclass(frozen=True)
+class AccuracyPair:
+    """What became of the baseline's answers in another variant."""
+
+    variant: str
+    against: str
+    count: int
+    changed: int
+    lost: int
+    gained: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One machine's results."""
+
+    created: str
+    harness: str
+    baseline: str
+    settings: Mapping[str, Any]
+    """What every test shares: rounds, duration_s, mlperf (the round of the rules)."""
+    data: Mapping[str, Any]
+    """The store: dataset, count, list_sha256, and pixels_sha256 by recipe."""
+    machine: Mapping[str, Any]
+    variants: tuple[Variant, ...]
+    cells: tuple[Cell, ...]
+    accuracy_pairs: tuple[AccuracyPair, ...]
+    remarks: tuple[str, ...]
+    """What disturbed the measurement, in words."""
+    not_official_because: tuple[str, ...]
+    source: str = ""
+    """Where it came from, when merged: the folder, relative to the merged compare.json."""
+
+    @property
+    def scenarios(self) -> list[Scenario]:
+        return [scenario for scenario in METRICS if any(cell.scenario is scenario for cell in self.cells)]
+
+    @property
+    def threads(self) -> list[int]:
+        return sorted({cell.threads for cell in self.cells})
+
+    @property
+    def faults(self) -> list[str]:
+        """Why the comparison as a whole is not good: missed targets and invalid rounds."""
+        missed = [
+            f"{variant.name}: {variant.accuracy.verdict}"
+            for variant in self.variants
+            if variant.accuracy is not None and variant.misses_target
+        ]
+        invalid = []
+        for cell in self.cells:
+            bad = [entry for entry in cell.rounds if not entry.valid]
+            if bad:
+                numbers = ", ".join(str(entry.number) for entry in bad)
+                invalid.append(
+                    f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}: "
+                    f"round {numbers} of {len(cell.rounds)} is not valid and left out: "
+                    f"{' '.join(bad[0].reasons)}"
+                )
+        return missed + invalid
+
+    def variant(self, name: str) -> Variant:
+        return next(variant for variant in self.variants if variant.name == name)
+
+    def cell(self, scenario: Scenario, threads: int, variant: str) -> Cell | None:
+        for cell in self.cells:
+            if (cell.scenario, cell.threads, cell.variant) == (scenario, threads, variant):
+                return cell
+        return None
+
+    def label(self, threads: int) -> str:
+        """Return the name of a row: the machine and how much of it was used."""
+        machine = self.machine
+        name = machine["cpu_model"] or machine["cpu_vendor"] or machine["architecture"]
+        return f"{name}, {count_threads(threads)}"
+
+
+def count_threads(count: int) -> str:
+    """Return '1 thread' or '2 threads'."""
+    return f"{count} thread" if count == 1 else f"{count} threads"
+
+
+def to_dict(comparisons: list[Comparison], derived: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the document as JSON values."""
+    parts = [asdict(one) | more for one, more in zip(comparisons, derived, strict=True)]
+    return {"format": FORMAT, "comparisons": parts}
+
+
+def read(path: Path) -> list[Comparison]:
+    """Read a compare.json.
+
+    Raises:
+        OutputError: it is missing, damaged, or of another format version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{path.parent} holds no {FILE_NAME}: give a folder that `harness compare` has filled."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"Cannot read {path} ({error}): repeat the `harness compare` that wrote it, its rounds are kept."
+        ) from error
+    form = document.get("format") if isinstance(document, dict) else None
+    if isinstance(form, int) and form > FORMAT:
+        raise OutputError(f"{path} has format {form}, newer than this harness knows: update the harness.")
+    try:
+        if form != FORMAT:
+            raise ValueError(f"format {form!r}")
+        return [_comparison(part) for part in document["comparisons"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise OutputError(
+            f"{path} is no comparison of format {FORMAT} ({error!r}): repeat the `harness compare` that "
+            f"wrote it, its rounds are kept."
+        ) from error
+
+
+def _comparison(part: dict[str, Any]) -> Comparison:
+    known = {key: part[key] for key in Comparison.__dataclass_fields__}
+    found = Comparison(
+        **known
+        | {
+            "variants": tuple(_variant(entry) for entry in part["variants"]),
+            "cells": tuple(_cell(entry) for entry in part["cells"]),
+            "accuracy_pairs": tuple(AccuracyPair(**entry) for entry in part["accuracy_pairs"]),
+            "remarks": tuple(part["remarks"]),
+            "not_official_because": tuple(part["not_official_because"]),
+        }
+    )
+    names = {variant.name for variant in found.variants}
+    told = {found.baseline, *(cell.variant for cell in found.cells)}
+    told |= {name for pair in found.accuracy_pairs for name in (pair.variant, pair.against)}
+    if not told <= names:
+        raise ValueError(f"unknown variants {sorted(told - names)}")
+    for cell in found.cells:
+        cell.interval()
+    return found
+
+
+def _variant(entry: dict[str, Any]) -> Variant:
+    accuracy = entry["accuracy"]
+    return Variant(**entry | {"accuracy": None if accuracy is None else Accuracy(**accuracy)})
+
+
+def _cell(entry: dict[str, Any]) -> Cell:
+    rounds = tuple(round_from_dict(item) for item in entry["rounds"])
+    return Cell(**entry | {"scenario": Scenario(entry["scenario"]), "rounds": rounds})
+
+
+def round_from_dict(entry: dict[str, Any]) -> Round:
+    """Return the round that asdict made a dict of."""
+    return Round(**entry | {"reasons": tuple(entry["reasons"])})

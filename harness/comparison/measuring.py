@@ -1,0 +1,205 @@
+"""The tests of a comparison: accuracy of each variant first, then performance in alternating rounds."""
+
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import child, log, run
+from harness.card import Card
+from harness.comparison import rounds
+from harness.comparison.document import Accuracy, Cell, Round
+from harness.comparison.variants import Candidate
+from harness.console import note, progress
+from harness.errors import HarnessError, ModelError
+from harness.held import ACCURACY_LOGS
+from harness.plan import Request as RunRequest
+from harness.scenario import Mode, Scenario
+from harness.settings import RunSettings
+from harness.store import Store
+
+# Start, compilation and the samples that LoadGen adds to a test's least duration.
+_OVERHEAD_S = 3.0
+# A test that is not valid is repeated, each time with a higher estimate.
+_ATTEMPTS = 3
+
+Key = tuple[int, str, Scenario]
+"""Threads, variant's name, scenario."""
+
+
+@dataclass
+class Entry:
+    """A candidate on its way to a variant."""
+
+    candidate: Candidate
+    card: Card
+    origin: str
+    calibration: str = ""
+    no_accuracy: str = ""
+    not_run: str = ""
+    accuracy: Accuracy | None = None
+    answers: npt.NDArray[np.int64] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.candidate.name
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all tests of a comparison share."""
+
+    store: Store
+    out: Path
+    scenarios: tuple[Scenario, ...]
+    threads: tuple[int, ...]
+    rounds: int
+    duration_s: float
+    staging: Path
+    """Takes what is under way."""
+
+    def run_settings(self, scenario: Scenario, precision: str, threads: int) -> RunSettings:
+        return RunSettings(scenario, precision, threads=threads, duration_s=self.duration_s)
+
+
+def accuracies(entries: list[Entry], setting: Setting) -> None:
+    """Run the accuracy test of every variant that can have one, all in one scenario on the most threads.
+
+    Raises:
+        RunFailed: a test crashed, hung, or an inference failed.
+        HarnessError: a model is unusable, or the folder holds results of something else.
+    """
+    scenarios = setting.scenarios
+    scenario = Scenario.OFFLINE if Scenario.OFFLINE in scenarios else scenarios[0]
+    store, out = setting.store, setting.out
+    for entry in entries:
+        if entry.no_accuracy:
+            continue
+        settings = setting.run_settings(scenario, entry.candidate.precision, setting.threads[-1])
+        request = RunRequest(entry.card, store.path, settings, (Mode.ACCURACY,), out / "accuracy", entry.name)
+        try:
+            document, folder = run.run(request)
+        except ModelError as error:
+            _give_up(entry, error)
+            continue
+        section = document["accuracy"]
+        first = next(iter(section["verdicts"]), None)
+        logs = folder / ACCURACY_LOGS
+        entry.accuracy = Accuracy(
+            good=section["good"],
+            total=section["total"],
+            passed=section["passed"],
+            target=first["target"] if first else None,
+            verdict=first["text"] if first else "",
+            valid=not section["errors"],
+            log=logs.relative_to(out).as_posix(),
+        )
+        entry.answers = _answers(logs / "mlperf_log_accuracy.json", store.count)
+
+
+def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[Cell, ...]:
+    """Probe every series once, then run the rounds in turn: A B C, A B C, ...
+
+    Raises:
+        RunFailed: a test crashed, hung, or an inference failed.
+        HarnessError: too little is left that this machine can run, or a model is unusable.
+    """
+    series = _all_series(entries, setting)
+    able = [entry for entry in entries if not entry.not_run]
+    for entry in entries:
+        if entry.not_run and (entry.name == baseline or len(able) < 2):
+            raise HarnessError(f"Variant '{entry.name}' cannot be run here: {entry.not_run}")
+    done: dict[Key, dict[int, Round]] = {key: {} for key in series}
+    left: list[tuple[int, Key]] = []
+    for number in range(1, setting.rounds + 1):
+        for key, one in series.items():
+            finished = rounds.held(one, number)
+            if finished is None:
+                left.append((number, key))
+            else:
+                done[key][number] = finished
+    _measure(series, left, done, setting)
+    return tuple(
+        Cell(
+            scenario,
+            threads,
+            name,
+            tuple(entry for _, entry in sorted(done[threads, name, scenario].items())),
+            one.user_conf.relative_to(setting.out).as_posix(),
+        )
+        for (threads, name, scenario), one in series.items()
+    )
+
+
+def _measure(
+    series: dict[Key, rounds.Series],
+    left: list[tuple[int, Key]],
+    done: dict[Key, dict[int, Round]],
+    setting: Setting,
+) -> None:
+    """Run what is left of the rounds, in its order."""
+    total = len(series) * setting.rounds
+    if len(left) < total:
+        note(f"Reused: {total - len(left)} of {total} performance tests.")
+    if not left:
+        return
+    minutes = len(left) * (setting.duration_s * 1.1 + _OVERHEAD_S) / 60
+    note(f"Forecast: {len(left)} performance tests in alternating rounds, about {minutes:.0f} min.")
+    with progress("Rounds", total) as bar:
+        bar.advance(total - len(left))
+        for number, key in left:
+            title = f"Round {number} of {setting.rounds}: {key[1]} {key[2]}"
+
+            def show(now: child.Progress, title: str = title) -> None:
+                bar.update(description=title, rate=now.phase)
+
+            for _ in range(_ATTEMPTS):
+                entry = rounds.measure(series[key], number, setting.out, setting.staging, show)
+                if entry.valid:
+                    break
+                series[key] = rounds.expect_more(series[key])
+            done[key][number] = entry
+            bar.advance()
+        bar.update(description="Rounds", rate="")
+
+
+def _all_series(entries: list[Entry], setting: Setting) -> dict[Key, rounds.Series]:
+    """Return the series in the order of a round, after their probes."""
+    found = {}
+    with progress("Probing", None, counts=False) as bar:
+        for threads, scenario, entry in product(setting.threads, setting.scenarios, entries):
+            if entry.not_run:
+                continue
+
+            def show(now: child.Progress, name: str = entry.name) -> None:
+                bar.update(description=f"{now.phase} {name}".capitalize())
+
+            settings = setting.run_settings(scenario, entry.candidate.precision, threads)
+            folder = setting.out / "rounds" / entry.name / scenario / f"{threads}-threads"
+            try:
+                one = rounds.prepare(entry.card, setting.store.path, settings, folder, setting.staging, show)
+            except ModelError as error:
+                _give_up(entry, error)
+                continue
+            entry.facts = one.facts
+            found[threads, entry.name, scenario] = one
+    return found
+
+
+def _give_up(entry: Entry, error: ModelError) -> None:
+    """Leave out a variant whose precision this CPU does not have; anything else is the user's fault."""
+    if entry.candidate.precision != "bf16":
+        raise error
+    entry.not_run = str(error)
+
+
+def _answers(path: Path, count: int) -> npt.NDArray[np.int64]:
+    """Return each sample's label from an accuracy log that has been scored; the first entry counts."""
+    answers = np.zeros(count, np.int64)
+    for _, index, data in reversed(log.read_accuracy(path)):
+        answers[index] = int(np.frombuffer(data, "<f4", count=1)[0])
+    return answers

@@ -1,0 +1,286 @@
+"""report.html: one page that needs no network, for screen, phone and paper."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from html import escape
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from harness.comparison import charts, findings, table
+from harness.comparison.document import METRICS, Cell, Comparison, count_threads
+from harness.comparison.style import CSS, variant_rules
+from harness.comparison.table import Table
+from harness.files import format_bytes
+
+_DETAIL, _SUMMARY = "mlperf_log_detail.txt", "mlperf_log_summary.txt"
+_COUNTERS = {
+    "steal_share": "steal time",
+    "other_cpus": "other load",
+    "throttled_count": "throttling",
+    "swapped_pages": "swapping",
+    "frequency_hz": "frequency",
+}
+_LATENCIES = (
+    "Points are the percentiles in LoadGen's logs (p50, p80, p90, p95, p97, p99, p99.9), geometric means "
+    "over the rounds; the lines only join them. Upwards the axis is stretched towards 100 %."
+)
+_PER_CORE = (
+    "After the published Figure 1. Grey: MLPerf Inference v0.7 of 2020, ResNet-50 v1.5 (closed) or the "
+    "submitter's own model (open), on all cores of the machines named, by the core counts as submitted "
+    "(*: these are virtual CPUs or big cores only, or the result is inferred from Single-Stream). Coloured: "
+    "this comparison, with the models and on the cores named. Other machines, other year, other software: "
+    "a bar beside another is no like-for-like comparison."
+)
+
+
+def render(comparisons: list[Comparison]) -> str:
+    """Return the whole page, of one comparison or of several that were merged."""
+    first = comparisons[0]
+    names = ", ".join(variant.name for variant in first.variants)
+    where = f"{len(comparisons)} machines" if len(comparisons) > 1 else _machine_name(first)
+    body = [
+        f"<h1>{len(first.variants)} variants on {escape(where)}</h1>",
+        f'<p class="quiet">{escape(names)}, compared on {escape(_date(first))} through MLPerf LoadGen and '
+        f"OpenVINO; not official MLPerf results</p>",
+        *(_table(entry) for entry in table.tables(comparisons)),
+        *_accuracy(comparisons),
+        _list(table.notes(comparisons), "quiet"),
+        "<h2>How sure that is</h2>",
+        *_answers(comparisons),
+        *_charts(comparisons),
+        *_published(),
+    ]
+    for comparison in comparisons:
+        body += _details(comparison, len(comparisons) > 1)
+    style = CSS + variant_rules(charts.COLOURS)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(names)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _answers(comparisons: list[Comparison]) -> Iterator[str]:
+    for comparison in comparisons:
+        if len(comparisons) > 1:
+            yield f"<h3>{escape(_machine_name(comparison))}</h3>"
+        yield _speedups(comparison)
+        yield _list([findings.accuracy_text(comparison, pair) for pair in comparison.accuracy_pairs])
+        yield _list(comparison.faults, "warn")
+        yield _list(list(comparison.remarks), "warn")
+
+
+def _speedups(comparison: Comparison) -> str:
+    """Return a table of verdicts: a row per pair of variants, a column per scenario and threads."""
+    found = findings.speedups(comparison)
+    columns = list(dict.fromkeys((one.scenario, one.threads) for one in found))
+    texts = {(one.variant, one.against, one.scenario, one.threads): findings.short_text(one) for one in found}
+    pairs = dict.fromkeys((one.variant, one.against, one.speed_only) for one in found)
+    rows = [
+        (
+            f"{variant} against {against}{' (speed only)' if speed_only else ''}",
+            *(texts.get((variant, against, *column), "") for column in columns),
+        )
+        for variant, against, speed_only in pairs
+    ]
+    header = [f"{METRICS[scenario].title}, {count_threads(threads)}" for scenario, threads in columns]
+    count = comparison.settings["rounds"]
+    title = f"Speed-ups, with 95 % intervals over {count} rounds; a difference is told when it excludes 1"
+    return _table(Table(title, ("", *header), tuple(rows)), "sentences")
+
+
+def _accuracy(comparisons: list[Comparison]) -> Iterator[str]:
+    if found := table.accuracy_table(comparisons):
+        yield _table(found, "sentences")
+
+
+def _charts(comparisons: list[Comparison]) -> Iterator[str]:
+    yield "<h2>Charts</h2>"
+    for comparison in comparisons:
+        if len(comparisons) > 1:
+            yield f"<h3>{escape(_machine_name(comparison))}</h3>"
+        yield _key(comparison)
+        for threads in comparison.threads:
+            yield f'<div class="charts">{"".join(_machine_charts(comparison, threads))}</div>'
+    if drawn := charts.per_core(comparisons):
+        figure = _figure("Offline throughput per core", drawn, _PER_CORE, "full")
+        yield f'<div class="charts">{figure}</div>'
+
+
+def _machine_charts(comparison: Comparison, threads: int) -> Iterator[str]:
+    where = count_threads(threads)
+    for scenario in METRICS:
+        if drawn := charts.latencies(comparison, scenario, threads):
+            yield _figure(
+                f"{METRICS[scenario].title} latency, {where}",
+                drawn,
+                _LATENCIES,
+            )
+    if drawn := charts.pareto(comparison, threads):
+        yield _figure(
+            f"Accuracy and latency, {where}",
+            drawn,
+            "Top-1 accuracy in % upwards. Dashed: what no other variant betters in both. Hollow and *: "
+            "misses its accuracy target. Variants without an accuracy are not shown.",
+        )
+    if drawn := charts.throughputs(comparison, threads):
+        yield _figure(
+            f"Offline throughput, {where}",
+            drawn,
+            "Geometric means over the rounds with 95 % bootstrap intervals.",
+        )
+
+
+def _published() -> Iterator[str]:
+    yield "<h2>Published in 2020</h2>"
+    yield from (_table(entry) for entry in table.published_tables())
+    yield (
+        '<p class="quiet">Latencies there are means or medians, above they are percentiles; the boost is the '
+        "searched model against 8-bit and against 32-bit ResNet-50.</p>"
+    )
+
+
+def _details(comparison: Comparison, several: bool) -> Iterator[str]:
+    name = f": {_machine_name(comparison)} ({comparison.source})" if several else ""
+    yield f"<h2>Rounds and logs{escape(name)}</h2>"
+    yield _logs(comparison)
+    yield "<h2>Machine and settings</h2>"
+    yield _pairs(list(_machine(comparison)))
+    yield "<h3>Settings</h3>"
+    yield _pairs(list(_settings(comparison)))
+    yield "<h3>Noise</h3>"
+    yield _list(list(comparison.remarks) or ["Nothing out of the ordinary was seen."])
+    unseen = _unseen(comparison)
+    if unseen:
+        yield f'<p class="quiet">Not readable on this machine: {escape(", ".join(unseen))}.</p>'
+
+
+def _logs(comparison: Comparison) -> str:
+    """Return a table of every round's figure, each a link to its log."""
+    rows = []
+    for cell in comparison.cells:
+        metric = METRICS[cell.scenario]
+        links = ", ".join(_round_link(comparison, cell, number) for number in range(len(cell.rounds)))
+        conf = _link(comparison, cell.user_conf, "user.conf")
+        where = f"{escape(cell.variant)}<br>{metric.title}, {count_threads(cell.threads)}"
+        rows.append(f"<tr><th>{where}</th><td>{links}<br>{escape(metric.unit)}; {conf}</td></tr>")
+    for variant in comparison.variants:
+        if variant.accuracy is not None:
+            folder = PurePosixPath(variant.accuracy.log)
+            links = ", ".join(
+                _link(comparison, str(folder / name), name)
+                for name in ("accuracy.txt", "mlperf_log_accuracy.json", _DETAIL)
+            )
+            rows.append(f"<tr><th>{escape(variant.name)}<br>accuracy</th><td>{links}</td></tr>")
+    return '<table class="words">' + "".join(rows) + "</table>"
+
+
+def _round_link(comparison: Comparison, cell: Cell, place: int) -> str:
+    entry = cell.rounds[place]
+    value = cell.values().get(entry.number)
+    shown = f"{value:.4g}" if value is not None else "not valid"
+    name = _SUMMARY if entry.valid else _DETAIL
+    return _link(comparison, f"{entry.log}/{name}", shown)
+
+
+def _link(comparison: Comparison, path: str, shown: str) -> str:
+    whole = PurePosixPath(comparison.source) / path
+    return f'<a href="{quote(str(whole))}">{escape(shown)}</a>'
+
+
+def _machine(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    machine = comparison.machine
+    yield "CPU", _machine_name(comparison)
+    yield "CPUs", f"{machine['usable_cpus']} usable of {machine['cpus_present'] or 'unknown'}"
+    if machine["physical_cores"]:
+        yield "cores", f"{machine['physical_cores']} physical, {machine['sockets'] or 'unknown'} socket(s)"
+    yield "instructions", ", ".join(machine["isa"] or ["unknown"])
+    if machine["max_frequency_hz"]:
+        yield "highest frequency", f"{machine['max_frequency_hz'] / 1e9:.2f} GHz"
+    if machine["governor"]:
+        yield "governor", str(machine["governor"])
+    if machine["memory_bytes"]:
+        yield "memory", format_bytes(machine["memory_bytes"])
+    yield "system", ", ".join(filter(None, [machine["operating_system"], machine["kernel"]]))
+    if machine["hypervisor"]:
+        yield "virtual machine", machine["virtualization"] or "yes"
+    versions = machine["versions"]
+    yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def _settings(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    settings, data = comparison.settings, comparison.data
+    yield "rounds", f"{settings['rounds']}, alternating, of at least {settings['duration_s']:g} s each"
+    yield "baseline", comparison.baseline
+    yield "rules", f"MLPerf Inference {settings['mlperf']}, durations shortened"
+    yield "data", f"{data['dataset']}, {data['count']:,} images (list {data['list_sha256'][:12]})"
+    yield "intervals", "95 %, percentile bootstrap over rounds, paired by round, corrected for few rounds"
+    for variant in comparison.variants:
+        kernels = ", ".join(f"{count} {kind}" for kind, count in (variant.kernels or {}).items())
+        facts = [
+            f"model {variant.model} (SHA-256 {variant.origin[:12]})",
+            f"asked for {variant.precision}",
+            f"computed in {variant.computed}" if variant.computed else "",
+            f"layers by kernel: {kernels}" if kernels else "",
+            variant.calibration,
+            variant.no_accuracy,
+            f"not run: {variant.not_run}" if variant.not_run else "",
+        ]
+        yield variant.name, "; ".join(filter(None, facts))
+    yield "not official because", "; ".join(comparison.not_official_because)
+
+
+def _unseen(comparison: Comparison) -> list[str]:
+    noises = [entry.noise for cell in comparison.cells for entry in cell.rounds]
+    return [name for key, name in _COUNTERS.items() if all(noise[key] is None for noise in noises)]
+
+
+def _key(comparison: Comparison) -> str:
+    entries = [
+        f'<li><span class="{charts.colour(comparison, variant.name)}"></span>{escape(variant.name)}</li>'
+        for variant in comparison.variants
+    ]
+    return f'<ul class="key">{"".join(entries)}</ul>'
+
+
+def _figure(title: str, drawn: str, caption: str, class_: str = "") -> str:
+    kind = f' class="{class_}"' if class_ else ""
+    return f"<figure{kind}><h3>{escape(title)}</h3>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _table(entry: Table, class_: str = "") -> str:
+    head = "".join(f"<th>{escape(cell).replace('_', '_<wbr>')}</th>" for cell in entry.header)
+    cell_kind = ' class="text"' if class_ == "sentences" else ""
+    rows = "".join(
+        "<tr>" + "".join(f"<td{cell_kind}>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in entry.rows
+    )
+    kind = f' class="{class_}"' if class_ else ""
+    return (
+        f'<div class="wide"><table{kind}><caption>{escape(entry.title)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _pairs(entries: list[tuple[str, Any]]) -> str:
+    rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in entries)
+    return f'<table class="words">{rows}</table>'
+
+
+def _list(lines: list[str], class_: str = "") -> str:
+    if not lines:
+        return ""
+    kind = f' class="{class_}"' if class_ else ""
+    return f"<ul{kind}>" + "".join(f"<li>{escape(entry)}</li>" for entry in lines) + "</ul>"
+
+
+def _machine_name(comparison: Comparison) -> str:
+    machine = comparison.machine
+    return str(machine["cpu_model"] or machine["cpu_vendor"] or machine["architecture"])
+
+
+def _date(comparison: Comparison) -> str:
+    return datetime.fromisoformat(comparison.created).date().isoformat()

@@ -1,0 +1,215 @@
+"""Measuring: for each variant, scenario and number of threads one series of LoadGen tests, kept on disk."""
+
+import datetime
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import child, conf, files, log, model_file
+from harness.card import Card
+from harness.comparison.document import Round, round_from_dict
+from harness.errors import OutputError
+from harness.job import Estimate, Job
+from harness.measurement import take_place
+from harness.noise import Watch
+from harness.plan import Demands, Request, estimates
+from harness.scenario import Mode, Scenario
+from harness.settings import RunSettings
+
+_SERIES = "series.json"
+_ROUND = "round.json"
+_DETAIL = "mlperf_log_detail.txt"
+_USER_CONF = "user.conf"
+_PROBE_S = 3.0
+_PERCENTILES = ("50.00", "80.00", "90.00", "95.00", "97.00", "99.00", "99.90")
+
+Show = Callable[[child.Progress], None]
+
+
+@dataclass(frozen=True)
+class Series:
+    """The tests of one variant in one scenario on one number of threads: all with the same settings."""
+
+    card: Card
+    store: Path
+    settings: RunSettings
+    samples_per_query: int
+    folder: Path
+    facts: dict[str, Any]
+    """precision, kernels, openvino and estimate, as the probe found them."""
+
+    @property
+    def user_conf(self) -> Path:
+        return self.folder / _USER_CONF
+
+
+def prepare(
+    card: Card, store: Path, settings: RunSettings, folder: Path, staging: Path, show: Show
+) -> Series:
+    """Return the series in `folder`, after a probe for its estimates unless it is there already.
+
+    Raises:
+        OutputError: the folder holds tests of another model.
+        RunFailed: the probe crashed, hung, or an inference failed.
+        HarnessError: the model is unusable.
+    """
+    settings = settings.with_defaults()
+    rules = conf.read_rules().scenario(card.benchmark, settings.scenario)
+    demands = Demands(rules, {}, settings)
+    path = folder / _SERIES
+    if path.exists():
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if facts["model_sha256"] != model_file.sha256(card):
+            raise OutputError(
+                f"{folder} holds tests of another model than '{card.name}' is now: give another --out."
+            )
+        settings = settings.choose(facts["batch"], facts["streams"])
+        return Series(card, store, settings, demands.samples_per_query, folder, facts)
+    probe_s = min(_PROBE_S, settings.duration_s / 2)
+    job = Job(
+        card,
+        store,
+        settings,
+        staging,
+        mode=None,
+        samples_per_query=demands.samples_per_query,
+        probe_s=probe_s,
+    )
+    probed = child.run(job, show)
+    estimate: Estimate = probed["estimate"]
+    if settings.scenario.facts.batch is None:
+        settings = settings.choose(estimate.batch, estimate.streams)
+    request = Request(card, store, settings, (Mode.PERFORMANCE,), folder)
+    _, told = estimates(request, demands, None, estimate)
+    facts = {
+        "model_sha256": model_file.sha256(card),
+        "precision": probed["precision"],
+        "kernels": probed["kernels"],
+        "openvino": probed["openvino"],
+        "batch": settings.batch,
+        "streams": settings.streams,
+        "settings": settings.to_dict(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    return _expecting(Series(card, store, settings, demands.samples_per_query, folder, facts), told)
+
+
+def expect_more(series: Series) -> Series:
+    """Let LoadGen expect a system twice as fast in the series' further tests, so that it prepares enough.
+
+    That is the cure for a test that ended early, as after a probe that was disturbed.
+    """
+    factor = 0.5 if series.settings.scenario.facts.is_latency else 2.0
+    return _expecting(series, {key: value * factor for key, value in series.facts["estimate"].items()})
+
+
+def _expecting(series: Series, told: dict[str, float]) -> Series:
+    facts = series.facts | {"estimate": told}
+    text = conf.render_user_conf(series.card.benchmark, series.settings.scenario, **told)
+    files.write_text(series.user_conf, text)
+    files.write_json(series.folder / _SERIES, facts)
+    return replace(series, facts=facts)
+
+
+def held(series: Series, number: int) -> Round | None:
+    """Return the round if it is finished and valid; one that is not valid is to be run again.
+
+    Raises:
+        OutputError: its file is damaged.
+    """
+    path = _round_folder(series, number) / _ROUND
+    if not path.exists():
+        return None
+    try:
+        entry = round_from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"The round {path} is damaged ({error!r}): delete {path.parent} and repeat the command."
+        ) from error
+    return entry if entry.valid else None
+
+
+def measure(series: Series, number: int, root: Path, staging: Path, show: Show) -> Round:
+    """Run one LoadGen performance test, and put its logs and what they say in their place.
+
+    Args:
+        series: what to measure.
+        number: of the round, from 1.
+        root: the comparison's folder, which paths are relative to.
+        staging: takes the logs of the test under way; on the same file system as the series.
+        show: told the progress.
+
+    Raises:
+        RunFailed: the test crashed, hung, or an inference failed.
+    """
+    logs = staging / "round"
+    logs.mkdir()
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    watch = Watch()
+
+    def shown(now: child.Progress) -> None:
+        watch.sample()
+        show(now)
+
+    job = Job(
+        series.card,
+        series.store,
+        series.settings,
+        logs,
+        Mode.PERFORMANCE,
+        series.user_conf,
+        samples_per_query=series.samples_per_query,
+    )
+    child.run(job, shown)
+    noise = watch.stop()
+    trace = logs / "mlperf_log_trace.json"
+    if trace.exists() and trace.stat().st_size == 0:
+        trace.unlink()
+    folder = _round_folder(series, number)
+    entry = replace(
+        read_round(logs),
+        number=number,
+        started=started,
+        log=folder.relative_to(root).as_posix(),
+        noise=noise.to_dict(),
+    )
+    files.write_json(logs / _ROUND, asdict(entry))
+    take_place(logs, folder)
+    return entry
+
+
+def read_round(logs: Path) -> Round:
+    """Return what LoadGen's logs of a performance test say.
+
+    Raises:
+        RunFailed: the logs are missing or damaged, or hold no result.
+    """
+    path = logs / _DETAIL
+    detail, measured = log.read_detail(path), log.read_performance(path)
+    of = "per_query_latency" if measured.scenario is Scenario.MULTI_STREAM else "latency"
+    percentiles = {
+        percentile: int(detail[key])
+        for percentile in _PERCENTILES
+        if (key := f"result_{percentile}_percentile_{of}_ns") in detail
+    }
+    return Round(
+        number=0,
+        started="",
+        log="",
+        valid=measured.valid,
+        reasons=(*measured.invalid_reasons, *measured.errors),
+        latencies_ns={
+            "min": measured.latency_min_ns,
+            **percentiles,
+            "max": measured.latency_max_ns,
+            "mean": measured.latency_mean_ns,
+        },
+        samples_per_second=measured.samples_per_second,
+        noise={},
+    )
+
+
+def _round_folder(series: Series, number: int) -> Path:
+    return series.folder / f"round_{number}"

@@ -1,0 +1,273 @@
+"""One comparison, start to finish: accuracy, then alternating rounds, then the document."""
+
+import datetime
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import __version__, builtin, conf, files, model_file, noise, system
+from harness.card import SPEED_ONLY, Card
+from harness.comparison import statistics, variants
+from harness.comparison.document import METRICS, AccuracyPair, Cell, Comparison, Variant, count_threads
+from harness.comparison.measuring import Entry, Setting, accuracies, performance
+from harness.comparison.variants import Candidate
+from harness.dataset import find_images
+from harness.errors import HarnessError, OutputError, did_you_mean
+from harness.scenario import Scenario
+from harness.store import Store, open_store
+from harness.store import prepare as prepare_store
+
+REQUEST_NAME = "request.json"
+DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
+DEFAULT_ROUNDS = 5
+
+_FORMAT = 1
+_NO_DATA = "speed only: no images of its task were given (--data)"
+_BUILTIN_COUNT = 128
+_WORDS = {
+    "variants": "set of models",
+    "data": "store",
+    "duration_s": "duration",
+    "harness": "version of the harness",
+    "machine": "machine or set of library versions",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare, and where the results go."""
+
+    cards: tuple[Card, ...]
+    out: Path
+    data: Path | None = None
+    """None: built-in images, for speed only."""
+    scenarios: tuple[Scenario, ...] = DEFAULT_SCENARIOS
+    rounds: int = DEFAULT_ROUNDS
+    threads: tuple[int, ...] = ()
+    """Empty: as many as this process may use."""
+    baseline: str | None = None
+    """Name of a variant; None: the first."""
+    precisions: tuple[str, ...] = ()
+    calibration_data: Path | None = None
+    """Store to calibrate INT8 twins on; None: the one that is scored."""
+    duration_s: float = 10.0
+    """LoadGen's minimum duration of a round."""
+
+
+def compare(request: Request) -> Comparison:
+    """Compare the variants; finished tests that lie in the folder already are not repeated.
+
+    Raises:
+        RunFailed: a test crashed, hung, or an inference failed; what was finished is kept.
+        HarnessError: the request does not fit the models, the store, the machine or what the folder holds.
+    """
+    if request.rounds < 2:
+        raise HarnessError(
+            f"--rounds {request.rounds} gives no interval: give at least 2, better {DEFAULT_ROUNDS} or more."
+        )
+    candidates = variants.candidates(request.cards, request.precisions)
+    baseline = _baseline(request.baseline, candidates)
+    for scenario in request.scenarios:
+        if scenario not in METRICS:
+            raise HarnessError(
+                f"Scenario '{scenario}' cannot be compared, as its rate is set and not measured: use "
+                f"{', '.join(METRICS)}."
+            )
+    machine = system.describe()
+    threads = _threads(request.threads, machine)
+    for candidate in candidates:
+        model_file.sha256(candidate.card)
+    if request.data is not None:
+        variants.require_data(candidates, open_store(request.data))
+    _require_ours(request.out)
+    files.make_writable_folder(request.out)
+    store = _store(request, candidates)
+    _claim(request, candidates, store, machine)
+    entries = [_entry(candidate, request, store) for candidate in candidates]
+    with _staging(request.out) as staging:
+        setting = Setting(
+            store, request.out, request.scenarios, threads, request.rounds, request.duration_s, staging
+        )
+        accuracies(entries, setting)
+        cells = performance(entries, baseline, setting)
+    return _document(request, entries, baseline, store, machine, cells)
+
+
+def _baseline(wanted: str | None, candidates: Sequence[Candidate]) -> str:
+    names = [candidate.name for candidate in candidates]
+    if wanted is None:
+        return names[0]
+    if wanted not in names:
+        raise HarnessError(f"--baseline '{wanted}' is none of the variants.{did_you_mean(wanted, names)}")
+    return wanted
+
+
+def _threads(wanted: tuple[int, ...], machine: system.Machine) -> tuple[int, ...]:
+    usable = machine.usable_cpus
+    for count in wanted:
+        if not 1 <= count <= usable:
+            raise HarnessError(
+                f"--threads {count}: this process may use {usable} CPU(s), give 1 to {usable}."
+            )
+    return tuple(sorted(set(wanted))) or (usable,)
+
+
+def _require_ours(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file: choose a folder with --out.")
+    if out.is_dir() and any(out.iterdir()) and not (out / REQUEST_NAME).exists():
+        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+
+
+def _store(request: Request, candidates: Sequence[Candidate]) -> Store:
+    if request.data is not None:
+        return open_store(request.data)
+    # Written first, so that an interrupted call finds the folder to be its own.
+    if not (request.out / REQUEST_NAME).exists():
+        files.write_json(request.out / REQUEST_NAME, {"format": _FORMAT})
+    images = find_images(builtin.generate(request.out / "images", _BUILTIN_COUNT), len(builtin.CLASSES))
+    for recipe in {
+        candidate.card.input.recipe.key: candidate.card.input.recipe for candidate in candidates
+    }.values():
+        store = prepare_store(images, recipe, request.out / "store", "builtin")
+    return store
+
+
+def _claim(request: Request, candidates: Sequence[Candidate], store: Store, machine: system.Machine) -> None:
+    """Record what the folder's tests are about, and refuse to mix in others."""
+    asked = {
+        "format": _FORMAT,
+        "variants": [
+            [candidate.name, candidate.shown_precision, model_file.sha256(candidate.card)]
+            for candidate in candidates
+        ],
+        "data": _data(store, candidates),
+        "duration_s": request.duration_s,
+        "harness": __version__,
+        "machine": [machine.cpu_model, machine.usable_cpus, machine.versions],
+    }
+    path = request.out / REQUEST_NAME
+    if path.exists():
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            unlike = [word for key, word in _WORDS.items() if key in held and held[key] != asked[key]]
+        except (OSError, ValueError, TypeError) as error:
+            raise OutputError(
+                f"Cannot read {path} ({error}): choose another --out, or delete the folder."
+            ) from error
+        if unlike:
+            raise OutputError(
+                f"The tests in {request.out} are of another {' and '.join(unlike)}: give another --out."
+            )
+    files.write_json(path, json.loads(json.dumps(asked)))
+
+
+def _data(store: Store, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    recipes = {candidate.card.input.recipe.key: candidate.card.input.recipe for candidate in candidates}
+    return {
+        "dataset": store.dataset,
+        "count": store.count,
+        "list_sha256": store.manifest.list_sha256,
+        "pixels_sha256": {key: store.sha256(recipe) for key, recipe in sorted(recipes.items())},
+    }
+
+
+def _entry(candidate: Candidate, request: Request, store: Store) -> Entry:
+    origin = model_file.sha256(candidate.card)
+    card, words = candidate.card, ""
+    if candidate.quantize:
+        images = store if request.calibration_data is None else open_store(request.calibration_data)
+        made, words = variants.quantized(candidate, images, store, request.out / "models")
+        card = made
+    no_accuracy = _NO_DATA if request.data is None else ""
+    if candidate.card.speed_only:
+        no_accuracy = SPEED_ONLY
+    return Entry(candidate, card, origin, words, no_accuracy)
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """Yield a folder for tests under way; it disappears with what was not finished."""
+    staging = Path(tempfile.mkdtemp(prefix=".under-way.", dir=out))
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging)
+
+
+def _document(
+    request: Request,
+    entries: list[Entry],
+    baseline: str,
+    store: Store,
+    machine: system.Machine,
+    cells: tuple[Cell, ...],
+) -> Comparison:
+    made = [
+        Variant(
+            name=entry.name,
+            model=entry.candidate.card.name,
+            precision=entry.candidate.shown_precision,
+            sha256=None if entry.not_run else model_file.sha256(entry.card),
+            origin=entry.origin,
+            computed=entry.facts.get("precision"),
+            kernels=entry.facts.get("kernels"),
+            calibration=entry.calibration,
+            accuracy=entry.accuracy,
+            no_accuracy=entry.no_accuracy,
+            not_run=entry.not_run,
+        )
+        for entry in entries
+    ]
+    return Comparison(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        harness=__version__,
+        baseline=baseline,
+        settings={
+            "rounds": request.rounds,
+            "duration_s": request.duration_s,
+            "mlperf": conf.read_rules().round,
+            "confidence": statistics.CONFIDENCE,
+        },
+        data=_data(store, [entry.candidate for entry in entries]),
+        machine=json.loads(json.dumps(machine.to_dict())),
+        variants=tuple(made),
+        cells=cells,
+        accuracy_pairs=tuple(_pairs(entries, baseline, store)),
+        remarks=tuple(_remarks(cells)),
+        not_official_because=(
+            f"rounds of {request.duration_s:g} s, made to compare",
+            *store.submittable_faults(),
+            *([SPEED_ONLY] if any(entry.card.speed_only for entry in entries) else []),
+        ),
+    )
+
+
+def _pairs(entries: list[Entry], baseline: str, store: Store) -> Iterator[AccuracyPair]:
+    first = next(entry for entry in entries if entry.name == baseline)
+    if first.answers is None:
+        return
+    for entry in entries:
+        if entry is not first and entry.answers is not None:
+            found = statistics.compare_answers(first.answers, entry.answers, store.labels)
+            yield AccuracyPair(
+                entry.name, baseline, found.count, found.changed, found.lost, found.gained, found.p_value
+            )
+
+
+def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
+    watched = [noise.from_dict(dict(entry.noise)) for cell in cells for entry in cell.rounds]
+    yield from noise.remarks(watched)
+    series = {
+        f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}": list(
+            cell.values().values()
+        )
+        for cell in cells
+    }
+    if remark := noise.spread_remark(series):
+        yield remark

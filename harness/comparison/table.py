@@ -1,0 +1,291 @@
+"""The tables in the shape of the published ones, as text, Markdown and CSV."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.comparison import findings
+from harness.comparison.document import METRICS, Cell, Comparison, Variant
+from harness.published import ROWS, SOURCE
+from harness.scenario import Scenario
+
+_MISSED, _SPEED_ONLY = "*", "†"
+_NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts, the first column to the left and the others to the right."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(comparisons: list[Comparison]) -> list[Table]:
+    """Return one table a scenario: a row per machine and number of threads, a column per variant."""
+    names = [variant.name for variant in comparisons[0].variants]
+    found = []
+    for scenario, metric in METRICS.items():
+        rows = [
+            _row(comparison, scenario, threads, label)
+            for comparison, threads, label in labelled(comparisons)
+            if scenario in comparison.scenarios
+        ]
+        if rows:
+            marks = [_marks(name, comparisons) for name in names]
+            header = ("", *(f"{name}{mark}" for name, mark in zip(names, marks, strict=True)), "boost")
+            what = f"{metric.title}, {metric.name} in {metric.unit}"
+            found.append(Table(what, header, tuple(rows)))
+    return found
+
+
+def accuracy_table(comparisons: list[Comparison]) -> Table | None:
+    """Return the accuracies, a row per variant; None when none was measured."""
+    rows = []
+    for comparison in comparisons:
+        for variant in comparison.variants:
+            if variant.accuracy is not None:
+                score = variant.accuracy
+                top1 = f"{100 * score.fraction:.2f} %"
+                of = f"{score.good:,} of {score.total:,}"
+                machine = (comparison.source,) if len(comparisons) > 1 else ()
+                rows.append((variant.name, *machine, top1, of, _target(variant)))
+    if not rows:
+        return None
+    machine = ("measured in",) if len(comparisons) > 1 else ()
+    return Table("Accuracy", ("", *machine, "top-1", "right", "target"), tuple(rows))
+
+
+def published_tables() -> list[Table]:
+    """Return the published tables, whose boost is the searched model against 8 and 32 bits."""
+    header = ("", "ResNet-50 32-bit", "ResNet-50 8-bit", "searched", "boost")
+    latencies, rates = [], []
+    for row in ROWS:
+        latency, rate = row.latency_ms, row.images_per_second
+        boosts = sorted((latency[1] / latency[2], latency[0] / latency[2]))
+        latencies.append((row.hardware, *(f"{value:g}" for value in latency), _range(*boosts)))
+        boosts = sorted((rate[2] / rate[1], rate[2] / rate[0]))
+        rates.append((row.hardware, *(f"{value:g}" for value in rate), _range(*boosts)))
+    return [
+        Table(f"Single-Stream, latency in ms ({SOURCE})", header, tuple(latencies)),
+        Table(f"Offline, images/s ({SOURCE})", header, tuple(rates)),
+    ]
+
+
+def notes(comparisons: list[Comparison]) -> list[str]:
+    """Return what must be read with the tables."""
+    found = []
+    subjects = {subject for one in comparisons if (subject := findings.boost_subject(one))}
+    if subjects:
+        found.append(
+            f"boost: {', '.join(sorted(subjects))} against the other variants that reach their accuracy "
+            f"target, smallest to largest."
+        )
+    if any(findings.UNSURE in boost.text for one in comparisons for boost in findings.boosts(one)):
+        found.append(f"{findings.UNSURE} the interval of this ratio includes 1: no difference can be told.")
+    speed_only: dict[str, list[str]] = {}
+    for comparison in comparisons:
+        for variant in comparison.variants:
+            names = speed_only.setdefault(variant.no_accuracy, [])
+            if variant.speed_only and not variant.not_run and variant.name not in names:
+                names.append(variant.name)
+    found += [
+        f"{_SPEED_ONLY} {reason} ({', '.join(names)})." for reason, names in speed_only.items() if names
+    ]
+    seen: set[str] = set()
+    for comparison in comparisons:
+        for variant in comparison.variants:
+            for note in _variant_notes(variant):
+                if note not in seen:
+                    seen.add(note)
+                    found.append(note)
+    rounds = sorted({comparison.settings["rounds"] for comparison in comparisons})
+    seconds = sorted({comparison.settings["duration_s"] for comparison in comparisons})
+    found.append(
+        f"Geometric means over {_list(rounds)} rounds of {_list(seconds)} s, each a LoadGen test of its own; "
+        f"not official MLPerf results."
+    )
+    return found
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """Return the answers: speed-ups, accuracy, noise, faults."""
+    found = [f"{speedup.text}." for speedup in findings.speedups(comparison)]
+    found += [findings.accuracy_text(comparison, pair) for pair in comparison.accuracy_pairs]
+    found += comparison.remarks
+    found += [f"{fault}" for fault in comparison.faults]
+    return found
+
+
+def text(comparisons: list[Comparison]) -> str:
+    """Return all there is to say at a terminal."""
+    shown = [_aligned(table) for table in tables(comparisons)]
+    if accuracies := accuracy_table(comparisons):
+        shown.append(_aligned(accuracies))
+    shown.append("\n".join(notes(comparisons)))
+    for comparison in comparisons:
+        lines = sentences(comparison)
+        if len(comparisons) > 1:
+            lines = [f"{comparison.source}:", *(f"  {line}" for line in lines)]
+        shown.append("\n".join(lines))
+    return "\n\n".join(filter(None, shown))
+
+
+def markdown(comparisons: list[Comparison]) -> str:
+    """Return the tables, their notes and the answers as Markdown."""
+    parts = [_markdown(table) for table in tables(comparisons)]
+    if accuracies := accuracy_table(comparisons):
+        parts.append(_markdown(accuracies))
+    parts.append("\n".join(f"- {_escaped(note)}" for note in notes(comparisons)))
+    for comparison in comparisons:
+        title = f"### {comparison.source}\n\n" if len(comparisons) > 1 else ""
+        parts.append(title + "\n".join(f"- {_escaped(line)}" for line in sentences(comparison)))
+    parts += [_markdown(table) for table in published_tables()]
+    parts.append(
+        "The published latencies are means or medians, ours are 90th percentiles; "
+        "other machines, other images, other software."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def comma_separated(comparisons: list[Comparison]) -> str:
+    """Return one line per machine, number of threads, scenario and variant as CSV, with a header."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        ["machine", "threads", "scenario", "variant", "metric", "unit", "value", "low", "high", "rounds",
+         "speedup", "speedup_low", "speedup_high", "against", "outcome", "top1", "target_passed",
+         "speed_only", "logs"]
+    )  # fmt: skip
+    for comparison in comparisons:
+        speedups = {
+            (one.scenario, one.threads, one.variant): one
+            for one in findings.speedups(comparison)
+            if one.against == comparison.baseline
+        }
+        for cell in comparison.cells:
+            found, metric = cell.interval(), METRICS[cell.scenario]
+            variant = comparison.variant(cell.variant)
+            accuracy = variant.accuracy
+            speedup = speedups.get((cell.scenario, cell.threads, cell.variant))
+            ratio = speedup and speedup.interval
+            writer.writerow(
+                [
+                    comparison.label(cell.threads),
+                    cell.threads,
+                    cell.scenario,
+                    cell.variant,
+                    metric.name,
+                    metric.unit,
+                    *(
+                        (f"{found.center:.6g}", f"{found.low:.6g}", f"{found.high:.6g}")
+                        if found
+                        else [""] * 3
+                    ),
+                    len(cell.values()),
+                    *(
+                        (f"{ratio.center:.6g}", f"{ratio.low:.6g}", f"{ratio.high:.6g}")
+                        if ratio
+                        else [""] * 3
+                    ),
+                    speedup.against if speedup else "",
+                    speedup.outcome if speedup else "",
+                    f"{accuracy.fraction:.6f}" if accuracy else "",
+                    "" if accuracy is None or accuracy.passed is None else str(accuracy.passed).lower(),
+                    str(variant.speed_only).lower(),
+                    _folder(cell),
+                ]
+            )
+    return stream.getvalue()
+
+
+def labelled(comparisons: list[Comparison]) -> Iterator[tuple[Comparison, int, str]]:
+    """Return the rows: comparison, threads and a name that no other row has."""
+    rows = [(comparison, threads) for comparison in comparisons for threads in comparison.threads]
+    names = [comparison.label(threads) for comparison, threads in rows]
+    for (comparison, threads), name in zip(rows, names, strict=True):
+        yield comparison, threads, f"{name} ({comparison.source})" if names.count(name) > 1 else name
+
+
+def _row(comparison: Comparison, scenario: Scenario, threads: int, label: str) -> tuple[str, ...]:
+    figures = []
+    for variant in comparison.variants:
+        cell = comparison.cell(scenario, threads, variant.name)
+        found = cell.interval() if cell else None
+        figures.append(_NOTHING if found is None else findings.figure_text(found.center))
+    boost = next(
+        (one for one in findings.boosts(comparison) if (one.scenario, one.threads) == (scenario, threads)),
+        None,
+    )
+    shown = _NOTHING if boost is None else boost.text + (_SPEED_ONLY if boost.speed_only else "")
+    return (label, *figures, shown)
+
+
+def _target(variant: Variant) -> str:
+    score = variant.accuracy
+    assert score is not None
+    if not score.valid:
+        return "LoadGen logged an error"
+    if score.target is None:
+        return "none"
+    return f"{100 * score.target:.2f} %: {'reached' if score.passed else 'missed'}"
+
+
+def _marks(name: str, comparisons: list[Comparison]) -> str:
+    variants = [comparison.variant(name) for comparison in comparisons]
+    missed = any(variant.misses_target for variant in variants)
+    speed_only = any(variant.speed_only and not variant.not_run for variant in variants)
+    return (_MISSED if missed else "") + (_SPEED_ONLY if speed_only else "")
+
+
+def _variant_notes(variant: Variant) -> Iterator[str]:
+    if variant.not_run:
+        yield f"{variant.name} was not run: {variant.not_run}"
+        return
+    if variant.misses_target and variant.accuracy is not None:
+        reason = variant.accuracy.verdict if variant.accuracy.valid else "LoadGen logged an error"
+        yield f"{_MISSED} {variant.name} misses its accuracy target and is left out of the boost ({reason})."
+    if variant.calibration:
+        yield f"{variant.name}: {variant.calibration}."
+
+
+def _range(low: float, high: float) -> str:
+    one, other = findings.ratio_text(low), findings.ratio_text(high)
+    return f"{other}x" if one == other else f"{one} - {other}x"
+
+
+def _folder(cell: Cell) -> str:
+    return cell.user_conf.rpartition("/")[0]
+
+
+def _list(values: list[float]) -> str:
+    return " or ".join(f"{value:g}" for value in values)
+
+
+def _aligned(table: Table) -> str:
+    lines = [table.header, *table.rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(table.header))]
+    shown = []
+    for line in lines:
+        first, *rest = line
+        cells = [first.ljust(widths[0])]
+        cells += [item.rjust(width) for item, width in zip(rest, widths[1:], strict=True)]
+        shown.append("  ".join(cells).rstrip())
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([table.title, shown[0], rule, *shown[1:]])
+
+
+def _markdown(table: Table) -> str:
+    lines = [f"**{_escaped(table.title)}**", "", _piped(table.header)]
+    lines.append("| --- |" + " ---: |" * (len(table.header) - 1))
+    return "\n".join([*lines, *map(_piped, table.rows)])
+
+
+def _piped(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(_escaped(cell) for cell in cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")

@@ -1,0 +1,164 @@
+"""What is compared: each model in each precision asked for, INT8 twins made where they are missing."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness import calibration, model_file
+from harness.card import Card, read_card
+from harness.console import note
+from harness.errors import DataError, HarnessError, ModelError, did_you_mean
+from harness.store import Store
+
+PRECISIONS = ("f32", "bf16", "int8")
+
+_SPEED_ONLY_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant before anything is known of it."""
+
+    name: str
+    card: Card
+    precision: str
+    """Of the layers that are not quantized: f32 or bf16."""
+    quantize: bool = False
+    """Whether its INT8 twin is meant, which is still to be made."""
+
+    @property
+    def shown_precision(self) -> str:
+        return "int8" if self.quantize or self.card.quantization else self.precision
+
+
+def candidates(cards: Sequence[Card], precisions: Sequence[str]) -> list[Candidate]:
+    """Return each model in each precision; a model that is quantized already stands for itself.
+
+    Raises:
+        HarnessError: a precision is unknown, fewer than two variants, two of one name, or models of
+            different tasks.
+    """
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise HarnessError(f"Precision '{precision}' is not known.{did_you_mean(precision, PRECISIONS)}")
+    found = []
+    for card in cards:
+        if not precisions or card.quantization:
+            found.append(Candidate(card.name, card, "f32"))
+            continue
+        for precision in precisions:
+            name, quantize = f"{card.name}-{precision}", precision == "int8"
+            found.append(Candidate(name, card, "f32" if quantize else precision, quantize))
+    names = [candidate.name for candidate in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise HarnessError(
+                f"Two variants are called '{name}': give each model and precision once, or change the name "
+                f"on one of the cards."
+            )
+    if len(found) < 2:
+        raise HarnessError(
+            "A comparison needs at least two variants: give --model twice, or --precision f32,int8."
+        )
+    _require_one_task(cards)
+    return found
+
+
+def require_data(found: Sequence[Candidate], store: Store) -> None:
+    """Hold the store against every model, before any work.
+
+    Raises:
+        DataError: it lacks a model's recipe, or has labels that a model cannot give.
+    """
+    for candidate in found:
+        card = candidate.card
+        store.samples(card.input.recipe)
+        highest = int(store.labels.max())
+        if highest >= card.output.labels:
+            raise DataError(
+                f"The store {store.path} has the label {highest}, but model '{card.name}' knows "
+                f"0 to {card.output.labels - 1}: use a store of its data set."
+            )
+
+
+def quantized(candidate: Candidate, images: Store, scored: Store, folder: Path) -> tuple[Card, str]:
+    """Return the INT8 twin's card, and say how it was made.
+
+    It is made now, unless `folder` holds the twin of this very model, calibrated on the same images.
+
+    Args:
+        candidate: a model that is not quantized.
+        images: the store to calibrate on.
+        scored: the store that the accuracy is measured on.
+        folder: takes the model.
+
+    Raises:
+        HarnessError: the model cannot be quantized, or the store lacks its recipe.
+    """
+    card = candidate.card
+    target = folder / f"{card.name}-int8.xml"
+    samples = min(_SPEED_ONLY_SAMPLES, images.count) if card.speed_only else None
+    indices = calibration.choose(images, samples, None)
+    words = _calibration_words(card, images, scored, indices)
+    card_path = target.with_suffix(".toml")
+    if card_path.exists():
+        made = read_card(card_path)
+        if _is_twin(made, card, images, indices):
+            note(f"{target} is up to date.")
+            return made, words
+    for path in folder.glob(f"{target.stem}.*"):
+        path.unlink()
+    made, _ = calibration.quantize(card, images, indices, calibration.CalibrationSettings(), target)
+    return made, words
+
+
+def _is_twin(made: Card, card: Card, images: Store, indices: Sequence[int]) -> bool:
+    facts = made.quantization
+    try:
+        record = json.loads((made.folder / facts["record"]).read_text(encoding="utf-8"))
+        names = [images.names[index] for index in indices]
+        return bool(
+            facts["original_sha256"] == model_file.sha256(card)
+            and record["list"]["names"] == names
+            and record["data"]["pixels_sha256"] == images.sha256(card.input.recipe)
+            and model_file.files(made)
+        )
+    except (OSError, ValueError, KeyError, TypeError, ModelError):
+        return False
+
+
+def _calibration_words(card: Card, images: Store, scored: Store, indices: Sequence[int]) -> str:
+    what = f"INT8 by NNCF, calibrated on {len(indices)} images of {images.path.name}"
+    if card.speed_only:
+        return what
+    shared = _shared(card, images, scored, indices)
+    if shared:
+        return f"{what}, of which {shared} are scored too, which may flatter its accuracy"
+    return f"{what}, none of them scored"
+
+
+def _shared(card: Card, images: Store, scored: Store, indices: Sequence[int]) -> int:
+    """Return how many calibration images the accuracy is measured on too: same name, same pixels."""
+    places = {name: index for index, name in enumerate(scored.names)}
+    recipe = card.input.recipe
+    ours, theirs = images.samples(recipe), scored.samples(recipe)
+    pairs = [(index, places[images.names[index]]) for index in indices if images.names[index] in places]
+    return sum(np.array_equal(ours[index], theirs[place]) for index, place in pairs)
+
+
+def _require_one_task(cards: Sequence[Card]) -> None:
+    first = cards[0]
+    for card in cards[1:]:
+        if card.output.labels != first.output.labels:
+            raise HarnessError(
+                f"Model '{first.name}' tells {first.output.labels} labels apart and '{card.name}' "
+                f"{card.output.labels}: compare models of one task."
+            )
+        if card.benchmark != first.benchmark:
+            raise HarnessError(
+                f"Model '{first.name}' is of the benchmark '{first.benchmark}' and '{card.name}' of "
+                f"'{card.benchmark}': compare models of one rule set."
+            )

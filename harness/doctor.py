@@ -1,0 +1,167 @@
+"""Is this machine, and what is installed on it, fit for a measurement?"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import model_file, system
+from harness.card import SPEED_ONLY, read_card, shipped_cards
+from harness.errors import HarnessError
+from harness.files import format_bytes
+from harness.store import open_store
+from harness.submission.round import rounds_of_loadgen
+
+TESTED = {
+    "openvino": "2026.4.1",
+    "nncf": "3.4.0",
+    "mlcommons_loadgen": "6.0.17",
+    "numpy": "2.4.6",
+    "opencv": "5.0.0.93",
+}
+"""The versions that the harness's tests were last run with."""
+
+_HOST = Path("/")
+_ENOUGH_MEMORY_BYTES = 4_000_000_000
+_BUSY_SHARE = 0.25
+_INT8_DOT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+
+GOOD, NOTE, WRONG = "good", "note", "wrong"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    subject: str
+    state: str
+    """GOOD; NOTE: worth knowing; WRONG: results would be worse or not count."""
+    detail: str
+    cure: str = ""
+    """The one thing to do, where something is wrong."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(store: Path | None = None, root: Path = _HOST) -> list[Finding]:
+    """Look at the machine, the installed versions, the models and the store, if one is named.
+
+    Args:
+        store: a store to open and judge.
+        root: where /proc, /sys and /etc lie.
+    """
+    machine = system.describe(root)
+    findings = [*_machine(machine), *_load(machine, root), *_versions(machine), *_models()]
+    return findings if store is None else [*findings, _store(store)]
+
+
+def _machine(machine: system.Machine) -> Iterator[Finding]:
+    yield Finding("CPU", GOOD, f"{machine.cpu_model or 'unknown model'}, {machine.architecture}")
+    yield _instructions(machine)
+    present = machine.cpus_present
+    if present is not None and machine.usable_cpus < present:
+        quota = machine.cpu_quota_cores
+        limit = f"a quota of {quota:g} CPUs" if quota is not None else "the affinity mask"
+        yield Finding(
+            "CPUs allowed",
+            NOTE,
+            f"{machine.usable_cpus} of the {present} present, by {limit}: threads are held to that",
+        )
+    else:
+        yield Finding("CPUs allowed", GOOD, f"{machine.usable_cpus}, all that are present")
+    if machine.efficiency_cpus:
+        yield Finding(
+            "Cores", NOTE, f"{machine.efficiency_cpus} of them are efficiency cores, which are slower"
+        )
+    if machine.governor not in (None, "performance"):
+        yield Finding(
+            "Frequency governor", WRONG, f"'{machine.governor}' lets the clock wander",
+            "run `cpupower frequency-set -g performance` as root",
+        )  # fmt: skip
+    if machine.turbo:
+        yield Finding("Turbo", NOTE, "on: short runs may be faster than long ones")
+    if machine.hypervisor:
+        yield Finding(
+            "Virtual machine", NOTE, "neighbours may take time from it: compare in alternating rounds"
+        )
+    memory = machine.memory_bytes
+    if memory is not None:
+        enough = memory >= _ENOUGH_MEMORY_BYTES
+        yield Finding(
+            "Memory", GOOD if enough else WRONG, format_bytes(memory),
+            "" if enough else f"use a machine with {format_bytes(_ENOUGH_MEMORY_BYTES)} or more",
+        )  # fmt: skip
+
+
+def _instructions(machine: system.Machine) -> Finding:
+    flags = machine.isa
+    if flags is None:
+        return Finding("Instructions", NOTE, "cannot be read on this system")
+    names = ", ".join(flags) or "none of those that matter"
+    if not any(flag in flags for flag in _INT8_DOT):
+        detail = f"{names}: no 8-bit dot products (VNNI, AMX), so INT8 gains less here"
+        return Finding("Instructions", NOTE, detail)
+    bf16 = "" if any(flag in flags for flag in _BF16) else "; no BF16, so that variant cannot be run"
+    return Finding("Instructions", GOOD, names + bf16)
+
+
+def _load(machine: system.Machine, root: Path) -> Iterator[Finding]:
+    try:
+        load = float((root / "proc" / "loadavg").read_text().split()[0])
+    except OSError:
+        return
+    if load > _BUSY_SHARE * (machine.cpus_present or machine.usable_cpus):
+        yield Finding(
+            "Load", WRONG, f"{load:g} on average in the last minute: others compute here, too",
+            "stop them, or wait, before you measure",
+        )  # fmt: skip
+    else:
+        yield Finding("Load", GOOD, f"{load:g} on average in the last minute")
+
+
+def _versions(machine: system.Machine) -> Iterator[Finding]:
+    for name, tested in TESTED.items():
+        found = machine.versions.get(name)
+        if found is None:
+            yield Finding(name, WRONG, "is not installed", "run `pip install .` again")
+        elif found != tested:
+            yield Finding(name, NOTE, f"{found}; tested with {tested}")
+        else:
+            yield Finding(name, GOOD, found)
+    loadgen = machine.versions.get("mlcommons_loadgen")
+    rounds = rounds_of_loadgen(loadgen) if loadgen else []
+    if rounds:
+        yield Finding("MLPerf round", GOOD, f"runs with this LoadGen can belong to {', '.join(rounds)}")
+    else:
+        yield Finding(
+            "MLPerf round", WRONG, f"LoadGen {loadgen} belongs to no round that is known here",
+            f"run `pip install mlcommons-loadgen=={TESTED['mlcommons_loadgen']}`",
+        )  # fmt: skip
+
+
+def _models() -> Iterator[Finding]:
+    for name, path in shipped_cards().items():
+        card = read_card(path)
+        state = model_file.state(card)
+        if state == model_file.NOT_FETCHED:
+            yield Finding(f"model {name}", NOTE, f"not fetched: `harness model fetch {name}` gets it")
+        else:
+            note = f"; {SPEED_ONLY}" if card.speed_only else ""
+            yield Finding(f"model {name}", GOOD, f"{state}{note}")
+
+
+def _store(path: Path) -> Finding:
+    try:
+        store = open_store(path)
+    except HarnessError as error:
+        return Finding("store", WRONG, str(error), "run `harness prepare` again")
+    facts = f"{path}: {store.count:,} images of {store.dataset}, {', '.join(store.recipes)}"
+    faults = store.submittable_faults()
+    return Finding("store", NOTE if faults else GOOD, "; ".join([facts, *faults]))
+
+
+def is_fit(findings: list[Finding]) -> bool:
+    """Return whether nothing is wrong."""
+    return not any(finding.state == WRONG for finding in findings)

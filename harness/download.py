@@ -1,0 +1,129 @@
+"""Fetching one file over HTTP: resumed where it stopped, renamed into place only when it is right."""
+
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+from harness import __version__, console, files
+from harness.errors import OutputError
+
+_BLOCK_BYTES = 1 << 18
+_TIMEOUT_S = 30.0
+_REDRAW_S = 0.1
+
+
+class DownloadFailed(Exception):
+    """Why the file did not arrive, in words that fit between parentheses."""
+
+
+def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
+    """Fetch `url` to `path`, going on with `path`.part where an earlier attempt stopped.
+
+    Args:
+        url: http or https address.
+        path: target, replaced atomically; its folder is created.
+        check: raises DownloadFailed when the whole file is not the one wanted.
+
+    Raises:
+        DownloadFailed: no network, the server refused, the connection broke, or the file is wrong.
+        OutputError: the folder cannot be written, or has no room.
+    """
+    files.make_writable_folder(path.parent)
+    part = path.with_name(f"{path.name}.part")
+    resumed = part.exists() and part.stat().st_size > 0
+    try:
+        _fill(url, part)
+        _check_or_remove(part, check)
+    except _WrongPart:
+        if not resumed:
+            raise
+        # What we resumed belonged to another version of the file: start afresh, once.
+        _fill(url, part)
+        _check_or_remove(part, check)
+    part.replace(path)
+
+
+class _WrongPart(DownloadFailed):
+    pass
+
+
+def _check_or_remove(part: Path, check: Callable[[Path], None]) -> None:
+    try:
+        check(part)
+    except DownloadFailed as error:
+        part.unlink()
+        raise _WrongPart(str(error)) from error
+
+
+def _fill(url: str, part: Path) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    try:
+        response = _open(url, done)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or done == 0:
+            raise DownloadFailed(f"the server answered {error.code} {error.reason}") from error
+        if error.headers.get("Content-Range") == f"bytes */{done}":
+            return
+        part.unlink()
+        raise _WrongPart("the part fetched earlier is longer than the file") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise DownloadFailed(f"{reason}") from error
+    with response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            done = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
+            part.unlink()
+            raise _WrongPart("the server sent another range than asked for")
+        length = response.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdecimal() else None
+        if total is not None:
+            files.require_free_space(part.parent, total - done, part.stem)
+        _copy(response, part, done, total)
+
+
+def _open(url: str, start: int) -> http.client.HTTPResponse:
+    headers = {"User-Agent": f"inference-harness/{__version__}"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    response: http.client.HTTPResponse = urllib.request.urlopen(
+        urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S
+    )
+    return response
+
+
+def _copy(response: http.client.HTTPResponse, part: Path, done: int, total: int | None) -> None:
+    start, began, drawn = done, monotonic(), 0.0
+    with part.open("ab" if done else "wb") as file, console.progress(part.stem, total, counts=False) as bar:
+        while True:
+            try:
+                block = response.read(_BLOCK_BYTES)
+            except (OSError, http.client.HTTPException) as error:
+                raise DownloadFailed(_broken(done, total, error)) from error
+            if not block:
+                break
+            try:
+                file.write(block)
+            except OSError as error:
+                raise OutputError(
+                    f"Cannot write {part} ({error.strerror}): free some space there."
+                ) from error
+            done += len(block)
+            if (now := monotonic()) - drawn > _REDRAW_S or done == total:
+                drawn = now
+                rate = (done - start) / max(now - began, 1e-9)
+                bar.update(done, rate=f"{files.format_bytes(done)}, {files.format_bytes(rate)}/s")
+    if total is not None and done < total:
+        raise DownloadFailed(_broken(done, total))
+
+
+def _broken(done: int, total: int | None, error: Exception | None = None) -> str:
+    of = "" if total is None else f" of {files.format_bytes(total)}"
+    why = f": {error}" if error else ""
+    return (
+        f"the connection broke after {files.format_bytes(done)}{of}{why}; the same command goes on from there"
+    )

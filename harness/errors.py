@@ -1,0 +1,52 @@
+"""The faults a user can cause; the command line prints them as one sentence and exits.
+
+HarnessError            exit 2: the request cannot be carried out as it stands
+├── CardError           a model card is broken or contradicts its model
+├── ModelError          a model file is missing, damaged or of the wrong shape
+├── DataError           images, labels or a store are missing, damaged or mismatched
+├── ConfError           user.conf or mlperf.conf says something LoadGen would misread
+├── OutputError         a target cannot be written, or would be overwritten
+└── RunFailed           exit 1: a test was started and broke (crash, hang, failed inference)
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HarnessError(Exception):
+    """A fault whose message says what is wrong, where, and what to do."""
+
+    exit_code = 2
+
+
+class CardError(HarnessError):
+    pass
+
+
+class ModelError(HarnessError):
+    pass
+
+
+class DataError(HarnessError):
+    pass
+
+
+class ConfError(HarnessError):
+    pass
+
+
+class OutputError(HarnessError):
+    pass
+
+
+class RunFailed(HarnessError):
+    exit_code = 1
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the known word nearest to `word`, or the list of known words."""
+    names = sorted(known)
+    near = get_close_matches(word, names, n=1)
+    if near:
+        return f" Did you mean '{near[0]}'?"
+    return f" Known: {', '.join(names)}."

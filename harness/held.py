@@ -1,0 +1,105 @@
+"""What a scenario's folder holds already: finished tests are kept, and what contradicts them is refused."""
+
+from pathlib import Path
+from typing import Any
+
+from harness import result
+from harness.errors import OutputError
+from harness.scenario import Mode
+
+PERFORMANCE_LOGS = Path("performance", "run_1")
+ACCURACY_LOGS = Path("accuracy")
+
+_LOGS = {
+    Mode.PERFORMANCE: PERFORMANCE_LOGS / "mlperf_log_detail.txt",
+    Mode.ACCURACY: ACCURACY_LOGS / "mlperf_log_accuracy.json",
+}
+_IDENTITY = ("harness", "model", "data")
+_SETTINGS = ("scenario", "precision", "threads", "streams", "batch")
+_MACHINE = ("cpu_model", "usable_cpus", "versions")
+
+
+def differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Return what keeps two documents from being about the same thing.
+
+    A setting that the one asked for leaves open is the same as one that a probe chose.
+    """
+    unlike = [part for part in _IDENTITY if held[part] != asked[part]]
+    chosen = held["settings"].get("chosen", [])
+    for key in _SETTINGS:
+        value, wanted = held["settings"][key], asked["settings"][key]
+        if value != wanted and not (wanted is None and key in chosen):
+            unlike.append(key)
+    unlike += [key for key in _MACHINE if held["machine"][key] != asked["machine"][key]]
+    return [_WORDS.get(part, part) for part in unlike]
+
+
+_WORDS = {
+    "harness": "version of the harness",
+    "versions": "set of library versions",
+    "cpu_model": "CPU",
+    "usable_cpus": "number of usable CPUs",
+    "official": "kind (official or not)",
+    "duration_s": "duration",
+    "user_conf_sha256": "user.conf",
+}
+
+
+def tests_to_keep(
+    folder: Path, asked: dict[str, Any], modes: tuple[Mode, ...], replace: bool
+) -> tuple[dict[str, Any] | None, tuple[Mode, ...]]:
+    """Return the document that is there, and which of its tests stay: None when nothing does.
+
+    A test of the same model, data, settings and machine stays when it is finished and valid, so that an
+    interrupted run goes on where it was; one that is not valid is run again.
+
+    Args:
+        folder: the scenario's folder.
+        asked: the document of the run that is asked for, without results.
+        modes: the tests that are asked for.
+        replace: whether these may take the place of any that are there.
+
+    Raises:
+        OutputError: the folder holds a result of something else.
+    """
+    path = folder / result.FILE_NAME
+    if not path.exists():
+        return None, ()
+    held = result.read(path)
+    present = [mode for mode in Mode if held[mode] is not None]
+    others = [mode for mode in present if mode not in modes]
+    unlike = differences(held, asked)
+    if replace:
+        if others and unlike:
+            raise _refusal(folder, "", unlike, "give another --out, or both modes with --replace")
+        return (held, tuple(others)) if others else (None, ())
+    if Mode.PERFORMANCE in present and Mode.PERFORMANCE in modes:
+        unlike_test = unlike + [_WORDS[key] for key in _test_differences(held, asked)]
+        if unlike_test:
+            raise _refusal(folder, "performance ", unlike_test, "give --replace or another --out")
+    if present and unlike:
+        raise _refusal(folder, "", unlike, "give another --out, or both modes with --replace")
+    kept = tuple(mode for mode in present if mode in others or _is_finished(held, mode, folder))
+    return (held, kept) if kept else (None, ())
+
+
+def _test_differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Return what two performance tests of the same thing differ in."""
+    one, other = held["settings"], asked["settings"]
+    keys = ["official", "user_conf_sha256", *([] if one["official"] else ["duration_s"])]
+    return [key for key in keys if one.get(key) != other[key]]
+
+
+def _is_finished(held: dict[str, Any], mode: Mode, folder: Path) -> bool:
+    """Return whether a test need not be repeated; a missed accuracy target is a result like any other."""
+    section = held[mode]
+    return (folder / _LOGS[mode]).exists() and (
+        section["valid"] if mode is Mode.PERFORMANCE else not section["errors"]
+    )
+
+
+def _refusal(folder: Path, what: str, unlike: list[str], cure: str) -> OutputError:
+    return OutputError(
+        f"The {what}result in {folder} is of another {' and '.join(unlike)}, and one folder holds the "
+        f"accuracy and performance of one thing: {cure}."
+    )

@@ -1,0 +1,152 @@
+"""One LoadGen test of a plan: run, read, judged, and its files in their place."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness import accuracy, child, conf, log, result
+from harness.benchmark import BENCHMARKS
+from harness.console import progress
+from harness.held import ACCURACY_LOGS, PERFORMANCE_LOGS
+from harness.job import Job
+from harness.plan import Plan
+from harness.scenario import Mode
+
+
+def take_test(plan: Plan, mode: Mode) -> dict[str, Any]:
+    """Run one test of the plan, and return its part of the result document.
+
+    Raises:
+        RunFailed: the test crashed, hung, an inference failed, or its logs are unusable.
+    """
+    return _SECTIONS[mode](plan)
+
+
+def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
+    """Run one LoadGen test with a progress bar; its logs lie in the job's log folder, which is made.
+
+    Args:
+        job: what to do.
+        total: seconds if `timed`, else samples, after which the test will end.
+        timed: whether time ends the test.
+
+    Returns:
+        What the child used and measured: precision, kernels, openvino, completed, energy.
+
+    Raises:
+        RunFailed: the test crashed, hung, or an inference failed.
+    """
+    logs = job.log_folder
+    logs.mkdir()
+    title = f"{job.card.name} {job.settings.scenario} {job.mode}"
+    with progress(title, total, counts=not timed) as bar:
+        done = child.run(job, lambda now: _show(now, bar, total, timed))
+        bar.update(total)
+    trace = logs / "mlperf_log_trace.json"
+    if trace.exists() and trace.stat().st_size == 0:
+        trace.unlink()
+    return done
+
+
+def take_place(source: Path, target: Path) -> None:
+    """Move what is finished to its place, in the stead of what was there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = target.with_name(f".{target.name}.old")
+    if target.exists():
+        target.rename(old)
+    source.rename(target)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _run(plan: Plan, mode: Mode) -> tuple[Path, dict[str, Any]]:
+    request = plan.request
+    logs = plan.staging / mode
+    job = Job(
+        request.card,
+        request.store,
+        request.settings,
+        logs,
+        mode,
+        plan.user_conf,
+        samples_per_query=plan.demands.samples_per_query,
+    )
+    timed = mode is Mode.PERFORMANCE and request.settings.scenario.facts.timed
+    if timed:
+        total = plan.seconds(mode)
+    else:
+        total = plan.store.count if mode is Mode.ACCURACY else plan.offline_samples
+    return logs, run_test(job, total, timed)
+
+
+def _show(now: child.Progress, bar: Any, total: float, timed: bool) -> None:
+    if now.phase != "running":
+        return
+    rate = f"{now.completed / now.running_s:.1f} samples/s" if now.running_s > 1 else ""
+    bar.update(min(now.running_s if timed else now.completed, total), rate=rate)
+
+
+def _performance(plan: Plan) -> dict[str, Any]:
+    logs, done = _run(plan, Mode.PERFORMANCE)
+    detail = logs / "mlperf_log_detail.txt"
+    measured = log.read_performance(detail)
+    faults = _rule_faults(log.read_detail(detail), plan)
+    section = result.performance_section(measured, plan.estimate, faults, done["energy"])
+    take_place(logs, plan.folder / PERFORMANCE_LOGS)
+    shutil.copyfile(plan.user_conf, plan.folder / "user.conf")
+    return section
+
+
+def _accuracy(plan: Plan) -> dict[str, Any]:
+    logs, _ = _run(plan, Mode.ACCURACY)
+    detail = log.read_detail(logs / "mlperf_log_detail.txt")
+    score = accuracy.score(logs / "mlperf_log_accuracy.json", plan.store.labels, plan.store.count)
+    (logs / "accuracy.txt").write_text(score.text + "\n", encoding="utf-8")
+    verdicts = _verdicts(plan, score)
+    take_place(logs, plan.folder / ACCURACY_LOGS)
+    return {
+        "text": score.text,
+        "good": score.good,
+        "total": score.total,
+        "accuracy": score.fraction,
+        "errors": detail.errors,
+        "verdicts": verdicts,
+        "passed": verdicts[0]["passed"] if verdicts else None,
+    }
+
+
+_SECTIONS: dict[Mode, Callable[[Plan], dict[str, Any]]] = {
+    Mode.PERFORMANCE: _performance,
+    Mode.ACCURACY: _accuracy,
+}
+
+
+def _verdicts(plan: Plan, score: accuracy.Score) -> list[dict[str, Any]]:
+    """Return the verdict on the card's own target first, then on MLPerf's where the data set is its own."""
+    card = plan.request.card
+    benchmark = BENCHMARKS[card.benchmark]
+    targets = []
+    if card.accuracy is not None:
+        targets.append(("the card's target", card.accuracy.reference, card.accuracy.target_fraction))
+    official = (benchmark.reference_accuracy, benchmark.target_fraction)
+    if plan.store.dataset == benchmark.dataset and official not in [target[1:] for target in targets]:
+        targets.append((f"MLPerf {benchmark.name}, Closed division", *official))
+    return [
+        {"rule": rule, **asdict(accuracy.verdict(score, reference, fraction))}
+        for rule, reference, fraction in targets
+    ]
+
+
+def _rule_faults(detail: log.Detail, plan: Plan) -> list[str]:
+    """Return where LoadGen's effective settings fall short of the rules."""
+    rules = plan.demands.rules
+    faults = []
+    for key in ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"):
+        if detail[f"effective_{key}"] != getattr(rules, key):
+            faults.append(f"{key} is not that of {conf.read_rules().round}")
+    if detail["effective_min_duration_ms"] < rules.min_duration_ms:
+        seconds = detail["effective_min_duration_ms"] / 1000
+        faults.append(f"short run ({seconds:g} s, the rules ask for {rules.min_duration_ms / 1000:g} s)")
+    return faults

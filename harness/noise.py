@@ -1,0 +1,247 @@
+"""What disturbed a measurement: the counters of the kernel before, during and after it.
+
+What a kernel or a container hides is None, and no remark is made of it.
+"""
+
+import re
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+_HOST = Path("/")
+_CPUS = "sys/devices/system/cpu"
+
+# Shares of the CPUs' time, and of the highest frequency, from which on a number is worth a remark.
+_MOST_STOLEN = 0.01
+_MOST_TAKEN = 0.05
+_MOST_SLOWER = 0.05
+_MOST_SPREAD = 0.05
+
+# Fields of the line `cpu` in /proc/stat, proc(5): user nice system idle iowait irq softirq steal.
+_BUSY = (0, 1, 2, 5, 6)
+_STEAL = 7
+_FIELDS = 8
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What went on around one measurement."""
+
+    wall_s: float
+    cpus: int | None
+    """CPUs that /proc/stat counts."""
+    steal_share: float | None
+    """Share of the CPUs' time that the hypervisor gave to others."""
+    other_cpus: float | None
+    """CPUs kept busy, on average, by processes other than ours."""
+    throttled_count: int | None
+    """Periods in which the control group's quota stopped us."""
+    throttled_s: float | None
+    swapped_pages: int | None
+    """Pages swapped in or out, machine-wide."""
+    frequency_hz: float | None
+    """Mean over the CPUs and the samples taken."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    wall_s: float
+    own_cpu_s: float
+    cpus: int | None
+    ticks: tuple[int, ...] | None
+    throttled: dict[Path, tuple[int, float]]
+    swapped_pages: int | None
+
+
+class Watch:
+    """Watches the machine from its making to `stop`; `sample` is to be called now and then between."""
+
+    def __init__(
+        self,
+        root: Path = _HOST,
+        clock: Callable[[], float] = time.monotonic,
+        own_cpu: Callable[[], float] | None = None,
+    ) -> None:
+        """Start watching.
+
+        Args:
+            root: where /proc and /sys lie.
+            clock: seconds.
+            own_cpu: CPU seconds used so far by this process and the children it has waited for.
+        """
+        self._root = root
+        self._clock = clock
+        self._own_cpu = own_cpu or _own_cpu_s
+        self._frequencies: list[float] = []
+        self._before = self._read()
+
+    def sample(self) -> None:
+        """Note the CPUs' present frequency."""
+        present = [
+            int(text) * 1000
+            for folder in (self._root / _CPUS).glob("cpu[0-9]*")
+            if (text := _text(folder / "cpufreq/scaling_cur_freq")) and text.isdigit()
+        ]
+        if present:
+            self._frequencies.append(statistics.fmean(present))
+
+    def stop(self) -> Noise:
+        """Return what went on; our children must have been waited for."""
+        before, after = self._before, self._read()
+        wall_s = after.wall_s - before.wall_s
+        steal = other = None
+        if before.ticks and after.ticks and after.cpus:
+            ticks = [late - early for early, late in zip(before.ticks, after.ticks, strict=True)]
+            if (total := sum(ticks)) > 0:
+                steal = max(0.0, ticks[_STEAL] / total)
+                busy = sum(ticks[field] for field in _BUSY) / total * after.cpus
+                own = (after.own_cpu_s - before.own_cpu_s) / wall_s if wall_s > 0 else 0.0
+                other = max(0.0, busy - own)
+        throttled_count, throttled_s = max(
+            (
+                (count - before.throttled[group][0], seconds - before.throttled[group][1])
+                for group, (count, seconds) in after.throttled.items()
+                if group in before.throttled
+            ),
+            default=(None, None),
+        )
+        swapped = None
+        if before.swapped_pages is not None and after.swapped_pages is not None:
+            swapped = after.swapped_pages - before.swapped_pages
+        frequency = statistics.fmean(self._frequencies) if self._frequencies else None
+        return Noise(wall_s, after.cpus, steal, other, throttled_count, throttled_s, swapped, frequency)
+
+    def _read(self) -> _Reading:
+        stat = _text(self._root / "proc/stat") or ""
+        return _Reading(
+            wall_s=self._clock(),
+            own_cpu_s=self._own_cpu(),
+            cpus=len(re.findall(r"^cpu\d+ ", stat, re.MULTILINE)) or None,
+            ticks=_ticks(stat),
+            throttled=_throttled(self._root),
+            swapped_pages=_swapped(_text(self._root / "proc/vmstat") or ""),
+        )
+
+
+def remarks(rounds: Iterable[Noise]) -> list[str]:
+    """Return, in words and with the number that says so, what disturbed a series of measurements."""
+    noises = list(rounds)
+    found = []
+    wall_s = sum(noise.wall_s for noise in noises)
+    stolen = _mean(noises, "steal_share")
+    if stolen is not None and stolen > _MOST_STOLEN:
+        found.append(
+            f"The hypervisor gave {100 * stolen:.1f} % of the CPUs' time to other machines (steal time): "
+            f"measure on a machine of your own or at another hour."
+        )
+    taken, cpus = _mean(noises, "other_cpus"), max((noise.cpus or 0 for noise in noises), default=0)
+    if taken is not None and cpus and taken / cpus > _MOST_TAKEN:
+        found.append(
+            f"Other processes kept {taken:.2f} of {cpus} CPUs busy on average: stop them and measure again."
+        )
+    throttled = sum(noise.throttled_count or 0 for noise in noises)
+    if throttled:
+        seconds = sum(noise.throttled_s or 0 for noise in noises)
+        found.append(
+            f"The control group's CPU quota stopped us in {throttled} periods, {seconds:.1f} s of "
+            f"{wall_s:.0f} s: give fewer --threads or a larger quota."
+        )
+    swapped = sum(noise.swapped_pages or 0 for noise in noises)
+    if swapped:
+        found.append(f"{swapped} pages were swapped in or out: free some memory.")
+    frequencies = [noise.frequency_hz for noise in noises if noise.frequency_hz is not None]
+    if frequencies and min(frequencies) < (1 - _MOST_SLOWER) * max(frequencies):
+        found.append(
+            f"The CPU's frequency went from {min(frequencies) / 1e9:.2f} to {max(frequencies) / 1e9:.2f} GHz "
+            f"between rounds: set the governor to performance, and look at the cooling."
+        )
+    return found
+
+
+def spread_remark(series: Mapping[str, Sequence[float]]) -> str | None:
+    """Return a remark when the rounds of a series spread by more than 5 % of their mean."""
+    shares = {
+        name: statistics.stdev(values) / statistics.fmean(values)
+        for name, values in series.items()
+        if len(values) > 1
+    }
+    unstable = [name for name, share in shares.items() if share > _MOST_SPREAD]
+    if not unstable:
+        return None
+    worst = max(unstable, key=lambda name: shares[name])
+    return (
+        f"{len(unstable)} of {len(series)} results may be unstable: in the worst ({worst}) the standard "
+        f"deviation of the rounds is {100 * shares[worst]:.0f} % of the mean; more --rounds help."
+    )
+
+
+def from_dict(values: dict[str, Any]) -> Noise:
+    """Return the noise that `to_dict` wrote."""
+    return Noise(**values)
+
+
+def _mean(noises: list[Noise], name: str) -> float | None:
+    """Return the mean of a quantity over time, where it is known."""
+    known = [noise for noise in noises if getattr(noise, name) is not None and noise.wall_s > 0]
+    if not known:
+        return None
+    total_s = sum(noise.wall_s for noise in known)
+    return float(sum(getattr(noise, name) * noise.wall_s for noise in known) / total_s)
+
+
+def _ticks(stat: str) -> tuple[int, ...] | None:
+    """Return the first eight fields of the line of all CPUs; guest time is within user time already."""
+    found = re.search(r"^cpu +([\d ]+)$", stat, re.MULTILINE)
+    fields = tuple(map(int, found[1].split()[:_FIELDS])) if found else ()
+    return fields if len(fields) == _FIELDS else None
+
+
+def _throttled(root: Path) -> dict[Path, tuple[int, float]]:
+    """Return periods and seconds of throttling so far of our control group and its ancestors, v1 or v2."""
+    found = {}
+    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounts = ("cpu", "cpu,cpuacct", "cpuacct,cpu") if controllers else ("", "unified")
+        inner = PurePosixPath(path.lstrip("/"))
+        for mount in mounts:
+            for group in (inner, *inner.parents):
+                folder = root / "sys/fs/cgroup" / mount / group
+                counters = _counters(_text(folder / "cpu.stat") or "")
+                if "nr_throttled" in counters:
+                    # Version 1 counts nanoseconds (throttled_time), version 2 microseconds.
+                    seconds = counters.get("throttled_usec", 0) / 1e6
+                    seconds = seconds or counters.get("throttled_time", 0) / 1e9
+                    found[folder] = (counters["nr_throttled"], seconds)
+    return found
+
+
+def _swapped(vmstat: str) -> int | None:
+    counters = _counters(vmstat)
+    if "pswpin" not in counters or "pswpout" not in counters:
+        return None
+    return counters["pswpin"] + counters["pswpout"]
+
+
+def _counters(text: str) -> dict[str, int]:
+    return {name: int(value) for name, value in re.findall(r"^(\w+) (\d+)$", text, re.MULTILINE)}
+
+
+def _own_cpu_s() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip() or None
+    except (OSError, ValueError):
+        return None

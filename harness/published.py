@@ -1,0 +1,66 @@
+"""The result this project repeats: Deci and Intel in MLPerf Inference v0.7, Open division, September 2020.
+
+Source: the table that Deci published with the submission; the systems' logs lie in MLCommons'
+inference_results_v0.7, open/Deci. Latencies are means or medians there, where MLPerf's metric is p90.
+"""
+
+import csv
+from dataclasses import dataclass
+
+from harness import resources
+
+SOURCE = "Deci and Intel, MLPerf Inference v0.7, Open division, 2020"
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """ResNet-50 v1.5 on one machine: OpenVINO in 32 bits, in 8 bits, and the searched model."""
+
+    hardware: str
+    cores: int
+    latency_ms: tuple[float, float, float]
+    """Single-Stream."""
+    images_per_second: tuple[float, float, float]
+    """Offline."""
+
+
+ROWS = (
+    PublishedRow("MacBook Pro 2019, 1.4 GHz 8th-gen Intel quad-core i5", 4, (83, 83, 7), (30, 30, 207)),
+    PublishedRow("1 Intel Cascade Lake core", 1, (76, 21, 6.45), (14, 50, 154)),
+    PublishedRow("8 Intel Cascade Lake cores", 8, (11, 5.5, 2.13), (110, 410, 1092)),
+)
+
+
+@dataclass(frozen=True)
+class CpuResult:
+    """A ResNet-50 Offline result of MLPerf Inference v0.7 that ran on CPUs alone."""
+
+    submitter: str
+    division: str
+    """'closed': MLPerf's ResNet-50 v1.5; 'open': the submitter's own model."""
+    processor: str
+    cores: int
+    """As submitted."""
+    framework: str
+    per_core: float
+    """Images per second and core."""
+    note: str
+    """Where cores or result need a word."""
+
+
+def cpu_results() -> list[CpuResult]:
+    """Return the published v0.7 results on CPUs, fastest core first; see published/README.md."""
+    with (resources.PUBLISHED / "v07_offline_cpu.csv").open(encoding="utf-8", newline="") as file:
+        rows = [
+            CpuResult(
+                row["submitter"],
+                row["division"],
+                row["processor"],
+                int(row["cores"]),
+                row["framework"],
+                float(row["per_core"]),
+                row["note"],
+            )
+            for row in csv.DictReader(file)
+        ]
+    return sorted(rows, key=lambda result: -result.per_core)

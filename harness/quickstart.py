@@ -1,0 +1,211 @@
+"""The whole story on a bare machine: what INT8 does to a trained model, and how fast ResNet-50 is here."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness import builtin, calibration, files, model_file, run, system
+from harness.card import SPEED_ONLY, Card, find_card, read_card
+from harness.console import note
+from harness.dataset import ImageList, find_images
+from harness.errors import ModelError, OutputError
+from harness.published import ROWS, SOURCE, PublishedRow
+from harness.scenario import Mode, Scenario
+from harness.settings import RunSettings
+from harness.store import Store, prepare
+
+BUILTIN_MODEL = "builtin-resnet50"
+SPEED_MODEL = "resnet50-seeded"
+
+_MARKER = "quickstart.json"
+_FORMAT = 1
+_NEEDED_BYTES = 500_000_000
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of everything; the defaults take a few minutes on two cores."""
+
+    test_count: int = builtin.TEST_COUNT
+    calibration_count: int = 312
+    speed_count: int = 128
+    """Images for the speed-only model, whose store is large for each."""
+    speed_calibration_count: int = 16
+    duration_s: float = 3.0
+    """LoadGen's least duration of each performance test."""
+
+
+FULL = Effort()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model in one precision; None where it was not measured."""
+
+    task: str
+    variant: str
+    latency_p50_ms: float | None = None
+    latency_p90_ms: float | None = None
+    samples_per_second: float | None = None
+    accuracy: float | None = None
+    not_run: str = ""
+    """Why the row could not be run."""
+    invalid: str = ""
+    """Why the row counts for nothing though it was run."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a quickstart found."""
+
+    folder: Path
+    machine: system.Machine
+    task: list[Row]
+    """The built-in task; its first row is the baseline."""
+    resnet50: list[Row]
+    """The true ResNet-50 at 224 px on one core, for speed only; its first row is the baseline."""
+    published: PublishedRow
+
+    @property
+    def good(self) -> bool:
+        return not any(row.invalid for row in (*self.task, *self.resnet50))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the story as JSON values."""
+        return {
+            "format": _FORMAT,
+            "machine": self.machine.to_dict(),
+            "task": [vars(row) for row in self.task],
+            "resnet50": {"note": SPEED_ONLY, "threads": 1, "rows": [vars(row) for row in self.resnet50]},
+            "published": {"source": SOURCE, **vars(self.published)},
+        }
+
+
+def quickstart(out: Path, effort: Effort = FULL) -> Story:
+    """Make the built-in set, its store and INT8 twin in `out`, run everything, and return what came out.
+
+    What an earlier call with the same effort left in `out` is used again as far as it is still valid.
+
+    Raises:
+        OutputError: `out` holds something else, cannot be written, or has no room.
+        RunFailed: a test broke.
+    """
+    _claim(out)
+    with _numbered(7) as step:
+        step("Drawing the built-in images")
+        images = find_images(builtin.generate(out / "images", effort.test_count), len(builtin.CLASSES))
+        training = builtin.generate(out / "training-images", effort.calibration_count, "train")
+        step("Preparing them")
+        card, big = find_card(BUILTIN_MODEL), find_card(SPEED_MODEL)
+        store = prepare(images, card.input.recipe, out / "store", "builtin")
+        # Calibration never sees the images that the accuracy is measured on.
+        held = prepare(
+            find_images(training, len(builtin.CLASSES)),
+            card.input.recipe,
+            out / "calibration-store",
+            "builtin",
+        )
+        few = ImageList(images.names[: effort.speed_count], images.labels[: effort.speed_count], images.root)
+        speed_store = prepare(few, big.input.recipe, out / "speed-store", "builtin")
+        step(f"Quantizing {card.name}")
+        small_int8 = _int8(card, held, effort.calibration_count, out)
+        step(f"Quantizing {big.name}")
+        big_int8 = _int8(big, speed_store, effort.speed_calibration_count, out)
+        results = out / "results"
+        step("Running the built-in task")
+        measure = partial(_row, duration_s=effort.duration_s, results=results)
+        task = [measure("FP32", card, store), measure("INT8", small_int8, store)]
+        step(f"Running ResNet-50 at 224 px on one core ({SPEED_ONLY})")
+        resnet50 = [
+            measure("FP32", big, speed_store, threads=1),
+            measure("BF16", big, speed_store, threads=1, precision="bf16"),
+            measure("INT8", big_int8, speed_store, threads=1),
+        ]
+        step("Done")
+    story = Story(out, system.describe(), task, resnet50, next(row for row in ROWS if row.cores == 1))
+    files.write_json(out / _MARKER, story.to_dict())
+    return story
+
+
+def _claim(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file: choose a folder with --out.")
+    ours = (out / _MARKER).exists()
+    if out.is_dir() and any(out.iterdir()) and not ours:
+        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+    files.make_writable_folder(out)
+    if not ours:
+        files.require_free_space(out, _NEEDED_BYTES, "the quickstart")
+        files.write_json(out / _MARKER, {"format": _FORMAT})
+
+
+@contextmanager
+def _numbered(count: int) -> Iterator[Callable[[str], None]]:
+    done = 0
+
+    def step(text: str) -> None:
+        nonlocal done
+        done += 1
+        note(f"[{done}/{count}] {text}")
+
+    yield step
+
+
+def _int8(card: Card, store: Store, samples: int, out: Path) -> Card:
+    """Return the card's INT8 twin, made now unless one of this very model is there."""
+    target = out / "models" / f"{card.name}-int8.xml"
+    card_path = target.with_suffix(".toml")
+    if card_path.exists():
+        made = read_card(card_path)
+        if made.quantization.get("original_sha256") == model_file.sha256(card):
+            note(f"{target} is up to date.")
+            return made
+    if target.parent.exists():
+        for path in target.parent.glob(f"{target.stem}.*"):
+            path.unlink()
+    indices = calibration.choose(store, samples, None)
+    made, _ = calibration.quantize(card, store, indices, calibration.CalibrationSettings(), target)
+    return made
+
+
+def _row(
+    variant: str,
+    card: Card,
+    data: Store,
+    results: Path,
+    duration_s: float,
+    threads: int | None = None,
+    precision: str = "f32",
+) -> Row:
+    task = "built-in task" if not card.speed_only else "ResNet-50, 224 px"
+    documents = {}
+    modes = (Mode.PERFORMANCE,) if card.speed_only else tuple(Mode)
+    for scenario in (Scenario.SINGLE_STREAM, Scenario.OFFLINE):
+        settings = RunSettings(scenario, precision=precision, threads=threads, duration_s=duration_s)
+        try:
+            documents[scenario], _ = run.run(run.Request(card, data.path, settings, modes, results))
+        except ModelError as error:
+            return Row(task, variant, not_run=str(error))
+    latency, throughput = (documents[scenario]["performance"] for scenario in documents)
+    accuracies = {d["accuracy"]["accuracy"] for d in documents.values() if d["accuracy"] is not None}
+    return Row(
+        task,
+        variant,
+        latency["latency_ns"]["p50"] / 1e6,
+        latency["latency_ns"]["p90"] / 1e6,
+        throughput["samples_per_second"],
+        min(accuracies, default=None),
+        invalid="; ".join(_faults(documents)),
+    )
+
+
+def _faults(documents: dict[Scenario, dict[str, Any]]) -> Iterator[str]:
+    for scenario, document in documents.items():
+        if not document["performance"]["valid"]:
+            reasons = document["performance"]["invalid_reasons"] + document["performance"]["errors"]
+            yield f"{scenario} is INVALID: {' '.join(reasons)}"
+        if document["accuracy"] is not None and not document["accuracy"]["passed"]:
+            yield f"{scenario}: {document['accuracy']['verdicts'][0]['text']}"

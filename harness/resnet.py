@@ -1,0 +1,285 @@
+"""ResNet v1.5 with bottleneck blocks: the OpenVINO graph, built from arrays, and weights to fill it."""
+
+from collections.abc import Iterator, Mapping
+from math import prod, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.errors import ModelError
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+State = dict[str, NDArray[Any]]
+
+BN_EPSILON = 1e-5
+_BN = ("weight", "bias", "running_mean", "running_var")
+
+# ResNet-50: blocks and mid width of each stage; a block's output is four times as wide.
+_RESNET50_STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
+_EXPANSION = 4
+# Gain of each block's last BN in seeded weights: small enough that sixteen residual sums stay of one size.
+_RESIDUAL_GAIN = 0.25
+
+
+def build(state: Mapping[str, ArrayLike], size: int, *, name: str = "resnet") -> "ov.Model":
+    """Build the inference graph of a ResNet v1.5 with bottleneck blocks; BN is folded into the convolutions.
+
+    Widths, depths, kernel sizes and the class count are those of the arrays. A stem with a 7x7 kernel has
+    stride 2 and a 3x3/2 max pool behind it; any smaller stem has stride 1 and no pool.
+
+    Args:
+        state: float arrays under torchvision's names ("layer1.0.conv1.weight"); convolutions [out, in, k, k].
+        size: height and width of the input in pixels.
+        name: the model's friendly name.
+
+    Returns:
+        Model with one input "image", f32 [1, 3, size, size], and one output "logits", f32 [1, classes].
+
+    Raises:
+        ModelError: a tensor is missing, superfluous, of a wrong shape or not finite.
+    """
+    import openvino as ov
+
+    weights = _Weights(state)
+    graph = _Graph(weights)
+    image, x = graph.input(size)
+    stem_kernel = weights.shape("conv1.weight", 4)[2]
+    x = graph.convolution(x, "conv1", "bn1", 2 if stem_kernel == 7 else 1)
+    x = graph.relu(x)
+    if stem_kernel == 7:
+        x = graph.max_pool(x)
+    for prefix, stride in _blocks(state):
+        x = graph.bottleneck(x, prefix, stride)
+    result = graph.classifier(x)
+    weights.require_all_used()
+    return ov.Model([result], [image], name)
+
+
+def seeded_state(seed: int) -> State:
+    """Return random weights for ResNet-50 v1.5, f32, under torchvision's names.
+
+    He-uniform, with each block's last BN damped, so that activations keep their size. Made from PCG64's raw
+    words, whose sequence NumPy guarantees: the same seed gives the same bytes everywhere.
+    """
+    words = np.random.PCG64(seed)
+    state: State = {}
+
+    def convolution(name: str, bn: str, out: int, into: int, kernel: int, gain: float = 1.0) -> None:
+        state[f"{name}.weight"] = _he_uniform(words, (out, into, kernel, kernel))
+        state[f"{bn}.weight"] = np.full(out, gain, np.float32)
+        state[f"{bn}.bias"] = np.zeros(out, np.float32)
+        state[f"{bn}.running_mean"] = np.zeros(out, np.float32)
+        state[f"{bn}.running_var"] = np.ones(out, np.float32)
+
+    width = 64
+    convolution("conv1", "bn1", width, 3, 7)
+    for stage, (blocks, mid) in enumerate(_RESNET50_STAGES, start=1):
+        for block in range(blocks):
+            prefix, out = f"layer{stage}.{block}", mid * _EXPANSION
+            convolution(f"{prefix}.conv1", f"{prefix}.bn1", mid, width, 1)
+            convolution(f"{prefix}.conv2", f"{prefix}.bn2", mid, mid, 3)
+            convolution(f"{prefix}.conv3", f"{prefix}.bn3", out, mid, 1, _RESIDUAL_GAIN)
+            if block == 0:
+                convolution(f"{prefix}.downsample.0", f"{prefix}.downsample.1", out, width, 1)
+            width = out
+    state["fc.weight"] = _he_uniform(words, (1000, width))
+    state["fc.bias"] = np.zeros(1000, np.float32)
+    return state
+
+
+def from_huggingface(tensors: Mapping[str, NDArray[Any]]) -> State:
+    """Return the tensors of a transformers ResNetForImageClassification under torchvision's names.
+
+    Raises:
+        ModelError: a name does not belong to such a model.
+    """
+    return {_torchvision_name(name): tensor for name, tensor in tensors.items()}
+
+
+def count_parameters(state: Mapping[str, ArrayLike]) -> int:
+    """Return the number of trainable numbers: all but BN's running statistics."""
+    return sum(
+        np.asarray(tensor).size
+        for name, tensor in state.items()
+        if name.rsplit(".", 1)[-1] in ("weight", "bias")
+    )
+
+
+def count_macs(model: "ov.Model") -> int:
+    """Return the multiply-accumulates of the model's convolutions and matrix products, at its batch size.
+
+    Raises:
+        ModelError: a shape is dynamic.
+    """
+    macs = 0
+    for op in model.get_ordered_ops():
+        kind = op.get_type_name()
+        if kind not in ("Convolution", "GroupConvolution", "MatMul"):
+            continue
+        shapes = [op.output(0).get_partial_shape(), *(item.get_partial_shape() for item in op.input_values())]
+        if any(shape.is_dynamic for shape in shapes):
+            raise ModelError(
+                f"Cannot count the work of '{op.get_friendly_name()}', whose shape is dynamic: "
+                "give the model's input a fixed shape."
+            )
+        out, data, weights = (tuple(shape.to_shape()) for shape in shapes)
+        if kind == "MatMul":
+            per_output = data[-2] if op.get_attributes()["transpose_a"] else data[-1]
+        else:
+            per_output = prod(weights[1:] if kind == "Convolution" else weights[2:])
+        macs += prod(out) * per_output
+    return macs
+
+
+class _Weights:
+    """The state, with every access checked and remembered."""
+
+    def __init__(self, state: Mapping[str, ArrayLike]) -> None:
+        self._state = state
+        self._used: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._state
+
+    def shape(self, name: str, rank: int) -> tuple[int, ...]:
+        return self.array(name, rank).shape
+
+    def array(self, name: str, rank: int, first: int | None = None) -> NDArray[np.float64]:
+        if name not in self._state:
+            raise ModelError(f"Tensor '{name}' is missing from the weights: a bottleneck ResNet needs it.")
+        self._used.add(name)
+        array = np.asarray(self._state[name], np.float64)
+        if array.ndim != rank or (first is not None and array.shape[0] != first):
+            wanted = f"{rank} dimensions" if first is None else f"{rank} dimensions, the first of {first}"
+            raise ModelError(
+                f"Tensor '{name}' has shape {list(array.shape)} where {wanted} fit: "
+                "the weights are not those of a bottleneck ResNet."
+            )
+        return array
+
+    def folded(self, conv: str, bn: str, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return kernel and bias of `conv` followed by `bn`, both f32."""
+        kernel = self.array(f"{conv}.weight", 4)
+        out, into, height, width = kernel.shape
+        if into != channels:
+            raise ModelError(
+                f"Tensor '{conv}.weight' takes {into} channels where {channels} arrive: "
+                "the weights are not those of a bottleneck ResNet."
+            )
+        if height != width or height % 2 == 0:
+            raise ModelError(f"Tensor '{conv}.weight' has a {height}x{width} kernel: only odd squares work.")
+        gamma, beta, mean, variance = (self.array(f"{bn}.{part}", 1, out) for part in _BN)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            factor = gamma / np.sqrt(variance + BN_EPSILON)
+            weight, bias = kernel * factor[:, None, None, None], beta - mean * factor
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ModelError(f"The numbers of '{conv}' and '{bn}' are not finite: the weights are damaged.")
+        return weight.astype(np.float32), bias.astype(np.float32)
+
+    def require_all_used(self) -> None:
+        for name in self._state:
+            if name not in self._used and not name.endswith(".num_batches_tracked"):
+                raise ModelError(
+                    f"Tensor '{name}' has no place in a bottleneck ResNet: the weights are of another model."
+                )
+
+
+class _Graph:
+    """OpenVINO nodes, made from weights."""
+
+    def __init__(self, weights: _Weights) -> None:
+        from openvino import opset1, opset13
+
+        self._ops = opset13
+        self._max_pool = opset1.max_pool  # one output; later opsets add the indices as a second
+        self._weights = weights
+
+    def input(self, size: int) -> tuple[Any, Any]:
+        image = self._ops.parameter([1, 3, size, size], np.float32, name="image")
+        image.output(0).set_names({"image"})
+        return image, image
+
+    def convolution(self, x: Any, conv: str, bn: str, stride: int) -> Any:
+        channels = x.output(0).get_shape()[1]
+        weight, bias = self._weights.folded(conv, bn, channels)
+        pad = [weight.shape[2] // 2] * 2
+        x = self._ops.convolution(x, weight, [stride, stride], pad, pad, [1, 1], name=conv)
+        return self._ops.add(x, bias.reshape(1, -1, 1, 1), name=f"{conv}.bias")
+
+    def relu(self, x: Any) -> Any:
+        return self._ops.relu(x)
+
+    def max_pool(self, x: Any) -> Any:
+        return self._max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], name="maxpool")
+
+    def bottleneck(self, x: Any, prefix: str, stride: int) -> Any:
+        shortcut = x
+        if f"{prefix}.downsample.0.weight" in self._weights:
+            shortcut = self.convolution(x, f"{prefix}.downsample.0", f"{prefix}.downsample.1", stride)
+        x = self.relu(self.convolution(x, f"{prefix}.conv1", f"{prefix}.bn1", 1))
+        x = self.relu(self.convolution(x, f"{prefix}.conv2", f"{prefix}.bn2", stride))
+        x = self.convolution(x, f"{prefix}.conv3", f"{prefix}.bn3", 1)
+        made, kept = x.output(0).get_shape(), shortcut.output(0).get_shape()
+        if made != kept:
+            raise ModelError(
+                f"Block '{prefix}' makes {list(made)} and its shortcut {list(kept)}: "
+                f"'{prefix}.downsample.0.weight' is missing or of the wrong width."
+            )
+        return self.relu(self._ops.add(x, shortcut, name=prefix))
+
+    def classifier(self, x: Any) -> Any:
+        features = x.output(0).get_shape()[1]
+        weight = self._weights.array("fc.weight", 2)
+        bias = self._weights.array("fc.bias", 1, weight.shape[0])
+        if weight.shape[1] != features:
+            raise ModelError(
+                f"Tensor 'fc.weight' takes {weight.shape[1]} features where {features} arrive: "
+                "the weights are not those of a bottleneck ResNet."
+            )
+        pooled = self._ops.reduce_mean(x, np.array([2, 3], np.int64), False, name="avgpool")
+        product = self._ops.matmul(pooled, weight.astype(np.float32), False, True, name="fc")
+        logits = self._ops.add(product, bias.astype(np.float32).reshape(1, -1), name="logits")
+        logits.output(0).set_names({"logits"})
+        return self._ops.result(logits, name="logits/result")
+
+
+def _blocks(state: Mapping[str, ArrayLike]) -> Iterator[tuple[str, int]]:
+    """Yield each block's prefix and the stride of its 3x3 convolution."""
+    stage = 1
+    while stage == 1 or f"layer{stage}.0.conv1.weight" in state:
+        block = 0
+        while block == 0 or f"layer{stage}.{block}.conv1.weight" in state:
+            yield f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            block += 1
+        stage += 1
+
+
+def _he_uniform(words: np.random.PCG64, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return uniform f32 numbers of variance 2 / fan-in, from the upper 24 bits of one word each."""
+    bound = sqrt(6 / prod(shape[1:]))
+    raw = np.asarray(words.random_raw(prod(shape)), np.uint64) >> np.uint64(40)
+    unit = raw.astype(np.float64) / (1 << 24)
+    return ((2 * unit - 1) * bound).astype(np.float32).reshape(shape)
+
+
+def _torchvision_name(name: str) -> str:
+    *path, leaf = name.split(".")
+    match path:
+        case ["resnet", "embedder", "embedder", part]:
+            return f"{ {'convolution': 'conv1', 'normalization': 'bn1'}.get(part, part) }.{leaf}"
+        case ["resnet", "encoder", "stages", stage, "layers", block, "layer", index, part] if (
+            stage.isdecimal() and index.isdecimal()
+        ):
+            kind = {"convolution": "conv", "normalization": "bn"}.get(part, part)
+            return f"layer{int(stage) + 1}.{block}.{kind}{int(index) + 1}.{leaf}"
+        case ["resnet", "encoder", "stages", stage, "layers", block, "shortcut", part] if stage.isdecimal():
+            index = {"convolution": "0", "normalization": "1"}.get(part, part)
+            return f"layer{int(stage) + 1}.{block}.downsample.{index}.{leaf}"
+        case ["classifier", "1"]:
+            return f"fc.{leaf}"
+    raise ModelError(
+        f"Tensor '{name}' has no place in a Hugging Face ResNet: the weights are of another model."
+    )

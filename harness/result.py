@@ -1,0 +1,154 @@
+"""The result document of one scenario (result.json): what it holds, how it is read, when it is good."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.errors import OutputError
+from harness.log import Performance
+from harness.scenario import Scenario
+
+FILE_NAME = "result.json"
+FORMAT = 1
+
+# A server that misses its bound by a little is asked for a little less.
+_RETRY_SHARE = 0.9
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a result document.
+
+    Raises:
+        OutputError: it is damaged, or of another format version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"Cannot read the result {path} ({error}): run the scenario again.") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise OutputError(f"{path} is not a result of format {FORMAT}: run the scenario again.")
+    return document
+
+
+def is_good(document: dict[str, Any]) -> bool:
+    """Return whether every test in the document is valid and no accuracy target is missed."""
+    performance, accuracy = document["performance"], document["accuracy"]
+    if performance is not None and not performance["valid"]:
+        return False
+    return accuracy is None or (not accuracy["errors"] and accuracy["passed"] is not False)
+
+
+def performance_section(
+    measured: Performance,
+    estimate: dict[str, float],
+    official: list[str],
+    energy: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the document's `performance` part.
+
+    Args:
+        measured: what LoadGen logged; latencies are of whole queries.
+        estimate: what LoadGen was told in user.conf.
+        official: why the test is not official.
+        energy: joules during the test and the domains that they are of; None where nothing can be read.
+    """
+    facts = measured.scenario.facts
+    latencies = {
+        name: getattr(measured, f"latency_{name}_ns") for name in ("min", "mean", "p50", "p90", "p99", "max")
+    }
+    section: dict[str, Any] = {
+        "valid": measured.valid,
+        "validity": measured.validity,
+        "invalid_reasons": list(measured.invalid_reasons),
+        "errors": list(measured.errors),
+        "advice": _advice(measured, estimate),
+        "score": {
+            "name": facts.score_name,
+            "unit": facts.score_unit,
+            "lower_is_better": facts.is_latency,
+            "value": measured.score,
+        },
+        "query_count": measured.query_count,
+        "sample_count": measured.sample_count,
+        "duration_ns": measured.duration_ns,
+        "latency_ns": None if measured.scenario is Scenario.OFFLINE else latencies,
+        "latency_bound_ns": measured.latency_bound_ns,
+        "late_queries": measured.late_queries,
+        "early_stopping_latency_ns": measured.early_stopping_latency_ns,
+        "samples_per_second": measured.samples_per_second,
+        "scheduled_samples_per_second": measured.scheduled_samples_per_second,
+        "estimate": estimate,
+        "not_official_because": official,
+    }
+    if energy is not None:
+        per_sample = energy["joules"] / measured.sample_count
+        section["energy"] = {**energy, "joules_per_sample": per_sample, "official": False}
+    return section
+
+
+def _advice(measured: Performance, estimate: dict[str, float]) -> str | None:
+    """Return which rate to try next when a Server test missed its latency bound."""
+    bound_ns = measured.latency_bound_ns
+    if measured.valid or bound_ns is None or measured.early_stopping_met:
+        return None
+    allowed = "so early stopping is not sure of p99" if measured.latency_p99_ns <= bound_ns else "1 % may be"
+    rate = min(estimate["target_qps"], measured.samples_per_second or estimate["target_qps"]) * _RETRY_SHARE
+    return (
+        f"{measured.late_queries} of {measured.query_count} queries came later than {bound_ns / 1e6:g} ms "
+        f"({allowed}): try '*.Server.target_qps = {rate:.4g}' in a --user-conf."
+    )
+
+
+def summary(document: dict[str, Any], folder: Path) -> str:
+    """Return what a person wants to know, in a few lines."""
+    model = document["model"]
+    lines = [
+        f"{model['name']}, {document['scenario']}, {document['precision']['computed']} on "
+        f"{document['machine']['cpu_model']}"
+    ]
+    if model["note"]:
+        lines.append(f"  {model['note']}")
+    if document["performance"] is not None:
+        lines += _performance_lines(document["performance"])
+    if document["accuracy"] is not None:
+        lines += _accuracy_lines(document["accuracy"])
+    if document["not_official_because"]:
+        lines.append(f"  not official: {'; '.join(document['not_official_because'])}")
+    lines.append(f"  files: {folder}")
+    return "\n".join(lines)
+
+
+def _performance_lines(performance: dict[str, Any]) -> list[str]:
+    score, latency_ns = performance["score"], performance["latency_ns"]
+    lines = []
+    if not score["lower_is_better"]:
+        lines.append(
+            f"  {performance['validity']}: {score['value']:.2f} samples/s "
+            f"({performance['sample_count']} samples)"
+        )
+    if latency_ns is not None:
+        ms = {name: value / 1e6 for name, value in latency_ns.items()}
+        start = f"{performance['validity']}: " if score["lower_is_better"] else ""
+        bound_ns = performance["latency_bound_ns"]
+        bound = "" if bound_ns is None else f", bound of p99 {bound_ns / 1e6:g} ms"
+        lines.append(
+            f"  {start}latency p50 {ms['p50']:.3f} ms, p90 {ms['p90']:.3f} ms, p99 {ms['p99']:.3f} ms{bound} "
+            f"({performance['query_count']} queries)"
+        )
+    if score["lower_is_better"] and score["value"] is not None:
+        lines.append(f"  MLPerf's score, the {score['name']}: {score['value'] / 1e6:.3f} ms")
+    if "energy" in performance:
+        energy = performance["energy"]
+        domains = ", ".join(energy["domains"])
+        lines.append(f"  energy, unofficial: {energy['joules_per_sample']:.3g} J a sample ({domains})")
+    lines += [f"  {reason}" for reason in performance["invalid_reasons"]]
+    lines += [f"  {performance['advice']}"] if performance["advice"] else []
+    lines += [f"  LoadGen error: {error}" for error in performance["errors"]]
+    return lines
+
+
+def _accuracy_lines(accuracy: dict[str, Any]) -> list[str]:
+    lines = [f"  {accuracy['text']}"]
+    lines += [f"  {verdict['text']} [{verdict['rule']}]" for verdict in accuracy["verdicts"]]
+    lines += [f"  LoadGen error: {error}" for error in accuracy["errors"]]
+    return lines

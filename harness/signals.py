@@ -1,0 +1,29 @@
+"""Ctrl-C in a process that has OpenVINO loaded."""
+
+import ctypes
+import signal
+import sys
+
+# glibc's and musl's struct sigaction on 64-bit Linux: handler, 128 bytes of mask, flags.
+_FLAGS_OFFSET = 136
+_SIZE = 256
+_SA_ONSTACK = 0x08000000
+
+
+def deliver_on_the_normal_stack(number: signal.Signals = signal.SIGINT) -> None:
+    """Let Python's handler of a signal run on the thread's own stack.
+
+    Python asks for the alternate signal stack (SA_ONSTACK). OpenVINO's CPU plugin (2026.4.1) sets one for
+    the thread that compiles a model, and can leave it set after freeing it: the next Ctrl-C is then a
+    segmentation fault. To be called after `signal.signal`, which sets the flag again.
+    """
+    if not sys.platform.startswith("linux") or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    action = ctypes.create_string_buffer(_SIZE)
+    if libc.sigaction(int(number), None, action) != 0:
+        raise OSError(ctypes.get_errno(), "sigaction")
+    flags = ctypes.c_int.from_buffer(action, _FLAGS_OFFSET)
+    flags.value &= ~_SA_ONSTACK
+    if libc.sigaction(int(number), action, None) != 0:
+        raise OSError(ctypes.get_errno(), "sigaction")

@@ -1,0 +1,1 @@
+"""MLPerf submissions: from finished runs to the tree that the official checker accepts."""

@@ -1,0 +1,192 @@
+"""Compliance tests from end to end: repeat the performance test with LoadGen's audit file, verify, keep."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import files, log, run
+from harness.accuracy import Score
+from harness.card import Card
+from harness.console import note
+from harness.store import open_store
+from harness.submission import compliance, logs, results
+from harness.submission.results import PERFORMANCE, Result
+from harness.submission.round import NEWEST, Task, find_round
+from harness.submission.verdict import refusal
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which results to test."""
+
+    results: Path
+    store: Path
+    """The data that the results were measured on."""
+    models: Sequence[str] = ()
+    """Cards of models that are not shipped."""
+    replace: bool = False
+    """Whether tests that are there already are run again."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What a compliance test showed."""
+
+    performance: compliance.Verification
+    answers: compliance.Verification | None
+    """TEST01: whether the answers are those of the accuracy run."""
+    score: Score | None = None
+    """TEST01: the accuracy of the answers logged in the test."""
+    baseline: Score | None = None
+    """TEST01, where answers differ: the accuracy run's on the same samples."""
+
+    @property
+    def passed(self) -> bool:
+        return self.performance.passed and (self.answers is None or self.answers.passed or self._as_accurate)
+
+    @property
+    def _as_accurate(self) -> bool:
+        if self.score is None or self.baseline is None:
+            return False
+        return compliance.accuracies_agree(self.baseline.fraction, self.score.fraction)
+
+    @property
+    def fault(self) -> str:
+        """What made it fail, or an empty text."""
+        parts = [] if self.performance.passed else [self.performance.fault]
+        if self.answers is not None and not self.answers.passed and not self._as_accurate:
+            parts.append(self.answers.fault)
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class TestOutcome:
+    """A compliance test of one scenario."""
+
+    __test__ = False
+
+    result: Result
+    test: str
+    audited: Audited
+    official: bool
+    """Whether the runs were official, so that the test can be submitted."""
+
+    @property
+    def text(self) -> str:
+        verdict = "passed" if self.audited.passed else f"failed: {self.audited.fault}"
+        mark = "" if self.official else " [not official: a short run]"
+        return f"{self.result.shown} {self.test} {verdict}{mark}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "system": self.result.system,
+            "model": self.result.model,
+            "scenario": self.result.scenario,
+            "test": self.test,
+            "passed": self.audited.passed,
+            "fault": self.audited.fault or None,
+            "official": self.official,
+        }
+
+
+def run_all(request: Request) -> list[TestOutcome]:
+    """Run and verify every compliance test of every result; keep each as soon as it is finished.
+
+    A test that is there already is verified again, and only run again if the request says so.
+
+    Raises:
+        HarnessError: the results, the model or the data cannot be used, or a test broke.
+    """
+    found, reasons = results.collect(request.results)
+    cards, card_reasons = results.find_cards(found, request.models)
+    reasons += card_reasons
+    reasons += [
+        f"{one.shown}: has no {section} result: run it first."
+        for one in found
+        for section in ("performance", "accuracy")
+        if one.document[section] is None
+    ]
+    if reasons:
+        raise refusal(f"The results in {request.results} cannot be tested", reasons)
+    labels = open_store(request.store).labels
+    outcomes = []
+    for one in found:
+        task = find_round(NEWEST).tasks[one.document["benchmark"]]
+        for test in task.audits:
+            folder = one.folder / test
+            if folder.is_dir() and not request.replace:
+                note(f"{one.shown} {test}: verifying the test that is there.")
+                answers = folder / "accuracy" / logs.ACCURACY
+                audited = verify(test, one.folder, folder / PERFORMANCE, labels, accuracy_log=answers)
+            else:
+                note(f"{one.shown} {test}:")
+                card = cards[one.document["model"]["name"]]
+                audited = _run(one, test, card, request.store, task, labels)
+            outcomes.append(TestOutcome(one, test, audited, bool(one.document["settings"]["official"])))
+    return outcomes
+
+
+def _run(one: Result, test: str, card: Card, store: Path, task: Task, labels: Any) -> Audited:
+    with tempfile.TemporaryDirectory() as scratch:
+        config, taken = Path(scratch, "audit.config"), Path(scratch, test)
+        config.write_text(compliance.audit_config(test, task.audit_sampling_target), encoding="utf-8")
+        run.repeat_performance(card, store, one.folder, config, taken)
+        audited = verify(test, one.folder, taken, labels)
+        keep(test, one.folder, taken, audited)
+    return audited
+
+
+def verify(
+    test: str, scenario: Path, taken: Path, labels: Any, *, accuracy_log: Path | None = None
+) -> Audited:
+    """Verify the logs in `taken` against the performance and accuracy runs in the folder `scenario`.
+
+    Raises:
+        RunFailed: a log cannot be read.
+    """
+    reference = log.read_detail(scenario / PERFORMANCE / logs.DETAIL)
+    performance = compliance.verify_performance(test, reference, log.read_detail(taken / logs.DETAIL))
+    if test != "TEST01":
+        return Audited(performance, None)
+    whole, sampled = scenario / "accuracy" / logs.ACCURACY, accuracy_log or taken / logs.ACCURACY
+    answers = compliance.verify_answers(whole, sampled)
+    indices = {index for _, index, _ in log.read_accuracy(sampled)}
+    score = Score(*compliance.top1(sampled, labels, indices))
+    baseline = None if answers.passed else Score(*compliance.top1(whole, labels, indices))
+    return Audited(performance, answers, score, baseline)
+
+
+def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
+    """Write a test's folder as the official scripts do, in the stead of what was there; return it."""
+    staging = Path(tempfile.mkdtemp(prefix=f".{test}.", dir=scenario))
+    try:
+        built = staging / test
+        run = built / PERFORMANCE
+        run.mkdir(parents=True)
+        for name in (logs.SUMMARY, logs.DETAIL):
+            shutil.copyfile(taken / name, run / name)
+        files.write_text(built / compliance.PERFORMANCE_FILE, audited.performance.text)
+        if audited.answers is not None and audited.score is not None:
+            folder = built / "accuracy"
+            folder.mkdir()
+            shutil.copyfile(taken / logs.ACCURACY, folder / logs.ACCURACY)
+            files.write_text(built / compliance.ACCURACY_FILE, audited.answers.text)
+            files.write_text(folder / logs.ACCURACY_TEXT, audited.score.text + "\n")
+            if audited.baseline is not None:
+                files.write_text(folder / compliance.BASELINE, audited.baseline.text + "\n")
+                files.write_text(folder / compliance.COMPLIANCE, audited.score.text + "\n")
+        target = scenario / test
+        if target.exists():
+            target.rename(staging / "old")
+        built.rename(target)
+        return target
+    finally:
+        shutil.rmtree(staging)
+
+
+def summary(outcomes: Sequence[TestOutcome]) -> str:
+    """Return one line per test."""
+    return "\n".join(outcome.text for outcome in outcomes)

@@ -1,0 +1,274 @@
+"""Compliance tests TEST01 and TEST04: their settings, their verification, and the files that they leave.
+
+Source: compliance/TEST01 and compliance/TEST04 of mlcommons/inference (audit.config, verify_*.py).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness import log
+from harness.errors import RunFailed
+from harness.submission import logs
+from harness.submission.verdict import Ledger
+
+PERFORMANCE_FILE = "verify_performance.txt"
+ACCURACY_FILE = "verify_accuracy.txt"
+BASELINE = "baseline_accuracy.txt"
+COMPLIANCE = "compliance_accuracy.txt"
+PASS = "TEST PASS"
+FILES = {
+    "TEST01": (
+        *(PERFORMANCE_FILE, ACCURACY_FILE, f"accuracy/{logs.ACCURACY}", f"accuracy/{logs.ACCURACY_TEXT}"),
+        *(f"accuracy/{BASELINE}", f"accuracy/{COMPLIANCE}"),
+    ),
+    "TEST04": (PERFORMANCE_FILE,),
+}
+"""Files of each test beside its performance logs."""
+
+_RNG_SEED = 720381539243781796
+_SAME_INDEX = 3
+_SHOWN = 5
+# In per cent, of the accuracy on the same samples; for targets of 99 % (Config.get_delta_perc).
+_ACCURACY_TOLERANCE = 1.0
+# verify_performance.py allows more where a query is so short that the operating system disturbs it.
+_TOLERANCE = 0.10
+_SHORT_TOLERANCE = 0.20
+_SHORT_NS = {"SingleStream": 200_000, "MultiStream": 1_600_000}
+_LATENCY_SCENARIOS = ("SingleStream", "MultiStream")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of one verification."""
+
+    passed: bool
+    text: str
+    """What the file holds: the official script's figures, and 'TEST PASS' or 'TEST FAIL' on the last line."""
+    fault: str = ""
+    """Which samples or which ratio made it fail."""
+
+
+def audit_config(test: str, sampling_target: int) -> str:
+    """Return LoadGen's audit file; LoadGen looks its keys up with the model '*'."""
+    settings = {
+        "TEST01": {
+            "mode": 2,
+            "accuracy_log_rng_seed": _RNG_SEED,
+            "accuracy_log_sampling_target": sampling_target,
+        },
+        "TEST04": {
+            "mode": 2,
+            "performance_issue_unique": 0,
+            "performance_issue_same": 1,
+            "performance_issue_same_index": _SAME_INDEX,
+        },
+    }
+    return "".join(f"*.*.{key} = {value}\n" for key, value in settings[test].items())
+
+
+def verify_answers(accuracy_log: Path, test_log: Path) -> Verification:
+    """Hold the answers logged in TEST01's performance run against those of the accuracy run.
+
+    Raises:
+        RunFailed: a log cannot be read.
+    """
+    reference: dict[int, bytes] = {}
+    repeated = contradictory = 0
+    accuracy_entries, test_entries = log.read_accuracy(accuracy_log), log.read_accuracy(test_log)
+    for _, index, data in accuracy_entries:
+        if index in reference:
+            repeated += 1
+            contradictory += reference[index] != data
+        reference.setdefault(index, data)
+    known = [(index, data) for _, index, data in test_entries if index in reference]
+    unlike = sorted({index for index, data in known if _first(data) != _first(reference[index])})
+    mismatches = sum(_first(data) != _first(reference[index]) for index, data in known)
+    passed = bool(known) and not mismatches
+    lines = [
+        f"num_acc_log_entries = {len(accuracy_entries)}",
+        f"num_acc_log_duplicate_keys = {repeated}",
+        f"num_acc_log_data_mismatch = {contradictory}",
+        f"num_perf_log_entries = {len(test_entries)}",
+        f"num_perf_log_qsl_idx_match = {len(known)}",
+        f"num_perf_log_data_mismatch = {mismatches}",
+        f"num_missing_qsl_idxs = {len(test_entries) - len(known)}",
+    ]
+    fault = ""
+    if not known:
+        fault = "the performance run logged no answer to a known sample"
+    elif mismatches:
+        shown = ", ".join(map(str, unlike[:_SHOWN])) + (", ..." if len(unlike) > _SHOWN else "")
+        fault = (
+            f"{len(unlike)} samples were answered otherwise than in the accuracy run (samples {shown}), in "
+            f"{mismatches} of {len(known)} logged answers"
+        )
+    return _concluded(passed, lines, fault)
+
+
+def verify_performance(test: str, reference: log.Detail, tested: log.Detail) -> Verification:
+    """Hold the score of a compliance test against that of the performance run.
+
+    TEST01 fails when the test is more than 10 % faster or slower; TEST04 when it is more than 10 % faster,
+    for that would mean that answers were cached. The official scripts allow 20 % for very short queries,
+    and TEST04's, which compares 1e9/latency with that limit, for every SingleStream and MultiStream.
+
+    Raises:
+        RunFailed: a log has no score.
+    """
+    ran, again = str(reference.get("effective_scenario")), str(tested.get("effective_scenario"))
+    for what, detail in (("reference", reference), ("test", tested)):
+        if detail.get("result_validity") != "VALID":
+            return _concluded(False, [], f"the {what} run is {detail.get('result_validity')}, not VALID")
+    if ran != again:
+        return _concluded(False, [], f"the reference run is of {ran} and the test run of {again}")
+    bounds = [detail.get("effective_target_latency_ns") for detail in (reference, tested)]
+    if ran == "Server" and bounds[0] != bounds[1]:
+        return _concluded(False, [], f"the latency bounds differ ({bounds[0]} and {bounds[1]} ns)")
+    score, test_score = _score(reference, ran), _score(tested, ran)
+    if test == "TEST01":
+        short = score <= _SHORT_NS.get(ran, -1)
+        tolerance = _SHORT_TOLERANCE if short else _TOLERANCE
+        lines = [f"Reference score = {score}", f"Test score = {test_score}"]
+        passed = score * (1 - tolerance) <= test_score <= score * (1 + tolerance)
+        wanted = f"within {tolerance:.0%} of it"
+    else:
+        if ran in _LATENCY_SCENARIOS:
+            score, test_score = 1e9 / score, 1e9 / test_score
+        tolerance = _SHORT_TOLERANCE if score <= _SHORT_NS.get(ran, -1) else _TOLERANCE
+        lines = [f"reference score = {score}", f"test score = {test_score}"]
+        passed = test_score < score * (1 + tolerance)
+        wanted = f"less than {tolerance:.0%} above it"
+    what = "latency" if test == "TEST01" and ran in _LATENCY_SCENARIOS else "speed"
+    fault = f"the {what} is {test_score / score:.3f} of the performance run's, where {test} asks for {wanted}"
+    return _concluded(passed, lines, "" if passed else fault)
+
+
+def check(
+    ledger: Ledger,
+    folder: Path,
+    shown: str,
+    test: str,
+    rules: logs.Rules,
+    scenario: str,
+    reference: log.Detail | None,
+) -> None:
+    """Check the folder of a compliance test in a submission tree."""
+    run = "performance/run_1"
+    detail = logs.check_performance(ledger, folder / run, f"{shown}/{run}", scenario, rules, audit=True)
+    _hold_pass(ledger, folder / PERFORMANCE_FILE, f"{shown}/{PERFORMANCE_FILE}")
+    if detail is not None:
+        _check_audit_settings(ledger, detail, f"{shown}/{run}/{logs.DETAIL}", test)
+        if reference is not None:
+            _check_ratio(ledger, test, reference, detail, f"{shown}/{run}/{logs.DETAIL}")
+    if test == "TEST01":
+        _check_answers(ledger, folder, shown, rules)
+
+
+def top1(
+    path: Path, labels: "np.ndarray[tuple[int], np.dtype[np.int64]]", only: Iterable[int]
+) -> tuple[int, int]:
+    """Return how many of the samples `only` an accuracy log answers rightly, and how many it answers."""
+    wanted = set(only)
+    answers: dict[int, float | None] = {}
+    for _, index, data in log.read_accuracy(path):
+        if index in wanted:
+            answers.setdefault(index, _first(data))
+    good = sum(answer == int(labels[index]) for index, answer in answers.items())
+    return good, len(answers)
+
+
+def accuracies_agree(baseline: float, compliance: float) -> bool:
+    """Return whether TEST01 passes by accuracy, where single answers differ from run to run."""
+    if baseline == 0 or compliance == 0:
+        return False
+    return abs(1 - baseline / compliance) * 100 <= _ACCURACY_TOLERANCE
+
+
+def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: logs.Rules) -> None:
+    path = folder / "accuracy"
+    logs.check_accuracy_text(ledger, path, f"{shown}/accuracy", hashed=True)
+    logs.check_truncated(ledger, path / logs.ACCURACY, f"{shown}/accuracy/{logs.ACCURACY}", rules.round)
+    if _passes(folder / ACCURACY_FILE):
+        return
+    figures = [_accuracy_in(path / name) for name in (BASELINE, COMPLIANCE)]
+    agree = None not in figures and accuracies_agree(*(figure or 0.0 for figure in figures))
+    ledger.hold(
+        "the answers are those of the accuracy run",
+        f"{shown}/{ACCURACY_FILE}",
+        agree,
+        f"does not say {PASS}, and {BASELINE} and {COMPLIANCE} do not show an equal accuracy",
+        "run `harness compliance` again",
+    )
+
+
+def _check_audit_settings(ledger: Ledger, detail: log.Detail, path: str, test: str) -> None:
+    same = bool(detail.get("effective_performance_issue_same"))
+    sampled = detail.get("effective_accuracy_log_sampling_target", 0)
+    good = same if test == "TEST04" else not same and sampled > 0
+    if test == "TEST01":
+        good = good and detail.get("effective_accuracy_log_rng_seed") == _RNG_SEED
+    ledger.hold(
+        "the test ran with its audit file",
+        path,
+        good,
+        f"did not run with the settings of {test}",
+        "run it again",
+    )
+
+
+def _check_ratio(ledger: Ledger, test: str, reference: log.Detail, detail: log.Detail, path: str) -> None:
+    try:
+        found = verify_performance(test, reference, detail)
+    except RunFailed as error:
+        found = Verification(False, "", str(error).rstrip("."))
+    ledger.hold(
+        "the test is as fast as the performance run",
+        path,
+        found.passed,
+        found.fault,
+        "run `harness compliance`",
+    )
+
+
+def _hold_pass(ledger: Ledger, path: Path, shown: str) -> None:
+    ledger.hold(
+        "the verification passed",
+        shown,
+        _passes(path),
+        f"does not say {PASS}",
+        "run `harness compliance` again",
+    )
+
+
+def _passes(path: Path) -> bool:
+    try:
+        return PASS in (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _accuracy_in(path: Path) -> float | None:
+    try:
+        return float(path.read_text(encoding="utf-8").removeprefix("accuracy=").partition("%")[0])
+    except (OSError, ValueError):
+        return None
+
+
+def _first(data: bytes) -> float | None:
+    """Return the first element of a response, or None when it is empty."""
+    return float(np.frombuffer(data, "<f4", count=1)[0]) if len(data) >= 4 else None
+
+
+def _score(detail: log.Detail, scenario: str) -> float:
+    value = detail.get(logs.SCORES.get(scenario, ""))
+    if not isinstance(value, int | float) or value <= 0:
+        raise RunFailed(f"The log {detail.path} has no score: run the test again.")
+    return float(value)
+
+
+def _concluded(passed: bool, lines: list[str], fault: str) -> Verification:
+    last = PASS if passed else f"TEST FAIL: {fault}"
+    return Verification(passed, "\n".join([*lines, last]) + "\n", fault)

@@ -1,0 +1,181 @@
+"""The system description that a submission needs: read from the machine, completed by the submitter."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import system
+from harness.errors import HarnessError, did_you_mean
+from harness.submission import hardware
+from harness.submission.hardware import Hardware
+from harness.submission.round import STATUSES, Round
+from harness.submission.verdict import refusal
+
+_FIXED = ("division", "submitter", "system_type")
+_SAME_MACHINE = ("architecture", "cpu_model", "sockets", "physical_cores", "hypervisor")
+_HINTS = {
+    "status": '"available"    # or "preview", "rdi"',
+    "system_name": '"the name of the machine or of the cloud instance"',
+    "cooling": '"air"',
+    "host_memory_configuration": '"8 x 32 GB DDR5-4800"',
+    "host_networking": '"10 Gbit/s Ethernet"',
+    "host_network_card_count": '"1"',
+    "host_storage_type": '"NVMe SSD"',
+    "host_storage_capacity": '"1 TB"',
+}
+_NETWORK_KEY = "is_network"
+
+
+def describe(
+    machine: Mapping[str, Any],
+    made_for: Round,
+    fixed: Mapping[str, str],
+    overrides: Mapping[str, str],
+    parts: Hardware | None = None,
+) -> dict[str, str]:
+    """Return the system's JSON.
+
+    Args:
+        machine: the machine of the results, as result.json has it.
+        made_for: the round, which says what fields there are.
+        fixed: division, submitter and system_type.
+        overrides: what the submitter states (see `read_overrides`).
+        parts: the rest of the same machine's hardware; None when it is another machine.
+
+    Raises:
+        HarnessError: names every field that could not be read from the machine and was not stated.
+    """
+    found = {**_detected(machine, parts), **_no_accelerator(), **overrides, **fixed}
+    missing = [
+        key for key in made_for.system_fields if not found.get(key) and key in made_for.filled_system_fields
+    ]
+    if missing:
+        template = "\n".join(f"{key} = {_HINTS.get(key, '...')}" for key in missing)
+        raise HarnessError(
+            f"The machine does not tell {len(missing)} fields of its description: {', '.join(missing)}. "
+            f"State them in a file and give it with --system-description FILE, such as:\n{template}"
+        )
+    if found["status"] not in STATUSES:
+        raise HarnessError(f"The status '{found['status']}' is not known: give one of {', '.join(STATUSES)}.")
+    described = {key: found.get(key) or "" for key in made_for.system_fields}
+    return described | {key: value for key, value in found.items() if key not in described and value}
+
+
+def read_overrides(path: Path, made_for: Round) -> dict[str, str]:
+    """Read the fields that a submitter states, from a flat TOML file.
+
+    Raises:
+        HarnessError: the file cannot be read, or lists every key that is unknown, fixed or of the wrong kind.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(f"Cannot read the system description {path} ({error}): check the path.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise HarnessError(f"{path} is not valid TOML ({error}): correct that line.") from error
+    reasons = []
+    for key, value in document.items():
+        if key in _FIXED:
+            reasons.append(f"'{key}' comes from the command line: remove it.")
+        elif key == _NETWORK_KEY:
+            reasons.append(
+                f"'{key}' demands the fields of the network division, whatever its value: remove it."
+            )
+        elif key not in made_for.system_fields:
+            reasons.append(f"'{key}' is not a field.{did_you_mean(key, made_for.system_fields)}")
+        elif isinstance(value, bool) or not isinstance(value, str | int | float):
+            reasons.append(f"'{key}' must be a text or a number, not {value!r}.")
+    if reasons:
+        raise refusal(f"The system description {path} cannot be used", reasons)
+    # The integer 0 counts as empty in the checker, the text "0" does not.
+    return {key: str(value) for key, value in document.items()}
+
+
+def parts_of(machine: Mapping[str, Any]) -> Hardware | None:
+    """Return this machine's parts, if it is the one that the results were made on."""
+    here = system.describe().to_dict()
+    same = all(here.get(key) == machine.get(key) for key in _SAME_MACHINE)
+    return hardware.describe() if same else None
+
+
+def _detected(machine: Mapping[str, Any], parts: Hardware | None) -> dict[str, str | None]:
+    sockets, cores = machine.get("sockets"), machine.get("physical_cores")
+    versions = {name: value for name, value in machine.get("versions", {}).items() if value}
+    frequency = machine.get("max_frequency_hz")
+    kernel = machine.get("kernel")
+    os_name = machine.get("operating_system")
+    return {
+        "number_of_nodes": "1",
+        "host_processor_model_name": machine.get("cpu_model"),
+        "host_processors_per_node": None if sockets is None else str(sockets),
+        "host_processor_core_count": str(cores // sockets) if sockets and cores else None,
+        "host_processor_frequency": f"{frequency / 1e9:.2f} GHz (highest)" if frequency else None,
+        "host_processor_caches": _caches(machine.get("caches") or ()),
+        "host_memory_capacity": _memory_capacity(machine, parts),
+        # LoadGen and the system under test are one process.
+        "host_networking_topology": "N/A",
+        "framework": f"OpenVINO {versions['openvino']}" if "openvino" in versions else None,
+        "operating_system": f"{os_name} (kernel {kernel})" if os_name and kernel else os_name,
+        "other_software_stack": ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in versions.items() if name != "openvino"
+        ),
+        "hw_notes": _hardware_notes(machine),
+        **({} if parts is None else _from_parts(parts)),
+    }
+
+
+def _from_parts(parts: Hardware) -> dict[str, str | None]:
+    total = sum(disk.size_bytes for disk in parts.disks)
+    return {
+        "system_name": parts.product,
+        "host_memory_configuration": hardware.memory_text(parts.memory_modules) or None,
+        "host_storage_capacity": f"{total / 1e9:.0f} GB" if total else None,
+        "host_storage_type": ", ".join(sorted({disk.kind for disk in parts.disks})) or None,
+        "host_networking": ", ".join(sorted(set(parts.networks))) or None,
+        "host_network_card_count": str(len(parts.networks)) if parts.networks else None,
+    }
+
+
+def _no_accelerator() -> dict[str, str]:
+    return {
+        "accelerators_per_node": "0",
+        "accelerator_model_name": "N/A",
+        "accelerator_memory_capacity": "N/A",
+        "accelerator_memory_configuration": "N/A",
+        "accelerator_host_interconnect": "N/A",
+        "accelerator_interconnect": "N/A",
+        "accelerator_interconnect_topology": "N/A",
+        "accelerator_frequency": "N/A",
+        "accelerator_on-chip_memories": "N/A",
+    }
+
+
+def _memory_capacity(machine: Mapping[str, Any], parts: Hardware | None) -> str | None:
+    if parts is not None and parts.memory_modules:
+        return f"{sum(size for size, _ in parts.memory_modules) >> 30} GiB"
+    memory = machine.get("memory_bytes")
+    return f"{memory / 2**30:.1f} GiB usable" if memory else None
+
+
+def _caches(caches: Any) -> str:
+    names = {"Data": "d", "Instruction": "i", "Unified": ""}
+    return ", ".join(
+        f"{cache['count']} x L{cache['level']}{names.get(cache['kind'], '')} {_size(cache['size_bytes'])}"
+        for cache in caches
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:g} MiB" if count >= 2**20 else f"{count / 2**10:g} KiB"
+
+
+def _hardware_notes(machine: Mapping[str, Any]) -> str:
+    notes = []
+    if machine.get("hypervisor"):
+        maker = machine.get("virtualization")
+        notes.append(f"virtual machine ({maker})" if maker else "virtual machine")
+    usable, present = machine.get("usable_cpus"), machine.get("cpus_present")
+    if usable and present and usable < present:
+        notes.append(f"the test may use {usable} of {present} logical CPUs")
+    return "; ".join(notes)

@@ -1,0 +1,194 @@
+"""The texts of a submission: how to repeat each run, how models were calibrated, what they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from harness.card import Card
+from harness.scenario import parse_scenario
+from harness.settings import RunSettings
+from harness.submission.results import Result
+from harness.submission.round import Round, Task
+
+_FLAGS = ("precision", "threads", "streams", "batch")
+
+
+def run_command(one: Result, model: str) -> str:
+    """Return the very command that repeats a run; upper-case words stand for the reader's own folders.
+
+    What the harness chose by itself is named too, so that it need not choose again.
+    """
+    settings = one.document["settings"]
+    defaults = {item.name: item.default for item in fields(RunSettings)}
+    fixed = parse_scenario(one.scenario).facts
+    defaults |= {"streams": fixed.streams, "batch": fixed.batch}
+    flags = [
+        f"--{key} {settings[key]}"
+        for key in _FLAGS
+        if settings[key] is not None and settings[key] != defaults[key]
+    ]
+    parts = [f"harness run --model {model} --data STORE --scenario {one.scenario}", *flags]
+    return " ".join([*parts, "--official --user-conf user.conf --out RESULTS"])
+
+
+def readme(one: Result, card: Card, made_for: Round, division: str) -> str:
+    """Return the README.md of a scenario's folder."""
+    document = one.document
+    task = made_for.tasks[document["benchmark"]]
+    data, versions = document["data"], document["machine"]["versions"]
+    shipped = not card.quantization and card.file.url is not None
+    model = card.name if shipped else f"{_HOME}/src/{folder_name(one, task, division)}/card.toml"
+    official_data = data["dataset"] == task.benchmark.dataset
+    lines = [
+        f"# {card.name}, {one.scenario}, on {one.system}",
+        "",
+        f"{card.description or card.name}. MLPerf Inference {made_for.name}, {division} division, measured "
+        f"on {document['machine']['cpu_model']} with harness {document['harness']}, OpenVINO "
+        f"{versions['openvino']} and LoadGen {versions['mlcommons_loadgen']}.",
+        "",
+        f"Arithmetic: {document['precision']['computed']} (asked for: {document['precision']['requested']} "
+        f"where a layer is not quantized).",
+        f"Accuracy: {document['accuracy']['text']}",
+        "",
+    ]
+    if not official_data:
+        lines += [
+            f"**Not {_TITLES.get(task.benchmark.dataset, task.benchmark.dataset)}.** The accuracy and speed "
+            f"are those on the data set '{data['dataset']}' of {data['count']:,} images: they do not compare "
+            f"with results on MLPerf's own data set.",
+            "",
+        ]
+    lines += ["## How to repeat it", "", "Run from this folder; upper-case words are your own folders.", ""]
+    lines += ["```", *_commands(one, card, model, division), "```", ""]
+    lines += [
+        f"`STORE` holds {data['count']:,} images; the SHA-256 of its preprocessed pixels is",
+        f"`{data['pixels_sha256']}`,",
+        "and that of the model file is",
+        f"`{document['model']['sha256']}`.",
+        "",
+        f"`{_HOME}/src/README.md` says how to install the code.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_TITLES = {"imagenet": "ImageNet"}
+# From a scenario's folder to the submitter's.
+_HOME = "../../../.."
+
+
+def _commands(one: Result, card: Card, model: str, division: str) -> list[str]:
+    dataset, count = one.document["data"]["dataset"], one.document["data"]["count"]
+    lines = []
+    if dataset == "builtin":
+        draw = f"from harness import builtin; builtin.generate(Path('IMAGES'), {count})"
+        lines.append(f'python -c "from pathlib import Path; {draw}"')
+    if model == card.name:
+        lines.append(f"harness model fetch {model}")
+    lines.append(f"harness prepare --dataset {dataset} --images IMAGES --model {model} --out STORE")
+    lines.append(run_command(one, model))
+    if division == "closed":
+        lines.append(f"harness compliance --results RESULTS --data STORE --model {model}")
+    return lines
+
+
+def folder_name(one: Result, task: Task, division: str) -> str:
+    """Return the name of a result's benchmark folder."""
+    return task.closed_folder if division == "closed" else one.model
+
+
+def measurements(one: Result, card: Card) -> dict[str, str]:
+    """Return measurements.json, which the rules call model-info.json; all its values are texts."""
+    document = one.document
+    source = card.file.url or card.file.path or ""
+    return {
+        "input_data_types": {"u8": "uint8", "f32": "fp32"}[card.input.element_type],
+        "weight_data_types": "int8" if card.quantization else _TYPES[document["precision"]["requested"]],
+        "retraining": "Yes" if card.training else "No",
+        "starting_weights_filename": str(card.quantization.get("original", source.rsplit("/", 1)[-1])),
+        "weight_transformations": "post-training quantization to int8 by NNCF (documentation/calibration.md)"
+        if card.quantization
+        else "none but OpenVINO's own on loading",
+        "data_set": str(document["data"]["dataset"]),
+        "model_sha256": str(document["model"]["sha256"]),
+    }
+
+
+_TYPES = {"f32": "fp32", "bf16": "bf16"}
+
+
+def calibration(records: Mapping[str, dict[str, Any] | None]) -> str:
+    """Return calibration.md, from each model's calibration record; None for a model without one."""
+    lines = ["# Calibration", ""]
+    for name, record in sorted(records.items()):
+        lines += [f"## {name}", ""]
+        lines += ["Not quantized, so nothing was calibrated.", ""] if record is None else _calibration(record)
+    return "\n".join(lines)
+
+
+def _calibration(record: dict[str, Any]) -> list[str]:
+    chosen, control = record["list"], record["accuracy_control"]
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    recipe = record["data"]["recipe"]
+    lines = [
+        f"{record['algorithm']} of `{record['model']['name']}` (SHA-256 `{record['model']['sha256']}`) with "
+        f"{versions}. Weights and activations are int8; NNCF's preset is '{record['preset']}', its bias "
+        f"correction '{record['bias_correction']}'. Nothing is trained.",
+        "",
+        f"Activation ranges were collected on {chosen['count']} images of '{record['data']['dataset']}': "
+        f"{chosen['official']}. They were preprocessed as for inference: resize '{recipe['resize']}', centre "
+        f"crop {recipe['crop_fraction']:g}, {recipe['size']} x {recipe['size']} pixels. The SHA-256 of the "
+        f"list of names, one a line, is `{chosen['sha256']}`.",
+        "",
+    ]
+    if control is not None:
+        lines += [
+            f"Layers were put back to floating point until the accuracy on {control['validation_count']} "
+            f"held-out images was within {control['max_drop']:g} of the original's "
+            f"{control['floating_point']:.4f}.",
+            "",
+        ]
+    return lines
+
+
+def source_readme(versions: Mapping[str, str | None], harness_version: str) -> str:
+    """Return src/README.md."""
+    pins = [
+        f"{name}=={versions[key]}"
+        for key, name in (
+            ("mlcommons_loadgen", "mlcommons-loadgen"),
+            ("openvino", "openvino"),
+            ("nncf", "nncf"),
+            ("numpy", "numpy"),
+            ("opencv", "opencv-python-headless"),
+        )
+        if versions.get(key)
+    ]
+    return "\n".join(
+        [
+            "# Source",
+            "",
+            f"`harness/` is the whole code of the benchmark harness, version {harness_version}; LoadGen is "
+            "the unmodified release. The folders beside it hold the models: each a card, and the model file "
+            "where it is small enough, or else the address and digest that the card names.",
+            "",
+            f"Measured with Python {versions.get('python')}:",
+            "",
+            "```",
+            f"pip install {' '.join(pins)} pillow click rich pandas safetensors pycocotools",
+            "PYTHONPATH=. python -m harness --help",
+            "```",
+            "",
+        ]
+    )
+
+
+def model_mapping(found: Sequence[Result], made_for: Round) -> dict[str, str]:
+    """Return model_mapping.json: the checker's name for each model's folder."""
+    return {one.model: made_for.tasks[one.document["benchmark"]].official_name for one in found}
+
+
+def small_enough(paths: Sequence[Path], made_for: Round) -> bool:
+    """Return whether files may lie in a submission."""
+    return all(path.stat().st_size <= made_for.max_file_bytes for path in paths)

@@ -1,0 +1,258 @@
+"""Whether the rules let results be submitted, and all that they have against it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import calibration, conf, files, log, model_file
+from harness.card import SPEED_ONLY, Card, find_card
+from harness.errors import HarnessError
+from harness.submission import logs
+from harness.submission.results import PERFORMANCE, Result
+from harness.submission.round import Round, Task
+from harness.submission.verdict import Check, Ledger, faults
+
+_MACHINE = ("architecture", "cpu_model", "sockets", "physical_cores", "operating_system", "versions")
+
+
+def reasons_against(
+    found: Sequence[Result], cards: Mapping[str, Card], made_for: Round, division: str, system_type: str
+) -> list[str]:
+    """Return all reasons for which these results cannot be submitted together."""
+    reasons = list(_mixtures(found))
+    for one in found:
+        reasons += _about(one, made_for, division)
+        wrong = faults(check_logs(one, made_for, division, system_type))
+        reasons += [check.sentence for check in wrong if not _follows(check, one, made_for)]
+    if division == "closed":
+        reasons += _closed(found, cards, made_for, system_type)
+    return reasons
+
+
+def check_logs(one: Result, made_for: Round, division: str, system_type: str) -> list[Check]:
+    """Hold a result's logs against the rules; the accuracy log is still whole."""
+    task = made_for.tasks.get(one.document["benchmark"])
+    if task is None:
+        return []
+    rules = logs.Rules(made_for, task, division, system_type)
+    ledger = Ledger()
+    if one.document["performance"] is not None:
+        path = f"{one.shown}/{PERFORMANCE}"
+        detail = logs.check_performance(ledger, one.folder / PERFORMANCE, path, one.scenario, rules)
+        if detail is not None:
+            _check_same(ledger, one, detail, path)
+    if one.document["accuracy"] is not None:
+        path = f"{one.shown}/accuracy"
+        score = logs.check_accuracy(ledger, one.folder / "accuracy", path, rules, truncated=False)
+        stated = one.document["accuracy"]
+        ledger.hold(
+            "result.json and accuracy.txt agree",
+            path,
+            score is None or (score.good, score.total) == (stated["good"], stated["total"]),
+            "accuracy.txt states another score than result.json",
+            "run the accuracy test again",
+        )
+        _check_whole(ledger, one.folder / "accuracy" / logs.ACCURACY, f"{path}/{logs.ACCURACY}", task)
+    _check_user_conf(ledger, one, division)
+    return ledger.checks
+
+
+def _mixtures(found: Sequence[Result]) -> Iterator[str]:
+    systems = sorted({one.system for one in found})
+    if len(systems) > 1:
+        yield (
+            f"holds results of {len(systems)} systems ({', '.join(systems)}), and one description cannot fit "
+            f"all: put each into a folder of its own and submit them one by one."
+        )
+    for one in found:
+        unlike = [
+            key
+            for key in _MACHINE
+            if one.document["machine"].get(key) != found[0].document["machine"].get(key)
+        ]
+        if unlike and one.system == found[0].system:
+            yield (
+                f"{one.shown}: was measured on another system than {found[0].shown} (other "
+                f"{', '.join(unlike)}): measure all scenarios on one system."
+            )
+    first: dict[str, Result] = {}
+    for one in found:
+        other = first.setdefault(f"{one.system}/{one.model}", one)
+        for part in ("model", "data"):
+            if one.document[part] != other.document[part]:
+                yield f"{one.shown}: is of another {part} than {other.shown}: measure both with the same."
+
+
+def _follows(check: Check, one: Result, made_for: Round) -> bool:
+    """Return whether a fault only repeats what `_about` says of a short run, or of a part of the data."""
+    task = made_for.tasks[one.document["benchmark"]]
+    short = not one.document["settings"]["official"]
+    partial = one.document["data"]["count"] != task.benchmark.sample_count
+    return (short and check.cure == logs.OFFICIAL and check.name.startswith("effective_")) or (
+        partial and check.name in logs.WHOLE_DATA_SET
+    )
+
+
+def _about(one: Result, made_for: Round, division: str) -> Iterator[str]:
+    """Yield what result.json says against a result."""
+    document = one.document
+    task = made_for.tasks.get(document["benchmark"])
+    if task is None:
+        yield f"{one.shown}: '{document['benchmark']}' is no benchmark of {made_for.name}: leave it out."
+        return
+    if document["scenario"] != one.scenario:
+        yield f"{one.shown}: holds the result of {document['scenario']}: move it to that folder."
+    if not document["settings"]["official"]:
+        yield f"{one.shown}: is not an official run: run it again with `harness run --official`."
+    for section, other in (("performance", "accuracy"), ("accuracy", "performance")):
+        if document[section] is None:
+            yield (
+                f"{one.shown}: has {other} and no {section} of the same model, data and settings: "
+                f"run `harness run --official --mode {section}` on it."
+            )
+    if document["model"]["note"] == SPEED_ONLY:
+        yield f"{one.shown}: the model has no trained weights, so no accuracy: submit a trained one."
+    data, benchmark = document["data"], task.benchmark
+    if data["count"] != benchmark.sample_count:
+        yield (
+            f"{one.shown}: was run on {data['count']:,} images, where {benchmark.sample_count:,} make the "
+            f"whole validation set: prepare a store of all of them."
+        )
+    elif any(" lacks " in reason for reason in document["not_official_because"]):
+        yield f"{one.shown}: the store lacks listed images: prepare a store without missing images."
+    if division == "closed" and data["dataset"] != benchmark.dataset:
+        yield (
+            f"{one.shown}: was run on '{data['dataset']}', and Closed demands {benchmark.dataset}: "
+            f"submit it in the open division."
+        )
+
+
+def _check_same(ledger: Ledger, one: Result, detail: log.Detail, path: str) -> None:
+    stated = one.document["performance"]
+    pairs = [("result_validity", stated["validity"]), ("result_query_count", stated["query_count"])]
+    if one.scenario == "Offline":
+        pairs.append(("result_samples_per_second", stated["samples_per_second"]))
+    unlike = [key for key, value in pairs if key in detail and detail[key] != value]
+    ledger.hold(
+        "result.json and the log agree",
+        path,
+        not unlike,
+        f"the log is not the one that result.json was made from (other {', '.join(unlike)})",
+        "run the performance test again",
+    )
+
+
+def _check_whole(ledger: Ledger, log_path: Path, path: str, task: Task) -> None:
+    """Check that the accuracy log answers every sample."""
+    try:
+        entries = log.read_accuracy(log_path)
+    except HarnessError as error:
+        ledger.hold("the accuracy log can be read", path, False, str(error).rstrip("."), "run the test again")
+        return
+    indices = {index for _, index, _ in entries}
+    count = task.benchmark.sample_count
+    missing = count - len(indices & set(range(count)))
+    ledger.hold(
+        logs.EVERY_ANSWER,
+        path,
+        not missing,
+        f"{missing} of {count} samples have no answer",
+        "run the accuracy test again",
+    )
+
+
+def _check_user_conf(ledger: Ledger, one: Result, division: str) -> None:
+    path = f"{one.shown}/user.conf"
+    if one.document["performance"] is None:
+        return
+    try:
+        given = conf.read_user_conf(one.folder / "user.conf", one.document["benchmark"])
+    except HarnessError as error:
+        ledger.hold("user.conf can be read", path, False, str(error).rstrip("."), "run the test again")
+        return
+    for fault in given.open_only if division == "closed" else ():
+        ledger.hold("user.conf fits Closed", path, False, fault.rstrip("."), "submit in the open division")
+
+
+def _closed(
+    found: Sequence[Result], cards: Mapping[str, Card], made_for: Round, system_type: str
+) -> Iterator[str]:
+    models: dict[str, list[Result]] = {}
+    for one in found:
+        models.setdefault(one.model, []).append(one)
+    if len(models) > 1:
+        yield (
+            f"holds {len(models)} models ({', '.join(sorted(models))}), and Closed has one folder for a "
+            f"benchmark: submit one model, or use the open division."
+        )
+    for name, members in models.items():
+        task = made_for.tasks.get(members[0].document["benchmark"])
+        if task is None:
+            continue
+        card = cards.get(members[0].document["model"]["name"])
+        if card is not None:
+            yield from (f"{name}: {reason}" for reason in _closed_model(card, task.reference_models))
+        wanted = task.closed_scenarios.get(system_type)
+        if wanted is None:
+            yield (
+                f"{name}: {task.benchmark.name} is no benchmark of Closed {system_type} systems in "
+                f"{made_for.name}: give --system-type edge."
+            )
+            continue
+        present = {one.scenario for one in members}
+        if missing := [scenario for scenario in wanted if scenario not in present]:
+            yield f"{name}: Closed {system_type} systems also need {', '.join(missing)}: run them."
+        if surplus := sorted(present - set(wanted)):
+            yield f"{name}: Closed {system_type} systems have no {', '.join(surplus)}: leave it out."
+        for one in members:
+            absent = [test for test in task.audits if not (one.folder / test).is_dir()]
+            if absent:
+                yield f"{one.shown}: has no {' and '.join(absent)}: run `harness compliance`."
+
+
+def _closed_model(card: Card, references: tuple[str, ...]) -> Iterator[str]:
+    """Yield why a model is not MLPerf's, or not quantized as Closed allows."""
+    root = str(card.quantization.get("original", card.name))
+    if root not in references:
+        yield (
+            f"is not MLPerf's reference model, nor quantized from it ({' or '.join(references)}): "
+            f"submit it in the open division."
+        )
+        return
+    reference = find_card(root)
+    try:
+        digest = model_file.sha256(reference)
+        if not card.quantization:
+            if model_file.sha256(card) != digest:
+                yield f"its file is not that of {root}: submit it in the open division."
+            return
+        record = calibration_record(card)
+    except HarnessError as error:
+        yield str(error)
+        return
+    if record["model"]["sha256"] != digest:
+        yield f"was quantized from another file than that of {root}: quantize the reference model."
+    if record["list"]["official"] == calibration.NOT_OFFICIAL:
+        yield (
+            "was not calibrated on one of MLPerf's lists, which Closed demands: "
+            "quantize again with `harness quantize --list FILE`."
+        )
+
+
+def calibration_record(card: Card) -> dict[str, Any]:
+    """Return the record of a quantized model's calibration.
+
+    Raises:
+        HarnessError: it is missing, or not the one that the card was made with.
+    """
+    path = card.folder / str(card.quantization["record"])
+    try:
+        if files.sha256_file(path) != card.quantization["record_sha256"]:
+            raise HarnessError(f"The calibration record {path} was changed: quantize the model again.")
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HarnessError(
+            f"Cannot read the calibration record {path} ({error}): put it beside the card."
+        ) from error
+    return record

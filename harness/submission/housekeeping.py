@@ -1,0 +1,46 @@
+"""Names, sizes and folders, as the older official checker and git want them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.submission.verdict import Ledger
+
+
+def check_names_and_sizes(ledger: Ledger, home: Path, root: Path, max_file_bytes: int) -> None:
+    """Check all that lies in a submitter's folder; paths are shown relative to `root`."""
+    for path in _everything(home):
+        shown = path.relative_to(root).as_posix()
+        ledger.hold(
+            "git can hold the name",
+            shown,
+            " " not in path.name and not path.name.startswith("."),
+            "has a blank, or a dot at the beginning of its name",
+            "rename or remove it",
+        )
+        if path.is_symlink():
+            ledger.hold(
+                "links lead somewhere", shown, path.exists(), "is a broken link", "put the file in its place"
+            )
+        elif path.is_dir():
+            cache = path.name == "__pycache__"
+            ledger.hold("no cache of Python's", shown, not cache, "is Python's cache", "remove it")
+            ledger.hold(
+                "the folder is not empty", shown, any(path.iterdir()), "is an empty folder", "remove it"
+            )
+        else:
+            size = path.stat().st_size
+            ledger.hold(
+                "the file is not too large",
+                shown,
+                size <= max_file_bytes,
+                f"has {size:,} bytes where {max_file_bytes:,} are allowed",
+                "put it elsewhere and name its address and digest",
+            )
+
+
+def _everything(folder: Path) -> Iterator[Path]:
+    for parent, names, found in os.walk(folder):
+        names.sort()
+        for name in sorted([*names, *found]):
+            yield Path(parent, name)

@@ -1,0 +1,102 @@
+"""The results that `harness run` left in a folder, and the cards of their models."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import model_file, result
+from harness.card import Card, find_card
+from harness.conf_syntax import SCENARIOS
+from harness.errors import HarnessError
+
+PERFORMANCE = Path("performance", "run_1")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+"""Names of folders that git and the checkers are happy with."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One scenario's folder."""
+
+    system: str
+    model: str
+    scenario: str
+    folder: Path
+    document: Mapping[str, Any]
+    """result.json"""
+
+    @property
+    def shown(self) -> str:
+        return f"{self.system}/{self.model}/{self.scenario}"
+
+
+def collect(folder: Path) -> tuple[list[Result], list[str]]:
+    """Return the results in DIR/<system>/<model>/<Scenario>/ and what else lies there, as reasons.
+
+    Raises:
+        HarnessError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise HarnessError(f"No results at {folder}: give the folder that `harness run --out` wrote.")
+    found: list[Result] = []
+    reasons: list[str] = []
+    for system in _folders(folder, folder, reasons, besides=("README.md",)):
+        for model in _folders(system, folder, reasons):
+            for scenario in _folders(model, folder, reasons):
+                shown = scenario.relative_to(folder)
+                if scenario.name not in SCENARIOS:
+                    reasons.append(f"{shown}: is no scenario ({', '.join(SCENARIOS)}): move it elsewhere.")
+                    continue
+                try:
+                    document = result.read(scenario / result.FILE_NAME)
+                except HarnessError as error:
+                    reasons.append(f"{shown}: {error}")
+                    continue
+                found.append(Result(system.name, model.name, scenario.name, scenario, document))
+    if not found and not reasons:
+        reasons.append(f"{folder}: holds no result: run `harness run --official --out {folder}` first.")
+    return found, reasons
+
+
+def find_cards(found: Sequence[Result], given: Sequence[str]) -> tuple[dict[str, Card], list[str]]:
+    """Return model name -> card, of the cards given and the shipped ones, and what is wrong with them."""
+    cards = {card.name: card for card in map(find_card, given)}
+    reasons: list[str] = []
+    for name in sorted({one.document["model"]["name"] for one in found} - set(cards)):
+        try:
+            cards[name] = find_card(name)
+        except HarnessError:
+            reasons.append(f"{name}: is not a shipped model: give its card with --model CARD.")
+    for one in found:
+        model = one.document["model"]
+        if model["name"] not in cards:
+            continue
+        try:
+            held = model_file.sha256(cards[model["name"]])
+        except HarnessError as error:
+            reasons.append(f"{one.shown}: {error}")
+            continue
+        if held != model["sha256"]:
+            reasons.append(
+                f"{one.shown}: was measured on another file than the card of '{model['name']}' names now ("
+                f"SHA-256 {model['sha256'][:12]}... and {held[:12]}...): give the card of the model measured."
+            )
+    return cards, list(dict.fromkeys(reasons))
+
+
+def _folders(parent: Path, root: Path, reasons: list[str], besides: tuple[str, ...] = ()) -> Iterator[Path]:
+    for path in sorted(parent.iterdir()):
+        shown = path.relative_to(root)
+        if not path.is_dir():
+            if path.name not in besides:
+                reasons.append(f"{shown}: is a stray file: move it elsewhere.")
+        elif not NAME.fullmatch(path.name):
+            reasons.append(
+                f"{shown}: folder names may hold only letters, digits, '.', '_', '+' and '-', so rename it."
+                if " " in path.name or not path.name.startswith(".")
+                else f"{shown}: is a stray folder, such as a run under way leaves: remove it."
+            )
+        else:
+            yield path

@@ -1,0 +1,198 @@
+"""The submission tree: built aside, checked, and only then put in place."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness import files, model_file, resources
+from harness.card import Card, write_card
+from harness.errors import OutputError
+from harness.submission import check, documentation, logs
+from harness.submission.eligibility import calibration_record
+from harness.submission.results import PERFORMANCE, Result
+from harness.submission.round import DIVISIONS, Round
+from harness.submission.truncation import copy_truncated
+from harness.submission.verdict import faults, refusal
+
+_LEFT_OUT = ("__pycache__", "data")
+_SMALL_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What goes into a tree."""
+
+    results: Sequence[Result]
+    cards: Mapping[str, Card]
+    """Model name -> card."""
+    round: Round
+    division: str
+    submitter: str
+    description: Mapping[str, str]
+    """The system's JSON."""
+
+    @property
+    def system(self) -> str:
+        return self.results[0].system
+
+    def card(self, one: Result) -> Card:
+        return self.cards[one.document["model"]["name"]]
+
+
+def require_free_target(root: Path, *, replace_it: bool) -> None:
+    """Refuse a target that exists, or that is no submission and so must not be replaced.
+
+    Raises:
+        OutputError: says which.
+    """
+    if not root.exists() and not root.is_symlink():
+        return
+    if not replace_it:
+        raise OutputError(f"{root} exists already: give --replace or another --out.")
+    names = {path.name for path in root.iterdir()} if root.is_dir() and not root.is_symlink() else {root.name}
+    if strange := sorted(names - set(DIVISIONS)):
+        raise OutputError(
+            f"{root} holds {strange[0]}, so it is not a submission that --replace may delete: "
+            f"give another --out."
+        )
+
+
+def write(submission: Submission, root: Path, *, replace_it: bool = False) -> list[str]:
+    """Write the tree, check it, and put it at `root`; return its files, relative to `root`.
+
+    What was at `root` goes only when the new tree is complete.
+
+    Raises:
+        OutputError: the target exists or cannot be written.
+        HarnessError: the new tree does not pass `check.check_tree`; nothing is written.
+    """
+    require_free_target(root, replace_it=replace_it)
+    parent = files.make_writable_folder(root.absolute().parent)
+    staging = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=parent))
+    try:
+        built = staging / "new"
+        _build(submission, built / submission.division / submission.submitter)
+        wrong = faults(check.check_tree(built, submission.round))
+        if wrong:
+            raise refusal("The tree does not pass `harness check`", [one.sentence for one in wrong])
+        listed = sorted(str(path.relative_to(built)) for path in built.rglob("*") if path.is_file())
+        if root.exists():
+            root.rename(staging / "old")
+        try:
+            built.rename(root)
+        except OSError:
+            if (staging / "old").exists():
+                (staging / "old").rename(root)
+            raise
+    except OSError as error:
+        raise OutputError(f"Cannot write {root} ({error}): choose another --out.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return listed
+
+
+def _build(submission: Submission, home: Path) -> None:
+    (home / "systems").mkdir(parents=True)
+    files.write_json(home / "systems" / f"{submission.system}.json", dict(submission.description))
+    records: dict[str, dict[str, Any] | None] = {}
+    for one in submission.results:
+        task = submission.round.tasks[one.document["benchmark"]]
+        folder = documentation.folder_name(one, task, submission.division)
+        _write_scenario(submission, one, home / "results" / one.system / folder / one.scenario)
+        card = submission.card(one)
+        if card.name not in records:
+            records[card.name] = calibration_record(card) if card.quantization else None
+            _write_model(submission, card, home / "src" / folder)
+    (home / "documentation").mkdir()
+    files.write_text(home / "documentation" / "calibration.md", documentation.calibration(records))
+    if submission.division == "open":
+        mapping = documentation.model_mapping(submission.results, submission.round)
+        files.write_json(home / "model_mapping.json", mapping)
+    _write_code(submission, home / "src")
+    for path in home.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _write_scenario(submission: Submission, one: Result, target: Path) -> None:
+    card, made_for, division = submission.card(one), submission.round, submission.division
+    _copy_logs(one.folder / PERFORMANCE, target / PERFORMANCE)
+    _copy_logs(one.folder / "accuracy", target / "accuracy")
+    copy_truncated(one.folder / "accuracy", target / "accuracy")
+    shutil.copyfile(one.folder / "user.conf", target / "user.conf")
+    files.write_json(target / "measurements.json", documentation.measurements(one, card))
+    files.write_text(target / "README.md", documentation.readme(one, card, made_for, division))
+    if division == "closed":
+        for test in made_for.tasks[one.document["benchmark"]].audits:
+            _write_audit(one.folder / test, target / test)
+
+
+def _write_audit(source: Path, target: Path) -> None:
+    _copy_logs(source / PERFORMANCE, target / PERFORMANCE)
+    for name in ("verify_performance.txt", "verify_accuracy.txt"):
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+    if (source / "accuracy").is_dir():
+        (target / "accuracy").mkdir()
+        copy_truncated(source / "accuracy", target / "accuracy")
+        for name in ("baseline_accuracy.txt", "compliance_accuracy.txt"):
+            if (source / "accuracy" / name).exists():
+                shutil.copyfile(source / "accuracy" / name, target / "accuracy" / name)
+
+
+def _copy_logs(source: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    for name in (logs.SUMMARY, logs.DETAIL):
+        shutil.copyfile(source / name, target / name)
+
+
+def _write_model(submission: Submission, card: Card, target: Path) -> None:
+    """Write the card, and the model's files where the rules allow their size."""
+    target.mkdir(parents=True)
+    paths = model_file.files(card)
+    if card.file.url is None and documentation.small_enough(paths, submission.round):
+        for path in paths:
+            shutil.copyfile(path, target / path.name)
+        if paths:
+            card = replace(card, file=replace(card.file, path=paths[0].name))
+    else:
+        card = replace(card, file=replace(card.file, sha256=model_file.sha256(card)))
+    if card.quantization:
+        record = str(card.quantization["record"])
+        shutil.copyfile(card.folder / record, target / Path(record).name)
+        card = replace(card, quantization=card.quantization | {"record": Path(record).name})
+    write_card(card, target / "card.toml")
+
+
+def _write_code(submission: Submission, target: Path) -> None:
+    """Write the harness itself, laid out as installed, so that others can repeat the runs with its code."""
+    package = Path(harness.__file__).parent
+    _copy_files(package, target / "harness", lambda path: path.suffix == ".py", without=_LEFT_OUT)
+    for shipped in (resources.MODELS, resources.CALIBRATION):
+        _copy_files(shipped, target / "harness" / "data" / shipped.name, _is_small)
+    for conf in (resources.USER_CONF, resources.MLPERF_CONF):
+        shutil.copyfile(conf, target / "harness" / "data" / conf.name)
+    document = submission.results[0].document
+    text = documentation.source_readme(document["machine"]["versions"], document["harness"])
+    files.write_text(target / "README.md", text)
+
+
+def _copy_files(
+    source: Path, target: Path, wanted: Callable[[Path], bool], without: tuple[str, ...] = ()
+) -> None:
+    for folder, names, found in os.walk(source):
+        names[:] = sorted(name for name in names if name not in without and not name.startswith("."))
+        for name in sorted(found):
+            path = Path(folder, name)
+            if wanted(path) and not name.startswith("."):
+                copied = target / path.relative_to(source)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copied)
+
+
+def _is_small(path: Path) -> bool:
+    return path.stat().st_size <= _SMALL_BYTES

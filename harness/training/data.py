@@ -1,0 +1,189 @@
+"""Image folders as training data: found, decoded once, cut and flipped by a rule that a seed fixes."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from harness.dataset import ImageList
+from harness.errors import DataError
+from harness.recipe import Pixels, Recipe, decode
+from harness.training.ranks import Ranks
+
+Draw = tuple[int, int]
+"""What a sampler yields: epoch and index of an image. The epoch is part of the augmentation's seed."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a training image is varied."""
+
+    smallest_area: float = 0.35
+    """Least share of the image's area that a cut keeps."""
+    flip: bool = True
+    """Mirror half of the images; turn it off where left and right differ, as in digits."""
+
+
+def count_classes(folder: Path) -> int:
+    """Return the number of classes of a training set: the folders below `folder`.
+
+    Raises:
+        DataError: the folder is missing or has fewer than two classes.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no image folder {folder}: check the path.")
+    count = sum(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
+    if count < 2:
+        raise DataError(
+            f"The folder {folder} holds {count} class folders: sort the training images into one folder per "
+            "class, at least two."
+        )
+    return count
+
+
+class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
+    """The images of a list at a recipe's size: u8 [size, size, 3] RGB, and their label.
+
+    Without `augmentation` an image goes through the recipe, as in a benchmark run. With it, a random part is
+    cut out, resized and perhaps mirrored; seed, epoch and index decide how, so that neither workers nor a
+    resumed training change anything.
+    """
+
+    def __init__(
+        self,
+        images: ImageList,
+        recipe: Recipe,
+        augmentation: Augmentation | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self.images = images
+        self.recipe = recipe
+        self._augmentation = augmentation
+        self._seed = seed
+        self._cache: list[Pixels] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images.names)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
+        epoch, index = draw
+        pixels = self._load(index) if self._cache is None else self._cache[index]
+        if self._augmentation is not None:
+            pixels = self._vary(pixels, np.random.PCG64([self._seed, epoch, index]), self._augmentation)
+        elif self._cache is None:
+            pixels = self._fit(pixels, index)
+        return torch.from_numpy(np.ascontiguousarray(pixels)), self.images.labels[index]
+
+    def _path(self, index: int) -> Path:
+        return self.images.root / self.images.names[index]
+
+    def _load(self, index: int) -> Pixels:
+        path = self._path(index)
+        try:
+            return decode(path.read_bytes(), str(path))
+        except OSError as error:
+            raise DataError(f"Cannot read the image {path} ({error.strerror}): restore it.") from error
+
+    def keep_in_memory(self, ranks: Ranks) -> None:
+        """Decode every image now, shrink it to the recipe's short side and keep it.
+
+        Raises:
+            DataError: an image is missing or broken.
+        """
+
+        def load(index: int) -> Pixels:
+            pixels = self._load(index)
+            return self._fit(pixels, index) if self._augmentation is None else self._shrink(pixels)
+
+        cache = []
+        with (
+            ranks.progress(f"read {self.images.root}", len(self)) as advance,
+            ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        ):
+            for pixels in pool.map(load, range(len(self))):
+                cache.append(pixels)
+                advance(1)
+        self._cache = cache
+
+    def _fit(self, pixels: Pixels, index: int) -> Pixels:
+        return self.recipe.apply(pixels, str(self._path(index)))
+
+    def _shrink(self, pixels: Pixels) -> Pixels:
+        height, width = pixels.shape[:2]
+        factor = self.recipe.short_side / min(height, width)
+        if factor >= 1:
+            return pixels
+        shrunk: Pixels = cv2.resize(
+            pixels, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA
+        )
+        return shrunk
+
+    def _vary(self, pixels: Pixels, source: np.random.PCG64, augmentation: Augmentation) -> Pixels:
+        """Cut out a random part (area and aspect ratio 3/4 to 4/3 at random), resize it, mirror it or not."""
+        area, ratio, top, left, mirror = (source.random_raw(5) >> np.uint64(11)) * 2.0**-53
+        height, width = pixels.shape[:2]
+        keep = augmentation.smallest_area + (1 - augmentation.smallest_area) * area
+        aspect = (4 / 3) ** (2 * ratio - 1)
+        side = (keep * height * width) ** 0.5
+        cut_height = max(1, min(height, round(side / aspect**0.5)))
+        cut_width = max(1, min(width, round(side * aspect**0.5)))
+        y, x = int(top * (height - cut_height + 1)), int(left * (width - cut_width + 1))
+        size = self.recipe.size
+        shrinks = cut_height > size and cut_width > size
+        cut: Pixels = cv2.resize(
+            pixels[y : y + cut_height, x : x + cut_width],
+            (size, size),
+            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+        )
+        return cut[:, ::-1] if augmentation.flip and mirror < 0.5 else cut
+
+
+class Order(Sampler[Draw]):  # type: ignore[misc]
+    """The share of one process in an epoch: shuffled anew each epoch, or in order.
+
+    Shuffled shares are equally long, as training steps must be; shares in order cover every image once.
+    """
+
+    def __init__(self, count: int, *, seed: int | None, rank: int = 0, ranks: int = 1) -> None:
+        self._count, self._seed, self._rank, self._ranks = count, seed, rank, ranks
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        if self._seed is None:
+            return len(range(self._rank, self._count, self._ranks))
+        return self._count // self._ranks
+
+    def __iter__(self) -> Iterator[Draw]:
+        indices = np.arange(self._count)
+        if self._seed is not None:
+            np.random.default_rng([self._seed, self.epoch]).shuffle(indices)
+        for index in indices[self._rank :: self._ranks][: len(self)]:
+            yield self.epoch, int(index)
+
+
+def batches(images: Images, order: Order, batch_size: int, workers: int, *, whole: bool) -> DataLoader:
+    """Return a loader of (u8 [batch, size, size, 3], i64 [batch]); `whole` drops an incomplete last batch."""
+    return DataLoader(
+        images,
+        batch_size,
+        sampler=order,
+        num_workers=workers,
+        drop_last=whole,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+        # A plain fork beside the threads of OpenVINO, in a process that has compiled a model, can hang.
+        multiprocessing_context="forkserver" if workers else None,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(1)

@@ -1,0 +1,97 @@
+"""From a trained ResNet to a model that the harness runs: an OpenVINO IR and its card."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from harness import console, files, resnet
+from harness.card import CARD_NAME, AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, write_card
+from harness.errors import OutputError
+from harness.graph import compile_model, deployed
+from harness.recipe import Recipe
+from harness.settings import CompileSettings
+from harness.training.data import Images
+from harness.training.loop import MEAN, SCALE
+
+MODEL_NAME = "model.xml"
+
+
+def arrays(network: nn.Module) -> dict[str, NDArray[Any]]:
+    """Return the network's tensors by name, as contiguous arrays in main memory."""
+    return {
+        name: np.ascontiguousarray(tensor.detach().cpu().contiguous().numpy())
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def export(
+    network: nn.Module,
+    recipe: Recipe,
+    classes: int,
+    folder: Path,
+    name: str,
+    description: str,
+    training: dict[str, Any],
+) -> Card:
+    """Write a trained ResNet as f32 IR (batch normalisation folded) and card into `folder`; return the card.
+
+    Raises:
+        OutputError: `folder` cannot be written.
+    """
+    model = resnet.build(arrays(network), recipe.size, name=name)
+    path = folder / MODEL_NAME
+    card = Card(
+        name=name,
+        benchmark="resnet50",
+        file=FileSpec(path=MODEL_NAME),
+        input=InputSpec(
+            recipe.size, "NCHW", "f32", "RGB", recipe.resize, recipe.crop_fraction, mean=MEAN, scale=SCALE
+        ),
+        output=OutputSpec("logits", classes),
+        description=description,
+        training=training,
+        folder=folder,
+    )
+    try:
+        ov.save_model(model, path, compress_to_fp16=False)
+        digest = files.sha256_file(path, path.with_suffix(".bin"))
+        card = replace(card, file=FileSpec(path=MODEL_NAME, sha256=digest))
+        write_card(card, folder / CARD_NAME)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(
+            f"Cannot write the trained model to {folder} ({error}): free some space, then repeat "
+            "the command with --resume."
+        ) from error
+    return card
+
+
+def measure(card: Card, images: Images) -> float:
+    """Return top-1 of the card's model on `images`, by OpenVINO in f32, as a fraction."""
+    model = deployed(ov.Core().read_model(card.folder / MODEL_NAME), card)
+    request = compile_model(model, CompileSettings("LATENCY")).model.create_infer_request()
+    right = 0
+    with console.progress("measure the exported model", len(images)) as bar:
+        for index in range(len(images)):
+            pixels, label = images[0, index]
+            found = request.infer({0: pixels.numpy()[None]}, share_inputs=True)[0]
+            right += int(found[0]) == label
+            bar.advance()
+    return right / len(images)
+
+
+def with_accuracy(card: Card, top1: float, target_fraction: float, source: str) -> Card:
+    """Write the card again with what the model reaches; return it."""
+    stated = replace(card, accuracy=AccuracySpec("top1", top1, target_fraction, source))
+    write_card(stated, card.folder / CARD_NAME)
+    return stated
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide the result."""
+    return {"torch": torch.__version__, "openvino": ov.__version__, "numpy": np.__version__}

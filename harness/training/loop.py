@@ -1,0 +1,245 @@
+"""The training loop: any image classifier, checkpoints that it resumes from, the same result every time."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness import console, files
+from harness.errors import DataError, OutputError, RunFailed
+from harness.training.data import Images, Order, batches
+from harness.training.ranks import Ranks
+
+# ImageNet's usual statistics, for pixels 0..255.
+MEAN = (123.675, 116.28, 103.53)
+SCALE = (58.395, 57.12, 57.375)
+
+CHECKPOINT_NAME = "checkpoint.pt"
+OPTIMIZERS = ("sgd", "adamw")
+PRECISIONS = ("f32", "bf16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train."""
+
+    epochs: int = 60
+    batch_size: int = 128
+    """Images per step over all processes together."""
+    optimizer: str = "sgd"
+    """'sgd' (Nesterov momentum 0.9) or 'adamw'."""
+    learning_rate: float = 0.2
+    """The highest; it rises linearly during the warm-up and then falls along a cosine to zero."""
+    warmup_epochs: int = 2
+    weight_decay: float = 5e-5
+    """On the weights of convolutions and linear layers only."""
+    label_smoothing: float = 0.1
+    seed: int = 1
+    precision: str = "f32"
+    """Of the forward pass: 'f32', or 'bf16' by autocast."""
+    workers: int = 0
+    """Processes per training process that load images; 0 loads in the training process itself."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch brought."""
+
+    number: int
+    loss: float
+    top1: float
+    """On the test images, as a fraction."""
+    seconds: float
+
+
+def train(
+    network: nn.Module,
+    images: Images,
+    tests: Images,
+    settings: Settings,
+    folder: Path,
+    ranks: Ranks,
+    *,
+    resume: bool = False,
+) -> list[Epoch]:
+    """Train `network` in place and return what each epoch brought.
+
+    After each epoch the whole state goes to `folder`/checkpoint.pt. With `resume` the training goes on from
+    there, if it is there, and ends with the result that the uninterrupted training would have.
+
+    Raises:
+        DataError: there are fewer images than one batch needs.
+        OutputError: the checkpoint is of other settings, is damaged, or cannot be written.
+        RunFailed: the loss is no longer finite.
+    """
+    network.to(ranks.device, memory_format=torch.channels_last)
+    parallel = ranks.parallel(network)
+    optimizer = _optimizer(network, settings)
+    order = Order(len(images), seed=settings.seed, rank=ranks.rank, ranks=ranks.count)
+    loader = batches(images, order, max(1, settings.batch_size // ranks.count), settings.workers, whole=True)
+    if len(loader) == 0:
+        raise DataError(
+            f"There are {len(images)} training images in {images.images.root}, fewer than one batch of "
+            f"{settings.batch_size}: give more images or a smaller batch."
+        )
+    rate = schedule(settings, len(loader))
+    checkpoint = folder / CHECKPOINT_NAME
+    identity = {"settings": _lasting(settings), "images": len(images), "ranks": ranks.count}
+    history: list[Epoch] = []
+    if resume and checkpoint.exists():
+        history = _restore(checkpoint, identity, network, optimizer, ranks.device)
+
+    with ranks.progress("train", settings.epochs * len(loader)) as advance:
+        advance(len(history) * len(loader))
+        for number in range(len(history), settings.epochs):
+            started = time.perf_counter()
+            order.epoch = number
+            parallel.train()
+            total = torch.zeros((), device=ranks.device)
+            for step, (pixels, labels) in enumerate(loader):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate(number * len(loader) + step)
+                with torch.autocast(ranks.device.type, torch.bfloat16, settings.precision == "bf16"):
+                    logits = parallel(normalised(pixels, ranks.device))
+                loss = nn.functional.cross_entropy(
+                    logits.float(), labels.to(ranks.device), label_smoothing=settings.label_smoothing
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+                advance(1)
+            mean_loss = float(ranks.sum(total)) / (len(loader) * ranks.count)
+            if not math.isfinite(mean_loss):
+                raise RunFailed(
+                    f"The training in {folder} broke in epoch {number + 1}, its loss is {mean_loss}: lower "
+                    "the learning rate."
+                )
+            ranks.unify_statistics(network)
+            top1 = evaluate(network, tests, ranks)
+            history.append(Epoch(number + 1, mean_loss, top1, time.perf_counter() - started))
+            if ranks.is_first:
+                _save(checkpoint, identity, network, optimizer, history)
+                console.note(_line(history[-1], settings.epochs))
+            ranks.wait()
+    return history
+
+
+def evaluate(network: nn.Module, images: Images, ranks: Ranks, batch_size: int = 100) -> float:
+    """Return top-1 of `network` on `images`, in f32, as a fraction."""
+    order = Order(len(images), seed=None, rank=ranks.rank, ranks=ranks.count)
+    right = torch.zeros((), dtype=torch.float64, device=ranks.device)
+    network.eval()
+    with torch.inference_mode():
+        for pixels, labels in batches(images, order, batch_size, 0, whole=False):
+            found = network(normalised(pixels, ranks.device)).argmax(1)
+            right += (found == labels.to(ranks.device)).sum()
+    return float(ranks.sum(right)) / len(images)
+
+
+def normalised(pixels: Tensor, device: torch.device) -> Tensor:
+    """Return u8 [batch, h, w, 3] RGB as f32 [batch, 3, h, w] on `device`, (pixel - MEAN) / SCALE."""
+    x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
+    scale = torch.tensor(SCALE, device=device).view(3, 1, 1)
+    return (x - mean) / scale
+
+
+def schedule(settings: Settings, steps_per_epoch: int) -> Callable[[int], float]:
+    """Return the learning rate as a function of the step, counted from 0."""
+    warmup = settings.warmup_epochs * steps_per_epoch
+    total = settings.epochs * steps_per_epoch
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return settings.learning_rate * (step + 1) / warmup
+        share = (step - warmup) / max(1, total - warmup)
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+    return rate
+
+
+def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    weights = [value for value in network.parameters() if value.ndim > 1]
+    others = [value for value in network.parameters() if value.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, settings.learning_rate)
+    return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9, nesterov=True)
+
+
+def _lasting(settings: Settings) -> dict[str, Any]:
+    """Return the settings that decide the result."""
+    return {key: value for key, value in asdict(settings).items() if key != "workers"}
+
+
+def _save(
+    path: Path,
+    identity: dict[str, Any],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: list[Epoch],
+) -> None:
+    state = {
+        "identity": identity,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "history": [asdict(epoch) for epoch in history],
+    }
+    try:
+        with files.replacing(path) as temporary:
+            torch.save(state, temporary)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(
+            f"Cannot write the checkpoint {path} ({error}): free some space, then go on with --resume."
+        ) from error
+
+
+def _restore(
+    path: Path,
+    identity: dict[str, Any],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> list[Epoch]:
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        found, history = state["identity"], [Epoch(**epoch) for epoch in state["history"]]
+    except Exception as error:  # a damaged archive raises many kinds
+        raise OutputError(f"Cannot read the checkpoint {path} ({error}): start afresh without it.") from error
+    if found != identity:
+        raise OutputError(
+            f"The checkpoint {path} is of another training ({_difference(found, identity)}): repeat its "
+            "settings or choose another folder."
+        )
+    try:
+        network.load_state_dict(state["network"])
+    except RuntimeError as error:
+        raise OutputError(
+            f"The checkpoint {path} is of another network: repeat its settings or choose another folder."
+        ) from error
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"].cpu())
+    return history
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    flat = [{**document["settings"], **document} for document in (found, wanted)]
+    differing = [key for key in flat[1] if key != "settings" and flat[0].get(key) != flat[1][key]]
+    return ", ".join(f"{key} {flat[0].get(key)} there, {flat[1][key]} here" for key in differing)
+
+
+def _line(epoch: Epoch, epochs: int) -> str:
+    return (
+        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.3f}, top-1 {100 * epoch.top1:.2f} %, "
+        f"{epoch.seconds:.0f} s"
+    )

@@ -1,0 +1,80 @@
+"""The processes that train together: alone, or several that torchrun started, one per GPU."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed, nn
+
+from harness import console
+
+# One process may generate or decode a large data set while the others wait.
+_PATIENCE = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among those that train together."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum of `values` over all processes."""
+        if self.count > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def unify_statistics(self, network: nn.Module) -> None:
+        """Give every process the first one's batch-normalisation statistics."""
+        if self.count > 1:
+            for buffer in network.buffers():
+                distributed.broadcast(buffer, 0)
+
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Yield what advances a progress bar, which only the first process shows."""
+        if self.is_first:
+            with console.progress(description, total) as bar:
+                yield bar.advance
+        else:
+            yield lambda by: None
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """Return `network` such that its gradients are averaged over all processes."""
+        if self.count == 1:
+            return network
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(network, device_ids=devices)
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Join the processes that torchrun started (it sets WORLD_SIZE, RANK, LOCAL_RANK), or stand alone."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if count == 1:
+        yield Ranks(0, 1, device)
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        yield Ranks(rank, count, device)
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,143 @@
+"""One training, start to finish: data, network, loop, exported model."""
+
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness import builtin, files
+from harness.dataset import find_images
+from harness.errors import DataError, OutputError
+from harness.recipe import Recipe
+from harness.training import export
+from harness.training.data import Augmentation, Images, count_classes
+from harness.training.loop import CHECKPOINT_NAME, Settings, train
+from harness.training.network import ResNet, resnet50
+from harness.training.ranks import Ranks, joined
+
+RESULT_NAME = "training.json"
+_CACHE_BYTES = 4 << 30
+_TARGET_FRACTION = 0.99
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train, on what."""
+
+    task: str
+    """'builtin', or 'folder' with the folders given below."""
+    out: Path
+    settings: Settings
+    train_folder: Path | None = None
+    """Images in one folder per class."""
+    test_folder: Path | None = None
+    """Images in one folder per class, or with a val_map.txt."""
+    images: int = 40_000
+    """Training images of the built-in task to generate."""
+    name: str | None = None
+    """Of the model; default: the name of the folder `out`."""
+    size: int = 64
+    crop_fraction: float = 0.875
+    width: float = 0.2
+    stem_kernel: int = 7
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    command: str = ""
+    """For the card: how to repeat this."""
+    threads: int | None = None
+    """Of PyTorch on the CPU; None leaves the choice to it."""
+    resume: bool = False
+
+
+def run(request: Request) -> dict[str, Any] | None:
+    """Train, export and measure; return the facts that also go to OUT/training.json.
+
+    Of several processes only the first exports and returns facts; the others return None.
+
+    Raises:
+        DataError: a folder of images is missing, empty or mismatched.
+        OutputError: `out` cannot be written, or holds another training.
+        RunFailed: the training diverged.
+    """
+    name = request.name or request.out.resolve().name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise OutputError(
+            f"A model cannot be named '{name}': give it a --name of letters, digits, '.', '_' and '-'."
+        )
+    out = files.make_writable_folder(request.out)
+    if (out / CHECKPOINT_NAME).exists() and not request.resume:
+        raise OutputError(f"The folder {out} holds a training: go on with --resume or choose another folder.")
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    with joined() as ranks:
+        train_folder, test_folder = _folders(request, ranks)
+        classes = count_classes(train_folder)
+        recipe = Recipe(request.size, "area", request.crop_fraction)
+        settings = request.settings
+        found = find_images(train_folder, classes), find_images(test_folder, classes)
+        fits = sum(len(item.names) for item in found) * 5 * recipe.short_side**2 * ranks.count < _CACHE_BYTES
+        images = Images(found[0], recipe, request.augmentation, seed=settings.seed)
+        tests = Images(found[1], recipe)
+        if fits:
+            images.keep_in_memory(ranks)
+            tests.keep_in_memory(ranks)
+        torch.manual_seed(settings.seed)
+        network = ResNet(resnet50(classes, request.width, request.stem_kernel))
+        history = train(network, images, tests, settings, out, ranks, resume=request.resume)
+        if not ranks.is_first:
+            return None
+    training = {
+        "task": request.task,
+        "images": len(images),
+        **_builtin_facts(request.task),
+        "parameters": sum(value.numel() for value in network.parameters()),
+        **asdict(settings),
+        "augmentation": asdict(request.augmentation),
+        "command": request.command,
+        "threads": torch.get_num_threads(),
+        "torch_top1": history[-1].top1,
+        "minutes": round(sum(epoch.seconds for epoch in history) / 60, 1),
+        **{f"{name}_version": version for name, version in export.versions().items()},
+    }
+    del training["workers"]
+    description = (
+        f"ResNet-50 v1.5, width {request.width:g}, {request.size} px, trained on {_task_name(request)}"
+    )
+    card = export.export(network, recipe, classes, out, name, description, training)
+    top1 = export.measure(card, tests)
+    source = f"harness train: OpenVINO f32 on the {len(tests)} test images of {_task_name(request)}"
+    export.with_accuracy(card, top1, _TARGET_FRACTION, source)
+    facts = {
+        "format": 1,
+        "card": str(out / "card.toml"),
+        "top1": top1,
+        "training": training,
+        "epochs": [asdict(epoch) for epoch in history],
+    }
+    files.write_json(out / RESULT_NAME, facts)
+    return facts
+
+
+def _folders(request: Request, ranks: Ranks) -> tuple[Path, Path]:
+    """Return the folders of training and test images; the built-in set is generated first."""
+    if request.task != "builtin":
+        if request.train_folder is None or request.test_folder is None:
+            raise DataError("The task 'folder' needs both kinds of images: give --train DIR and --test DIR.")
+        return request.train_folder, request.test_folder
+    train_folder, test_folder = request.out / "images" / "train", request.out / "images" / "val"
+    if ranks.is_first:
+        builtin.generate(train_folder, request.images, "train")
+        builtin.generate(test_folder, builtin.TEST_COUNT, "val")
+    ranks.wait()
+    return train_folder, test_folder
+
+
+def _builtin_facts(task: str) -> dict[str, int]:
+    if task != "builtin":
+        return {}
+    return {"data_seed": builtin.SEED, "data_version": builtin.VERSION}
+
+
+def _task_name(request: Request) -> str:
+    return "the built-in task" if request.task == "builtin" else str(request.train_folder)

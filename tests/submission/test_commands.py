@@ -1,0 +1,163 @@
+"""The three commands: exit codes, and JSON alone on stdout."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Oracle
+
+from harness import result, run
+from harness.scenario import Mode, Scenario
+from harness.settings import RunSettings
+
+from .conftest import Results
+
+
+def harness(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "harness", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def submit(results: Results, root: Path, *more: str) -> "subprocess.CompletedProcess[str]":
+    assert results.card is not None
+    return harness(
+        "submit", "--results", results.folder, "--submitter", "Us", "--division", "open", "--system-type",
+        "edge", "--out", root, "--system-description", results.description, "--model", results.card, *more,
+    )  # fmt: skip
+
+
+def test_submit_and_check_agree(open_results: Results, tmp_path: Path) -> None:
+    done = submit(open_results, tmp_path / "tree", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["round"] == "v6.1"
+    assert "open/Us/systems/this-machine.json" in document["files"]
+    checked = harness("check", tmp_path / "tree", "--strict", "--json")
+    assert checked.returncode == 0, checked.stdout
+    verdict = json.loads(checked.stdout)
+    assert verdict["passed"]
+    assert verdict["faults"] == []
+
+
+def test_submit_says_what_comes_next(open_results: Results, tmp_path: Path) -> None:
+    done = submit(open_results, tmp_path / "tree")
+    assert done.returncode == 0, done.stderr
+    assert "a submission to v6.1, open division" in done.stdout
+    assert "note: measured on 'builtin', not on MLPerf's data set" in done.stdout
+    assert "it holds the whole accuracy logs" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("  next: harness check")
+
+
+def test_a_refusal_is_exit_code_2_and_leaves_stdout_empty(open_results: Results, tmp_path: Path) -> None:
+    open_results.edit("Offline", lambda document: document["settings"].update(official=False))
+    done = submit(open_results, tmp_path / "tree", "--json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "is not an official run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--division", "opne", "Division 'opne' is not known. Did you mean 'open'?"),
+        ("--division", "network", "The network division needs a LoadGen on another machine"),
+        ("--system-type", "egde", "System type 'egde' is not known. Did you mean 'edge'?"),
+        ("--round", "v6.2", "Round 'v6.2' is not known. Did you mean 'v6.1'?"),
+    ],
+)
+def test_a_misspelt_choice_names_the_nearest(
+    open_results: Results, tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    done = submit(open_results, tmp_path / "tree", option, value)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_check_exits_1_and_names_file_and_cure(open_tree: Path) -> None:
+    next(open_tree.rglob("Offline/README.md")).write_text("")
+    done = harness("check", open_tree)
+    assert done.returncode == 1
+    assert "[FAIL] open/Us/results/this-machine/waiting/Offline/README.md: is missing or empty" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("1 failed: the submission has faults")
+
+
+def _checkout(folder: Path, code: str) -> Path:
+    """Return a stand-in for a checkout of mlcommons/inference, whose checker does what `code` says."""
+    checker = folder / "tools" / "submission" / "submission_checker"
+    checker.mkdir(parents=True)
+    (checker / "main.py").write_text(code)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "said"),
+    [
+        (
+            "print('SUMMARY: submission looks OK')",
+            0,
+            "submission_checker (official): the submission looks OK",
+        ),
+        ("raise SystemExit('SUMMARY: submission has errors')", 1, "the submission has errors"),
+        ("pass", 1, "submission_checker (official): the submission has errors"),
+        ("import no_such_library", 2, "submission_checker lacks a library (No module named"),
+    ],
+)
+def test_the_official_verdict_stands_beside_ours(
+    open_tree: Path, tmp_path: Path, code: str, exit_code: int, said: str
+) -> None:
+    done = harness("check", open_tree, "--official", _checkout(tmp_path / "inference", code))
+    assert done.returncode == exit_code
+    assert said in done.stdout + done.stderr
+
+
+def test_a_folder_that_is_no_checkout_is_refused(open_tree: Path, tmp_path: Path) -> None:
+    done = harness("check", open_tree, "--official", tmp_path)
+    assert done.returncode == 2
+    assert "give a checkout of mlcommons/inference" in done.stderr
+
+
+@pytest.fixture
+def short_results(oracle: Oracle, tmp_path: Path) -> Path:
+    """Return a short Offline result of a real model."""
+    settings = RunSettings(Scenario.OFFLINE, duration_s=0.5)
+    modes = (Mode.PERFORMANCE, Mode.ACCURACY)
+    run.run(run.Request(oracle.card, oracle.store.path, settings, modes, tmp_path / "results", system="here"))
+    return tmp_path / "results"
+
+
+def test_compliance_runs_both_tests_on_a_real_model(oracle: Oracle, short_results: Path) -> None:
+    done = harness(
+        "compliance", "--results", short_results, "--data", oracle.store.path, "--model", oracle.card_path,
+        "--json",
+    )  # fmt: skip
+    document = json.loads(done.stdout)
+    assert [test["test"] for test in document["tests"]] == ["TEST01", "TEST04"]
+    assert not any(test["official"] for test in document["tests"])
+    # On a busy machine half a second may be faster or slower by more than the rules allow.
+    assert done.returncode == (0 if document["passed"] else 1)
+    folder = short_results / "here" / "oracle" / "Offline"
+    assert (folder / "TEST01" / "verify_accuracy.txt").read_text().endswith("TEST PASS\n")
+    assert (folder / "TEST01" / "accuracy" / "accuracy.txt").read_text().startswith("accuracy=")
+    assert not list(folder.glob(".TEST*"))
+    again = harness(
+        "compliance", "--results", short_results, "--data", oracle.store.path, "--model", oracle.card_path
+    )
+    assert "verifying the test that is there" in again.stderr
+    assert "[not official: a short run]" in again.stdout
+
+
+def test_compliance_needs_both_modes(
+    oracle: Oracle, short_results: Path, new_oracle: Callable[..., Oracle]
+) -> None:
+    path = short_results / "here" / "oracle" / "Offline" / result.FILE_NAME
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"accuracy": None}))
+    done = harness(
+        "compliance", "--results", short_results, "--data", oracle.store.path, "--model", oracle.card_path
+    )
+    assert done.returncode == 2
+    assert "has no accuracy result: run it first" in done.stderr

@@ -1,0 +1,122 @@
+"""Quantized models: what Closed allows, and the calibration document."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+import pytest
+from conftest import oracle_model
+
+from harness import calibration, files, model_file
+from harness.card import FileSpec, find_card, write_card
+from harness.errors import HarnessError
+
+from .conftest import Results
+
+LIST = "MLPerf ImageNet calibration option 1 (cal_image_list_option_1.txt)"
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    """Return a calibration record as `harness quantize` writes it."""
+    return {
+        "format": 1,
+        "model": {"name": "resnet50-mlperf", "sha256": model_file.sha256(find_card("resnet50-mlperf"))},
+        "algorithm": "NNCF post-training quantization",
+        "preset": "mixed",
+        "bias_correction": "fast",
+        "accuracy_control": None,
+        "data": {
+            "dataset": "imagenet",
+            "recipe": {"size": 224, "resize": "area", "crop_fraction": 0.875},
+            "pixels_sha256": "0" * 64,
+        },
+        "list": {"official": LIST, "count": 500, "sha256": "1" * 64, "names": []},
+        "versions": {"nncf": "3.4.0", "openvino": "2026.4.1"},
+        **changes,
+    }
+
+
+def quantized(results: Results, folder: Path, written: dict[str, Any]) -> Results:
+    """Return the results as those of a quantized model with this calibration record."""
+    folder.mkdir()
+    ov.save_model(oracle_model(), folder / "int8.xml")
+    files.write_json(folder / "int8.calibration.json", written)
+    card = replace(
+        find_card("resnet50-mlperf"),
+        name="resnet50-mlperf-int8",
+        file=FileSpec(path="int8.xml"),
+        quantization={
+            "record": "int8.calibration.json",
+            "record_sha256": files.sha256_file(folder / "int8.calibration.json"),
+            "original": "resnet50-mlperf",
+            "list": written["list"]["official"],
+        },
+        folder=folder,
+    )
+    write_card(card, folder / "int8.toml")
+    facts = {"name": card.name, "sha256": model_file.sha256(card), "quantization": card.quantization}
+    for path in sorted(results.folder.rglob("result.json")):
+        results.edit(path.parent.name, lambda document: document["model"].update(facts))
+    old = results.scenario("Offline").parent
+    old.rename(old.with_name(card.name))
+    return Results(results.folder, folder / "int8.toml", results.description)
+
+
+def test_closed_takes_the_reference_quantized_with_mlperfs_list(
+    closed_results: Results, tmp_path: Path
+) -> None:
+    results = quantized(closed_results, tmp_path / "model", record())
+    results.submit(tmp_path / "tree", "closed")
+    home = tmp_path / "tree" / "closed" / "Us"
+    text = (home / "documentation" / "calibration.md").read_text()
+    assert "## resnet50-mlperf-int8" in text
+    assert f"collected on 500 images of 'imagenet': {LIST}" in text
+    measurements = json.loads(next(home.rglob("Offline/measurements.json")).read_text())
+    assert measurements["weight_data_types"] == "int8"
+    assert measurements["starting_weights_filename"] == "resnet50-mlperf"
+    assert {path.name for path in (home / "src" / "resnet50").iterdir()} == {
+        "card.toml",
+        "int8.bin",
+        "int8.calibration.json",
+        "int8.xml",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"list": {"official": calibration.NOT_OFFICIAL, "count": 500, "sha256": "1" * 64, "names": []}},
+            "was not calibrated on one of MLPerf's lists",
+        ),
+        (
+            {"model": {"name": "resnet50-mlperf", "sha256": "2" * 64}},
+            "was quantized from another file than that of resnet50-mlperf",
+        ),
+    ],
+)
+def test_closed_refuses_another_calibration(
+    closed_results: Results, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    results = quantized(closed_results, tmp_path / "model", record(**changes))
+    with pytest.raises(HarnessError) as caught:
+        results.submit(tmp_path / "tree", "closed")
+    assert said in str(caught.value)
+
+
+def test_a_changed_calibration_record_is_refused(closed_results: Results, tmp_path: Path) -> None:
+    results = quantized(closed_results, tmp_path / "model", record())
+    path = tmp_path / "model" / "int8.calibration.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(HarnessError, match="was changed: quantize the model again"):
+        results.submit(tmp_path / "tree", "closed")
+
+
+def test_accuracy_control_is_documented(closed_results: Results, tmp_path: Path) -> None:
+    control = {"max_drop": 0.005, "validation_count": 5000, "floating_point": 0.7646}
+    results = quantized(closed_results, tmp_path / "model", record(accuracy_control=control))
+    results.submit(tmp_path / "tree", "closed")
+    text = next((tmp_path / "tree").rglob("calibration.md")).read_text()
+    assert "the accuracy on 5000 held-out images was within 0.005 of the original's 0.7646" in text

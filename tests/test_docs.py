@@ -1,0 +1,84 @@
+"""README, --help and the code agree."""
+
+import importlib
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from harness.card import read_card
+from harness.cli import _COMMANDS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def command(name: str) -> click.Command:
+    found: click.Command = importlib.import_module(f"harness.commands.{name}").command
+    return found
+
+
+def code_blocks(language: str = "") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def command_lines() -> Iterator[tuple[str, list[str]]]:
+    for block in code_blocks():
+        for line in re.split(r"\n|&&", block):
+            words = line.split()
+            if words[:1] == ["harness"]:
+                yield words[1], words[2:]
+
+
+def options_of(name: str) -> set[str]:
+    return {option for parameter in command(name).params for option in parameter.opts}
+
+
+def test_readme_opens_with_the_two_set_up_commands() -> None:
+    assert code_blocks()[0].splitlines() == [
+        "pip install . && harness quickstart",
+        "pip install '.[test]' && pytest",
+    ]
+
+
+@pytest.mark.parametrize(("name", "words"), list(command_lines()))
+def test_every_command_line_in_readme_uses_options_that_exist(name: str, words: list[str]) -> None:
+    assert name in _COMMANDS
+    used = {word for word in words if word.startswith("--")}
+    assert used <= options_of(name)
+
+
+def test_every_command_stands_in_readme_and_no_other() -> None:
+    rows = re.findall(r"^\| `harness ([a-z]+)` \|", README, re.MULTILINE)
+    assert sorted(rows) == sorted(_COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(_COMMANDS))
+def test_every_command_and_option_has_help(name: str) -> None:
+    found = command(name)
+    assert found.help
+    for part in getattr(found, "commands", {"": found}).values():
+        assert part.help
+        for parameter in part.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
+
+
+def test_the_card_in_readme_works_as_written(tmp_path: Path) -> None:
+    text = code_blocks("toml")[0]
+    (tmp_path / "card.toml").write_text(text)
+    card = read_card(tmp_path / "card.toml")
+    assert card.output.labels == tomllib.loads(text)["output"]["classes"] - 1
+
+
+def test_every_file_that_readme_links_to_exists() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists()
+
+
+def test_every_version_and_command_has_a_line_in_the_changelog() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for name in _COMMANDS:
+        assert f"`harness {name}" in changelog

@@ -1,0 +1,95 @@
+"""The doctor, on made-up machines and on this one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Oracle
+
+from harness import doctor
+from harness.doctor import GOOD, NOTE, WRONG, Finding
+
+CPUINFO = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+model name\t: Intel(R) Xeon(R) Gold 6248R CPU @ 3.00GHz
+physical id\t: 0
+core id\t: 0
+flags\t: fpu fma avx2 avx512f {flags}
+"""
+
+
+def machine(
+    root: Path, flags: str = "avx512_vnni", governor: str = "performance", load: str = "0.00"
+) -> Path:
+    (root / "proc").mkdir()
+    (root / "proc" / "cpuinfo").write_text(CPUINFO.format(flags=flags))
+    (root / "proc" / "loadavg").write_text(f"{load} 0.10 0.05 1/100 1\n")
+    (root / "proc" / "meminfo").write_text("MemTotal:       16000000 kB\n")
+    policy = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    policy.mkdir(parents=True)
+    (policy / "scaling_governor").write_text(f"{governor}\n")
+    return root
+
+
+def found(findings: list[Finding], subject: str) -> Finding:
+    return next(finding for finding in findings if finding.subject == subject)
+
+
+def test_a_quiet_machine_with_vnni_has_nothing_wrong_about_its_hardware(tmp_path: Path) -> None:
+    findings = doctor.examine(root=machine(tmp_path))
+    assert found(findings, "Instructions").state == GOOD
+    assert found(findings, "Load").state == GOOD
+    assert "no BF16" in found(findings, "Instructions").detail
+    assert not any(finding.subject == "Frequency governor" for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("fault", "subject", "state", "words"),
+    [
+        ({"flags": ""}, "Instructions", NOTE, "INT8 gains less here"),
+        ({"governor": "powersave"}, "Frequency governor", WRONG, "cpupower frequency-set -g performance"),
+        ({"load": "3.50"}, "Load", WRONG, "others compute here, too"),
+    ],
+)
+def test_each_fault_of_a_machine_is_named_with_its_cure(
+    tmp_path: Path, fault: dict[str, str], subject: str, state: str, words: str
+) -> None:
+    finding = found(doctor.examine(root=machine(tmp_path, **fault)), subject)
+    assert finding.state == state
+    assert words in f"{finding.detail}: {finding.cure}"
+    assert bool(finding.cure) == (state == WRONG)
+
+
+def test_another_version_is_noted_and_a_loadgen_of_no_round_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness import system
+
+    versions = {**doctor.TESTED, "openvino": "2027.0.0", "mlcommons_loadgen": "9.9.9", "nncf": None}
+    monkeypatch.setattr(system, "_versions", lambda: versions)
+    findings = doctor.examine(root=machine(tmp_path))
+    assert found(findings, "openvino") == Finding("openvino", NOTE, "2027.0.0; tested with 2026.4.1")
+    assert found(findings, "nncf").state == WRONG
+    assert found(findings, "MLPerf round").cure == "run `pip install mlcommons-loadgen==6.0.17`"
+    assert not doctor.is_fit(findings)
+
+
+def test_a_store_is_opened_and_judged(oracle: Oracle, tmp_path: Path) -> None:
+    good = found(doctor.examine(oracle.store.path, machine(tmp_path)), "store")
+    assert good.state == NOTE
+    assert "60 images of custom" in good.detail
+    assert found(doctor.examine(tmp_path, tmp_path), "store").state == WRONG
+
+
+def test_the_command_prints_a_line_for_each_finding_or_json_alone() -> None:
+    plain = subprocess.run([sys.executable, "-m", "harness", "doctor"], capture_output=True, text=True)
+    as_json = subprocess.run(
+        [sys.executable, "-m", "harness", "doctor", "--json"], capture_output=True, text=True
+    )
+    findings = json.loads(as_json.stdout)
+    assert len(plain.stdout.splitlines()) == len(findings)
+    assert "MLPerf round: runs with this LoadGen can belong to v6.1" in plain.stdout
+    assert as_json.returncode == (1 if any(finding["state"] == WRONG for finding in findings) else 0)

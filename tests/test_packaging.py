@@ -1,0 +1,66 @@
+"""What an installed wheel holds."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel in a copy of what git would hand out, so that nothing lands in the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+         "--wheel-dir", str(folder), str(source)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_carries_models_calibration_and_both_conf_files(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in [*ROOT.glob("models/*/*"), *ROOT.glob("calibration/**/*"), *ROOT.glob("published/*")]:
+        if path.is_file():
+            assert f"harness/data/{path.relative_to(ROOT).as_posix()}" in names
+    assert {"harness/data/user.conf", "harness/data/mlperf.conf"} <= names
+
+
+def test_the_wheel_carries_nothing_but_the_package(wheel: Path) -> None:
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"harness"}
+
+
+def test_the_unpacked_wheel_finds_its_data_from_anywhere(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        "import sys; sys.path.insert(0, 'site')\n"
+        "from harness import conf, resources; from harness.card import shipped_cards, find_card\n"
+        "assert str(resources.ROOT).endswith('site/harness/data'), resources.ROOT\n"
+        "print(conf.read_rules().round, *shipped_cards())\n"
+        "[find_card(name) for name in shipped_cards()]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[0] == "v6.1"
+    assert "resnet50-seeded" in done.stdout
+
+
+def test_the_version_stands_the_same_in_both_places() -> None:
+    from harness import __version__
+
+    assert f'version="{__version__}"' in (ROOT / "setup.py").read_text()

@@ -1,0 +1,126 @@
+"""`harness prepare` from the command line: its outputs, exit codes and one-sentence faults."""
+
+import json
+import sys
+
+import pytest
+from sample_images import write_images
+
+from harness import cli
+
+CARD = """
+name = "tiny"
+benchmark = "resnet50"
+[file]
+path = "tiny.onnx"
+[input]
+size = 32
+layout = "NHWC"
+element_type = "u8"
+channels = "RGB"
+resize = "area"
+crop_fraction = 0.875
+mean = [0.0, 0.0, 0.0]
+scale = [1.0, 1.0, 1.0]
+[output]
+kind = "probabilities"
+classes = 11
+label_offset = -1
+"""
+
+
+@pytest.fixture
+def harness(tmp_path, monkeypatch, capsys):
+    """Return a function that runs `harness prepare` on 40 images and gives (exit code, stdout, stderr)."""
+    images = write_images(tmp_path / "images", 40)
+    (tmp_path / "tiny.toml").write_text(CARD)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, dataset="imagenet", model="tiny.toml", folder="images"):
+        fixed = ["--dataset", dataset, "--images", folder, "--model", model, "--out", "store"]
+        monkeypatch.setattr(sys, "argv", ["harness", "prepare", *fixed, *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ending:
+            code = ending.code
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    run.images = images
+    return run
+
+
+def test_it_makes_a_store_and_says_what_is_in_it(harness):
+    code, out, err = harness()
+    assert code == 0
+    assert out.startswith("store: 40 images, recipe area-32-0.875, 122.9 kB, sha256 ")
+    assert "Preparing area-32-0.875" in err
+    assert "Not for submission: the store store holds 40 images, where imagenet has 50,000." in err
+
+
+def test_json_stands_alone_on_stdout(harness):
+    code, out, _ = harness("--json", "--workers", "1")
+    document = json.loads(out)
+    assert code == 0
+    assert (document["count"], document["recipe"], document["missing"]) == (40, "area-32-0.875", [])
+    assert document["bytes"] == 122_880
+    assert document["not_submittable"]
+
+
+def test_a_second_call_has_nothing_to_do(harness):
+    _, first, _ = harness()
+    code, out, err = harness()
+    assert (code, out) == (0, first)
+    assert "already" in err
+    assert "Preparing" not in err
+
+
+def test_labels_come_from_the_file_that_is_given(harness, tmp_path):
+    (tmp_path / "mine.txt").write_text("image_00003.JPEG 9\nimage_00001.JPEG 2\n")
+    code, _, _ = harness("--labels", "mine.txt")
+    assert code == 0
+    assert (tmp_path / "store" / "val_map.txt").read_text() == "image_00003.JPEG 9\nimage_00001.JPEG 2\n"
+
+
+def test_missing_images_stop_it_unless_allowed(harness, tmp_path):
+    (tmp_path / "images" / "image_00007.JPEG").unlink()
+    code, out, err = harness()
+    assert (code, out) == (2, "")
+    assert "harness: 1 of 40 images in images cannot be used (image_00007.JPEG does not exist): " in err
+    assert not (tmp_path / "store" / "manifest.json").exists()
+    code, out, err = harness("--allow-missing", "--json")
+    assert code == 0
+    assert json.loads(out)["missing"] == ["image_00007.JPEG"]
+    code, _, err = harness("--allow-missing")
+    assert "Not for submission: the store store lacks 1 of the listed images" in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "imagnet"}, "Data set 'imagnet' is not known. Did you mean 'imagenet'?"),
+        ({"model": "resnet50-sedeed"}, "Did you mean 'resnet50-seeded'?"),
+        ({"folder": "nowhere"}, "No image folder at nowhere: check --images."),
+    ],
+)
+def test_a_fault_in_the_request_is_one_sentence_and_exit_code_2(harness, tmp_path, changes, message):
+    code, out, err = harness(**changes)
+    assert (code, out) == (2, "")
+    assert err.startswith("harness: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "store").exists()
+
+
+def test_labels_that_the_model_does_not_have_are_refused(harness, tmp_path):
+    (tmp_path / "images" / "val_map.txt").write_text("image_00001.JPEG 10\n")
+    code, _, err = harness()
+    assert code == 2
+    assert "Line 1 of images/val_map.txt has label 10, but the model's labels are 0 to 9" in err
+
+
+def test_no_workers_at_all_is_a_usage_error(harness):
+    code, _, err = harness("--workers", "0")
+    assert code == 2
+    assert "--workers" in err

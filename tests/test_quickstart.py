@@ -1,0 +1,143 @@
+"""The quickstart, with less of everything."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness import cli, quickstart, run
+from harness.errors import ModelError, OutputError
+from harness.quickstart import Effort
+
+SMALL = Effort(test_count=480, calibration_count=96, speed_count=8, speed_calibration_count=2, duration_s=0.2)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> quickstart.Story:
+    return quickstart.quickstart(tmp_path_factory.mktemp("quick") / "out", SMALL)
+
+
+def test_both_models_keep_their_accuracy_through_loadgen(story: quickstart.Story) -> None:
+    floating, int8 = story.task
+    assert floating.accuracy is not None
+    assert int8.accuracy is not None
+    assert 0.92 <= floating.accuracy <= 0.985
+    assert abs(floating.accuracy - int8.accuracy) <= 0.02
+
+
+def test_the_true_resnet50_is_slower_than_the_small_one_and_int8_is_faster(story: quickstart.Story) -> None:
+    floating = story.resnet50[0].latency_p50_ms
+    int8 = story.resnet50[-1].latency_p50_ms
+    small = story.task[0].latency_p50_ms
+    assert floating is not None
+    assert int8 is not None
+    assert small is not None
+    assert floating > 1.5 * int8
+    assert floating > 10 * small
+    assert all(row.accuracy is None for row in story.resnet50)
+
+
+def test_calibration_never_sees_the_images_that_are_scored(story: quickstart.Story) -> None:
+    record = json.loads((story.folder / "models" / "builtin-resnet50-int8.calibration.json").read_text())
+    scored = (story.folder / "store" / "val_map.txt").read_text()
+    assert len(record["list"]["names"]) == SMALL.calibration_count
+    assert not any(Path(name).name in scored for name in record["list"]["names"])
+
+
+def test_a_second_call_repeats_nothing(story: quickstart.Story) -> None:
+    results = {path: path.stat().st_mtime_ns for path in (story.folder / "results").rglob("result.json")}
+    assert results
+    again = quickstart.quickstart(story.folder, SMALL)
+    assert again == story
+    assert {path: path.stat().st_mtime_ns for path in results} == results
+
+
+def test_the_table_names_every_row_and_what_to_type_next(
+    story: quickstart.Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quickstart, "quickstart", lambda out: story)
+    shown = CliRunner().invoke(cli.cli, ["quickstart", "--out", str(story.folder)])
+    assert shown.exit_code == 0, shown.output
+    for words in ("FP32", "INT8", "speed only: no trained weights", "2020: searched", "not official"):
+        assert words in shown.stdout
+    assert "harness prepare --dataset imagenet" in shown.stdout
+    as_json = CliRunner().invoke(cli.cli, ["quickstart", "--out", str(story.folder), "--json"])
+    assert json.loads(as_json.stdout)["published"]["latency_ms"] == [76, 21, 6.45]
+
+
+def test_an_interrupted_call_is_gone_on_with(
+    story: quickstart.Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(story.folder, out)
+    shutil.rmtree(next((out / "results").glob("*/builtin-resnet50-int8")))
+    original, calls = run.run, []
+
+    def interrupted(request: run.Request) -> Any:
+        calls.append(request)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(request)
+
+    monkeypatch.setattr(run, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quickstart.quickstart(out, SMALL)
+    held = (out / "results").glob("*/builtin-resnet50-int8/*/result.json")
+    assert [path.parent.name for path in held] == ["SingleStream"]
+    again = quickstart.quickstart(out, SMALL)
+    assert again.task[1].accuracy == story.task[1].accuracy
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(OutputError, match="holds something else: choose a new or empty one"):
+        quickstart.quickstart(tmp_path, SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_full_disk_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    with pytest.raises(OutputError, match=r"No room for the quickstart .*: 500.0 MB needed, 1.0 kB free"):
+        quickstart.quickstart(tmp_path / "out", SMALL)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_row_that_the_cpu_cannot_run_says_why(
+    story: quickstart.Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = run.run
+
+    def without_bf16(request: run.Request) -> Any:
+        if request.settings.precision == "bf16":
+            raise ModelError("This CPU has no BF16 instructions (AVX512_BF16 or AMX): use --precision f32.")
+        return original(request)
+
+    monkeypatch.setattr(run, "run", without_bf16)
+    again = quickstart.quickstart(story.folder, SMALL)
+    assert again.resnet50[1].not_run.startswith("This CPU has no BF16 instructions")
+    assert again.good
+
+
+def test_one_core_and_an_unwritable_home_are_enough(tmp_path: Path) -> None:
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from pathlib import Path; from harness.quickstart import Effort, quickstart\n"
+        "if __name__ == '__main__':\n"
+        "    story = quickstart(Path('out'), Effort(48, 24, 4, 1, 0.1))\n"
+        "    print(story.machine.usable_cpus, story.good)\n"
+    )
+    (tmp_path / "script.py").write_text(code)
+    environment = {name: value for name, value in os.environ.items() if not re.match("XDG_|HARNESS_", name)}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env={**environment, "HOME": "/dev/null"},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[0] == "1"

@@ -1,0 +1,218 @@
+"""What a second call with the same words does: finished tests are kept, the others are run."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Oracle
+
+from harness import child, measurement, run
+from harness.errors import OutputError, RunFailed
+from harness.job import Job
+from harness.scenario import Mode, Scenario
+from harness.settings import RunSettings
+
+BOTH = (Mode.PERFORMANCE, Mode.ACCURACY)
+
+
+def request(
+    oracle: Oracle,
+    out: Path,
+    modes: tuple[Mode, ...] = BOTH,
+    scenario: Scenario = Scenario.OFFLINE,
+    **changes: Any,
+) -> run.Request:
+    settings = RunSettings(scenario, **{"duration_s": 0.2, **changes})
+    return run.Request(oracle.card, oracle.store.path, settings, modes, out, system="here")
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Mode | None]:
+    """Return the jobs that child processes are given, as they come; None is a probe."""
+    seen: list[Mode | None] = []
+    original = child.run
+
+    def spy(job: Job, *rest: Any) -> dict[str, Any]:
+        seen.append(job.mode)
+        return original(job, *rest)
+
+    monkeypatch.setattr(child, "run", spy)
+    return seen
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    """Change the performance part of a result document."""
+    path = folder / "result.json"
+    document = json.loads(path.read_text())
+    document["performance"] |= changes
+    path.write_text(json.dumps(document))
+
+
+@pytest.fixture(scope="module")
+def finished(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the results folder of a finished MultiStream run, whose batch the probe chose."""
+    out = tmp_path_factory.mktemp("finished")
+    asked = replace(request(oracle, out, scenario=Scenario.MULTI_STREAM), replace=True)
+    # A busy neighbour can make so short a run INVALID, and only a valid one is reused.
+    for _ in range(8):
+        document, _ = run.run(asked)
+        if document["performance"]["valid"]:
+            return out
+    pytest.fail(f"no valid run: {document['performance']['invalid_reasons']}")
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+def again(oracle: Oracle, out: Path, modes: tuple[Mode, ...] = BOTH, **changes: Any) -> run.Request:
+    return request(oracle, out, modes, Scenario.MULTI_STREAM, **changes)
+
+
+def folder_of(out: Path) -> Path:
+    return out / "here" / "oracle" / "MultiStream"
+
+
+def test_a_finished_run_is_reused_and_nothing_is_started(
+    oracle: Oracle, out: Path, jobs: list[Mode | None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (folder_of(out) / "result.json").read_bytes()
+    document, folder = run.run(again(oracle, out))
+    assert jobs == []
+    assert (folder / "result.json").read_bytes() == before
+    assert document == json.loads(before)
+    words = capsys.readouterr().err
+    assert "Reused: the finished MultiStream performance test in" in words
+    assert "Reused: the finished MultiStream accuracy test in" in words
+
+
+def test_replace_runs_everything_again(oracle: Oracle, out: Path, jobs: list[Mode | None]) -> None:
+    run.run(replace(again(oracle, out), replace=True))
+    assert jobs == [None, Mode.PERFORMANCE, Mode.ACCURACY]
+
+
+def test_an_interrupted_run_goes_on_after_its_last_finished_test(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[Mode | None]
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setitem(measurement._SECTIONS, Mode.ACCURACY, _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run.run(request(oracle, tmp_path, batch=4))
+    assert jobs == [None, Mode.PERFORMANCE]
+    held = json.loads((tmp_path / "here/oracle/Offline/result.json").read_text())
+    del jobs[:]
+    document, folder = run.run(request(oracle, tmp_path, batch=4))
+    assert jobs == [Mode.ACCURACY]
+    assert document["performance"] == held["performance"]
+    assert document["accuracy"]["good"] == 57
+    assert document["precision"] == held["precision"]
+    assert json.loads((folder / "result.json").read_text()) == json.loads(json.dumps(document))
+
+
+def _interrupt(plan: Any) -> dict[str, Any]:
+    raise KeyboardInterrupt
+
+
+def test_an_invalid_performance_test_is_run_again_with_the_settings_of_the_accuracy(
+    oracle: Oracle, out: Path, jobs: list[Mode | None]
+) -> None:
+    edit(folder_of(out), valid=False)
+    held = json.loads((folder_of(out) / "result.json").read_text())
+    document, _ = run.run(again(oracle, out))
+    assert jobs == [None, Mode.PERFORMANCE]
+    assert document["performance"]["valid"]
+    assert document["accuracy"] == held["accuracy"]
+    assert [document["settings"][key] for key in ("batch", "streams")] == [
+        held["settings"][key] for key in ("batch", "streams")
+    ]
+
+
+def test_a_finished_test_whose_log_is_gone_is_run_again(
+    oracle: Oracle, out: Path, jobs: list[Mode | None]
+) -> None:
+    shutil.rmtree(folder_of(out) / "accuracy")
+    run.run(again(oracle, out))
+    assert jobs == [Mode.ACCURACY]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"duration_s": 0.3}, "duration"),
+        ({"official": True}, r"kind \(official or not\)"),
+        ({"batch": 2}, "batch"),
+        ({"threads": 1}, "threads"),
+    ],
+)
+def test_other_settings_do_not_pass_for_the_same_test(
+    oracle: Oracle, out: Path, changes: dict[str, Any], what: str
+) -> None:
+    held = json.loads((folder_of(out) / "result.json").read_text())
+    if held["settings"].get("batch") == changes.get("batch"):
+        changes = {"batch": 1}
+    with pytest.raises(OutputError, match=f"The performance result in .* is of another {what}.*--replace"):
+        run.run(again(oracle, out, **changes))
+
+
+def test_another_user_conf_is_another_test(oracle: Oracle, out: Path, tmp_path: Path) -> None:
+    user_conf = tmp_path / "mine.conf"
+    user_conf.write_text("resnet50.MultiStream.target_latency = 1\n")
+    with pytest.raises(OutputError, match=r"is of another user\.conf"):
+        run.run(again(oracle, out, user_conf=user_conf))
+
+
+def test_a_result_of_another_machine_is_not_continued(oracle: Oracle, out: Path) -> None:
+    path = folder_of(out) / "result.json"
+    document = json.loads(path.read_text())
+    document["machine"]["cpu_model"] = "Another CPU"
+    document["performance"] = None
+    path.write_text(json.dumps(document))
+    with pytest.raises(OutputError, match="is of another CPU, and one folder holds"):
+        run.run(again(oracle, out))
+
+
+AUDIT_TEST01 = (
+    "*.*.mode = 2\n*.*.accuracy_log_rng_seed = 720381539243781796\n*.*.accuracy_log_sampling_target = 64\n"
+)
+
+
+def test_a_performance_test_is_repeated_with_an_audit_file(
+    oracle: Oracle, out: Path, tmp_path: Path, jobs: list[Mode | None]
+) -> None:
+    audit = tmp_path / "audit.config"
+    audit.write_text(AUDIT_TEST01)
+    held = json.loads((folder_of(out) / "result.json").read_text())
+    logs = tmp_path / "TEST01"
+    measured = run.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, logs)
+    assert jobs == [Mode.PERFORMANCE]
+    assert measured.valid
+    assert measured.scenario is Scenario.MULTI_STREAM
+    assert len(json.loads((logs / "mlperf_log_accuracy.json").read_text())) > 0
+    assert json.loads((folder_of(out) / "result.json").read_text()) == held
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["TEST01", "audit.config", "out"]
+    with pytest.raises(OutputError, match="TEST01 exists already"):
+        run.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, logs)
+
+
+def test_an_audit_file_that_is_missing_or_not_heeded_fails(
+    oracle: Oracle, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OutputError, match="No audit file"):
+        run.repeat_performance(
+            oracle.card, oracle.store.path, folder_of(out), tmp_path / "none", tmp_path / "logs"
+        )
+    audit = tmp_path / "audit.config"
+    audit.write_text(AUDIT_TEST01)
+    original = run.run_test
+
+    def without(job: Job, *rest: Any, **options: Any) -> dict[str, Any]:
+        return original(replace(job, audit_config=None), *rest, **options)
+
+    monkeypatch.setattr(run, "run_test", without)
+    with pytest.raises(RunFailed, match="did not heed the audit file"):
+        run.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, tmp_path / "logs")
+    assert not (tmp_path / "logs").exists()

@@ -1,0 +1,326 @@
+"""Real LoadGen runs of a model whose answers are known."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import numpy as np
+import pytest
+from conftest import Oracle
+
+from harness import child, cli, conf, log, measurement, run
+from harness.errors import DataError, HarnessError, OutputError, RunFailed
+from harness.scenario import Mode, Scenario
+from harness.settings import RunSettings
+
+BOTH = (Mode.PERFORMANCE, Mode.ACCURACY)
+
+
+def request(
+    oracle: Oracle, out: Path, scenario: Scenario, modes: tuple[Mode, ...] = BOTH, **settings: Any
+) -> run.Request:
+    chosen = RunSettings(scenario, **{"duration_s": 0.3, **settings})
+    return run.Request(oracle.card, oracle.store.path, chosen, modes, out, system="here")
+
+
+def harness(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "harness", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("scenario", list(Scenario))
+def test_a_run_gives_the_accuracy_that_the_model_truly_has(
+    oracle: Oracle, tmp_path: Path, scenario: Scenario
+) -> None:
+    user_conf = tmp_path / "user.conf"
+    # A busy machine may well keep a thread waiting for 15 ms.
+    user_conf.write_text("resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 2000\n")
+    document, folder = run.run(request(oracle, tmp_path, scenario, user_conf=user_conf))
+    assert document["accuracy"]["text"] == "accuracy=95.000%, good=57, total=60"
+    assert document["accuracy"]["passed"]
+    assert document["performance"]["valid"]
+    assert document["precision"]["requested"] == "f32"
+    assert folder == tmp_path / "here" / "oracle" / scenario
+    assert json.loads((folder / "result.json").read_text()) == json.loads(json.dumps(document))
+
+
+def test_the_files_of_a_run_lie_in_the_layout_of_mlperf(oracle: Oracle, tmp_path: Path) -> None:
+    _, folder = run.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM))
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert found == [
+        "accuracy/accuracy.txt",
+        "accuracy/mlperf_log_accuracy.json",
+        "accuracy/mlperf_log_detail.txt",
+        "accuracy/mlperf_log_summary.txt",
+        "performance/run_1/mlperf_log_accuracy.json",
+        "performance/run_1/mlperf_log_detail.txt",
+        "performance/run_1/mlperf_log_summary.txt",
+        "result.json",
+        "user.conf",
+    ]
+    assert [path.name for path in folder.parent.iterdir()] == ["SingleStream"]
+
+
+def test_the_score_is_the_one_in_the_log(oracle: Oracle, tmp_path: Path) -> None:
+    document, folder = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    summary = (folder / "performance" / "run_1" / "mlperf_log_summary.txt").read_text()
+    score = document["performance"]["samples_per_second"]
+    line = next(line for line in summary.splitlines() if line.startswith("Samples per second"))
+    assert float(line.split(":")[1]) == pytest.approx(score, rel=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 16, 64])
+def test_every_batch_size_answers_every_sample_rightly(oracle: Oracle, tmp_path: Path, batch: int) -> None:
+    document, _ = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), batch=batch))
+    assert document["accuracy"]["good"] == 57
+
+
+def test_bf16_is_a_variant_with_a_folder_of_its_own(oracle: Oracle, tmp_path: Path) -> None:
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no BF16")
+    for precision in ("f32", "bf16"):
+        document, folder = run.run(
+            request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), precision=precision)
+        )
+        assert document["precision"]["openvino"]["INFERENCE_PRECISION_HINT"] == precision
+        assert folder.parent.name == {"f32": "oracle", "bf16": "oracle-bf16"}[precision]
+
+
+def test_a_missed_target_is_exit_code_1(new_oracle: Callable[..., Oracle], tmp_path: Path) -> None:
+    oracle = new_oracle(count=30, wrong=6)
+    done = harness(
+        "run", "--model", oracle.card_path, "--data", oracle.store.path, "--scenario", "Offline",
+        "--duration", "0.2", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "accuracy=80.000%, good=24, total=30" in done.stdout
+    assert "failed: 80.000 % against the target 90 %" in done.stdout
+
+
+def test_json_is_all_that_stands_on_stdout(oracle: Oracle, tmp_path: Path) -> None:
+    done = harness(
+        "run", "--model", oracle.card_path, "--data", oracle.store.path, "--scenario", "single-stream",
+        "--duration", "0.2", "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["scenario"] == "SingleStream"
+
+
+def test_a_failed_inference_fails_the_run_and_names_the_sample(
+    new_oracle: Callable[..., Oracle], tmp_path: Path
+) -> None:
+    oracle = new_oracle(count=20, poison=7)
+    for scenario in Scenario:
+        out = tmp_path / scenario
+        with pytest.raises(
+            RunFailed, match=r"Inference failed on sample \d*7 \(image_000\d7.png\): .*reshape"
+        ):
+            run.run(request(oracle, out, scenario, (Mode.ACCURACY,)))
+        assert [path for path in out.rglob("*") if path.is_file()] == []
+
+
+def test_a_stray_audit_config_has_no_effect(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "audit.config").write_text("*.*.mode = 2\n*.*.accuracy_log_sampling_target = 8\n")
+    monkeypatch.chdir(tmp_path)
+    document, folder = run.run(request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.ACCURACY,)))
+    assert document["accuracy"]["total"] == 60
+    assert "Found Audit Config file" not in (folder / "accuracy" / "mlperf_log_detail.txt").read_text()
+
+
+def test_an_official_run_has_the_settings_of_the_rules(oracle: Oracle, tmp_path: Path) -> None:
+    document, folder = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), official=True))
+    detail = log.read_detail(folder / "accuracy" / "mlperf_log_detail.txt")
+    rules = conf.read_rules().scenario("resnet50", "Offline")
+    assert detail["effective_min_duration_ms"] == rules.min_duration_ms == 600_000
+    assert detail["effective_qsl_rng_seed"] == rules.qsl_rng_seed
+    assert not document["official"]
+    assert any("custom" in reason for reason in document["not_official_because"])
+
+
+def test_an_unofficial_run_is_marked_in_every_output(oracle: Oracle, tmp_path: Path) -> None:
+    done = harness(
+        "run", "--model", oracle.card_path, "--data", oracle.store.path, "--scenario", "SingleStream",
+        "--mode", "performance", "--duration", "0.2", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert "not official: short run (0.2 s, the rules ask for 600 s)" in done.stdout
+    document = json.loads(next((tmp_path / "out").rglob("result.json")).read_text())
+    assert document["official"] is False
+
+
+def test_the_accuracy_of_the_same_model_joins_its_performance(oracle: Oracle, tmp_path: Path) -> None:
+    performance, _ = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    both, _ = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), duration_s=5.0))
+    assert both["performance"] == performance["performance"]
+    assert both["accuracy"]["good"] == 57
+
+
+def test_the_accuracy_of_other_settings_is_kept_apart(oracle: Oracle, tmp_path: Path) -> None:
+    run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    with pytest.raises(OutputError, match="is of another batch"):
+        run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), batch=4))
+
+
+def test_estimates_of_the_user_take_the_place_of_the_probe(oracle: Oracle, tmp_path: Path) -> None:
+    user_conf = tmp_path / "mine.conf"
+    user_conf.write_text("resnet50.Offline.target_qps = 1234.5\n")
+    document, folder = run.run(
+        request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), user_conf=user_conf)
+    )
+    detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
+    assert detail["effective_target_qps"] == 1234.5
+    assert document["performance"]["estimate"] == {"target_qps": 1234.5}
+    assert "1234.5" in (folder / "user.conf").read_text()
+
+
+def test_a_killed_test_process_is_reported_with_its_signal(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _signal_when_running(monkeypatch, signal.SIGKILL)
+    with pytest.raises(RunFailed, match="was killed by SIGKILL while running"):
+        run.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), duration_s=30))
+    assert not list(tmp_path.rglob("mlperf_log*"))
+
+
+def test_a_hung_test_is_stopped_and_reported(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _signal_when_running(monkeypatch, signal.SIGSTOP)
+    with pytest.raises(RunFailed, match="hung and was stopped: nothing was finished for 3 s"):
+        run.run(
+            request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,), duration_s=30, stall_timeout_s=3)
+        )
+
+
+def _signal_when_running(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """Send a signal to the child as soon as its LoadGen test has completed something."""
+    original = measurement._show
+    sent: list[int] = []
+
+    def show(now: child.Progress, *rest: Any) -> None:
+        original(now, *rest)
+        if now.phase == "running" and now.completed and not sent:
+            process = child.multiprocessing.active_children()[0]
+            assert process.pid is not None
+            os.kill(process.pid, number)
+            sent.append(process.pid)
+
+    monkeypatch.setattr(measurement, "_show", show)
+
+
+def test_ctrl_c_stops_everything_and_leaves_nothing_half_written(oracle: Oracle, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "harness", "run", "--model", str(oracle.card_path), "--data",
+        str(oracle.store.path), "--scenario", "Offline", "--mode", "performance", "--duration", "60",
+        "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("mlperf_log_detail.txt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.rstrip().splitlines()[-1].startswith("harness: interrupted;")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 2}, "A SingleStream query holds one sample"),
+        ({"streams": 2}, "SingleStream runs one query at a time"),
+        ({"threads": 10_000}, "--threads 10000: this process may use"),
+    ],
+)
+def test_settings_that_cannot_be_honoured_are_refused(
+    oracle: Oracle, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HarnessError, match=message):
+        run.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, **changes))
+
+
+def test_a_model_without_trained_weights_has_a_speed_and_no_accuracy(oracle: Oracle, tmp_path: Path) -> None:
+    card_path = tmp_path / "untrained.toml"
+    text = (
+        oracle.card_path.read_text()
+        .split("[accuracy]")[0]
+        .replace('benchmark = "resnet50"', 'benchmark = "resnet50"\nspeed_only = true')
+    )
+    shutil.copy(oracle.card.folder / "oracle.xml", tmp_path)
+    shutil.copy(oracle.card.folder / "oracle.bin", tmp_path)
+    card_path.write_text(text)
+    common = ["run", "--model", card_path, "--data", oracle.store.path, "--scenario", "Offline",
+              "--duration", "0.2", "--out", tmp_path / "out"]  # fmt: skip
+    refused = harness(*common, "--mode", "accuracy")
+    assert refused.returncode == 2
+    assert "has no trained weights, so no accuracy" in refused.stderr
+    done = harness(*common)
+    assert done.returncode == 0, done.stderr
+    assert "speed only: no trained weights" in done.stdout
+    assert "accuracy=" not in done.stdout
+
+
+def test_labels_that_the_model_cannot_give_are_refused_before_any_work(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    card_path = tmp_path / "narrow.toml"
+    card_path.write_text(
+        oracle.card_path.read_text()
+        .replace("classes = 10", "classes = 5")
+        .replace('"oracle.xml"', f'"{oracle.card.path}"')
+    )
+    bad = Oracle(card_path, oracle.store)
+    with pytest.raises(DataError, match="has the label 9, but model 'oracle' knows 0 to 4"):
+        run.run(request(bad, tmp_path / "out", Scenario.OFFLINE))
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_sentence(oracle: Oracle, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(OutputError, match="Cannot write to the folder"):
+        run.run(request(oracle, blocked, Scenario.OFFLINE))
+
+
+def test_a_misspelt_scenario_names_the_nearest() -> None:
+    outcome = click.testing.CliRunner().invoke(
+        cli.cli, ["run", "--model", "resnet50-seeded", "--data", "x", "--scenario", "Ofline", "--out", "y"]
+    )
+    assert str(outcome.exception) == "Scenario 'Ofline' is not known. Did you mean 'Offline'?"
+
+
+def test_real_images_give_the_accuracy_of_the_real_model(shared_data: Path, tmp_path: Path) -> None:
+    from test_card import MOBILENET
+
+    from harness.card import read_card
+    from harness.dataset import find_images
+    from harness.store import prepare
+
+    for name in ("mobilenet_v2_1.0_224_quant.tflite",):
+        shutil.copy(shared_data / "models" / name, tmp_path)
+    (tmp_path / "card.toml").write_text(MOBILENET)
+    card = read_card(tmp_path / "card.toml")
+    images = find_images(shared_data / "imagenet-sample", card.output.labels)
+    store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
+    settings = RunSettings(Scenario.OFFLINE, duration_s=1)
+    document, folder = run.run(
+        run.Request(card, store.path, settings, (Mode.ACCURACY,), tmp_path / "out", system="here")
+    )
+    assert 0.87 <= document["accuracy"]["accuracy"] <= 0.92
+    answers = log.read_accuracy(folder / "accuracy" / "mlperf_log_accuracy.json")
+    good = {index for _, index, data in answers if np.frombuffer(data, "<f4")[0] == store.labels[index]}
+    assert len(good) == document["accuracy"]["good"]
+    rules = [verdict["rule"] for verdict in document["accuracy"]["verdicts"]]
+    assert rules == ["the card's target", "MLPerf resnet50, Closed division"]

@@ -1,0 +1,226 @@
+"""The Server scenario through the real LoadGen, and the search for the rate that it holds."""
+
+import multiprocessing
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Oracle
+
+from harness import child, log, rate, run
+from harness.errors import RunFailed
+from harness.job import Estimate, Trial
+from harness.scenario import Mode, Scenario
+from harness.settings import RunSettings
+
+PERFORMANCE = (Mode.PERFORMANCE,)
+
+
+def request(
+    oracle: Oracle, folder: Path, conf_text: str, modes: tuple[Mode, ...] = PERFORMANCE, **changes: Any
+) -> run.Request:
+    user_conf = folder / "mine.conf"
+    user_conf.write_text(conf_text)
+    settings = RunSettings(
+        Scenario.SERVER, **{"duration_s": 0.3, "batch": 2, "streams": 1, "user_conf": user_conf, **changes}
+    )
+    return run.Request(oracle.card, oracle.store.path, settings, modes, folder / "out", system="here")
+
+
+def test_an_easy_rate_is_held_and_every_answer_is_right(oracle: Oracle, tmp_path: Path) -> None:
+    # A busy machine may well keep a thread waiting for the 15 ms of the rules.
+    text = "resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 2000\n"
+    document, folder = run.run(request(oracle, tmp_path, text, tuple(Mode), batch=4))
+    performance = document["performance"]
+    assert document["accuracy"]["text"] == "accuracy=95.000%, good=57, total=60"
+    assert performance["valid"], performance
+    assert performance["score"]["name"] == "completed samples per second"
+    assert performance["score"]["value"] == performance["samples_per_second"]
+    assert performance["samples_per_second"] == pytest.approx(500, rel=0.15)
+    assert performance["latency_ns"]["p99"] <= performance["latency_bound_ns"] == 2_000_000_000
+    assert performance["query_count"] >= 662
+    detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
+    assert detail["effective_target_qps"] == 500
+    assert detail["requested_server_num_issue_query_threads"] == 0
+
+
+def test_a_rate_beyond_reach_is_invalid_and_a_lower_one_is_advised(oracle: Oracle, tmp_path: Path) -> None:
+    document, folder = run.run(request(oracle, tmp_path, "resnet50.Server.target_qps = 120000\n"))
+    performance = document["performance"]
+    assert not performance["valid"]
+    assert "Reduce target QPS to improve latency." in performance["invalid_reasons"]
+    assert performance["late_queries"] > 0
+    assert " queries came later than 15 ms" in performance["advice"]
+    advised = float(performance["advice"].split("target_qps = ")[1].split("'")[0])
+    assert advised == pytest.approx(0.9 * performance["samples_per_second"], rel=1e-3)
+    assert performance["advice"] in run.result.summary(document, folder)
+
+
+def watched(event: str) -> dict[str, Any]:
+    """Follow a child that sends the same count for longer than the watchdog waits, and then ends."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    alive, _end = multiprocessing.Pipe(duplex=False)
+    process = SimpleNamespace(sentinel=alive, join=lambda _: None, exitcode=0)
+
+    def send() -> None:
+        sender.send(("phase", "running"))
+        for _ in range(15):
+            time.sleep(0.05)
+            sender.send((event, 1))
+        sender.send(("done", {}))
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        return child._follow(process, receiver, 0.4, Path("none"), lambda _: None)
+    finally:
+        thread.join()
+
+
+def test_a_server_with_nothing_to_do_has_not_hung() -> None:
+    assert watched("idle") == {}
+    with pytest.raises(RunFailed, match="The test hung and was stopped"):
+        watched("completed")
+
+
+def test_the_accuracy_of_server_needs_no_search_for_a_rate(oracle: Oracle, tmp_path: Path) -> None:
+    asked = request(oracle, tmp_path, "", (Mode.ACCURACY,), user_conf=None, batch=None, streams=None)
+    document, _ = run.run(asked)
+    assert document["accuracy"]["good"] == 57
+    assert document["probe"]["trials"] == ()
+    assert document["settings"]["batch"] in (1, 2, 4, 8)
+
+
+def test_the_rate_that_the_search_found_is_told_to_loadgen(oracle: Oracle, tmp_path: Path) -> None:
+    asked = request(oracle, tmp_path, "", user_conf=None, batch=1, threads=1)
+    try:
+        document, folder = run.run(asked)
+    except RunFailed:
+        pytest.skip("neighbours keep this machine from answering in 15 ms at any rate")
+    found = document["probe"]["target_qps"]
+    assert document["performance"]["estimate"] == {"target_qps": found}
+    detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
+    assert detail["effective_target_qps"] == pytest.approx(found, rel=1e-4)
+    assert found in [trial["target_qps"] for trial in document["probe"]["trials"] if trial["held"]]
+
+
+class SimulatedTime:
+    """A clock that stands still but for `sleep`, and one server that takes a while for each sample."""
+
+    def __init__(self, service_s: float) -> None:
+        self._now_ns = self._free_ns = 0
+        self._service_ns = round(service_s * 1e9)
+        self._due: deque[tuple[int, int]] = deque()
+
+    def perf_counter_ns(self) -> int:
+        return self._now_ns
+
+    def sleep(self, seconds: float) -> None:
+        end_ns = self._now_ns + round(seconds * 1e9)
+        while self._due and self._due[0][0] <= end_ns:
+            self._now_ns, identity = self._due.popleft()
+            self.completed += 1
+            self._answer([SimpleNamespace(id=identity)])
+        self._now_ns = end_ns
+
+    def sut(self, complete: Any) -> Any:
+        self._answer, self.completed = complete, 0
+        return SimpleSut(self)
+
+    def issue(self, identity: int) -> None:
+        self._free_ns = max(self._free_ns, self._now_ns) + self._service_ns
+        self._due.append((self._free_ns, identity))
+
+
+class SimpleSut:
+    """The server of a `SimulatedTime`."""
+
+    def __init__(self, clock: SimulatedTime) -> None:
+        self._clock = clock
+
+    @property
+    def completed(self) -> int:
+        return self._clock.completed
+
+    def samples_loaded(self) -> None:
+        pass
+
+    def issue(self, ids: list[int], indices: list[int]) -> None:
+        self._clock.issue(ids[0])
+
+    def close(self) -> None:
+        pass
+
+
+def p99_of_a_queue(load: float, service_s: float, count: int = 20_000) -> float:
+    """Return the 99th percentile of latency of one server with random arrivals, by Lindley's recursion."""
+    random = np.random.default_rng(0)
+    gaps = random.exponential(service_s / load, count)
+    waits = np.zeros(count)
+    for place in range(1, count):
+        waits[place] = max(0.0, waits[place - 1] + service_s - gaps[place])
+    return float(np.quantile(waits + service_s, 0.99))
+
+
+def search(
+    monkeypatch: pytest.MonkeyPatch, service_s: float, bound_s: float, trial_s: float
+) -> tuple[float | None, tuple[Trial, ...]]:
+    clock = SimulatedTime(service_s)
+    monkeypatch.setattr(rate, "time", clock)
+    seen: list[int] = []
+    found = rate.find_rate(clock.sut, range(8), 1 / service_s, round(bound_s * 1e9), trial_s, seen.append)
+    assert seen == sorted(seen)
+    return found
+
+
+@pytest.mark.parametrize("bounds", [3, 5, 10])
+def test_the_search_finds_the_rate_that_queueing_theory_foretells(
+    monkeypatch: pytest.MonkeyPatch, bounds: int
+) -> None:
+    service_s = 0.002
+    qps, trials = search(monkeypatch, service_s, bounds * service_s, 20)
+    loads = [
+        load for load in np.arange(0.02, 1, 0.02) if p99_of_a_queue(load, service_s) <= bounds * service_s
+    ]
+    assert qps is not None
+    # The search keeps a tenth of the bound and a twentieth of the rate in hand.
+    assert 0.65 * max(loads) <= qps * service_s <= max(loads)
+    assert trials[-1].held
+    assert trials[-1].target_qps == qps
+    assert 7 <= len(trials) <= 9
+
+
+def test_a_bound_below_the_latency_is_held_at_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    qps, trials = search(monkeypatch, 0.002, 0.001, 1)
+    assert qps is None
+    assert len(trials) == 4
+    assert not any(trial.held for trial in trials)
+
+
+def test_an_overloaded_trial_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimulatedTime(0.002)
+    monkeypatch.setattr(rate, "time", clock)
+    arrivals = rate._Arrivals(clock.sut, range(8), lambda _: None)
+    assert arrivals.p99_ns(5000, 100_000, 50) == float("inf")
+    assert arrivals.sut.completed < 100
+
+
+def test_a_model_too_slow_for_the_bound_is_told_with_its_latency(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Estimate(20.0, 1, 1, latency_ns=36.04e6, target_qps=None)
+    monkeypatch.setattr(
+        run,
+        "_probe",
+        lambda *_: {"precision": "f32", "kernels": {}, "openvino": {}, "estimate": slow},
+    )
+    with pytest.raises(
+        RunFailed, match=r"No rate was found at which oracle answers 99 % .* within 15 ms: .* 36.0 ms"
+    ):
+        run.run(request(oracle, tmp_path, "", user_conf=None))
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

@@ -1,0 +1,248 @@
+"""Training: seconds of it, on a few small images, where PyTorch is installed."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+from click.testing import CliRunner
+
+from harness import builtin, resnet
+from harness.card import read_card
+from harness.commands.train import command
+from harness.dataset import find_images
+from harness.errors import DataError, OutputError, RunFailed
+from harness.recipe import Recipe
+
+torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
+
+from harness.training import export, loop  # noqa: E402 - they need torch
+from harness.training.data import Augmentation, Images, Order, batches, count_classes  # noqa: E402
+from harness.training.network import ResNet, ResNetShape, resnet50  # noqa: E402
+from harness.training.ranks import Ranks, joined  # noqa: E402
+
+RECIPE = Recipe(32, "area", 0.875)
+SHAPE = ResNetShape(24, stem_width=16, widths=(16, 16, 16, 16), depths=(1, 2, 1, 1))
+SETTINGS = loop.Settings(epochs=3, batch_size=16, warmup_epochs=1, learning_rate=0.05)
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """So small a network gains nothing from threads, and loses much where other processes are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return folders of 72 training and 24 test images of the built-in set."""
+    root = tmp_path_factory.mktemp("images")
+    return builtin.generate(root / "train", 72, "train"), builtin.generate(root / "val", 24, "val")
+
+
+@pytest.fixture(scope="module")
+def data(folders: tuple[Path, Path]) -> tuple[Images, Images]:
+    train, test = (find_images(folder, 24) for folder in folders)
+    images = Images(train, RECIPE, Augmentation(), seed=1), Images(test, RECIPE)
+    for item in images:
+        item.keep_in_memory(ALONE)
+    return images
+
+
+def new_network(shape: ResNetShape = SHAPE) -> ResNet:
+    torch.manual_seed(7)
+    return ResNet(shape)
+
+
+def trained(
+    data: tuple[Images, Images], folder: Path, settings: loop.Settings = SETTINGS, resume: bool = False
+) -> tuple[dict[str, Any], list[loop.Epoch]]:
+    folder.mkdir(exist_ok=True)
+    network = new_network()
+    history = loop.train(network, *data, settings, folder, ALONE, resume=resume)
+    return network.state_dict(), [replace(epoch, seconds=0) for epoch in history]
+
+
+def interrupt_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = loop.evaluate, []
+
+    def evaluate(*arguments: Any) -> float:
+        calls.append(1)
+        if len(calls) > epochs:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+
+
+@pytest.mark.parametrize("optimizer", loop.OPTIMIZERS)
+def test_a_resumed_training_ends_as_the_uninterrupted_one(
+    optimizer: str, data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SETTINGS, optimizer=optimizer)
+    state, history = trained(data, tmp_path / "whole", settings)
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            trained(data, tmp_path / "parts", settings)
+    resumed_state, resumed_history = trained(data, tmp_path / "parts", settings, resume=True)
+    assert resumed_history == history
+    assert [epoch.number for epoch in history] == [1, 2, 3]
+    for name, tensor in state.items():
+        assert torch.equal(tensor, resumed_state[name]), name
+
+
+def test_training_lowers_the_loss(data: tuple[Images, Images], tmp_path: Path) -> None:
+    _, history = trained(data, tmp_path / "run", replace(SETTINGS, epochs=6, label_smoothing=0.0))
+    assert history[-1].loss < history[0].loss
+
+
+def test_bf16_trains_to_a_loss_near_that_of_f32(data: tuple[Images, Images], tmp_path: Path) -> None:
+    losses = [
+        trained(data, tmp_path / precision, replace(SETTINGS, precision=precision))[1][-1].loss
+        for precision in loop.PRECISIONS
+    ]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_a_checkpoint_of_other_settings_is_refused_with_the_difference(
+    data: tuple[Images, Images], tmp_path: Path
+) -> None:
+    trained(data, tmp_path / "run", replace(SETTINGS, epochs=1))
+    with pytest.raises(OutputError, match=r"another training \(epochs 1 there, 3 here\)"):
+        trained(data, tmp_path / "run", resume=True)
+
+
+def test_a_damaged_checkpoint_is_refused(data: tuple[Images, Images], tmp_path: Path) -> None:
+    (tmp_path / loop.CHECKPOINT_NAME).write_bytes(b"PK\x03\x04 half of a checkpoint")
+    with pytest.raises(OutputError, match="Cannot read the checkpoint"):
+        trained(data, tmp_path, resume=True)
+
+
+def test_a_diverging_training_fails_and_names_the_cure(data: tuple[Images, Images], tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=r"broke in epoch 1.*lower the learning rate"):
+        trained(data, tmp_path, replace(SETTINGS, learning_rate=1e30, warmup_epochs=0))
+
+
+def test_fewer_images_than_a_batch_are_refused(data: tuple[Images, Images], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="72 training images"):
+        trained(data, tmp_path, replace(SETTINGS, batch_size=100))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [(SHAPE, 64), (replace(SHAPE, stem_kernel=3), 32), (resnet50(24, 0.2), 64)],
+    ids=["stem 7", "stem 3", "built-in baseline"],
+)
+def test_the_exported_model_and_the_network_agree(shape: ResNetShape, size: int) -> None:
+    network = new_network(shape)
+    generator = torch.Generator().manual_seed(3)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.normal_(0, 0.2, generator=generator)
+            module.running_mean.normal_(0, 0.2, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+    network.eval()
+    x = torch.randn(4, 3, size, size, generator=generator)
+    with torch.inference_mode():
+        expected = network(x).numpy()
+    model = resnet.build(export.arrays(network), size)
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = np.concatenate([compiled(image[None].numpy())[0] for image in x])
+    scale = max(1.0, float(np.abs(expected).max()))
+    assert np.abs(found - expected).max() <= 1e-4 * scale
+
+
+def test_the_full_width_is_resnet_50_as_torchvision_names_it() -> None:
+    network = ResNet(resnet50(1000))
+    tensors = network.state_dict()
+    assert sum(value.numel() for value in network.parameters()) == 25_557_032
+    assert len(tensors) == 320
+    assert tuple(tensors["layer4.0.downsample.0.weight"].shape) == (2048, 1024, 1, 1)
+    assert tuple(tensors["layer3.5.bn3.running_var"].shape) == (1024,)
+
+
+def test_the_same_seed_epoch_and_index_give_the_same_cut_in_any_process(
+    data: tuple[Images, Images],
+) -> None:
+    images = data[0]
+    assert torch.equal(images[3, 5][0], images[3, 5][0])
+    assert not torch.equal(images[3, 5][0], images[4, 5][0])
+    here, there = (
+        [batch for batch, _ in batches(images, Order(72, seed=1), 24, workers, whole=True)]
+        for workers in (0, 1)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))
+
+
+def test_test_images_are_those_of_a_benchmark_run(folders: tuple[Path, Path]) -> None:
+    found = find_images(folders[1], 24)
+    kept, fresh = Images(found, RECIPE), Images(found, RECIPE)
+    kept.keep_in_memory(ALONE)
+    for index in (0, 23):
+        assert torch.equal(kept[0, index][0], fresh[0, index][0])
+        assert kept[0, index][0].shape == (32, 32, 3)
+
+
+def test_the_processes_of_one_training_share_each_epoch_without_overlap() -> None:
+    shares = [Order(10, seed=5, rank=rank, ranks=3) for rank in range(3)]
+    drawn = [index for share in shares for _, index in share]
+    assert len(drawn) == len(set(drawn)) == 9
+    in_order = [list(Order(10, seed=None, rank=rank, ranks=3)) for rank in range(3)]
+    assert sorted(index for share in in_order for _, index in share) == list(range(10))
+    shares[0].epoch = 1
+    assert [index for _, index in shares[0]] != drawn[:3]
+
+
+def test_without_torchrun_a_training_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined() as ranks:
+        assert (ranks.rank, ranks.count, ranks.is_first) == (0, 1, True)
+
+
+def test_the_learning_rate_rises_then_falls_to_zero() -> None:
+    rate = loop.schedule(loop.Settings(epochs=10, warmup_epochs=2, learning_rate=1.0), 5)
+    assert rate(0) == pytest.approx(0.1)
+    assert rate(9) == rate(10) == pytest.approx(1.0)
+    assert rate(30) == pytest.approx(0.5)
+    assert rate(50) == pytest.approx(0.0)
+
+
+def test_a_training_folder_without_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds 0 class folders"):
+        count_classes(tmp_path)
+    with pytest.raises(DataError, match="no image folder"):
+        count_classes(tmp_path / "missing")
+
+
+def test_a_name_that_no_card_may_have_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be named 'my run': give it a --name"):
+        CliRunner().invoke(
+            command, ["--task", "builtin", "--out", str(tmp_path / "my run")], catch_exceptions=False
+        )
+    assert not (tmp_path / "my run").exists()
+
+
+def test_the_command_trains_exports_and_measures(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ["--task", "folder", "--train", str(folders[0]), "--test", str(folders[1])]
+    words += ["--out", str(tmp_path / "tiny"), "--size", "32", "--width", "0.05", "--stem", "3"]
+    words += ["--epochs", "1", "--batch", "24", "--json"]
+    result = CliRunner().invoke(command, words, catch_exceptions=False)
+    facts = json.loads(result.stdout)
+    card = read_card(tmp_path / "tiny" / "card.toml")
+    assert facts["top1"] == card.accuracy.reference
+    assert facts["top1"] == pytest.approx(facts["epochs"][-1]["top1"], abs=1 / 24)
+    assert card.name == "tiny"
+    assert card.training["images"] == 72
+    assert (tmp_path / "tiny" / "model.bin").exists()
+    with pytest.raises(OutputError, match="go on with --resume"):
+        CliRunner().invoke(command, words, catch_exceptions=False)
