@@ -1,6 +1,5 @@
 """The deployed graph: raw `u8` pixels in, class labels out, compiled for the CPU at a stated precision."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +9,10 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
+from harness import kernels
 from harness.card import Card
 from harness.errors import ModelError
 from harness.settings import CompileSettings
-
-# What decides how fast a layer runs; the rest is data movement.
-_COMPUTE_LAYERS = {"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"}
-_INT8 = {"i8", "u8", "int8", "uint8"}
 
 
 @dataclass(frozen=True)
@@ -156,8 +152,10 @@ def label_of(answer: npt.NDArray[Any], card: Card) -> int:
     return int(best) + card.output.label_offset
 
 
-def compile_model(model: ov.Model, settings: CompileSettings) -> Compiled:
+def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool = False) -> Compiled:
     """Compile for the CPU and report what OpenVINO really chose.
+
+    With `profile`, every layer's time is taken (harness.kernels), which costs a little of it.
 
     Raises:
         ModelError: the CPU cannot compute in the precision asked for, or OpenVINO silently chose another.
@@ -173,6 +171,8 @@ def compile_model(model: ov.Model, settings: CompileSettings) -> Compiled:
         config["INFERENCE_NUM_THREADS"] = settings.threads
     if settings.streams is not None:
         config["NUM_STREAMS"] = settings.streams
+    if profile:
+        config["PERF_COUNT"] = True
     try:
         compiled = core.compile_model(model, "CPU", config)
     except RuntimeError as error:
@@ -185,13 +185,13 @@ def compile_model(model: ov.Model, settings: CompileSettings) -> Compiled:
             f"OpenVINO computes in {properties['INFERENCE_PRECISION_HINT']}, not in {settings.precision} as "
             f"asked: choose another --precision."
         )
-    kernels = _kernels(compiled)
+    counts = kernels.precisions(kernels.layers(compiled))
     return Compiled(
         model=compiled,
         batch=model.input(0).shape[0],
         streams=int(properties["NUM_STREAMS"]),
-        precision=_dominant(kernels, settings.precision),
-        kernels=kernels,
+        precision=kernels.dominant(counts, settings.precision),
+        kernels=counts,
         properties=properties,
     )
 
@@ -273,22 +273,6 @@ def _properties(compiled: Any) -> dict[str, str | int | bool]:
             value = value.get_type_name()
         values[name] = value if isinstance(value, bool | int) else str(value).rsplit(".", 1)[-1]
     return values
-
-
-def _kernels(compiled: Any) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for node in compiled.get_runtime_model().get_ordered_ops():
-        facts = node.get_rt_info()
-        if "layerType" in facts and facts["layerType"].astype(str) in _COMPUTE_LAYERS:
-            counts[str(facts["runtimePrecision"].astype(str)).lower()] += 1
-    return dict(counts.most_common())
-
-
-def _dominant(kernels: dict[str, int], otherwise: str) -> str:
-    if not kernels:
-        return otherwise
-    most = next(iter(kernels))
-    return "int8" if most in _INT8 else most
 
 
 def first_line(error: Exception) -> str:

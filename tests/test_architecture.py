@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 # A module imports only from rows above its own; neighbours in a row do not know each other.
 ROWS = [
     {"errors", "signals"},
-    {"files", "resources", "console", "scenario", "recipe", "benchmark"},
-    {"conf_syntax", "download", "sample_file", "drawing", "noise", "published"},
+    {"files", "resources", "console", "scenario", "recipe", "benchmark", "architecture"},
+    {"conf_syntax", "download", "sample_file", "drawing", "noise", "published", "kernels"},
     {"card", "conf", "dataset", "system", "log", "settings", "energy"},
     {"manifest", "accuracy", "job", "resnet", "builtin", "qsl"},
     {"store", "model_file", "graph", "result"},
@@ -22,18 +22,19 @@ ROWS = [
     {"child"},
     {"measurement"},
     {"run"},
-    {"submission", "comparison"},
+    {"submission", "comparison", "search"},
     {"quickstart", "doctor"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
 DOORS = {
-    "openvino": {"graph", "sut", "calibration", "model_file", "resnet", "training"},
+    "openvino": {"graph", "sut", "calibration", "model_file", "resnet", "training", "search"},
     "nncf": {"calibration"},
     "mlperf_loadgen": {"loadgen"},
     "click": {"cli", "commands"},
-    "torch": {"model_file", "training"},
+    "torch": {"model_file", "training", "search"},
+    "optuna": {"search"},
 }
 
 

@@ -1,0 +1,147 @@
+"""What OpenVINO made of a model: its layers as they really run, with kernel, precision and time.
+
+    compiled = graph.compile_model(model, settings, profile=True)   # without profile: no times
+    request = compiled.model.create_infer_request()
+    ...                                                             # set the input, infer some hundred times
+    layers = kernels.layers(compiled.model, request)
+    kernels.int8_share(layers)      # of the time of convolutions and matrix products
+    kernels.left_wide(layers)       # of these, the ones that do not compute in 8 bits
+    kernels.fallbacks(layers)       # whatever runs in reference or plain gemm kernels
+
+`profiled` does the first three lines for a model with one input.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_COMPUTE = {"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"}
+_NOT_RUN = {"Const", "Input", "Output"}
+_INT8 = {"i8", "u8", "int8", "uint8"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node of the graph that OpenVINO executes."""
+
+    name: str
+    type: str
+    """OpenVINO's layer type, such as Convolution, FullyConnected or Reorder."""
+    exec_type: str
+    """The kernel's name, such as brgconv_avx512_1x1_I8, ref_f32 or gemm_mlas_f32."""
+    precision: str
+    """Runtime precision in lower case: u8, i8, bf16, f32, ..."""
+    time_us: float | None
+    """Mean time of one inference in whole microseconds, cut off, over all since the model was compiled;
+    None without profiling."""
+
+    @property
+    def computes(self) -> bool:
+        """Whether it is a convolution or matrix product, which decide the speed; the rest moves data."""
+        return self.type in _COMPUTE
+
+    @property
+    def is_int8(self) -> bool:
+        return self.precision in _INT8
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether it runs in reference code, or as a convolution turned into a plain matrix product.
+
+        OpenVINO names kernels after impl_desc_type (src/plugins/intel_cpu/src/onednn/iml_type_mapper.h):
+        words joined by underscores. brgemm kernels are the fast ones, mlas the usual one of f32 products.
+        """
+        words = set(self.exec_type.lower().split("_"))
+        return "ref" in words or ("gemm" in words and "mlas" not in words)
+
+
+def layers(compiled: Any, request: Any = None) -> list[Layer]:
+    """Return the layers in the order of execution, without constants, inputs and outputs.
+
+    Args:
+        compiled: openvino.CompiledModel.
+        request: an infer request of it that has computed; needs a model compiled for profiling (PERF_COUNT).
+            Only layers that ran are returned then; without, also those that were folded into constants.
+
+    Raises:
+        RuntimeError: OpenVINO's, when the model was not compiled for profiling.
+    """
+    times_us = None
+    if request is not None:
+        times_us = {
+            entry.node_name: entry.real_time.total_seconds() * 1e6 for entry in request.get_profiling_info()
+        }
+    found = []
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        facts = node.get_rt_info()
+        name = node.get_friendly_name()
+        if "layerType" not in facts or (times_us is not None and name not in times_us):
+            continue
+        kind = str(facts["layerType"].astype(str))
+        if kind not in _NOT_RUN:
+            found.append(
+                Layer(
+                    name,
+                    kind,
+                    str(facts["primitiveType"].astype(str)),
+                    str(facts["runtimePrecision"].astype(str)).lower(),
+                    None if times_us is None else times_us[name],
+                )
+            )
+    return found
+
+
+def profiled(compiled: Any, tensors: Sequence[Any], inferences: int) -> list[Layer]:
+    """Compute so many inferences over the inputs in turn, and return the layers with their mean times.
+
+    Args:
+        compiled: openvino.CompiledModel with one input, compiled for profiling.
+        tensors: its inputs, openvino.Tensor.
+        inferences: how many; the first few, which are slower, count as well.
+    """
+    request = compiled.create_infer_request()
+    for number in range(inferences):
+        request.set_input_tensor(tensors[number % len(tensors)])
+        request.infer()
+    return layers(compiled, request)
+
+
+def precisions(found: Iterable[Layer]) -> dict[str, int]:
+    """Return the number of convolutions and matrix products by runtime precision, the most frequent first."""
+    return dict(Counter(layer.precision for layer in found if layer.computes).most_common())
+
+
+def dominant(counts: dict[str, int], otherwise: str) -> str:
+    """Return int8, bf16 or f32: the precision of most layers in `precisions`' answer."""
+    most = next(iter(counts), otherwise)
+    return "int8" if most in _INT8 else most
+
+
+def total_us(found: Iterable[Layer]) -> float:
+    """Return the time of all layers together; 0 without profiling."""
+    return sum(layer.time_us or 0.0 for layer in found)
+
+
+def int8_share(found: Iterable[Layer]) -> float | None:
+    """Return how much of the time of convolutions and matrix products is spent in 8-bit kernels.
+
+    None when none of them took a microsecond, or nothing was profiled.
+    """
+    computing = [layer for layer in found if layer.computes]
+    whole_us = total_us(computing)
+    return total_us(layer for layer in computing if layer.is_int8) / whole_us if whole_us else None
+
+
+def left_wide(found: Iterable[Layer]) -> list[Layer]:
+    """Return the convolutions and matrix products that do not compute in 8 bits, the slowest first."""
+    return _slowest_first(layer for layer in found if layer.computes and not layer.is_int8)
+
+
+def fallbacks(found: Iterable[Layer]) -> list[Layer]:
+    """Return the layers that run in reference or plain gemm kernels, the slowest first."""
+    return _slowest_first(layer for layer in found if layer.falls_back)
+
+
+def _slowest_first(found: Iterable[Layer]) -> list[Layer]:
+    return sorted(found, key=lambda layer: -(layer.time_us or 0.0))
