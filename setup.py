@@ -29,6 +29,7 @@ class BuildWithData(build_py):
 
 
 TRAIN = ["torch>=2.6"]
+STUDY = ["optuna>=4"]
 TEST = ["setuptools>=75", "wheel", "pytest>=8", "pytest-xdist>=3.6", "mypy>=1.15", "ruff>=0.11", "pyyaml>=6"]
 
 setup(
@@ -53,7 +54,7 @@ setup(
         "safetensors>=0.4",
         "scipy>=1.11",
     ],
-    extras_require={"torch": TRAIN, "train": TRAIN, "test": TEST},
+    extras_require={"torch": TRAIN, "train": TRAIN, "search": [*TRAIN, *STUDY], "test": [*TEST, *STUDY]},
     entry_points={"console_scripts": ["harness=harness.cli:main"]},
     cmdclass={"build_py": BuildWithData},
 )

@@ -1,4 +1,4 @@
-"""ResNet v1.5 with bottleneck blocks: the OpenVINO graph, built from arrays, and weights to fill it."""
+"""Networks of bottleneck blocks, ResNet v1.5 and its revisions: the OpenVINO graph, and weights for it."""
 
 from collections.abc import Iterator, Mapping
 from math import prod, sqrt
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from harness.architecture import Architecture, BlockLayers, Convolution, SqueezeExcite, resnet50
 from harness.errors import ModelError
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ State = dict[str, NDArray[Any]]
 BN_EPSILON = 1e-5
 _BN = ("weight", "bias", "running_mean", "running_var")
 
-# ResNet-50: blocks and mid width of each stage; a block's output is four times as wide.
-_RESNET50_STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
-_EXPANSION = 4
 # Gain of each block's last BN in seeded weights: small enough that sixteen residual sums stay of one size.
 _RESIDUAL_GAIN = 0.25
 
@@ -58,35 +56,66 @@ def build(state: Mapping[str, ArrayLike], size: int, *, name: str = "resnet") ->
     return ov.Model([result], [image], name)
 
 
-def seeded_state(seed: int) -> State:
-    """Return random weights for ResNet-50 v1.5, f32, under torchvision's names.
+def assemble(architecture: Architecture, state: Mapping[str, ArrayLike], *, name: str = "") -> "ov.Model":
+    """Build the inference graph of an architecture; BN is folded into the convolutions.
+
+    Args:
+        architecture: what to build.
+        state: float arrays under the names of `architecture.layers()`; convolutions
+            [out, in / groups, k, k].
+        name: the model's friendly name; default: the architecture's key.
+
+    Returns:
+        Model with one input "image", f32 [1, 3, size, size], and one output "logits", f32 [1, classes].
+
+    Raises:
+        ModelError: a tensor is missing, superfluous, of a wrong shape or not finite.
+    """
+    import openvino as ov
+
+    weights = _Weights(state)
+    graph = _Graph(weights)
+    layers = architecture.layers()
+    image, x = graph.input(architecture.size)
+    for convolution in layers.stem:
+        x = graph.layer(x, convolution)
+    if layers.pool:
+        x = graph.max_pool(x)
+    for block in layers.blocks:
+        x = graph.block(x, block)
+    result = graph.classifier(x)
+    weights.require_all_used()
+    return ov.Model([result], [image], name or architecture.key)
+
+
+def seeded_state(seed: int, architecture: Architecture | None = None) -> State:
+    """Return random weights, f32, for an architecture (default: ResNet-50 v1.5 of 1,000 classes).
 
     He-uniform, with each block's last BN damped, so that activations keep their size. Made from PCG64's raw
     words, whose sequence NumPy guarantees: the same seed gives the same bytes everywhere.
     """
     words = np.random.PCG64(seed)
     state: State = {}
-
-    def convolution(name: str, bn: str, out: int, into: int, kernel: int, gain: float = 1.0) -> None:
-        state[f"{name}.weight"] = _he_uniform(words, (out, into, kernel, kernel))
-        state[f"{bn}.weight"] = np.full(out, gain, np.float32)
-        state[f"{bn}.bias"] = np.zeros(out, np.float32)
-        state[f"{bn}.running_mean"] = np.zeros(out, np.float32)
-        state[f"{bn}.running_var"] = np.ones(out, np.float32)
-
-    width = 64
-    convolution("conv1", "bn1", width, 3, 7)
-    for stage, (blocks, mid) in enumerate(_RESNET50_STAGES, start=1):
-        for block in range(blocks):
-            prefix, out = f"layer{stage}.{block}", mid * _EXPANSION
-            convolution(f"{prefix}.conv1", f"{prefix}.bn1", mid, width, 1)
-            convolution(f"{prefix}.conv2", f"{prefix}.bn2", mid, mid, 3)
-            convolution(f"{prefix}.conv3", f"{prefix}.bn3", out, mid, 1, _RESIDUAL_GAIN)
-            if block == 0:
-                convolution(f"{prefix}.downsample.0", f"{prefix}.downsample.1", out, width, 1)
-            width = out
-    state["fc.weight"] = _he_uniform(words, (1000, width))
-    state["fc.bias"] = np.zeros(1000, np.float32)
+    architecture = architecture or resnet50(1000, 224)
+    layers = architecture.layers()
+    damped = {block.convolutions[2].norm for block in layers.blocks}
+    for one in layers.convolutions():
+        state[f"{one.name}.weight"] = _he_uniform(words, one.shape)
+        gain = _RESIDUAL_GAIN if one.norm in damped else 1.0
+        state[f"{one.norm}.weight"] = np.full(one.out, gain, np.float32)
+        state[f"{one.norm}.bias"] = np.zeros(one.out, np.float32)
+        state[f"{one.norm}.running_mean"] = np.zeros(one.out, np.float32)
+        state[f"{one.norm}.running_var"] = np.ones(one.out, np.float32)
+    state["fc.weight"] = _he_uniform(words, (architecture.classes, layers.features))
+    state["fc.bias"] = np.zeros(architecture.classes, np.float32)
+    for block in layers.blocks:
+        if (excite := block.squeeze_excite) is not None:
+            for part, out, into in (
+                ("reduce", excite.reduced, excite.channels),
+                ("expand", excite.channels, excite.reduced),
+            ):
+                state[f"{excite.name}.{part}.weight"] = _he_uniform(words, (out, into, 1, 1))
+                state[f"{excite.name}.{part}.bias"] = np.zeros(out, np.float32)
     return state
 
 
@@ -163,7 +192,7 @@ class _Weights:
     def folded(self, conv: str, bn: str, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return kernel and bias of `conv` followed by `bn`, both f32."""
         kernel = self.array(f"{conv}.weight", 4)
-        out, into, height, width = kernel.shape
+        _, into, height, width = kernel.shape
         if into != channels:
             raise ModelError(
                 f"Tensor '{conv}.weight' takes {into} channels where {channels} arrive: "
@@ -171,6 +200,22 @@ class _Weights:
             )
         if height != width or height % 2 == 0:
             raise ModelError(f"Tensor '{conv}.weight' has a {height}x{width} kernel: only odd squares work.")
+        return self._folded(kernel, conv, bn)
+
+    def folded_layer(self, layer: Convolution) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return kernel and bias of a layer with its BN, both f32."""
+        kernel = self.array(f"{layer.name}.weight", 4)
+        if kernel.shape != layer.shape:
+            raise ModelError(
+                f"Tensor '{layer.name}.weight' has shape {list(kernel.shape)} where the architecture needs "
+                f"{list(layer.shape)}: the weights are of another network."
+            )
+        return self._folded(kernel, layer.name, layer.norm)
+
+    def _folded(
+        self, kernel: NDArray[np.float64], conv: str, bn: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        out = kernel.shape[0]
         gamma, beta, mean, variance = (self.array(f"{bn}.{part}", 1, out) for part in _BN)
         with np.errstate(invalid="ignore", divide="ignore"):
             factor = gamma / np.sqrt(variance + BN_EPSILON)
@@ -208,6 +253,41 @@ class _Graph:
         pad = [weight.shape[2] // 2] * 2
         x = self._ops.convolution(x, weight, [stride, stride], pad, pad, [1, 1], name=conv)
         return self._ops.add(x, bias.reshape(1, -1, 1, 1), name=f"{conv}.bias")
+
+    def layer(self, x: Any, layer: Convolution) -> Any:
+        weight, bias = self._weights.folded_layer(layer)
+        stride, pad = [layer.stride] * 2, [layer.pad] * 2
+        if layer.groups == 1:
+            x = self._ops.convolution(x, weight, stride, pad, pad, [1, 1], name=layer.name)
+        else:
+            grouped = weight.reshape(layer.groups, -1, *weight.shape[1:])
+            x = self._ops.group_convolution(x, grouped, stride, pad, pad, [1, 1], name=layer.name)
+        x = self._ops.add(x, bias.reshape(1, -1, 1, 1), name=f"{layer.name}.bias")
+        return x if layer.activation is None else self._activation(x, layer.activation)
+
+    def block(self, x: Any, block: BlockLayers) -> Any:
+        shortcut = x if block.shortcut is None else self.layer(x, block.shortcut)
+        first, second, third = block.convolutions
+        x = self.layer(self.layer(x, first), second)
+        if block.squeeze_excite is not None:
+            x = self._excited(x, block.squeeze_excite)
+        return self._activation(
+            self._ops.add(self.layer(x, third), shortcut, name=block.name), block.activation
+        )
+
+    def _excited(self, x: Any, excite: SqueezeExcite) -> Any:
+        means = self._ops.reduce_mean(x, np.array([2, 3], np.int64), True)
+        hidden = self._ops.relu(self._pointwise(means, f"{excite.name}.reduce"))
+        return self._ops.multiply(x, self._ops.sigmoid(self._pointwise(hidden, f"{excite.name}.expand")))
+
+    def _pointwise(self, x: Any, name: str) -> Any:
+        weight = self._weights.array(f"{name}.weight", 4)
+        bias = self._weights.array(f"{name}.bias", 1, weight.shape[0])
+        x = self._ops.convolution(x, weight.astype(np.float32), [1, 1], [0, 0], [0, 0], [1, 1], name=name)
+        return self._ops.add(x, bias.astype(np.float32).reshape(1, -1, 1, 1), name=f"{name}.bias")
+
+    def _activation(self, x: Any, name: str) -> Any:
+        return self._ops.hswish(x) if name == "hswish" else self.relu(x)
 
     def relu(self, x: Any) -> Any:
         return self._ops.relu(x)

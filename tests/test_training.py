@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness import builtin, resnet
+from harness.architecture import Architecture, Block, Stage, resnet50
 from harness.card import read_card
 from harness.commands.train import command
 from harness.dataset import find_images
@@ -22,11 +23,11 @@ torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not in
 
 from harness.training import export, loop  # noqa: E402 - they need torch
 from harness.training.data import Augmentation, Images, Order, batches, count_classes  # noqa: E402
-from harness.training.network import ResNet, ResNetShape, resnet50  # noqa: E402
+from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks, joined  # noqa: E402
 
 RECIPE = Recipe(32, "area", 0.875)
-SHAPE = ResNetShape(24, stem_width=16, widths=(16, 16, 16, 16), depths=(1, 2, 1, 1))
+SHAPE = Architecture(24, 64, "7x7-pool", 16, tuple(Stage(64, (Block(16),) * depth) for depth in (1, 2, 1, 1)))
 SETTINGS = loop.Settings(epochs=3, batch_size=16, warmup_epochs=1, learning_rate=0.05)
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -56,7 +57,7 @@ def data(folders: tuple[Path, Path]) -> tuple[Images, Images]:
     return images
 
 
-def new_network(shape: ResNetShape = SHAPE) -> ResNet:
+def new_network(shape: Architecture = SHAPE) -> ResNet:
     torch.manual_seed(7)
     return ResNet(shape)
 
@@ -138,11 +139,11 @@ def test_fewer_images_than_a_batch_are_refused(data: tuple[Images, Images], tmp_
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"),
-    [(SHAPE, 64), (replace(SHAPE, stem_kernel=3), 32), (resnet50(24, 0.2), 64)],
+    "shape",
+    [SHAPE, replace(SHAPE, stem="3x3", size=32), resnet50(24, 64, 0.2)],
     ids=["stem 7", "stem 3", "built-in baseline"],
 )
-def test_the_exported_model_and_the_network_agree(shape: ResNetShape, size: int) -> None:
+def test_the_exported_model_and_the_network_agree(shape: Architecture) -> None:
     network = new_network(shape)
     generator = torch.Generator().manual_seed(3)
     for module in network.modules():
@@ -152,10 +153,10 @@ def test_the_exported_model_and_the_network_agree(shape: ResNetShape, size: int)
             module.running_mean.normal_(0, 0.2, generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
     network.eval()
-    x = torch.randn(4, 3, size, size, generator=generator)
+    x = torch.randn(4, 3, shape.size, shape.size, generator=generator)
     with torch.inference_mode():
         expected = network(x).numpy()
-    model = resnet.build(export.arrays(network), size)
+    model = resnet.assemble(shape, export.arrays(network))
     compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = np.concatenate([compiled(image[None].numpy())[0] for image in x])
     scale = max(1.0, float(np.abs(expected).max()))
@@ -163,7 +164,7 @@ def test_the_exported_model_and_the_network_agree(shape: ResNetShape, size: int)
 
 
 def test_the_full_width_is_resnet_50_as_torchvision_names_it() -> None:
-    network = ResNet(resnet50(1000))
+    network = ResNet(resnet50(1000, 224))
     tensors = network.state_dict()
     assert sum(value.numel() for value in network.parameters()) == 25_557_032
     assert len(tensors) == 320

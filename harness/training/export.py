@@ -18,6 +18,7 @@ from harness.recipe import Recipe
 from harness.settings import CompileSettings
 from harness.training.data import Images
 from harness.training.loop import MEAN, SCALE
+from harness.training.network import ResNet
 
 MODEL_NAME = "model.xml"
 
@@ -31,9 +32,8 @@ def arrays(network: nn.Module) -> dict[str, NDArray[Any]]:
 
 
 def export(
-    network: nn.Module,
+    network: ResNet,
     recipe: Recipe,
-    classes: int,
     folder: Path,
     name: str,
     description: str,
@@ -44,7 +44,7 @@ def export(
     Raises:
         OutputError: `folder` cannot be written.
     """
-    model = resnet.build(arrays(network), recipe.size, name=name)
+    model = resnet.assemble(network.architecture, arrays(network), name=name)
     path = folder / MODEL_NAME
     card = Card(
         name=name,
@@ -53,7 +53,7 @@ def export(
         input=InputSpec(
             recipe.size, "NCHW", "f32", "RGB", recipe.resize, recipe.crop_fraction, mean=MEAN, scale=SCALE
         ),
-        output=OutputSpec("logits", classes),
+        output=OutputSpec("logits", network.architecture.classes),
         description=description,
         training=training,
         folder=folder,

@@ -1,91 +1,84 @@
-"""ResNet v1.5 with bottlenecks as a PyTorch module, under torchvision's parameter names."""
-
-from dataclasses import dataclass
+"""An architecture as a PyTorch module, under torchvision's parameter names."""
 
 import torch
 from torch import Tensor, nn
 
-EXPANSION = 4
+from harness.architecture import Architecture, BlockLayers, Convolution, SqueezeExcite
+
+_ACTIVATIONS = {"relu": nn.ReLU, "hswish": nn.Hardswish}
 
 
-@dataclass(frozen=True)
-class ResNetShape:
-    """Everything that decides the tensors of a ResNet."""
+class Excite(nn.Module):  # type: ignore[misc]
+    """Squeeze-excite: channels weighed by what their means say."""
 
-    classes: int
-    stem_kernel: int = 7
-    """7: stride 2 and a 3x3/2 max pool behind it; 3: stride 1 and no pool, for images of about 32 px."""
-    stem_width: int = 64
-    widths: tuple[int, ...] = (64, 128, 256, 512)
-    """Width of the 3x3 convolutions of each stage; a block's output is four times as wide."""
-    depths: tuple[int, ...] = (3, 4, 6, 3)
+    def __init__(self, layers: SqueezeExcite) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(layers.channels, layers.reduced, 1)
+        self.expand = nn.Conv2d(layers.reduced, layers.channels, 1)
 
-
-def resnet50(classes: int, width: float = 1.0, stem_kernel: int = 7) -> ResNetShape:
-    """Return ResNet-50's shape with all widths times `width`, rounded to multiples of 16 (at least 16)."""
-    plain = ResNetShape(classes, stem_kernel)
-    return ResNetShape(
-        classes,
-        stem_kernel,
-        _rounded(plain.stem_width * width),
-        tuple(_rounded(mid * width) for mid in plain.widths),
-        plain.depths,
-    )
-
-
-def _rounded(channels: float) -> int:
-    return max(16, 16 * round(channels / 16))
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.reduce(x.mean((2, 3), keepdim=True)))
+        return x * torch.sigmoid(self.expand(hidden))
 
 
 class Bottleneck(nn.Module):  # type: ignore[misc]
-    """1x1, 3x3 (which carries the stride: v1.5), 1x1, added to the input."""
+    """1x1, a middle convolution, 1x1, added to the input."""
 
-    def __init__(self, into: int, mid: int, stride: int) -> None:
+    def __init__(self, layers: BlockLayers) -> None:
         super().__init__()
-        out = mid * EXPANSION
-        self.conv1 = nn.Conv2d(into, mid, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(mid)
-        self.conv2 = nn.Conv2d(mid, mid, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(mid)
-        self.conv3 = nn.Conv2d(mid, out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out)
-        self.relu = nn.ReLU(inplace=True)
+        for number, convolution in enumerate(layers.convolutions, start=1):
+            self.add_module(f"conv{number}", _convolution(convolution))
+            self.add_module(f"bn{number}", nn.BatchNorm2d(convolution.out))
+        self.act = _ACTIVATIONS[layers.activation](inplace=True)
+        self.se = None if layers.squeeze_excite is None else Excite(layers.squeeze_excite)
         self.downsample = None
-        if stride != 1 or into != out:
-            self.downsample = nn.Sequential(nn.Conv2d(into, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+        if layers.shortcut is not None:
+            self.downsample = nn.Sequential(
+                _convolution(layers.shortcut), nn.BatchNorm2d(layers.shortcut.out)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         kept = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        return self.relu(self.bn3(self.conv3(x)) + kept)
+        x = self.act(self.bn1(self.conv1(x)))
+        x = self.act(self.bn2(self.conv2(x)))
+        if self.se is not None:
+            x = self.se(x)
+        return self.act(self.bn3(self.conv3(x)) + kept)
 
 
 class ResNet(nn.Module):  # type: ignore[misc]
     """f32 [batch, 3, size, size] normalised RGB in, f32 [batch, classes] logits out."""
 
-    def __init__(self, shape: ResNetShape) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.shape = shape
-        kernel, width = shape.stem_kernel, shape.stem_width
-        big = kernel == 7
-        self.conv1 = nn.Conv2d(3, width, kernel, 2 if big else 1, kernel // 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.architecture = architecture
+        layers = architecture.layers()
+        self._stem = []
+        for number, convolution in enumerate(layers.stem, start=1):
+            self.add_module(f"conv{number}", _convolution(convolution))
+            self.add_module(f"bn{number}", nn.BatchNorm2d(convolution.out))
+            self._stem.append((f"conv{number}", f"bn{number}"))
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1) if big else nn.Identity()
-        self.stages = [f"layer{number}" for number in range(1, len(shape.widths) + 1)]
-        for name, mid, depth in zip(self.stages, shape.widths, shape.depths, strict=True):
-            blocks = []
-            for block in range(depth):
-                stride = 2 if block == 0 and name != "layer1" else 1
-                blocks.append(Bottleneck(width, mid, stride))
-                width = mid * EXPANSION
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if layers.pool else nn.Identity()
+        self.stages = [f"layer{number}" for number in range(1, len(architecture.stages) + 1)]
+        for name in self.stages:
+            blocks = (Bottleneck(block) for block in layers.blocks if block.name.startswith(f"{name}."))
             self.add_module(name, nn.Sequential(*blocks))
-        self.fc = nn.Linear(width, shape.classes)
+        self.fc = nn.Linear(layers.features, architecture.classes)
         self._initialise()
 
+    def stem(self, x: Tensor) -> Tensor:
+        """Return what the first block takes."""
+        for convolution, norm in self._stem:
+            x = self.relu(getattr(self, norm)(getattr(self, convolution)(x)))
+        return self.maxpool(x)
+
+    def blocks(self) -> list[Bottleneck]:
+        """Return the blocks in the order of computation."""
+        return [block for name in self.stages for block in getattr(self, name)]
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.stem(x)
         for name in self.stages:
             x = getattr(self, name)(x)
         return self.fc(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
@@ -97,3 +90,9 @@ class ResNet(nn.Module):  # type: ignore[misc]
             elif isinstance(module, Bottleneck):
                 # A block starts as the identity, which makes deep networks start well.
                 nn.init.zeros_(module.bn3.weight)
+
+
+def _convolution(layer: Convolution) -> nn.Conv2d:
+    return nn.Conv2d(
+        layer.into, layer.out, layer.kernel, layer.stride, layer.pad, groups=layer.groups, bias=False
+    )

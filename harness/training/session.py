@@ -8,18 +8,20 @@ from typing import Any
 import torch
 
 from harness import builtin, files
+from harness.architecture import resnet50
 from harness.dataset import find_images
 from harness.errors import DataError, OutputError
 from harness.recipe import Recipe
 from harness.training import export
 from harness.training.data import Augmentation, Images, count_classes
 from harness.training.loop import CHECKPOINT_NAME, Settings, train
-from harness.training.network import ResNet, resnet50
+from harness.training.network import ResNet
 from harness.training.ranks import Ranks, joined
 
 RESULT_NAME = "training.json"
 _CACHE_BYTES = 4 << 30
 _TARGET_FRACTION = 0.99
+_STEMS = {7: "7x7-pool", 3: "3x3"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def run(request: Request) -> dict[str, Any] | None:
             images.keep_in_memory(ranks)
             tests.keep_in_memory(ranks)
         torch.manual_seed(settings.seed)
-        network = ResNet(resnet50(classes, request.width, request.stem_kernel))
+        architecture = resnet50(classes, request.size, request.width, _STEMS[request.stem_kernel])
+        network = ResNet(architecture)
         history = train(network, images, tests, settings, out, ranks, resume=request.resume)
         if not ranks.is_first:
             return None
@@ -104,7 +107,7 @@ def run(request: Request) -> dict[str, Any] | None:
     description = (
         f"ResNet-50 v1.5, width {request.width:g}, {request.size} px, trained on {_task_name(request)}"
     )
-    card = export.export(network, recipe, classes, out, name, description, training)
+    card = export.export(network, recipe, out, name, description, training)
     top1 = export.measure(card, tests)
     source = f"harness train: OpenVINO f32 on the {len(tests)} test images of {_task_name(request)}"
     export.with_accuracy(card, top1, _TARGET_FRACTION, source)

@@ -1,0 +1,165 @@
+"""The search space `resnet-rev`: every revision of a baseline that the search may propose."""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from harness.architecture import ACTIVATIONS, KINDS, STEMS, Architecture, Block, Stage, rounded
+from harness.errors import HarnessError
+
+NAME = "resnet-rev"
+
+# Shares of the baseline's widths, and widths of a block's middle over the block's own; the ranges are those
+# of the published revisions of ResNet-50 (OFA, BootstrapNAS), refined at the small end.
+WIDTHS = (0.25, 0.35, 0.5, 0.65, 0.8, 1.0)
+RATIOS = (0.125, 0.2, 0.25, 0.35, 0.5)
+_LATE_STAGES = 2
+"""Squeeze-excite is only offered in so many last stages: on large images it costs more than it brings."""
+
+T = TypeVar("T")
+Choose = Callable[[str, Sequence[Any]], Any]
+"""Pick one of some options of a named decision; Optuna's `trial.suggest_categorical` is one."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Revisions of `baseline`, which is itself a point of the space."""
+
+    baseline: Architecture
+    sizes: tuple[int, ...]
+    """Input sizes in pixels that may be proposed."""
+
+    def __post_init__(self) -> None:
+        if self.baseline.size not in self.sizes:
+            raise HarnessError(
+                f"The baseline's input size of {self.baseline.size} px is not among those to search "
+                f"({', '.join(map(str, self.sizes))}): prepare a store that holds it."
+            )
+        if fault := self.fault(self.baseline):
+            raise HarnessError(
+                f"The baseline is outside the search space {NAME} ({fault}): use a ResNet-50 v1.5 whose "
+                "widths are multiples of 16, and whose blocks are a quarter as wide inside as outside."
+            )
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Stems that shrink the image as the baseline's does."""
+        stride = STEMS[self.baseline.stem].stride
+        return tuple(name for name, stem in STEMS.items() if stem.stride == stride)
+
+    @property
+    def key(self) -> str:
+        """12 hex digits that name the space: studies and tables of another space do not fit."""
+        text = json.dumps([NAME, self.baseline.canonical.to_dict(), self.sizes, WIDTHS, RATIOS, self.stems])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def build(self, choose: Choose) -> Architecture:
+        """Return the architecture that `choose` decides on, decision by decision.
+
+        The options of a decision never depend on another decision, so that they can be named columns of a
+        study; decisions about blocks beyond the chosen depth are not asked for.
+        """
+        base = self.baseline
+        size = choose("size", self.sizes)
+        stem = choose("stem", self.stems)
+        stem_width = rounded(base.stem_width * choose("stem.width", WIDTHS))
+        stages = []
+        for number, stage in enumerate(base.stages, start=1):
+            width = rounded(stage.width * choose(f"stage{number}.width", WIDTHS))
+            depth = choose(f"stage{number}.depth", tuple(range(1, len(stage.blocks) + 1)))
+            late = number > len(base.stages) - _LATE_STAGES
+            blocks = tuple(
+                self._block(choose, f"stage{number}.{place}", width, late) for place in range(depth)
+            )
+            stages.append(Stage(width, blocks))
+        return Architecture(base.classes, size, stem, stem_width, tuple(stages)).canonical
+
+    def sample(self, source: random.Random) -> Architecture:
+        """Return a random architecture, each decision taken uniformly."""
+        return self.build(lambda _, options: source.choice(options))
+
+    def decisions(self, architecture: Architecture) -> dict[str, Any]:
+        """Return what `build` must choose to arrive at `architecture`.
+
+        Raises:
+            HarnessError: it is no point of the space.
+        """
+        if fault := self.fault(architecture):
+            raise HarnessError(f"The architecture is outside the search space {NAME}: {fault}.")
+        taken = {}
+
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            taken[name] = self._decide(name, options, architecture)
+            return taken[name]
+
+        self.build(choose)
+        return taken
+
+    def fault(self, architecture: Architecture) -> str | None:
+        """Return why `architecture` is no point of the space, None if it is."""
+        base = self.baseline
+        if architecture.classes != base.classes:
+            return f"it has {architecture.classes} classes and the baseline {base.classes}"
+        if len(architecture.stages) != len(base.stages):
+            return f"it has {len(architecture.stages)} stages and the baseline {len(base.stages)}"
+        try:
+            found = self.build(lambda name, options: self._decide(name, options, architecture))
+        except LookupError as error:
+            return str(error.args[0])
+        return None if found == architecture.canonical else "its decisions make another network"
+
+    def uniform(self, width: float, *, size: int | None = None) -> Architecture:
+        """Return the baseline with all widths times `width`: the plain way to make it faster."""
+        base = self.baseline
+        stages = []
+        for stage in base.stages:
+            new_width = rounded(stage.width * width)
+            blocks = tuple(
+                replace(block, mid=rounded(new_width * block.mid / stage.width)) for block in stage.blocks
+            )
+            stages.append(Stage(new_width, blocks))
+        stem_width = rounded(base.stem_width * width)
+        return Architecture(base.classes, size or base.size, base.stem, stem_width, tuple(stages)).canonical
+
+    def _block(self, choose: Choose, name: str, width: int, late: bool) -> Block:
+        kind = choose(f"{name}.kind", tuple(KINDS))
+        mid = rounded(width * choose(f"{name}.ratio", RATIOS))
+        if kind == "group32" and mid % 32:
+            kind = "group16"
+        excite = choose(f"{name}.squeeze_excite", (False, True)) if late else False
+        return Block(mid, kind, excite, choose(f"{name}.activation", ACTIVATIONS)).canonical
+
+    def _decide(self, name: str, options: Sequence[Any], wanted: Architecture) -> Any:
+        """Return the option that leads to `wanted`."""
+        part, _, what = name.partition(".")
+        if part == "size" or (part == "stem" and not what):
+            return _find(name, options, lambda option: option == getattr(wanted, part))
+        if part == "stem":
+            return _find(
+                name,
+                options,
+                lambda share: rounded(self.baseline.stem_width * share) == wanted.stem_width,
+            )
+        number = int(part.removeprefix("stage")) - 1
+        stage, base = wanted.stages[number], self.baseline.stages[number]
+        if what == "width":
+            return _find(name, options, lambda share: rounded(base.width * share) == stage.width)
+        if what == "depth":
+            return _find(name, options, lambda depth: depth == len(stage.blocks))
+        place, _, what = what.partition(".")
+        block = stage.blocks[int(place)]
+        if what != "ratio":
+            return _find(name, options, lambda option: option == getattr(block, what))
+
+        nearest_first = sorted(options, key=lambda share: abs(share - 0.25))
+        return _find(name, nearest_first, lambda share: rounded(stage.width * share) == block.mid)
+
+
+def _find(name: str, options: Sequence[T], fits: Callable[[T], bool]) -> T:
+    for option in options:
+        if fits(option):
+            return option
+    raise LookupError(f"no option of '{name}' gives what it has")

@@ -1,0 +1,102 @@
+"""The search space and the networks in it."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from harness.architecture import Architecture, Block, Stage, resnet50
+from harness.errors import HarnessError, ModelError
+from harness.search.space import Space
+
+BASELINES = {
+    "imagenet": resnet50(1000, 224),
+    "builtin": resnet50(24, 64, 0.2),
+    "cifar": resnet50(10, 32, stem="3x3-pool"),
+}
+
+
+@pytest.fixture(params=BASELINES.values(), ids=BASELINES)
+def space(request: pytest.FixtureRequest) -> Space:
+    return Space(request.param, (request.param.size,))
+
+
+def test_resnet50_has_its_published_size_and_work() -> None:
+    plain = resnet50(1000, 224)
+    assert plain.count_parameters() == 25_557_032
+    assert plain.count_macs() == 4_089_184_256
+
+
+def test_the_baseline_is_a_point_of_the_space(space: Space) -> None:
+    taken = space.decisions(space.baseline)
+    assert space.build(lambda name, _: taken[name]) == space.baseline
+
+
+def test_the_decisions_of_an_architecture_lead_back_to_it(space: Space) -> None:
+    source = random.Random(1)
+    for _ in range(200):
+        found = space.sample(source)
+        taken = space.decisions(found)
+        assert space.build(lambda name, _, taken=taken: taken[name]) == found
+
+
+def test_an_architecture_survives_json(space: Space) -> None:
+    found = space.sample(random.Random(2))
+    assert Architecture.from_dict(found.to_dict()) == found
+
+
+def test_uniform_scalings_are_points_of_the_space_and_smaller(space: Space) -> None:
+    for width in (0.25, 0.5, 0.8):
+        scaled = space.uniform(width)
+        assert space.fault(scaled) is None
+        assert scaled.count_macs() < space.baseline.count_macs()
+
+
+def test_one_network_has_one_key_however_it_is_written() -> None:
+    one = Architecture(24, 64, "patch4", 16, (Stage(64, (Block(16, "group16"),)),))
+    other = replace(one, stages=(Stage(64, (Block(16, "dense"),)),))
+    assert one != other
+    assert one.key == other.key
+    assert one.key != replace(other, size=48).key
+
+
+def test_every_option_of_every_decision_is_drawn_and_makes_a_difference(space: Space) -> None:
+    source, seen = random.Random(3), {}
+    for _ in range(400):
+        space.build(
+            lambda name, options: seen.setdefault(name, set()).add(drawn := source.choice(options)) or drawn
+        )
+    options: dict[str, int] = {}
+    space.build(lambda name, given: options.setdefault(name, len(given)) and given[-1])
+    assert {name: len(values) for name, values in seen.items()} == options
+
+
+@pytest.mark.parametrize(
+    ("baseline", "message"),
+    [
+        (resnet50(24, 48, 0.2), "48 px is not among those to search"),
+        (replace(resnet50(24, 64, 0.2), stem_width=24), "outside the search space.*stem.width"),
+        (
+            Architecture(24, 64, "7x7-pool", 16, (Stage(64, (Block(24),)),) * 4),
+            "outside the search space.*ratio",
+        ),
+    ],
+)
+def test_a_baseline_outside_the_space_is_refused(baseline: Architecture, message: str) -> None:
+    with pytest.raises(HarnessError, match=message):
+        Space(baseline, (64,))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stem": "7x7pool"}, "Did you mean '7x7-pool'"),
+        ({"stages": (Stage(64, (Block(24, "group16"),)),)}, "24 channels, which fit no 'group16'"),
+        ({"stages": (Stage(64, (Block(16, "dw7"),)),)}, "kind 'dw7' is not known"),
+        ({"stages": (Stage(64, ()),)}, "has no block"),
+    ],
+)
+def test_impossible_architectures_are_refused(change: dict[str, object], message: str) -> None:
+    values = {"classes": 24, "size": 64, "stem": "7x7-pool", "stem_width": 16, "stages": ()}
+    with pytest.raises(ModelError, match=message):
+        Architecture(**(values | change))  # type: ignore[arg-type]
