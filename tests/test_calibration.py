@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import statistics
 import time
 from pathlib import Path
 
@@ -175,14 +174,13 @@ def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
         accuracy[variant.name] = float(np.mean(labels == store.labels))
         requests[variant.name] = request
     assert abs(accuracy[card.name] - accuracy[made.name]) <= 0.010
-    # A busy neighbour only ever slows an inference down, so a quieter block counts for more.
-    ratios: list[float] = []
-    while len(ratios) < 10 and max(ratios, default=0) < 1.8:
-        times: dict[str, list[float]] = {name: [] for name in requests}
-        for _ in range(60):
-            for name, request in requests.items():
+    # Runs of each, as Single-Stream has them: in turns of one they would empty each other's caches. A busy
+    # neighbour only ever slows an inference down, so the fastest counts.
+    fastest = dict.fromkeys(requests, float("inf"))
+    for _ in range(10):
+        for name, request in requests.items():
+            for _ in range(30):
                 start = time.perf_counter()
                 request.infer(share_outputs=True)
-                times[name].append(time.perf_counter() - start)
-        ratios.append(statistics.median(times[card.name]) / statistics.median(times[made.name]))
-    assert max(ratios) >= 1.8
+                fastest[name] = min(fastest[name], time.perf_counter() - start)
+    assert fastest[card.name] / fastest[made.name] >= 1.8
