@@ -8,7 +8,7 @@ from typing import Any
 from harness import graph, model_file
 from harness.job import Job
 from harness.qsl import Qsl
-from harness.settings import RunSettings
+from harness.settings import RunSettings, doublings
 from harness.store import open_store
 
 Report = Callable[[str, Any], None]
@@ -34,14 +34,21 @@ class Backend:
         self._model = model_file.read(job.card)
         self.qsl = Qsl(self._store.samples(job.card.input.recipe))
 
+    def deployed(self, batch: int) -> Any:
+        """Return the model, an openvino.Model, with u8 pixels in and labels out.
+
+        Raises:
+            ModelError: the model contradicts its card, or does not admit the batch.
+        """
+        return graph.deployed(self._model, self.job.card, batch)
+
     def compile(self, settings: RunSettings, batch: int) -> graph.Compiled:
         """Compile the model for a batch.
 
         Raises:
             ModelError: the model does not admit the batch, or the CPU the precision.
         """
-        model = graph.deployed(self._model, self.job.card, batch)
-        return graph.compile_model(model, settings.compile_settings)
+        return graph.compile_model(self.deployed(batch), settings.compile_settings)
 
     def compile_ladder(self, settings: RunSettings) -> list[graph.Compiled]:
         """Compile what the scenario's SUT needs, by rising batch."""
@@ -67,8 +74,7 @@ def batches(settings: RunSettings) -> list[int]:
     batch = settings.batch or 1
     if not settings.scenario.facts.paced:
         return [batch]
-    powers = [1 << power for power in range(batch.bit_length()) if 1 << power < batch]
-    return [*powers, batch]
+    return doublings(batch)
 
 
 @contextmanager

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, RunFailed
 from harness.job import Job
+
+if TYPE_CHECKING:
+    from harness.backend import Backend
 
 OUTPUT_NAME = "output.txt"
 
@@ -31,12 +34,18 @@ class Progress:
     """Seconds since the first sign of the present phase."""
 
 
-def run(job: Job, show: Callable[[Progress], None] = lambda progress: None) -> dict[str, Any]:
+def run(
+    job: Job,
+    show: Callable[[Progress], None] = lambda progress: None,
+    work: "Callable[[Backend], dict[str, Any]] | None" = None,
+) -> dict[str, Any]:
     """Perform the job in a child process and return what it reports.
 
     Args:
         job: what to do.
         show: called with the progress at least once a second.
+        work: a function of a module, which does something else with the job; None: LoadGen's test of the
+            job's mode, or the probe.
 
     Raises:
         RunFailed: the child crashed, hung, or an inference failed.
@@ -45,7 +54,7 @@ def run(job: Job, show: Callable[[Progress], None] = lambda progress: None) -> d
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     output = job.log_folder / OUTPUT_NAME
-    process = context.Process(target=_main, args=(job, sender, output), daemon=True)
+    process = context.Process(target=_main, args=(job, sender, output, work), daemon=True)
     process.start()
     sender.close()
     try:
@@ -104,7 +113,9 @@ def _crash_message(exit_code: int | None, phase: str, completed: int, output: Pa
     return f"The test process {cause} while {phase} (after {completed} samples){last_words}."
 
 
-def _main(job: Job, sender: Connection, output: Path) -> None:
+def _main(
+    job: Job, sender: Connection, output: Path, work: "Callable[[Backend], dict[str, Any]] | None"
+) -> None:
     """Run in the child."""
     # The terminal sends Ctrl-C to both; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -131,7 +142,8 @@ def _main(job: Job, sender: Connection, output: Path) -> None:
 
     try:
         backend = Backend(job, report, fail)
-        report("done", probe.measure(backend) if job.mode is None else loadgen.perform(backend))
+        work = work or (probe.measure if job.mode is None else loadgen.perform)
+        report("done", work(backend))
     except HarnessError as error:
         report("refused", error)
     sys.stdout.flush()

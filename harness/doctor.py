@@ -24,8 +24,6 @@ TESTED = {
 _HOST = Path("/")
 _ENOUGH_MEMORY_BYTES = 4_000_000_000
 _BUSY_SHARE = 0.25
-_INT8_DOT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
-_BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 
 GOOD, NOTE, WRONG = "good", "note", "wrong"
 
@@ -100,10 +98,10 @@ def _instructions(machine: system.Machine) -> Finding:
     if flags is None:
         return Finding("Instructions", NOTE, "cannot be read on this system")
     names = ", ".join(flags) or "none of those that matter"
-    if not any(flag in flags for flag in _INT8_DOT):
+    if not any(flag in flags for flag in system.INT8_DOT):
         detail = f"{names}: no 8-bit dot products (VNNI, AMX), so INT8 gains less here"
         return Finding("Instructions", NOTE, detail)
-    bf16 = "" if any(flag in flags for flag in _BF16) else "; no BF16, so that variant cannot be run"
+    bf16 = "" if any(flag in flags for flag in system.BF16) else "; no BF16, so that variant cannot be run"
     return Finding("Instructions", GOOD, names + bf16)
 
 

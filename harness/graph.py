@@ -12,7 +12,7 @@ from openvino.preprocess import PrePostProcessor
 from harness import kernels
 from harness.card import Card
 from harness.errors import ModelError
-from harness.settings import CompileSettings
+from harness.settings import OPENVINO_CORE_TYPES, CompileSettings
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,12 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
         config["INFERENCE_NUM_THREADS"] = settings.threads
     if settings.streams is not None:
         config["NUM_STREAMS"] = settings.streams
+    if settings.pinning is not None:
+        config["ENABLE_CPU_PINNING"] = settings.pinning
+    if settings.smt is not None:
+        config["ENABLE_HYPER_THREADING"] = settings.smt
+    if settings.core_type is not None:
+        config["SCHEDULING_CORE_TYPE"] = OPENVINO_CORE_TYPES[settings.core_type]
     if profile:
         config["PERF_COUNT"] = True
     try:

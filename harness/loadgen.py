@@ -4,6 +4,7 @@ LoadGen reads its built-in mlperf.conf only at the first FromConfig of a process
 and an aborted test cannot be taken back; see harness.child for the parent's side.
 """
 
+from collections.abc import Sequence
 from threading import Event, Thread
 from typing import Any
 
@@ -13,10 +14,11 @@ from harness.backend import Backend, Report, undisturbed
 from harness.benchmark import BENCHMARKS
 from harness.energy import Meter, open_meter
 from harness.errors import ConfError
+from harness.graph import Compiled
 from harness.job import Job
 from harness.qsl import Qsl
 from harness.scenario import Mode, Scenario
-from harness.sut import LABEL_BYTES, Sut, make_sut
+from harness.sut import LABEL_BYTES, Issue, Sut, Tap, make_sut
 
 _HEARTBEAT_S = 0.5
 _SCENARIOS = {
@@ -28,31 +30,39 @@ _SCENARIOS = {
 _MODES = {Mode.PERFORMANCE: lg.TestMode.PerformanceOnly, Mode.ACCURACY: lg.TestMode.AccuracyOnly}
 
 
-def perform(backend: Backend) -> dict[str, Any]:
+def perform(
+    backend: Backend, compiled: Sequence[Compiled] | None = None, tap: Tap | None = None
+) -> dict[str, Any]:
     """Compile, warm up, then run the job's LoadGen test; return what was used.
 
     The energy of the test is among it where the machine lets us read it.
+
+    Args:
+        backend: what to test.
+        compiled: the model by rising batch, if it is compiled already.
+        tap: listens between LoadGen and the system under test.
 
     Raises:
         HarnessError: the model or the user.conf is unusable.
     """
     job, qsl, report = backend.job, backend.qsl, backend.report
-    compiled = backend.compile_ladder(job.settings)
+    compiled = compiled or backend.compile_ladder(job.settings)
+    tap = tap or Tap()
     report("phase", "warming up")
     sut = make_sut(
         job.settings.scenario,
         compiled,
         qsl,
         lambda address: lg.QuerySampleResponse(0, address, LABEL_BYTES),
-        lg.QuerySamplesComplete,
+        tap.complete(lg.QuerySamplesComplete),
         backend.inference_failed,
         job.samples_per_query,
     )
-    energy = _start_test(job, qsl, sut, report)
+    energy = _start_test(job, qsl, sut, tap.issue(sut.issue), report)
     return {**backend.facts(compiled[0]), "completed": sut.completed, "energy": energy}
 
 
-def _start_test(job: Job, qsl: Qsl, sut: Sut, report: Report) -> dict[str, Any] | None:
+def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> dict[str, Any] | None:
     settings = _test_settings(job)
     log_settings = lg.LogSettings()
     log_settings.log_output.outdir = str(job.log_folder)
@@ -68,7 +78,7 @@ def _start_test(job: Job, qsl: Qsl, sut: Sut, report: Report) -> dict[str, Any] 
 
     performance_sample_count = min(qsl.count, settings.performance_sample_count_override or qsl.count)
     library = lg.ConstructQSL(qsl.count, performance_sample_count, load, unload)
-    system = lg.ConstructFastSUT(sut.issue, lambda: None)
+    system = lg.ConstructFastSUT(issue, lambda: None)
     # The audit file is always named, so that a stray audit.config in the working directory has no effect.
     audit_config = job.audit_config or job.log_folder / "no-audit.config"
     stop = Event()

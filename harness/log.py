@@ -66,6 +66,14 @@ class Performance:
     """Queries above Server's bound; None elsewhere."""
     scheduled_samples_per_second: float | None
     """The rate at which Server's queries were due; None elsewhere."""
+    min_duration_s: float
+    """What LoadGen was asked for."""
+    min_query_count: int
+    """What LoadGen was asked for; Offline: samples."""
+    min_duration_met: bool
+    min_queries_met: bool
+    perf_constraints_met: bool | None
+    """Whether Server's p99 is within its bound; None elsewhere."""
 
     @property
     def valid(self) -> bool:
@@ -166,6 +174,11 @@ def read_performance(path: Path) -> Performance:
         latency_bound_ns=entry("effective_target_latency_ns") if server else None,
         late_queries=entry("result_overlatency_query_count") if server else None,
         scheduled_samples_per_second=entry("result_scheduled_samples_per_sec") if server else None,
+        min_duration_s=entry("effective_min_duration_ms") / 1e3,
+        min_query_count=entry("effective_min_query_count"),
+        min_duration_met=entry("result_min_duration_met"),
+        min_queries_met=entry("result_min_queries_met"),
+        perf_constraints_met=entry("result_perf_constraints_met") if server else None,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness import accuracy, child, conf, log, result
+from harness import accuracy, child, conf, log, reasons, result
 from harness.benchmark import BENCHMARKS
 from harness.console import progress
 from harness.held import ACCURACY_LOGS, PERFORMANCE_LOGS
@@ -133,10 +133,14 @@ def _verdicts(plan: Plan, score: accuracy.Score) -> list[dict[str, Any]]:
     official = (benchmark.reference_accuracy, benchmark.target_fraction)
     if plan.store.dataset == benchmark.dataset and official not in [target[1:] for target in targets]:
         targets.append((f"MLPerf {benchmark.name}, Closed division", *official))
-    return [
-        {"rule": rule, **asdict(accuracy.verdict(score, reference, fraction))}
-        for rule, reference, fraction in targets
-    ]
+    verdicts = []
+    for rule, reference, fraction in targets:
+        found = accuracy.verdict(score, reference, fraction)
+        advice = None
+        if not found.passed:
+            advice = reasons.of_accuracy(score.good, score.total, found.target, bool(card.quantization))
+        verdicts.append({"rule": rule, **asdict(found), "advice": advice})
+    return verdicts
 
 
 def _rule_faults(detail: log.Detail, plan: Plan) -> list[str]:

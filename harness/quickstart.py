@@ -205,7 +205,6 @@ def _row(
 def _faults(documents: dict[Scenario, dict[str, Any]]) -> Iterator[str]:
     for scenario, document in documents.items():
         if not document["performance"]["valid"]:
-            reasons = document["performance"]["invalid_reasons"] + document["performance"]["errors"]
-            yield f"{scenario} is INVALID: {' '.join(reasons)}"
+            yield f"{scenario} is INVALID: {' '.join(document['performance']['advice'])}"
         if document["accuracy"] is not None and not document["accuracy"]["passed"]:
             yield f"{scenario}: {document['accuracy']['verdicts'][0]['text']}"

@@ -4,15 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness import reasons
 from harness.errors import OutputError
 from harness.log import Performance
 from harness.scenario import Scenario
+from harness.settings import in_words
 
 FILE_NAME = "result.json"
 FORMAT = 1
 
 # A server that misses its bound by a little is asked for a little less.
-_RETRY_SHARE = 0.9
+RETRY_SHARE = 0.9
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def performance_section(
         "validity": measured.validity,
         "invalid_reasons": list(measured.invalid_reasons),
         "errors": list(measured.errors),
-        "advice": _advice(measured, estimate),
+        "advice": reasons.of_performance(measured, estimate),
         "score": {
             "name": facts.score_name,
             "unit": facts.score_unit,
@@ -86,19 +88,6 @@ def performance_section(
     return section
 
 
-def _advice(measured: Performance, estimate: dict[str, float]) -> str | None:
-    """Return which rate to try next when a Server test missed its latency bound."""
-    bound_ns = measured.latency_bound_ns
-    if measured.valid or bound_ns is None or measured.early_stopping_met:
-        return None
-    allowed = "so early stopping is not sure of p99" if measured.latency_p99_ns <= bound_ns else "1 % may be"
-    rate = min(estimate["target_qps"], measured.samples_per_second or estimate["target_qps"]) * _RETRY_SHARE
-    return (
-        f"{measured.late_queries} of {measured.query_count} queries came later than {bound_ns / 1e6:g} ms "
-        f"({allowed}): try '*.Server.target_qps = {rate:.4g}' in a --user-conf."
-    )
-
-
 def summary(document: dict[str, Any], folder: Path) -> str:
     """Return what a person wants to know, in a few lines."""
     model = document["model"]
@@ -108,6 +97,8 @@ def summary(document: dict[str, Any], folder: Path) -> str:
     ]
     if model["note"]:
         lines.append(f"  {model['note']}")
+    if tuned := document.get("tuning"):
+        lines.append(f"  tuned: {in_words(tuned['settings']) or 'the default'} ({tuned['created']})")
     if document["performance"] is not None:
         lines += _performance_lines(document["performance"])
     if document["accuracy"] is not None:
@@ -141,14 +132,15 @@ def _performance_lines(performance: dict[str, Any]) -> list[str]:
         energy = performance["energy"]
         domains = ", ".join(energy["domains"])
         lines.append(f"  energy, unofficial: {energy['joules_per_sample']:.3g} J a sample ({domains})")
-    lines += [f"  {reason}" for reason in performance["invalid_reasons"]]
-    lines += [f"  {performance['advice']}"] if performance["advice"] else []
+    lines += [f"  {sentence}" for sentence in performance["advice"]]
     lines += [f"  LoadGen error: {error}" for error in performance["errors"]]
     return lines
 
 
 def _accuracy_lines(accuracy: dict[str, Any]) -> list[str]:
     lines = [f"  {accuracy['text']}"]
-    lines += [f"  {verdict['text']} [{verdict['rule']}]" for verdict in accuracy["verdicts"]]
+    for verdict in accuracy["verdicts"]:
+        lines.append(f"  {verdict['text']} [{verdict['rule']}]")
+        lines += [f"  {verdict['advice']}"] if verdict["advice"] else []
     lines += [f"  LoadGen error: {error}" for error in accuracy["errors"]]
     return lines

@@ -19,6 +19,10 @@ _ISA = (
     *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16"),
     *("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),
 )
+INT8_DOT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+"""Instruction sets with products of 8-bit numbers, any of which makes INT8 fast."""
+BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+"""Instruction sets that compute in BF16."""
 # "CPU implementer" of Arm's MIDR_EL1 register.
 _ARM_VENDORS = {
     0x41: "ARM",
@@ -93,6 +97,20 @@ class Machine:
         return asdict(self) | {"usable_cpus": self.usable_cpus}
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """What this process may keep busy, by its affinity mask and its control group's quota."""
+
+    cpus: int
+    """Logical CPUs; the quota counts, rounded up."""
+    cores: int
+    """Physical cores among them; as many as `cpus` where cores have one thread, or nothing says otherwise."""
+    performance_cpus: int | None
+    """Logical CPUs on P cores; None where there is one type of core only."""
+    whole: bool
+    """Whether the quota leaves us the whole mask. If not, others run on the same CPUs."""
+
+
 def describe(root: Path = _HOST) -> Machine:
     """Describe this machine, or the one whose /proc, /sys and /etc lie under `root`."""
     host = root == _HOST
@@ -136,6 +154,21 @@ def describe(root: Path = _HOST) -> Machine:
 def usable_cpus(root: Path = _HOST) -> int:
     """Return how many CPUs this process can keep busy: its affinity, or its control group's quota if less."""
     return _usable(_cpus_allowed(), _cpu_quota(root))
+
+
+def allowance(root: Path = _HOST) -> Allowance:
+    """Return what this process may keep busy."""
+    allowed, quota = _cpus_allowed(), _cpu_quota(root)
+    cpus = _usable(allowed, quota)
+    cores = performance = None
+    if hasattr(os, "sched_getaffinity"):
+        mask = os.sched_getaffinity(0)
+        topology = [root / _CPUS / f"cpu{number}" / "topology" for number in mask]
+        cores = len(_distinct(topology, "core_cpus_list") or _distinct(topology, "thread_siblings_list"))
+        fast = mask & _cpu_numbers(_text(root / "sys/devices/cpu_core/cpus"))
+        slow = mask & _cpu_numbers(_text(root / "sys/devices/cpu_atom/cpus"))
+        performance = min(len(fast), cpus) if fast and slow else None
+    return Allowance(cpus, min(cores or cpus, cpus), performance, cpus >= allowed)
 
 
 def slug(machine: Machine) -> str:
@@ -272,10 +305,15 @@ def _versions() -> dict[str, str | None]:
 
 def _cpu_list(text: str | None) -> int | None:
     """Return how many CPUs a kernel list such as '0-3,8' names."""
+    return len(_cpu_numbers(text)) or None
+
+
+def _cpu_numbers(text: str | None) -> set[int]:
+    """Return the CPUs that a kernel list such as '0-3,8' names."""
     if text is None or not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
-        return None
+        return set()
     ranges = (part.partition("-") for part in text.split(","))
-    return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
+    return {number for first, _, last in ranges for number in range(int(first), int(last or first) + 1)}
 
 
 def _text(path: Path) -> str | None:

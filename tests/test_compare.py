@@ -112,7 +112,7 @@ def test_every_figure_is_the_one_in_its_log(compared: tuple[Comparison, Path]) -
         assert [entry.number for entry in cell.rounds] == [1, 2, 3]
         assert (out / cell.user_conf).is_file()
         for entry in cell.rounds:
-            again = rounds.read_round(out / entry.log)
+            again = rounds.read_round(out / entry.log, {})
             assert (again.latencies_ns, again.samples_per_second) == (
                 entry.latencies_ns,
                 entry.samples_per_second,
@@ -191,7 +191,7 @@ def test_ctrl_c_keeps_what_is_finished_and_nothing_else(
     assert not list(out.glob(".*"))
     for folder in out.glob("rounds/*/*/*/round_*"):
         assert (folder / "round.json").is_file()
-        rounds.read_round(folder)
+        rounds.read_round(folder, {})
     assert (out / "compare.json").read_bytes() == before
 
 

@@ -2,12 +2,12 @@
 
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import child, conf, files, log, model_file
+from harness import child, conf, files, log, model_file, reasons, result
 from harness.card import Card
 from harness.comparison.document import Round, round_from_dict
 from harness.errors import OutputError
@@ -16,13 +16,14 @@ from harness.measurement import take_place
 from harness.noise import Watch
 from harness.plan import Demands, Request, estimates
 from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
+from harness.settings import RunSettings, effective, in_words
 
 _SERIES = "series.json"
 _ROUND = "round.json"
 _DETAIL = "mlperf_log_detail.txt"
 _USER_CONF = "user.conf"
 _PROBE_S = 3.0
+_ATTEMPTS = 3
 _PERCENTILES = ("50.00", "80.00", "90.00", "95.00", "97.00", "99.00", "99.90")
 
 Show = Callable[[child.Progress], None]
@@ -44,6 +45,15 @@ class Series:
     def user_conf(self) -> Path:
         return self.folder / _USER_CONF
 
+    @property
+    def effective(self) -> dict[str, Any]:
+        """What the tests run with, of settings.TUNABLE; what was left to OpenVINO is what it chose."""
+        return self.settings.tunable | {
+            name: value
+            for name, value in effective(self.facts["openvino"]).items()
+            if getattr(self.settings, name) is None
+        }
+
 
 def prepare(
     card: Card, store: Path, settings: RunSettings, folder: Path, staging: Path, show: Show
@@ -51,19 +61,24 @@ def prepare(
     """Return the series in `folder`, after a probe for its estimates unless it is there already.
 
     Raises:
-        OutputError: the folder holds tests of another model.
-        RunFailed: the probe crashed, hung, or an inference failed.
+        OutputError: the folder holds tests of another model, or with other settings.
+        RunFailed: the probe crashed, hung, or an inference failed, or found no rate for Server.
         HarnessError: the model is unusable.
     """
     settings = settings.with_defaults()
-    rules = conf.read_rules().scenario(card.benchmark, settings.scenario)
-    demands = Demands(rules, {}, settings)
+    asked = settings.tunable
+    demands = demands_of(card, settings)
     path = folder / _SERIES
     if path.exists():
         facts = json.loads(path.read_text(encoding="utf-8"))
         if facts["model_sha256"] != model_file.sha256(card):
             raise OutputError(
                 f"{folder} holds tests of another model than '{card.name}' is now: give another --out."
+            )
+        if facts.get("asked") != asked:
+            raise OutputError(
+                f"{folder} holds tests with other settings ({_words(facts.get('asked'))}) than are asked "
+                f"for ({_words(asked)}): give another --out, or --no-tuning if a tuning made the difference."
             )
         settings = settings.choose(facts["batch"], facts["streams"])
         return Series(card, store, settings, demands.samples_per_query, folder, facts)
@@ -76,6 +91,8 @@ def prepare(
         mode=None,
         samples_per_query=demands.samples_per_query,
         probe_s=probe_s,
+        latency_bound_ns=demands.latency_bound_ns,
+        search=settings.scenario is Scenario.SERVER,
     )
     probed = child.run(job, show)
     estimate: Estimate = probed["estimate"]
@@ -88,6 +105,7 @@ def prepare(
         "precision": probed["precision"],
         "kernels": probed["kernels"],
         "openvino": probed["openvino"],
+        "asked": asked,
         "batch": settings.batch,
         "streams": settings.streams,
         "settings": settings.to_dict(),
@@ -96,12 +114,41 @@ def prepare(
     return _expecting(Series(card, store, settings, demands.samples_per_query, folder, facts), told)
 
 
-def expect_more(series: Series) -> Series:
-    """Let LoadGen expect a system twice as fast in the series' further tests, so that it prepares enough.
+def demands_of(card: Card, settings: RunSettings) -> Demands:
+    """Return what the rules ask of a round."""
+    return Demands(conf.read_rules().scenario(card.benchmark, settings.scenario), {}, settings)
 
-    That is the cure for a test that ended early, as after a probe that was disturbed.
+
+def beside(series: Series, settings: RunSettings, told: dict[str, float], folder: Path) -> Series:
+    """Return the series in `folder` of the same model with other settings, without a probe of its own.
+
+    Args:
+        series: one whose probe stands for both.
+        settings: with nothing left open that a probe would choose.
+        told: what to tell LoadGen, unless the folder holds the series already: target_latency in ms or
+            target_qps.
+        folder: its folder, which is made.
     """
-    factor = 0.5 if series.settings.scenario.facts.is_latency else 2.0
+    path = folder / _SERIES
+    if path.exists():
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return replace(series, settings=settings, folder=folder, facts=facts)
+    more = {"batch": settings.batch, "streams": settings.streams, "asked": settings.tunable}
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = series.facts | more | {"settings": settings.to_dict()}
+    return _expecting(replace(series, settings=settings, folder=folder, facts=facts), told)
+
+
+def corrected(series: Series) -> Series:
+    """Return the series with another estimate, after a test that was not valid.
+
+    A test that ended early, as after a probe that was disturbed, is cured when LoadGen expects a system
+    twice as fast and so prepares enough; a server that missed its bound is asked for a little less.
+    """
+    scenario = series.settings.scenario
+    factor = 0.5 if scenario.facts.is_latency else 2.0
+    if scenario is Scenario.SERVER:
+        factor = result.RETRY_SHARE
     return _expecting(series, {key: value * factor for key, value in series.facts["estimate"].items()})
 
 
@@ -129,6 +176,22 @@ def held(series: Series, number: int) -> Round | None:
             f"The round {path} is damaged ({error!r}): delete {path.parent} and repeat the command."
         ) from error
     return entry if entry.valid else None
+
+
+def measure_until_valid(
+    series: Series, number: int, root: Path, staging: Path, show: Show
+) -> tuple[Series, Round]:
+    """Run a round, and again with a better estimate while it is not valid; return what came of it last.
+
+    Arguments and errors are those of `measure`.
+    """
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            series = corrected(series)
+        entry = measure(series, number, root, staging, show)
+        if entry.valid:
+            break
+    return series, entry
 
 
 def measure(series: Series, number: int, root: Path, staging: Path, show: Show) -> Round:
@@ -169,7 +232,7 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
         trace.unlink()
     folder = _round_folder(series, number)
     entry = replace(
-        read_round(logs),
+        read_round(logs, series.facts["estimate"]),
         number=number,
         started=started,
         log=folder.relative_to(root).as_posix(),
@@ -180,8 +243,8 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
     return entry
 
 
-def read_round(logs: Path) -> Round:
-    """Return what LoadGen's logs of a performance test say.
+def read_round(logs: Path, estimate: Mapping[str, float]) -> Round:
+    """Return what LoadGen's logs of a performance test say, which was told the estimate.
 
     Raises:
         RunFailed: the logs are missing or damaged, or hold no result.
@@ -199,7 +262,7 @@ def read_round(logs: Path) -> Round:
         started="",
         log="",
         valid=measured.valid,
-        reasons=(*measured.invalid_reasons, *measured.errors),
+        reasons=tuple(reasons.of_performance(measured, estimate)),
         latencies_ns={
             "min": measured.latency_min_ns,
             **percentiles,
@@ -213,3 +276,7 @@ def read_round(logs: Path) -> Round:
 
 def _round_folder(series: Series, number: int) -> Path:
     return series.folder / f"round_{number}"
+
+
+def _words(tunable: dict[str, Any] | None) -> str:
+    return in_words(tunable or {}) or "the default"

@@ -5,12 +5,24 @@ from collections.abc import Sequence
 from harness.graph import Compiled
 from harness.qsl import Qsl
 from harness.scenario import Scenario
-from harness.sut.lane import LABEL_BYTES, Complete, Fail, MakeSlot, Sut
+from harness.sut.lane import LABEL_BYTES, Complete, Fail, Issue, MakeSlot, Sut, Tap, windows
 from harness.sut.offline import OfflineSut
 from harness.sut.server import ServerSut
 from harness.sut.stream import MultiStreamSut, SingleStreamSut
 
-__all__ = ["LABEL_BYTES", "MultiStreamSut", "OfflineSut", "ServerSut", "SingleStreamSut", "Sut", "make_sut"]
+__all__ = [
+    "LABEL_BYTES",
+    "Complete",
+    "Issue",
+    "MultiStreamSut",
+    "OfflineSut",
+    "ServerSut",
+    "SingleStreamSut",
+    "Sut",
+    "Tap",
+    "make_sut",
+    "windows",
+]
 
 _KINDS: dict[Scenario, type[Sut]] = {
     Scenario.SINGLE_STREAM: SingleStreamSut,

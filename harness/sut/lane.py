@@ -20,7 +20,20 @@ Complete = Callable[[list[Any]], None]
 Fail = Callable[[int, Exception], None]
 """Report that the inference of a sample failed; does not return to the query."""
 
+Issue = Callable[[list[int], list[int]], None]
+"""Take a query: response ids and sample indices."""
+
 _WARM_UPS = 3
+
+
+class Tap:
+    """What may listen between LoadGen and a SUT, by wrapping the two calls; this one does not."""
+
+    def issue(self, issue: Issue) -> Issue:
+        return issue
+
+    def complete(self, complete: Complete) -> Complete:
+        return complete
 
 
 class Sut(ABC):

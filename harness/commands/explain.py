@@ -1,0 +1,79 @@
+"""`harness explain`: where the time of an inference goes."""
+
+import json
+from pathlib import Path
+
+import click
+
+from harness.card import find_card
+from harness.commands import options
+from harness.scenario import parse_scenario
+from harness.settings import PRECISIONS, RunSettings
+
+
+@click.command()
+@options.model
+@click.option(
+    "--data",
+    type=options.PATH,
+    metavar="STORE",
+    help="Store made by `harness prepare`; default: drawings.",
+)
+@click.option(
+    "--scenario",
+    default="SingleStream",
+    show_default=True,
+    metavar="SCENARIO",
+    help="SingleStream or Offline.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all we may use.")
+@click.option("--batch", type=click.IntRange(min=1), help="Samples an inference computes, in Offline.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="f32",
+    show_default=True,
+    help="Arithmetic of the layers that are not quantized.",
+)
+@click.option("--rounds", type=int, default=5, show_default=True, metavar="N", help="How often to measure.")
+@click.option(
+    "--duration",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of each measurement in a round.",
+)
+@click.option(
+    "--out", type=options.PATH, metavar="DIR", help="Folder for explain.json and explain.html; default: none."
+)
+@options.as_json
+def command(
+    model: str,
+    data: Path | None,
+    scenario: str,
+    threads: int | None,
+    batch: int | None,
+    precision: str,
+    rounds: int,
+    duration: float,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Show where the time goes: the model, calling it, copying, waiting; its layers; the machine's peak.
+
+    The same compiled model runs under a bare loop, OpenVINO's pool, benchmark_app and LoadGen, in
+    alternating rounds.
+    """
+    from harness.explain import output, page, session
+
+    settings = RunSettings(
+        parse_scenario(scenario), precision=precision, threads=threads, batch=batch, duration_s=duration
+    )
+    found = session.explain(session.Request(find_card(model), settings, data, rounds, out))
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        click.echo(page.text(found))
+    if out is not None:
+        output.write(found, out)

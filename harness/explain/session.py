@@ -1,0 +1,214 @@
+"""One explanation, start to finish: alternating rounds, the layers, the peak, the remarks."""
+
+import datetime
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness import __version__, builtin, child, kernels, model_file, noise, system
+from harness.card import SPEED_ONLY, Card
+from harness.console import progress
+from harness.dataset import find_images
+from harness.errors import HarnessError
+from harness.explain import benchmark_app, output, round
+from harness.explain.clocks import Split
+from harness.explain.document import Explanation, Way
+from harness.explain.peak import KINDS, Peak
+from harness.job import Job
+from harness.kernels import Layer
+from harness.scenario import Mode, Scenario
+from harness.settings import RunSettings
+from harness.store import open_store, prepare
+
+SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
+DEFAULT_ROUNDS = 5
+
+_BUILTIN_COUNT = 48
+_APP = "benchmark_app"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to explain."""
+
+    card: Card
+    settings: RunSettings
+    data: Path | None = None
+    """None: drawn images."""
+    rounds: int = DEFAULT_ROUNDS
+    out: Path | None = None
+    """Takes explain.json and explain.html; None: nowhere."""
+
+
+def explain(request: Request) -> Explanation:
+    """Measure where the time goes.
+
+    Raises:
+        RunFailed: a measurement crashed, hung, or an inference failed.
+        HarnessError: the request does not fit the model, the store or the machine.
+    """
+    card, machine = request.card, system.describe()
+    scenario = request.settings.scenario
+    if scenario not in SCENARIOS:
+        raise HarnessError(f"Scenario '{scenario}' cannot be explained: use {' or '.join(SCENARIOS)}.")
+    if request.rounds < 2:
+        raise HarnessError(f"--rounds {request.rounds} shows no spread: give at least 2, better 5 or more.")
+    settings = _settled(request.settings, machine)
+    model_file.sha256(card)
+    if request.out is not None:
+        output.require_new(request.out)
+    if request.data is not None:
+        open_store(request.data).samples(card.input.recipe)
+    with tempfile.TemporaryDirectory(prefix="harness-explain-") as name:
+        folder = Path(name)
+        job = Job(card, _store(request, folder), settings, folder, None, folder / "user.conf")
+        rounds, noises = _rounds(replace(job, mode=Mode.PERFORMANCE), request.rounds)
+        kinds = tuple(kind for kind in KINDS if kind != "bf16" or settings.precision == "bf16")
+        with progress(f"Profiling {card.name}", None, counts=False):
+            seen = child.run(job, work=partial(round.profile, seconds=settings.duration_s, kinds=kinds))
+    ways = tuple(_way(way, rounds) for way in (round.BARE, round.POOL, _APP, round.LOADGEN))
+    facts = rounds[0]
+    found = Explanation(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        harness=__version__,
+        model={
+            "name": card.name,
+            "sha256": model_file.sha256(card),
+            "note": SPEED_ONLY if card.speed_only else "",
+        },
+        scenario=str(scenario),
+        settings={
+            **{name: facts[name] for name in ("threads", "streams", "batch")},
+            "precision": settings.precision,
+            "rounds": request.rounds,
+            "seconds": settings.duration_s,
+        },
+        computed=facts["precision"],
+        machine=json.loads(json.dumps(machine.to_dict())),
+        ways=ways,
+        splits=tuple(Split(**entry["split"]) for entry in rounds),
+        copy_ns=statistics.median(entry["copy_ns"] for entry in rounds),
+        layers=tuple(Layer(**layer) for layer in seen["layers"]),
+        profiled_inferences=seen["profiled_inferences"],
+        macs_per_sample=seen["macs_per_sample"],
+        peaks=tuple(Peak(**peak) for peak in seen["peaks"]),
+        remarks=(),
+    )
+    watched = noise.remarks(noises)
+    spread = noise.spread_remark({way.name: way.figures_ns for way in ways if way.figures_ns})
+    remarks = (*_remarks(found, machine), *watched, *([spread] if spread else []))
+    return replace(found, remarks=remarks)
+
+
+def _settled(settings: RunSettings, machine: system.Machine) -> RunSettings:
+    usable = machine.usable_cpus
+    threads = usable if settings.threads is None else settings.threads
+    if threads > usable:
+        raise HarnessError(f"--threads {threads}: this process may use {usable} CPU(s), give 1 to {usable}.")
+    return replace(settings, threads=threads).with_defaults()
+
+
+def _store(request: Request, folder: Path) -> Path:
+    if request.data is not None:
+        return request.data
+    images = find_images(builtin.generate(folder / "images", _BUILTIN_COUNT), len(builtin.CLASSES))
+    return prepare(images, request.card.input.recipe, folder / "store", "builtin").path
+
+
+def _rounds(job: Job, count: int) -> tuple[list[dict[str, Any]], list[noise.Noise]]:
+    """Measure every way in turn, and each time another one first."""
+    program = benchmark_app.find()
+    saved = child.run(_in_folder(job, "deployed"), work=round.save)["path"] if program else Path()
+    rounds, noises = [], []
+    with progress(f"Explaining {job.card.name}", count) as bar:
+        for number in range(count):
+            watch = noise.Watch()
+            work = partial(round.measure, order=_turned(number), seconds=job.settings.duration_s)
+            entry = child.run(_in_folder(job, f"round{number}"), partial(_sample, watch), work)
+            if program is not None:
+                entry[_APP] = _benchmark_app(job, program, saved, entry)
+            rounds.append(entry)
+            noises.append(watch.stop())
+            bar.advance()
+    return rounds, noises
+
+
+def _sample(watch: noise.Watch, now: child.Progress) -> None:
+    watch.sample()
+
+
+def _turned(number: int) -> tuple[str, ...]:
+    shift = number % len(round.WAYS)
+    return round.WAYS[shift:] + round.WAYS[:shift]
+
+
+def _in_folder(job: Job, name: str) -> Job:
+    folder = job.log_folder / name
+    folder.mkdir()
+    return replace(job, log_folder=folder)
+
+
+def _benchmark_app(job: Job, program: str, deployed: Path, entry: dict[str, Any]) -> float:
+    threads, streams = entry["threads"], entry["streams"]
+    latency = job.settings.scenario is Scenario.SINGLE_STREAM
+    arguments = (
+        benchmark_app.latency_arguments(threads)
+        if latency
+        else benchmark_app.throughput_arguments(threads, streams)
+    )
+    measured = benchmark_app.run(
+        program, deployed, job.settings.precision, job.settings.duration_s, arguments
+    )
+    return measured.median_ns if latency else streams / measured.samples_per_second * 1e9
+
+
+def _way(name: str, rounds: list[dict[str, Any]]) -> Way:
+    if name not in rounds[0]:
+        return Way(name, (), f"{name} is not installed: it comes with `pip install openvino`")
+    return Way(name, tuple(entry[name] for entry in rounds))
+
+
+def _remarks(found: Explanation, machine: system.Machine) -> Iterator[str]:
+    """Yield what stands out in the layers, in words."""
+    layers = found.layers
+    whole_us = kernels.total_us(layers)
+    share = kernels.int8_share(layers)
+    counts = kernels.precisions(layers)
+    if share and (wide := kernels.left_wide(layers)):
+        yield (
+            f"{len(wide)} of {sum(counts.values())} convolutions and matrix products do not compute in 8 "
+            f"bits and take {100 * (1 - share):.1f} % of their time, {wide[0].name} ({wide[0].exec_type}) "
+            f"the most: make the INT8 model from its FP32 original with `harness quantize`."
+        )
+    if slow := kernels.fallbacks(layers):
+        names = ", ".join(f"{layer.name} ({layer.exec_type})" for layer in slow[:3])
+        more = f" and {len(slow) - 3} more" if len(slow) > 3 else ""
+        yield (
+            f"{len(slow)} layer(s) run in reference or plain gemm kernels, "
+            f"{100 * kernels.total_us(slow) / whole_us if whole_us else 0:.1f} % of the layers' time: "
+            f"{names}{more}."
+        )
+    yield from _missing(found, machine)
+
+
+def _missing(found: Explanation, machine: system.Machine) -> Iterator[str]:
+    """Yield what the CPU lacks for this model."""
+    isa = machine.isa
+    if isa is None:
+        return
+    if found.computed == "int8" and not any(flag in isa for flag in system.INT8_DOT):
+        yield (
+            "This CPU has no 8-bit dot products (VNNI or AMX), so INT8 gains little over FP32: "
+            "use one that has them for the full effect."
+        )
+    if machine.architecture in ("x86_64", "AMD64") and "avx512f" not in isa:
+        yield "This CPU has no AVX-512: vectors are half as wide as on one that has it."
+    if found.computed in ("int8", "bf16") and machine.architecture in ("x86_64", "AMD64"):
+        unit = "amx_int8" if found.computed == "int8" else "amx_bf16"
+        if unit not in isa:
+            yield f"This CPU has no AMX ({unit}), the matrix unit of newer Xeons, for {found.computed}."
