@@ -16,10 +16,12 @@ _COMMANDS = {
     "prepare": "Decode and preprocess images into a store.",
     "quantize": "Make the INT8 version of a model.",
     "run": "Run one MLPerf scenario.",
+    "tune": "Find the fastest settings of a model for a scenario here.",
     "compliance": "Run MLPerf's compliance tests on results.",
     "submit": "Make a submission from official runs.",
     "check": "Hold a submission against the rules.",
     "compare": "Compare models or precisions: speed, accuracy, and how sure both are.",
+    "explain": "Show where the time of an inference goes.",
     "train": "Train a ResNet-50 v1.5 and export it (extra: train).",
 }
 

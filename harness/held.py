@@ -6,6 +6,7 @@ from typing import Any
 from harness import result
 from harness.errors import OutputError
 from harness.scenario import Mode
+from harness.settings import TUNABLE, in_words
 
 PERFORMANCE_LOGS = Path("performance", "run_1")
 ACCURACY_LOGS = Path("accuracy")
@@ -15,7 +16,7 @@ _LOGS = {
     Mode.ACCURACY: ACCURACY_LOGS / "mlperf_log_accuracy.json",
 }
 _IDENTITY = ("harness", "model", "data")
-_SETTINGS = ("scenario", "precision", "threads", "streams", "batch")
+_SETTINGS = ("scenario", "precision", *TUNABLE)
 _MACHINE = ("cpu_model", "usable_cpus", "versions")
 
 
@@ -27,7 +28,7 @@ def differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     unlike = [part for part in _IDENTITY if held[part] != asked[part]]
     chosen = held["settings"].get("chosen", [])
     for key in _SETTINGS:
-        value, wanted = held["settings"][key], asked["settings"][key]
+        value, wanted = held["settings"].get(key), asked["settings"][key]
         if value != wanted and not (wanted is None and key in chosen):
             unlike.append(key)
     unlike += [key for key in _MACHINE if held["machine"][key] != asked["machine"][key]]
@@ -76,9 +77,11 @@ def tests_to_keep(
     if Mode.PERFORMANCE in present and Mode.PERFORMANCE in modes:
         unlike_test = unlike + [_WORDS[key] for key in _test_differences(held, asked)]
         if unlike_test:
-            raise _refusal(folder, "performance ", unlike_test, "give --replace or another --out")
+            cure = f"give --replace or another --out{_about_tuning(held, asked)}"
+            raise _refusal(folder, "performance ", unlike_test, cure)
     if present and unlike:
-        raise _refusal(folder, "", unlike, "give another --out, or both modes with --replace")
+        cure = f"give another --out, or both modes with --replace{_about_tuning(held, asked)}"
+        raise _refusal(folder, "", unlike, cure)
     kept = tuple(mode for mode in present if mode in others or _is_finished(held, mode, folder))
     return (held, kept) if kept else (None, ())
 
@@ -88,6 +91,16 @@ def _test_differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     one, other = held["settings"], asked["settings"]
     keys = ["official", "user_conf_sha256", *([] if one["official"] else ["duration_s"])]
     return [key for key in keys if one.get(key) != other[key]]
+
+
+def _about_tuning(held: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Return what to know of two results when a tuning sets one apart from the other."""
+    there, wanted = (one and one["settings"] for one in (held.get("tuning"), asked["tuning"]))
+    if there == wanted:
+        return ""
+    if wanted is None:
+        return f" (a tuning of {held['tuning']['created']} is in use there)"
+    return f" (the tuning of {asked['tuning']['created']} sets {in_words(wanted) or 'nothing'}: --no-tuning)"
 
 
 def _is_finished(held: dict[str, Any], mode: Mode, folder: Path) -> bool:

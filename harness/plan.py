@@ -41,6 +41,8 @@ class Request:
     """Name of the system's folder; None derives it from the machine."""
     replace: bool = False
     """Whether tests that are there already may be replaced."""
+    tuning: bool = True
+    """Whether to use the settings that `harness tune` found, where it was run."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from harness.graph import Compiled
 from harness.job import Estimate
 from harness.rate import find_rate
 from harness.scenario import Scenario
-from harness.settings import RunSettings
+from harness.settings import RunSettings, doublings
 from harness.sut import make_sut
 
 _RESIDENT = 256
@@ -193,9 +193,7 @@ def _stream_counts(settings: RunSettings) -> list[RunSettings]:
     """Return settings from one stream with all cores to a stream for each."""
     if settings.streams is not None:
         return [settings]
-    threads = _threads(settings)
-    powers = [1 << power for power in range(threads.bit_length()) if 1 << power < threads]
-    return [settings.choose(None, streams) for streams in (*powers, threads)]
+    return [settings.choose(None, streams) for streams in doublings(_threads(settings))]
 
 
 def _rate(backend: Backend, compiled: Compiled, order: list[int], seconds: float) -> float:

@@ -12,7 +12,7 @@ from harness.log import Performance
 from harness.scenario import Scenario
 
 # A server that misses its bound by a little is asked for a little less.
-_RETRY_SHARE = 0.9
+RETRY_SHARE = 0.9
 # LoadGen prepares queries for twice the duration over the expected latency (loadgen.cc:268-275): half of what
 # was measured makes that four times what is needed.
 _EXPECTED_SHARE = 0.5
@@ -49,8 +49,8 @@ def of_accuracy(good: int, total: int, target: float, quantized: bool) -> str:
     )
     if reached < target / 2:
         return (
-            f"{start}, so far off that the pixels or labels are likely not the model's: check "
-            f"input.channels, mean, scale, resize and output.label_offset of the card, and the labels of the store."
+            f"{start}, so far off that the pixels or labels are likely not the model's: check input."
+            f"channels, mean, scale, resize and output.label_offset of the card, and the store's labels."
         )
     if quantized:
         return (
@@ -102,7 +102,7 @@ def _late(measured: Performance, estimate: Mapping[str, float]) -> str:
     assert bound_ns is not None
     allowed = "so early stopping is not sure of p99" if measured.latency_p99_ns <= bound_ns else "1 % may be"
     told = estimate["target_qps"]
-    rate = min(told, measured.samples_per_second or told) * _RETRY_SHARE
+    rate = min(told, measured.samples_per_second or told) * RETRY_SHARE
     return (
         f"{measured.late_queries} of {measured.query_count} queries came later than {bound_ns / 1e6:g} ms "
         f"({allowed}): set {_entry(measured, 'target_qps', rate)}, or use a quieter machine."

@@ -13,9 +13,6 @@ from harness.settings import in_words
 FILE_NAME = "result.json"
 FORMAT = 1
 
-# A server that misses its bound by a little is asked for a little less.
-RETRY_SHARE = 0.9
-
 
 def read(path: Path) -> dict[str, Any]:
     """Read a result document.

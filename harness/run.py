@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, child, conf, files, log, model_file, result, system
+from harness import __version__, child, conf, files, log, model_file, result, system, tuning
 from harness.card import SPEED_ONLY, Card
 from harness.console import note, progress
 from harness.errors import DataError, HarnessError, OutputError, RunFailed
@@ -21,7 +21,7 @@ from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
 from harness.store import Store, open_store
 
-__all__ = ["Request", "repeat_performance", "run"]
+__all__ = ["Request", "open_for", "repeat_performance", "run", "within_limits"]
 
 _PROBE_S = 3.0
 _OFFICIAL_PROBE_S = 15.0
@@ -39,13 +39,15 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         HarnessError: the request does not fit the model, the store or what is in the folder already.
     """
     card = request.card
-    store = _open(card, request.store)
+    store = open_for(card, request.store)
     if card.speed_only and Mode.ACCURACY in request.modes:
         raise HarnessError(
             f"Model '{card.name}' has no trained weights, so no accuracy: use --mode performance."
         )
     machine = system.describe()
-    request = replace(request, settings=_within_limits(request.settings, machine).with_defaults())
+    found = tuning.find(tuning.key_of(card, request.settings, machine)) if request.tuning else None
+    settings = request.settings if found is None else found.apply(request.settings)
+    request = replace(request, settings=within_limits(settings, machine).with_defaults())
     demands, given = _demands(request)
     folder = (
         files.make_writable_folder(request.out)
@@ -54,6 +56,9 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         / request.settings.scenario
     )
     document = _new_document(request, store, machine)
+    if found is not None:
+        note(f"Tuning of {found.created}: {found.text} ({found.path}; without it: --no-tuning).")
+        document["tuning"] = found.reference()
     held, kept = tests_to_keep(folder, document, request.modes, request.replace)
     modes = tuple(mode for mode in request.modes if mode not in kept)
     for mode in request.modes:
@@ -108,7 +113,7 @@ def repeat_performance(
     settings = RunSettings.from_dict(held["settings"])
     machine = system.describe()
     request = Request(card, store, settings, (Mode.PERFORMANCE,), folder)
-    asked = _new_document(request, _open(card, store), machine)
+    asked = _new_document(request, open_for(card, store), machine)
     unlike = differences(held, asked)
     if unlike:
         raise OutputError(
@@ -137,8 +142,13 @@ def repeat_performance(
     return measured
 
 
-def _open(card: Card, path: Path) -> Store:
-    """Open the store and hold it against the card, before any work."""
+def open_for(card: Card, path: Path) -> Store:
+    """Open the store and hold it against the card, before any work.
+
+    Raises:
+        ModelError: the model's file is missing.
+        DataError: the store lacks the card's recipe, or has labels that the model cannot give.
+    """
     model_file.sha256(card)
     store = open_store(path)
     store.samples(card.input.recipe)
@@ -151,8 +161,12 @@ def _open(card: Card, path: Path) -> Store:
     return store
 
 
-def _within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings:
-    """Hold the thread count against the CPUs this process may use."""
+def within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings:
+    """Hold the thread count against the CPUs this process may use.
+
+    Raises:
+        HarnessError: there are fewer.
+    """
     usable = machine.usable_cpus
     if settings.threads is None:
         # OpenVINO counts the machine's CPUs, not the container's quota.
@@ -191,6 +205,7 @@ def _new_document(request: Request, store: Store, machine: system.Machine) -> di
             "user_conf_sha256": None if given is None else files.sha256_file(given),
             "chosen": chosen_later,
         },
+        "tuning": None,
         "precision": None,
         "probe": None,
         "machine": machine.to_dict(),

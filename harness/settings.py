@@ -1,13 +1,21 @@
 """What one run was asked to do, resolved once and stored with its result."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, did_you_mean
 from harness.scenario import Scenario
 
 PRECISIONS = ("f32", "bf16")
+OPENVINO_CORE_TYPES = MappingProxyType(
+    {"any": "ANY_CORE", "performance": "PCORE_ONLY", "efficiency": "ECORE_ONLY"}
+)
+CORE_TYPES = tuple(OPENVINO_CORE_TYPES)
+TUNABLE = ("threads", "streams", "batch", "pinning", "smt", "core_type")
+"""What a tuning may set; whatever of it the user gives stays as given."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,12 @@ class CompileSettings:
     """INFERENCE_PRECISION_HINT of the layers that are not quantized; never left to OpenVINO."""
     threads: int | None = None
     streams: int | None = None
+    pinning: bool | None = None
+    """ENABLE_CPU_PINNING: whether each thread keeps to one CPU."""
+    smt: bool | None = None
+    """ENABLE_HYPER_THREADING: whether two threads may share a core."""
+    core_type: str | None = None
+    """SCHEDULING_CORE_TYPE, where there are several: any, performance or efficiency."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,12 @@ class RunSettings:
     """Parallel inference streams; None leaves the choice to OpenVINO (Offline) or the probe."""
     batch: int | None = None
     """Samples computed by one inference, in Server at most; None: 1 in Offline, else the probe's choice."""
+    pinning: bool | None = None
+    """Whether each thread keeps to one CPU; this and the next two: None leaves the choice to OpenVINO."""
+    smt: bool | None = None
+    """Whether two threads may share a core."""
+    core_type: str | None = None
+    """The cores to use where there are several types: any, performance or efficiency."""
     duration_s: float = 10.0
     """LoadGen's minimum duration of an unofficial performance run."""
     official: bool = False
@@ -53,6 +73,10 @@ class RunSettings:
                 raise HarnessError(
                     f"{self.scenario} runs one query at a time: leave out --streams or use another scenario."
                 )
+        if self.core_type not in (None, *CORE_TYPES):
+            raise HarnessError(
+                f"Core type '{self.core_type}' is not known.{did_you_mean(self.core_type or '', CORE_TYPES)}"
+            )
         if self.threads is not None and self.streams is not None and self.streams > self.threads:
             raise HarnessError(
                 f"{self.streams} streams need at least as many threads, but --threads is {self.threads}."
@@ -60,7 +84,20 @@ class RunSettings:
 
     @property
     def compile_settings(self) -> CompileSettings:
-        return CompileSettings(self.scenario.facts.hint, self.precision, self.threads, self.streams)
+        return CompileSettings(
+            self.scenario.facts.hint,
+            self.precision,
+            self.threads,
+            self.streams,
+            self.pinning,
+            self.smt,
+            self.core_type,
+        )
+
+    @property
+    def tunable(self) -> dict[str, int | bool | str | None]:
+        """Return what a tuning may set, as it stands."""
+        return {name: getattr(self, name) for name in TUNABLE}
 
     def with_defaults(self) -> "RunSettings":
         """Return the settings with what the scenario fixes; what is None then, the probe chooses."""
@@ -75,6 +112,15 @@ class RunSettings:
             streams=streams if self.streams is None else self.streams,
         )
 
+    def fill(self, values: Mapping[str, int | bool | str | None]) -> "RunSettings":
+        """Return the settings with these values, by field name, wherever the user left one open.
+
+        Raises:
+            HarnessError: what the user gave does not go with them.
+        """
+        given: dict[str, Any] = {key: value for key, value in values.items() if getattr(self, key) is None}
+        return replace(self, **given)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values, without paths of this machine."""
         values = asdict(self)
@@ -86,3 +132,36 @@ class RunSettings:
         """Return the settings of a result document; the user.conf is the one in its folder."""
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         return cls(**known | {"scenario": Scenario(values["scenario"]), "user_conf": None})
+
+
+def doublings(limit: int) -> list[int]:
+    """Return 1, 2, 4, ... below the limit, and the limit."""
+    return [*(1 << power for power in range(limit.bit_length()) if 1 << power < limit), limit]
+
+
+def in_words(tunable: Mapping[str, int | bool | str | None]) -> str:
+    """Return settings such as 'batch 4, 2 streams, not pinned'; what is None is left out."""
+    words = []
+    if (batch := tunable.get("batch")) is not None:
+        words.append(f"batch {batch}")
+    for name in ("streams", "threads"):
+        if (count := tunable.get(name)) is not None:
+            words.append(f"{count} {name.removesuffix('s') if count == 1 else name}")
+    for name, yes, no in (("pinning", "pinned", "not pinned"), ("smt", "with SMT", "without SMT")):
+        if (wanted := tunable.get(name)) is not None:
+            words.append(yes if wanted else no)
+    if (cores := tunable.get("core_type")) is not None:
+        words.append(f"{cores} cores")
+    return ", ".join(words)
+
+
+def effective(properties: Mapping[str, Any]) -> dict[str, int | bool | str | None]:
+    """Return what a compiled model's OpenVINO properties say of what a tuning may set; all but the batch."""
+    cores = {name: kind for kind, name in OPENVINO_CORE_TYPES.items()}
+    return {
+        "threads": properties["INFERENCE_NUM_THREADS"],
+        "streams": properties["NUM_STREAMS"],
+        "pinning": properties["ENABLE_CPU_PINNING"],
+        "smt": properties["ENABLE_HYPER_THREADING"],
+        "core_type": cores[properties["SCHEDULING_CORE_TYPE"]],
+    }

@@ -1,6 +1,5 @@
 """Small real models and stores that every test of a run can use."""
 
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,6 +134,5 @@ def new_oracle(tmp_path: Path) -> Callable[..., Oracle]:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests away from the user's model cache."""
-    if "HARNESS_CACHE" not in os.environ:
-        monkeypatch.setenv("HARNESS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    """Keep tests away from the user's models and tunings."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -3,15 +3,18 @@
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.card import find_card
 from harness.commands import options
-from harness.comparison import merge, output, session, table
-from harness.comparison.document import Comparison
+from harness.comparison import DEFAULT_ROUNDS
 from harness.errors import HarnessError
 from harness.scenario import parse_scenario
+
+if TYPE_CHECKING:
+    from harness.comparison.document import Comparison
 
 
 @click.group(invoke_without_command=True)
@@ -38,7 +41,7 @@ from harness.scenario import parse_scenario
 @click.option(
     "--rounds",
     type=int,
-    default=session.DEFAULT_ROUNDS,
+    default=DEFAULT_ROUNDS,
     show_default=True,
     metavar="N",
     help="Tests of each variant in each scenario; more narrow the intervals.",
@@ -60,6 +63,7 @@ from harness.scenario import parse_scenario
     help="Store with other images to calibrate int8 on; default: --data.",
 )
 @options.duration
+@options.tuning
 @click.option("--out", type=options.PATH, metavar="DIR", help="Folder for logs and tables.")
 @options.as_json
 @click.pass_context
@@ -74,6 +78,7 @@ def command(
     precisions: str | None,
     calibration_data: Path | None,
     duration: float,
+    tuning: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -87,6 +92,8 @@ def command(
         return
     if out is None:
         raise click.UsageError("Missing option '--out'.", context)
+    from harness.comparison import session
+
     request = session.Request(
         cards=tuple(find_card(model) for model in models),
         out=out,
@@ -98,6 +105,7 @@ def command(
         precisions=_words(precisions),
         calibration_data=calibration_data,
         duration_s=duration,
+        tuning=tuning,
     )
     _finish([session.compare(request)], out, as_json)
 
@@ -108,10 +116,14 @@ def command(
 @options.as_json
 def merge_command(folders: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Make one table, a row per machine, from comparisons of the same models on the same data."""
+    from harness.comparison import merge
+
     _finish(merge.merge(folders, out), out, as_json)
 
 
-def _finish(comparisons: list[Comparison], out: Path, as_json: bool) -> None:
+def _finish(comparisons: "list[Comparison]", out: Path, as_json: bool) -> None:
+    from harness.comparison import output, table
+
     output.write(comparisons, out)
     if as_json:
         click.echo(json.dumps(output.as_json(comparisons), indent=2, ensure_ascii=False))

@@ -24,6 +24,14 @@ duration = click.option(
     metavar="SECONDS",
     help="Least duration of a performance test that is not official.",
 )
+tuning = click.option(
+    "--no-tuning",
+    "tuning",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Leave out the settings that `harness tune` found.",
+)
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else, on stdout."
 )

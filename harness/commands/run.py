@@ -11,7 +11,7 @@ from harness import run as runner
 from harness.card import find_card
 from harness.commands import options
 from harness.scenario import Mode, parse_scenario
-from harness.settings import PRECISIONS, RunSettings
+from harness.settings import CORE_TYPES, PRECISIONS, RunSettings
 
 
 @click.command()
@@ -44,6 +44,14 @@ from harness.settings import PRECISIONS, RunSettings
     show_default=True,
     help="Arithmetic of the layers that are not quantized.",
 )
+@click.option(
+    "--pinning/--no-pinning",
+    default=None,
+    help="Whether each thread keeps to one CPU; default, as in the next two: OpenVINO's choice.",
+)
+@click.option("--smt/--no-smt", default=None, help="Whether two threads may share a core.")
+@click.option("--core-type", type=click.Choice(CORE_TYPES), help="Cores to use on CPUs with several types.")
+@options.tuning
 @options.duration
 @click.option("--official", is_flag=True, help="Use the durations and counts of the rules (mlperf.conf).")
 @click.option(
@@ -73,6 +81,10 @@ def command(
     streams: int | None,
     batch: int | None,
     precision: str,
+    pinning: bool | None,
+    smt: bool | None,
+    core_type: str | None,
+    tuning: bool,
     duration: float,
     official: bool,
     user_conf: Path | None,
@@ -87,7 +99,7 @@ def command(
     Writes MLPerf's layout DIR/<system>/<model>/<Scenario>/ with LoadGen's logs and result.json. A test that
     is there, finished and valid, is not repeated: after an interruption the same command goes on. Exits with
     0 when all is good, 1 when the run is invalid or misses its accuracy target, 2 when the request cannot be
-    carried out.
+    carried out. What `harness tune` found for the model is used wherever an option leaves the choice open.
     """
     card = find_card(model)
     settings = RunSettings(
@@ -96,6 +108,9 @@ def command(
         threads=threads,
         streams=streams,
         batch=batch,
+        pinning=pinning,
+        smt=smt,
+        core_type=core_type,
         duration_s=duration,
         official=official,
         user_conf=user_conf,
@@ -104,7 +119,8 @@ def command(
     if mode is None:
         mode = "performance" if card.speed_only else "both"
     modes = tuple(Mode) if mode == "both" else (Mode(mode),)
-    document, folder = runner.run(runner.Request(card, data, settings, modes, out, system, replace))
+    request = runner.Request(card, data, settings, modes, out, system, replace, tuning)
+    document, folder = runner.run(request)
     if as_json:
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:

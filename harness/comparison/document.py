@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -127,6 +127,10 @@ class Cell:
     rounds: tuple[Round, ...]
     user_conf: str = ""
     """The estimates that LoadGen was told, relative to compare.json."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What it ran with, of settings.TUNABLE."""
+    tuning: Mapping[str, Any] | None = None
+    """The tuning that they come from (see tuning.Tuning.reference); None: without one."""
 
     def values(self) -> dict[int, float]:
         """Return round number -> figure, in the metric's unit, of the valid rounds."""

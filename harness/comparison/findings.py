@@ -1,5 +1,6 @@
 """What follows from the rounds: speed-ups, the boost, what became of the accuracy, each in words too."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ from harness.comparison import statistics
 from harness.comparison.document import METRICS, AccuracyPair, Cell, Comparison, count_threads
 from harness.comparison.statistics import Interval, Outcome
 from harness.scenario import Scenario
+from harness.settings import in_words
 
 UNSURE = "~"
 SIGNIFICANCE = 1 - statistics.CONFIDENCE
@@ -145,6 +147,27 @@ def paired_speedup(subject: Cell, reference: Cell) -> tuple[Interval | None, lis
         one, other = other, one
     ratios = [one[number] / other[number] for number in common]
     return (statistics.interval(ratios) if len(ratios) > 1 else None), ratios
+
+
+def tuning_remarks(cells: Sequence[Cell]) -> Iterator[str]:
+    """Say where some variants ran with a tuning and others without: that compares more than the models."""
+    for scenario, threads in dict.fromkeys((cell.scenario, cell.threads) for cell in cells):
+        here = [cell for cell in cells if (cell.scenario, cell.threads) == (scenario, threads)]
+        tuned = [cell.variant for cell in here if cell.tuning is not None]
+        bare = [cell.variant for cell in here if cell.tuning is None]
+        if tuned and bare:
+            yield (
+                f"{METRICS[scenario].title}, {count_threads(threads)}: {', '.join(tuned)} ran as `harness "
+                f"tune` found best, {', '.join(bare)} did not: tune all of them, or compare with --no-tuning."
+            )
+
+
+def settings_text(cell: Cell) -> str:
+    """Say what a cell ran with."""
+    if not cell.settings:
+        return "not recorded"
+    source = "not tuned" if cell.tuning is None else f"tuned {cell.tuning['created']}"
+    return f"{in_words(cell.settings)} ({source})"
 
 
 def accuracy_text(comparison: Comparison, pair: AccuracyPair) -> str:

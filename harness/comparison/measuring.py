@@ -1,6 +1,6 @@
 """The tests of a comparison: accuracy of each variant first, then performance in alternating rounds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness import child, log, run
+from harness import child, log, run, system, tuning
 from harness.card import Card
 from harness.comparison import rounds
 from harness.comparison.document import Accuracy, Cell, Round
@@ -23,8 +23,6 @@ from harness.store import Store
 
 # Start, compilation and the samples that LoadGen adds to a test's least duration.
 _OVERHEAD_S = 3.0
-# A test that is not valid is repeated, each time with a higher estimate.
-_ATTEMPTS = 3
 
 Key = tuple[int, str, Scenario]
 """Threads, variant's name, scenario."""
@@ -57,13 +55,26 @@ class Setting:
     out: Path
     scenarios: tuple[Scenario, ...]
     threads: tuple[int, ...]
+    threads_given: bool
+    """Whether the user gave the numbers of threads."""
     rounds: int
     duration_s: float
     staging: Path
     """Takes what is under way."""
+    machine: system.Machine
+    tuned: bool
+    """Whether to use the settings that `harness tune` found."""
 
     def run_settings(self, scenario: Scenario, precision: str, threads: int) -> RunSettings:
         return RunSettings(scenario, precision, threads=threads, duration_s=self.duration_s)
+
+    def tuning_of(self, entry: Entry, scenario: Scenario, threads: int) -> tuning.Tuning | None:
+        """Return the variant's tuning, if there is one and it is to be used."""
+        if not self.tuned:
+            return None
+        given = threads if self.threads_given else None
+        asked = RunSettings(scenario, entry.candidate.precision, threads=given)
+        return tuning.find(tuning.key_of(entry.card, asked, self.machine))
 
 
 def accuracies(entries: list[Entry], setting: Setting) -> None:
@@ -80,7 +91,9 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
         if entry.no_accuracy:
             continue
         settings = setting.run_settings(scenario, entry.candidate.precision, setting.threads[-1])
-        request = RunRequest(entry.card, store.path, settings, (Mode.ACCURACY,), out / "accuracy", entry.name)
+        request = RunRequest(
+            entry.card, store.path, settings, (Mode.ACCURACY,), out / "accuracy", entry.name, tuning=False
+        )
         try:
             document, folder = run.run(request)
         except ModelError as error:
@@ -108,7 +121,7 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
         RunFailed: a test crashed, hung, or an inference failed.
         HarnessError: too little is left that this machine can run, or a model is unusable.
     """
-    series = _all_series(entries, setting)
+    series, tunings = _all_series(entries, setting)
     able = [entry for entry in entries if not entry.not_run]
     for entry in entries:
         if entry.not_run and (entry.name == baseline or len(able) < 2):
@@ -130,6 +143,8 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
             name,
             tuple(entry for _, entry in sorted(done[threads, name, scenario].items())),
             one.user_conf.relative_to(setting.out).as_posix(),
+            one.effective,
+            tunings[threads, name, scenario].reference() if (threads, name, scenario) in tunings else None,
         )
         for (threads, name, scenario), one in series.items()
     )
@@ -157,19 +172,19 @@ def _measure(
             def show(now: child.Progress, title: str = title) -> None:
                 bar.update(description=title, rate=now.phase)
 
-            for _ in range(_ATTEMPTS):
-                entry = rounds.measure(series[key], number, setting.out, setting.staging, show)
-                if entry.valid:
-                    break
-                series[key] = rounds.expect_more(series[key])
+            series[key], entry = rounds.measure_until_valid(
+                series[key], number, setting.out, setting.staging, show
+            )
             done[key][number] = entry
             bar.advance()
         bar.update(description="Rounds", rate="")
 
 
-def _all_series(entries: list[Entry], setting: Setting) -> dict[Key, rounds.Series]:
-    """Return the series in the order of a round, after their probes."""
-    found = {}
+def _all_series(
+    entries: list[Entry], setting: Setting
+) -> tuple[dict[Key, rounds.Series], dict[Key, tuning.Tuning]]:
+    """Return the series in the order of a round, after their probes, and the tunings that they use."""
+    series, tunings = {}, {}
     with progress("Probing", None, counts=False) as bar:
         for threads, scenario, entry in product(setting.threads, setting.scenarios, entries):
             if entry.not_run:
@@ -179,6 +194,12 @@ def _all_series(entries: list[Entry], setting: Setting) -> dict[Key, rounds.Seri
                 bar.update(description=f"{now.phase} {name}".capitalize())
 
             settings = setting.run_settings(scenario, entry.candidate.precision, threads)
+            if found := setting.tuning_of(entry, scenario, threads):
+                if not setting.threads_given:
+                    settings = replace(settings, threads=None)
+                settings = found.apply(settings)
+                settings = settings.fill({"threads": threads})
+                tunings[threads, entry.name, scenario] = found
             folder = setting.out / "rounds" / entry.name / scenario / f"{threads}-threads"
             try:
                 one = rounds.prepare(entry.card, setting.store.path, settings, folder, setting.staging, show)
@@ -186,8 +207,8 @@ def _all_series(entries: list[Entry], setting: Setting) -> dict[Key, rounds.Seri
                 _give_up(entry, error)
                 continue
             entry.facts = one.facts
-            found[threads, entry.name, scenario] = one
-    return found
+            series[threads, entry.name, scenario] = one
+    return series, tunings
 
 
 def _give_up(entry: Entry, error: ModelError) -> None:

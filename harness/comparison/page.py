@@ -230,6 +230,9 @@ def _settings(comparison: Comparison) -> Iterator[tuple[str, str]]:
             f"not run: {variant.not_run}" if variant.not_run else "",
         ]
         yield variant.name, "; ".join(filter(None, facts))
+    for cell in comparison.cells:
+        where = f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}"
+        yield where, findings.settings_text(cell)
     yield "not official because", "; ".join(comparison.not_official_because)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import child, conf, files, log, model_file, reasons, result
+from harness import child, conf, files, log, model_file, reasons
 from harness.card import Card
 from harness.comparison.document import Round, round_from_dict
 from harness.errors import OutputError
@@ -148,7 +148,7 @@ def corrected(series: Series) -> Series:
     scenario = series.settings.scenario
     factor = 0.5 if scenario.facts.is_latency else 2.0
     if scenario is Scenario.SERVER:
-        factor = result.RETRY_SHARE
+        factor = reasons.RETRY_SHARE
     return _expecting(series, {key: value * factor for key, value in series.facts["estimate"].items()})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import __version__, builtin, conf, files, model_file, noise, system
 from harness.card import SPEED_ONLY, Card
-from harness.comparison import statistics, variants
+from harness.comparison import findings, statistics, variants
 from harness.comparison.document import METRICS, AccuracyPair, Cell, Comparison, Variant, count_threads
 from harness.comparison.measuring import Entry, Setting, accuracies, performance
 from harness.comparison.variants import Candidate
@@ -24,7 +24,6 @@ from harness.store import prepare as prepare_store
 
 REQUEST_NAME = "request.json"
 DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
-DEFAULT_ROUNDS = 5
 
 _FORMAT = 1
 _NO_DATA = "speed only: no images of its task were given (--data)"
@@ -57,6 +56,8 @@ class Request:
     """Store to calibrate INT8 twins on; None: the one that is scored."""
     duration_s: float = 10.0
     """LoadGen's minimum duration of a round."""
+    tuning: bool = True
+    """Whether to use the settings that `harness tune` found for a variant, where it was run."""
 
 
 def compare(request: Request) -> Comparison:
@@ -91,7 +92,16 @@ def compare(request: Request) -> Comparison:
     entries = [_entry(candidate, request, store) for candidate in candidates]
     with _staging(request.out) as staging:
         setting = Setting(
-            store, request.out, request.scenarios, threads, request.rounds, request.duration_s, staging
+            store=store,
+            out=request.out,
+            scenarios=request.scenarios,
+            threads=threads,
+            threads_given=bool(request.threads),
+            rounds=request.rounds,
+            duration_s=request.duration_s,
+            staging=staging,
+            machine=machine,
+            tuned=request.tuning,
         )
         accuracies(entries, setting)
         cells = performance(entries, baseline, setting)
@@ -271,3 +281,4 @@ def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
     }
     if remark := noise.spread_remark(series):
         yield remark
+    yield from findings.tuning_remarks(cells)

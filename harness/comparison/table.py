@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.comparison import findings
-from harness.comparison.document import METRICS, Cell, Comparison, Variant
+from harness.comparison.document import METRICS, Cell, Comparison, Variant, count_threads
 from harness.published import ROWS, SOURCE
 from harness.scenario import Scenario
 
@@ -114,6 +114,7 @@ def sentences(comparison: Comparison) -> list[str]:
     """Return the answers: speed-ups, accuracy, noise, faults."""
     found = [f"{speedup.text}." for speedup in findings.speedups(comparison)]
     found += [findings.accuracy_text(comparison, pair) for pair in comparison.accuracy_pairs]
+    found += _settings(comparison)
     found += comparison.remarks
     found += [f"{fault}" for fault in comparison.faults]
     return found
@@ -157,7 +158,7 @@ def comma_separated(comparisons: list[Comparison]) -> str:
     writer.writerow(
         ["machine", "threads", "scenario", "variant", "metric", "unit", "value", "low", "high", "rounds",
          "speedup", "speedup_low", "speedup_high", "against", "outcome", "top1", "target_passed",
-         "speed_only", "logs"]
+         "speed_only", "settings", "logs"]
     )  # fmt: skip
     for comparison in comparisons:
         speedups = {
@@ -195,6 +196,7 @@ def comma_separated(comparisons: list[Comparison]) -> str:
                     f"{accuracy.fraction:.6f}" if accuracy else "",
                     "" if accuracy is None or accuracy.passed is None else str(accuracy.passed).lower(),
                     str(variant.speed_only).lower(),
+                    findings.settings_text(cell),
                     _folder(cell),
                 ]
             )
@@ -249,6 +251,14 @@ def _variant_notes(variant: Variant) -> Iterator[str]:
         yield f"{_MISSED} {variant.name} misses its accuracy target and is left out of the boost ({reason})."
     if variant.calibration:
         yield f"{variant.name}: {variant.calibration}."
+
+
+def _settings(comparison: Comparison) -> Iterator[str]:
+    """Say what each variant ran with."""
+    for cell in comparison.cells:
+        if cell.settings:
+            where = f"{METRICS[cell.scenario].title}, {count_threads(cell.threads)}"
+            yield f"{where}: {cell.variant} ran with {findings.settings_text(cell)}."
 
 
 def _range(low: float, high: float) -> str:

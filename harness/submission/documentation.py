@@ -11,7 +11,8 @@ from harness.settings import RunSettings
 from harness.submission.results import Result
 from harness.submission.round import Round, Task
 
-_FLAGS = ("precision", "threads", "streams", "batch")
+_FLAGS = ("precision", "threads", "streams", "batch", "core_type")
+_SWITCHES = ("pinning", "smt")
 
 
 def run_command(one: Result, model: str) -> str:
@@ -24,12 +25,15 @@ def run_command(one: Result, model: str) -> str:
     fixed = parse_scenario(one.scenario).facts
     defaults |= {"streams": fixed.streams, "batch": fixed.batch}
     flags = [
-        f"--{key} {settings[key]}"
+        f"--{key.replace('_', '-')} {settings[key]}"
         for key in _FLAGS
-        if settings[key] is not None and settings[key] != defaults[key]
+        if settings.get(key) is not None and settings[key] != defaults[key]
+    ]
+    flags += [
+        f"--{'' if settings[key] else 'no-'}{key}" for key in _SWITCHES if settings.get(key) is not None
     ]
     parts = [f"harness run --model {model} --data STORE --scenario {one.scenario}", *flags]
-    return " ".join([*parts, "--official --user-conf user.conf --out RESULTS"])
+    return " ".join([*parts, "--no-tuning --official --user-conf user.conf --out RESULTS"])
 
 
 def readme(one: Result, card: Card, made_for: Round, division: str) -> str:

@@ -60,7 +60,7 @@ def test_the_readme_says_the_very_command_and_that_the_data_are_not_imagenet(ope
     readme = next(open_tree.rglob("Offline/README.md")).read_text()
     assert (
         "harness run --model ../../../../src/waiting/card.toml --data STORE --scenario Offline --threads 2 "
-        "--official --user-conf user.conf --out RESULTS" in readme
+        "--no-tuning --official --user-conf user.conf --out RESULTS" in readme
     )
     assert "**Not ImageNet.**" in readme
     system = json.loads(next(open_tree.rglob("systems/*.json")).read_text())

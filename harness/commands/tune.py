@@ -1,0 +1,76 @@
+"""`harness tune`: the OpenVINO settings that serve a model and scenario best on this machine."""
+
+import json
+from pathlib import Path
+
+import click
+
+from harness.card import find_card
+from harness.commands import options
+from harness.scenario import parse_scenario
+from harness.settings import PRECISIONS
+from harness.tuner import report, session
+
+
+@click.command()
+@options.model
+@options.data
+@click.option(
+    "--scenario", required=True, metavar="SCENARIO", help="SingleStream, MultiStream, Server or Offline."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads, for runs with the same option; default: all we may use, or fewer if that is faster.",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(PRECISIONS),
+    multiple=True,
+    default=("f32",),
+    show_default=True,
+    help="Arithmetic that is allowed for layers that are not quantized; may be given twice, each is tuned.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    default=session.DEFAULT_BUDGET_MIN,
+    show_default=True,
+    metavar="MINUTES",
+    help="About how long to measure; the more, the more candidates and the longer each test.",
+)
+@click.option("--replace", is_flag=True, help="Tune again what is tuned already.")
+@options.as_json
+def command(
+    model: str,
+    data: Path,
+    scenario: str,
+    threads: int | None,
+    precisions: tuple[str, ...],
+    budget: float,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Find the OpenVINO settings that are fastest here by the scenario's own LoadGen metric.
+
+    Tries streams, batch, threads, pinning, SMT and core types by successive halving, each in LoadGen tests
+    of its own, and holds the best against the default in alternating rounds. It is kept only if it is
+    faster beyond noise; otherwise the default is, and that is said. `run` and `compare` use what is kept,
+    for the same model, CPU, number of CPUs, OpenVINO, scenario, precision and --threads. It lies in
+    $HARNESS_CACHE, else in the user's cache folder. After an interruption the same command goes on.
+    """
+    request = session.Request(
+        card=find_card(model),
+        store=data,
+        scenario=parse_scenario(scenario),
+        precisions=tuple(dict.fromkeys(precisions)),
+        threads=threads,
+        budget_min=budget,
+        replace=replace,
+    )
+    found = session.tune(request)
+    if as_json:
+        click.echo(json.dumps([one.to_dict() for one in found], indent=2, ensure_ascii=False))
+    else:
+        click.echo(report.summary(found))

@@ -1,0 +1,1 @@
+"""Finds the OpenVINO settings that serve a scenario's own LoadGen metric best."""

@@ -1,0 +1,307 @@
+"""One tuning, start to finish: pilot, successive halving, re-check against the default, the file."""
+
+import datetime
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import __version__, child, files, noise, run, system, tuning
+from harness.card import Card
+from harness.comparison import rounds, statistics
+from harness.comparison.document import Round
+from harness.comparison.statistics import Outcome
+from harness.console import note, progress
+from harness.errors import ModelError, OutputError, RunFailed
+from harness.scenario import Scenario
+from harness.settings import RunSettings, in_words
+from harness.store import Store
+from harness.tuner import report
+from harness.tuner.budget import CHECK_ROUNDS, PILOT_S, Schedule, share_out
+from harness.tuner.candidates import candidates
+from harness.tuner.halving import halve, rung_sizes
+from harness.tuning import Key, Tuning
+
+DEFAULT_BUDGET_MIN = 5.0
+
+_PLAN = "plan.json"
+_TESTS = "tests"
+# Fewer rounds make no interval worth having, even when time is up.
+_LEAST_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to tune."""
+
+    card: Card
+    store: Path
+    scenario: Scenario
+    precisions: tuple[str, ...] = ("f32",)
+    """Those that the user allows; each has a tuning of its own."""
+    threads: int | None = None
+    """None: all CPUs that this process may use, or fewer where that is faster."""
+    budget_min: float = DEFAULT_BUDGET_MIN
+    replace: bool = False
+    """Whether a finished tuning may be made anew."""
+
+
+def tune(request: Request, clock: Callable[[], float] = time.monotonic) -> list[Tuning]:
+    """Tune, and keep what was found; return one tuning for each precision.
+
+    Finished tests are kept until the tuning is finished: after an interruption the same request goes on.
+
+    Args:
+        request: what to tune.
+        clock: seconds, which the budget counts.
+
+    Raises:
+        RunFailed: the default settings cannot be measured.
+        HarnessError: the request does not fit the model, the store, the machine or the time.
+    """
+    machine = system.describe()
+    store = run.open_for(request.card, request.store)
+    asked = [
+        run.within_limits(RunSettings(request.scenario, precision, threads=request.threads), machine)
+        for precision in request.precisions
+    ]
+    budget_s = 60 * request.budget_min / len(asked)
+    found = []
+    for precision, settings in zip(request.precisions, asked, strict=True):
+        key = tuning.key_of(request.card, replace(settings, threads=request.threads), machine)
+        held = None if request.replace else tuning.find(key)
+        if held is not None:
+            note(f"{request.card.name} {request.scenario} {precision} is tuned: --replace tunes again.")
+        found.append(held or _Session(request, settings, key, store, budget_s, clock).tune())
+    return found
+
+
+class _Session:
+    """The tuning of one model for one scenario and precision."""
+
+    def __init__(
+        self,
+        request: Request,
+        settings: RunSettings,
+        key: Key,
+        store: Store,
+        budget_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._request = request
+        self._settings = settings
+        self._key = key
+        self._store = store
+        self._clock = clock
+        self._budget_s = budget_s
+        self._deadline = clock() + budget_s
+        self._folder = key.folder
+        self._trials: list[dict[str, Any]] = []
+
+    def tune(self) -> Tuning:
+        files.make_writable_folder(self._folder)
+        plan = self._claim()
+        with _staging(self._folder) as self._staging, progress("Tuning", None) as self._bar:
+            self._default = self._prepare_default()
+            tried, schedule = self._plan(plan)
+            winner = self._halving(tried, schedule)
+            checked = [] if winner is None else self._check(tried[winner], schedule)
+            self._bar.update(description="Tuning", rate="")
+        found = self._conclude(None if winner is None else tried[winner], checked, schedule, len(tried))
+        tuning.write(found)
+        (self._folder / _PLAN).unlink()
+        return found
+
+    def _claim(self) -> dict[str, Any]:
+        """Return the plan of an interrupted tuning of the same kind; any other is begun anew."""
+        request = {
+            "harness": __version__,
+            "budget_s": self._budget_s,
+            "pixels_sha256": self._store.sha256(self._request.card.input.recipe),
+        }
+        path = self._folder / _PLAN
+        if path.exists():
+            try:
+                held = json.loads(path.read_text(encoding="utf-8"))
+                if held["request"] == request:
+                    return dict(held)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise OutputError(
+                    f"The plan {path} of an interrupted tuning is damaged ({error!r}): delete {self._folder} "
+                    f"and repeat the command."
+                ) from error
+            note("The interrupted tuning had another budget, store or harness: begun anew.")
+        if (self._folder / _TESTS).exists():
+            shutil.rmtree(self._folder / _TESTS)
+        files.write_json(path, {"request": request})
+        return {"request": request}
+
+    def _prepare_default(self) -> rounds.Series:
+        """Return the series of what runs untuned, with what its probe chose; the others stand beside it."""
+        return rounds.prepare(
+            self._request.card,
+            self._store.path,
+            replace(self._settings, duration_s=2 * PILOT_S),
+            self._folder / _TESTS / "default",
+            self._staging,
+            lambda now: self._bar.update(description=f"{now.phase} the default".capitalize()),
+        )
+
+    def _plan(self, plan: dict[str, Any]) -> tuple[list[RunSettings], Schedule]:
+        """Return what to try, and for how long; a pilot with the default settings tells what time allows."""
+        default = self._default
+        resolved = replace(default.settings, duration_s=PILOT_S)
+        tried = candidates(
+            replace(self._settings, threads=self._request.threads),
+            default.effective,
+            system.allowance(),
+            default.samples_per_query,
+        )
+        start_s = self._clock()
+        speed = self._test(resolved, "pilot", 1, PILOT_S)
+        if speed is None:
+            raise RunFailed(f"The default settings gave no valid test: {self._trials[-1]['failed']}")
+        self._pilot_speed = speed
+        if "schedule" not in plan:
+            pilot_s = self._clock() - start_s
+            schedule = share_out(len(tried), pilot_s, self._deadline - self._clock())
+            files.write_json(self._folder / _PLAN, plan | {"schedule": asdict(schedule)})
+        else:
+            schedule = Schedule(**plan["schedule"])
+        if schedule.count < len(tried):
+            note(f"The budget reaches for {schedule.count} of {len(tried)} candidates, chosen at random.")
+        self._bar.update(total=sum(rung_sizes(schedule.count)) + 2 * CHECK_ROUNDS)
+        return tried[: schedule.count], schedule
+
+    def _halving(self, tried: Sequence[RunSettings], schedule: Schedule) -> int | None:
+        # What the re-check costs is set aside.
+        reserve_s = 2 * CHECK_ROUNDS * schedule.check_s
+        speeds: dict[int, float] = {}
+
+        def measure(number: int, rung: int) -> float | None:
+            seconds = schedule.seconds(rung)
+            speed = self._test(tried[number], "candidates", rung + 1, seconds, speeds.get(number))
+            if speed is not None:
+                speeds[number] = speed
+            return speed
+
+        return halve(len(tried), measure, lambda: self._clock() + reserve_s < self._deadline)
+
+    def _check(self, winner: RunSettings, schedule: Schedule) -> list[tuple[Round, Round]]:
+        """Measure the winner against the default in alternating rounds; return those valid for both."""
+        pairs = []
+        default = self._default.settings
+        for number in range(1, CHECK_ROUNDS + 1):
+            if number > _LEAST_ROUNDS and self._clock() > self._deadline:
+                note(f"The budget is used up: the re-check ends after {number - 1} rounds.")
+                break
+            both = [
+                self._round(settings, "check", number, schedule.check_s) for settings in (default, winner)
+            ]
+            if both[0] is not None and both[1] is not None:
+                pairs.append((both[0], both[1]))
+        return pairs
+
+    def _test(
+        self, settings: RunSettings, stage: str, number: int, seconds: float, speed: float | None = None
+    ) -> float | None:
+        entry = self._round(settings, stage, number, seconds, speed)
+        return None if entry is None else report.speed(settings.scenario, entry)
+
+    def _round(
+        self, settings: RunSettings, stage: str, number: int, seconds: float, speed: float | None = None
+    ) -> Round | None:
+        """Run one LoadGen test, or take the finished one; None when it cannot be run or is not valid.
+
+        Args:
+            settings: with nothing left open that a probe would choose.
+            stage: pilot, candidates or check.
+            number: the rung or round.
+            seconds: LoadGen's minimum duration.
+            speed: what the settings did before, for LoadGen to expect; None: the default's.
+        """
+        words = in_words(settings.tunable)
+        self._bar.update(description=f"{stage.capitalize()} {number}: {words}")
+        folder = self._folder / _TESTS / stage / words.replace(", ", "-").replace(" ", "_") / str(number)
+        trial = {"settings": settings.tunable, "stage": stage, "number": number, "seconds": seconds}
+        entry = None
+        try:
+            series = self._series(replace(settings, duration_s=seconds), folder, speed)
+            entry = rounds.held(series, 1)
+            if entry is None:
+                _, entry = rounds.measure_until_valid(series, 1, self._folder, self._staging, self._show)
+            if entry.valid:
+                trial |= {"value": report.value(settings.scenario, entry), "log": entry.log}
+            else:
+                trial |= {"failed": " ".join(entry.reasons), "log": entry.log}
+        except (ModelError, RunFailed) as error:
+            # A batch that the model does not admit, or a rate that cannot be held, is an answer.
+            trial |= {"failed": str(error)}
+        self._trials.append(trial)
+        if stage != "pilot":
+            self._bar.advance()
+        return entry if entry is not None and entry.valid else None
+
+    def _show(self, now: child.Progress) -> None:
+        self._bar.update(rate=now.phase)
+
+    def _series(self, settings: RunSettings, folder: Path, speed: float | None) -> rounds.Series:
+        if settings.scenario is Scenario.SERVER:
+            # Its metric is the rate that a search finds.
+            card, store = self._request.card, self._request.store
+            return rounds.prepare(card, store, settings, folder, self._staging, self._show)
+        ratio = 1.0 if speed is None else speed / self._pilot_speed
+        if settings.scenario.facts.is_latency:
+            ratio = 1 / ratio
+        told = {key: value * ratio for key, value in self._default.facts["estimate"].items()}
+        return rounds.beside(self._default, settings, told, folder)
+
+    def _conclude(
+        self, winner: RunSettings | None, pairs: list[tuple[Round, Round]], schedule: Schedule, count: int
+    ) -> Tuning:
+        scenario = self._request.scenario
+        speeds = [[report.speed(scenario, entry) for entry in side] for side in zip(*pairs, strict=True)]
+        ratio = statistics.speedup(speeds[1], speeds[0]) if len(pairs) > 1 else None
+        faster = ratio is not None and ratio.outcome is Outcome.FASTER
+        chosen: dict[str, int | bool | str | None] = {}
+        if faster and winner is not None:
+            chosen = {name: value for name, value in winner.tunable.items() if value is not None}
+            if self._request.threads is not None:
+                del chosen["threads"]
+        watched = [noise.from_dict(dict(entry.noise)) for pair in pairs for entry in pair]
+        return Tuning(
+            key=self._key,
+            model=self._request.card.name,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            harness=__version__,
+            settings=chosen,
+            verdict=report.verdict(scenario, winner, ratio, pairs),
+            details={
+                "default": self._default.effective,
+                "data": {"dataset": self._store.dataset, "count": self._store.count},
+                "metric": report.metric(scenario),
+                "budget_s": self._budget_s,
+                "schedule": asdict(schedule),
+                "candidates": count,
+                "trials": self._trials,
+                "winner": None if winner is None else winner.tunable,
+                "speedup": None if ratio is None else asdict(ratio),
+                "rounds": [[report.value(scenario, entry) for entry in pair] for pair in pairs],
+                "remarks": noise.remarks(watched),
+            },
+        )
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """Yield a folder for tests under way; it disappears with what was not finished."""
+    staging = Path(tempfile.mkdtemp(prefix=".under-way.", dir=folder))
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging)
