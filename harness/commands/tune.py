@@ -9,7 +9,7 @@ from harness.card import find_card
 from harness.commands import options
 from harness.scenario import parse_scenario
 from harness.settings import PRECISIONS
-from harness.tuner import report, session
+from harness.tuner import DEFAULT_BUDGET_MIN
 
 
 @click.command()
@@ -35,7 +35,7 @@ from harness.tuner import report, session
 @click.option(
     "--budget",
     type=click.FloatRange(min=0, min_open=True),
-    default=session.DEFAULT_BUDGET_MIN,
+    default=DEFAULT_BUDGET_MIN,
     show_default=True,
     metavar="MINUTES",
     help="About how long to measure; the more, the more candidates and the longer each test.",
@@ -60,6 +60,8 @@ def command(
     for the same model, CPU, number of CPUs, OpenVINO, scenario, precision and --threads. It lies in
     $HARNESS_CACHE, else in the user's cache folder. After an interruption the same command goes on.
     """
+    from harness.tuner import report, session
+
     request = session.Request(
         card=find_card(model),
         store=data,

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import __version__, builtin, conf, files, model_file, noise, system
 from harness.card import SPEED_ONLY, Card
-from harness.comparison import findings, statistics, variants
+from harness.comparison import DEFAULT_ROUNDS, findings, statistics, variants
 from harness.comparison.document import METRICS, AccuracyPair, Cell, Comparison, Variant, count_threads
 from harness.comparison.measuring import Entry, Setting, accuracies, performance
 from harness.comparison.variants import Candidate

@@ -21,13 +21,11 @@ from harness.errors import ModelError, OutputError, RunFailed
 from harness.scenario import Scenario
 from harness.settings import RunSettings, in_words
 from harness.store import Store
-from harness.tuner import report
+from harness.tuner import DEFAULT_BUDGET_MIN, report
 from harness.tuner.budget import CHECK_ROUNDS, PILOT_S, Schedule, share_out
 from harness.tuner.candidates import candidates
 from harness.tuner.halving import halve, rung_sizes
 from harness.tuning import Key, Tuning
-
-DEFAULT_BUDGET_MIN = 5.0
 
 _PLAN = "plan.json"
 _TESTS = "tests"
