@@ -22,6 +22,10 @@ RESIZES = {
     "none": "no resize: the images must have the model's size already",
 }
 
+# ImageNet's usual statistics, for pixels 0..255: what the trainer's networks take is (pixel - MEAN) / SCALE.
+MEAN = (123.675, 116.28, 103.53)
+SCALE = (58.395, 57.12, 57.375)
+
 _START_OF_IMAGE = b"\xff\xd8"
 _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA

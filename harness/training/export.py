@@ -14,10 +14,9 @@ from harness import console, files, resnet
 from harness.card import CARD_NAME, AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, write_card
 from harness.errors import OutputError
 from harness.graph import compile_model, deployed
-from harness.recipe import Recipe
+from harness.recipe import MEAN, SCALE, Recipe
 from harness.settings import CompileSettings
 from harness.training.data import Images
-from harness.training.loop import MEAN, SCALE
 from harness.training.network import ResNet
 
 MODEL_NAME = "model.xml"

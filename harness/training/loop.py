@@ -1,5 +1,6 @@
 """The training loop: any image classifier, checkpoints that it resumes from, the same result every time."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -12,12 +13,10 @@ from torch import Tensor, nn
 
 from harness import console, files
 from harness.errors import DataError, OutputError, RunFailed
+from harness.recipe import MEAN, SCALE
 from harness.training.data import Images, Order, batches
+from harness.training.network import ResNet
 from harness.training.ranks import Ranks
-
-# ImageNet's usual statistics, for pixels 0..255.
-MEAN = (123.675, 116.28, 103.53)
-SCALE = (58.395, 57.12, 57.375)
 
 CHECKPOINT_NAME = "checkpoint.pt"
 OPTIMIZERS = ("sgd", "adamw")
@@ -44,6 +43,10 @@ class Settings:
     """Of the forward pass: 'f32', or 'bf16' by autocast."""
     workers: int = 0
     """Processes per training process that load images; 0 loads in the training process itself."""
+    distillation: float = 0.0
+    """Share of the loss that is the divergence from a teacher's answers; the rest is that from the labels."""
+    temperature: float = 4.0
+    """What logits are divided by where the answers of teacher and network are compared."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,28 @@ def train(
     ranks: Ranks,
     *,
     resume: bool = False,
+    teacher: ResNet | None = None,
 ) -> list[Epoch]:
     """Train `network` in place and return what each epoch brought.
 
     After each epoch the whole state goes to `folder`/checkpoint.pt. With `resume` the training goes on from
     there, if it is there, and ends with the result that the uninterrupted training would have.
 
+    With a `teacher` the share `settings.distillation` of the loss is the Kullback-Leibler divergence from
+    its softened answers, times the squared temperature (Hinton, Vinyals, Dean 2015), to the same cuts of the
+    images, resized where it takes another size; it runs in eval mode.
+
     Raises:
+        ValueError: there is a teacher and no share for it, or the reverse.
         DataError: there are fewer images than one batch needs.
         OutputError: the checkpoint is of other settings, is damaged, or cannot be written.
         RunFailed: the loss is no longer finite.
     """
+    if (teacher is None) != (settings.distillation == 0):
+        raise ValueError("a teacher and a share of the loss for it belong together")
     network.to(ranks.device, memory_format=torch.channels_last)
+    if teacher is not None:
+        teacher.to(ranks.device, memory_format=torch.channels_last).eval()
     parallel = ranks.parallel(network)
     optimizer = _optimizer(network, settings)
     order = Order(len(images), seed=settings.seed, rank=ranks.rank, ranks=ranks.count)
@@ -89,7 +102,9 @@ def train(
         )
     rate = schedule(settings, len(loader))
     checkpoint = folder / CHECKPOINT_NAME
-    identity = {"settings": _lasting(settings), "images": len(images), "ranks": ranks.count}
+    identity = {"settings": lasting(settings), "images": len(images), "ranks": ranks.count}
+    if teacher is not None:
+        identity["teacher"] = digest(teacher)
     history: list[Epoch] = []
     if resume and checkpoint.exists():
         history = _restore(checkpoint, identity, network, optimizer, ranks.device)
@@ -105,10 +120,10 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = rate(number * len(loader) + step)
                 with torch.autocast(ranks.device.type, torch.bfloat16, settings.precision == "bf16"):
-                    logits = parallel(normalised(pixels, ranks.device))
-                loss = nn.functional.cross_entropy(
-                    logits.float(), labels.to(ranks.device), label_smoothing=settings.label_smoothing
-                )
+                    x = normalised(pixels, ranks.device)
+                    logits = parallel(x).float()
+                    answers = None if teacher is None else _answers(teacher, x)
+                loss = _loss(logits, labels.to(ranks.device), answers, settings)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -150,6 +165,15 @@ def normalised(pixels: Tensor, device: torch.device) -> Tensor:
     return (x - mean) / scale
 
 
+def digest(network: nn.Module) -> str:
+    """Return the SHA-256 of the network's tensors and their names, as hex digits."""
+    found = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
 def schedule(settings: Settings, steps_per_epoch: int) -> Callable[[int], float]:
     """Return the learning rate as a function of the step, counted from 0."""
     warmup = settings.warmup_epochs * steps_per_epoch
@@ -164,6 +188,35 @@ def schedule(settings: Settings, steps_per_epoch: int) -> Callable[[int], float]
     return rate
 
 
+def lasting(settings: Settings) -> dict[str, Any]:
+    """Return the settings that decide the result."""
+    idle = {"workers"} if settings.distillation else {"workers", "distillation", "temperature"}
+    return {key: value for key, value in asdict(settings).items() if key not in idle}
+
+
+def _answers(teacher: ResNet, x: Tensor) -> Tensor:
+    size = teacher.architecture.size
+    if x.shape[-1] != size:
+        x = nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        answers: Tensor = teacher(x)
+    return answers.float()
+
+
+def _loss(logits: Tensor, labels: Tensor, answers: Tensor | None, settings: Settings) -> Tensor:
+    loss = nn.functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+    if answers is None:
+        return loss
+    heat = settings.temperature
+    divergence = nn.functional.kl_div(
+        nn.functional.log_softmax(logits / heat, 1),
+        nn.functional.log_softmax(answers / heat, 1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return (1 - settings.distillation) * loss + settings.distillation * heat**2 * divergence
+
+
 def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     weights = [value for value in network.parameters() if value.ndim > 1]
     others = [value for value in network.parameters() if value.ndim <= 1]
@@ -174,11 +227,6 @@ def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, settings.learning_rate)
     return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9, nesterov=True)
-
-
-def _lasting(settings: Settings) -> dict[str, Any]:
-    """Return the settings that decide the result."""
-    return {key: value for key, value in asdict(settings).items() if key != "workers"}
 
 
 def _save(
@@ -233,9 +281,9 @@ def _restore(
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    flat = [{**document["settings"], **document} for document in (found, wanted)]
-    differing = [key for key in flat[1] if key != "settings" and flat[0].get(key) != flat[1][key]]
-    return ", ".join(f"{key} {flat[0].get(key)} there, {flat[1][key]} here" for key in differing)
+    there, here = ({**document["settings"], **document} for document in (found, wanted))
+    names = [name for name in {**here, **there} if name != "settings" and there.get(name) != here.get(name)]
+    return ", ".join(f"{name} {there.get(name)} there, {here.get(name)} here" for name in names)
 
 
 def _line(epoch: Epoch, epochs: int) -> str:

@@ -14,7 +14,7 @@ from harness.errors import DataError, OutputError
 from harness.recipe import Recipe
 from harness.training import export
 from harness.training.data import Augmentation, Images, count_classes
-from harness.training.loop import CHECKPOINT_NAME, Settings, train
+from harness.training.loop import CHECKPOINT_NAME, Settings, lasting, train
 from harness.training.network import ResNet
 from harness.training.ranks import Ranks, joined
 
@@ -95,7 +95,7 @@ def run(request: Request) -> dict[str, Any] | None:
         "images": len(images),
         **_builtin_facts(request.task),
         "parameters": sum(value.numel() for value in network.parameters()),
-        **asdict(settings),
+        **lasting(settings),
         "augmentation": asdict(request.augmentation),
         "command": request.command,
         "threads": torch.get_num_threads(),
@@ -103,7 +103,6 @@ def run(request: Request) -> dict[str, Any] | None:
         "minutes": round(sum(epoch.seconds for epoch in history) / 60, 1),
         **{f"{name}_version": version for name, version in export.versions().items()},
     }
-    del training["workers"]
     description = (
         f"ResNet-50 v1.5, width {request.width:g}, {request.size} px, trained on {_task_name(request)}"
     )

@@ -1,0 +1,205 @@
+"""Candidates become networks: inherited from the baseline, recalibrated, fine-tuned with it as teacher."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import files, resnet
+from harness.architecture import Architecture
+from harness.dataset import ImageList
+from harness.errors import DataError
+from harness.recipe import Recipe
+from harness.search import norms, stem
+from harness.search.inheritance import inherit
+from harness.search.split import Split, pick, subset
+from harness.training import export
+from harness.training.data import Augmentation, Images, Order
+from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, evaluate, train
+from harness.training.network import ResNet
+from harness.training.ranks import Ranks
+
+_CACHE_BYTES = 4 << 30
+
+BRIEF = Settings(
+    epochs=1,
+    batch_size=128,
+    learning_rate=0.05,
+    warmup_epochs=0,
+    label_smoothing=0.0,
+    precision="bf16",
+    distillation=0.5,
+)
+"""How each candidate of a shortlist is fine-tuned, if nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a fine-tuning gave."""
+
+    network: ResNet
+    accuracy: float
+    """Top-1 on the held-out images, as a fraction."""
+    history: list[Epoch]
+
+
+class Material:
+    """The trained baseline and the training images, from which candidates are made.
+
+    Images are decoded once for each input size and kept in memory where they fit.
+    """
+
+    def __init__(
+        self,
+        baseline: Architecture,
+        state: resnet.State,
+        parts: Split,
+        recipe: Recipe,
+        ranks: Ranks,
+        *,
+        augmentation: Augmentation | None = None,
+        seed: int = 1,
+        statistics: int = 1024,
+    ) -> None:
+        """Build the teacher.
+
+        Args:
+            baseline: as `baseline.read` gives it, like `state`.
+            state: its weights.
+            parts: the training images.
+            recipe: of the baseline's card; other input sizes keep its resize and crop fraction.
+            ranks: the processes that train together.
+            augmentation: of the images that networks learn from.
+            seed: of augmentation and order.
+            statistics: training images that batch-normalisation statistics are taken from.
+
+        Raises:
+            DataError: the images are of another number of classes, missing or broken.
+        """
+        labels = 1 + max(parts.learned.labels)
+        if labels > baseline.classes:
+            raise DataError(
+                f"The images in {parts.learned.root} have {labels} classes and the baseline "
+                f"{baseline.classes}: give the data that it was trained for."
+            )
+        self.baseline, self.parts, self.ranks = baseline, parts, ranks
+        self._recipe, self._seed, self._statistics = recipe, seed, statistics
+        self._augmentation = augmentation or Augmentation()
+        self._kept: dict[tuple[str, int, int], Images] = {}
+        self._pools: dict[int, Tensor] = {}
+        self.teacher = ResNet(baseline)
+        self.teacher.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, False)
+        self.teacher.to(ranks.device)
+        norms.liven(self.teacher, self.pool(baseline.size))
+        self.state = export.arrays(self.teacher)
+        """The baseline's weights with live batch normalisation."""
+
+    def learned(self, size: int, count: int | None = None) -> Images:
+        """Return the images to learn from at an input size, varied; `count` of them if given."""
+        part = self.parts.learned
+        return self._images("learned", size, part if count is None else subset(part, count))
+
+    def pool(self, size: int) -> Tensor:
+        """Return u8 [statistics, size, size, 3]: some images to learn from, as a benchmark would see them."""
+        if size not in self._pools:
+            images = Images(subset(self.parts.learned, self._statistics), self._at(size))
+            # In the order of a shuffle, so that no batch holds one class alone.
+            order = Order(len(images), seed=0)
+            self._pools[size] = torch.stack([images[draw][0] for draw in order])
+        return self._pools[size]
+
+    def held_out(self, size: int) -> Images:
+        """Return the images to judge by, as a benchmark would see them."""
+        return self._images("held out", size, self.parts.held_out)
+
+    def everything(self, size: int) -> Images:
+        """Return all training images, varied: for the final training, when nothing is left to choose."""
+        learned, held_out = self.parts.learned, self.parts.held_out
+        both = ImageList(learned.names + held_out.names, learned.labels + held_out.labels, learned.root)
+        order = sorted(range(len(both.names)), key=both.names.__getitem__)
+        return self._images("everything", size, pick(both, order))
+
+    def initial(self, architecture: Architecture) -> ResNet:
+        """Return the network with inherited weights, its stem fitted if new, its statistics recalibrated."""
+        network = ResNet(architecture)
+        state = inherit(architecture, self.baseline, self.state)
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, False)
+        network.to(self.ranks.device)
+        pixels = self.pool(architecture.size)
+        if architecture.stem != self.baseline.stem:
+            stem.fit(network, self.teacher, self.state, pixels)
+        if architecture != self.baseline:
+            norms.recalibrate(network, pixels)
+        network.eval()
+        return network
+
+    def zero_shot(self, architecture: Architecture) -> float:
+        """Return top-1 of the inherited, recalibrated network on the held-out images, as a fraction."""
+        return evaluate(self.initial(architecture), self.held_out(architecture.size), self.ranks)
+
+    def finetune(
+        self,
+        architecture: Architecture,
+        folder: Path,
+        settings: Settings = BRIEF,
+        *,
+        count: int | None = None,
+        everything: bool = False,
+        resume: bool = True,
+    ) -> Tuned:
+        """Train the inherited network with the baseline as teacher and return what it reaches.
+
+        Args:
+            architecture: the candidate.
+            folder: where its checkpoint goes; a training that broke off there goes on.
+            settings: with a share for the teacher (`distillation`) or none.
+            count: images to learn from; default: all but the held-out ones.
+            everything: learn from the held-out images, too; the accuracy on them then proves nothing.
+            resume: go on from the checkpoint, if there is one.
+
+        Raises:
+            DataError: there are fewer images than one batch needs.
+            OutputError: `folder` cannot be written, or holds another training.
+            RunFailed: the training diverged.
+        """
+        files.make_writable_folder(folder)
+        torch.manual_seed(settings.seed)
+        resume = resume and (folder / CHECKPOINT_NAME).exists()
+        network = ResNet(architecture) if resume else self.initial(architecture)
+        size = architecture.size
+        history = train(
+            network,
+            self.everything(size) if everything else self.learned(size, count),
+            self.held_out(size),
+            settings,
+            folder,
+            self.ranks,
+            resume=resume,
+            teacher=self.teacher if settings.distillation else None,
+        )
+        return Tuned(network.eval(), history[-1].top1, history)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides the candidates' accuracies, as JSON values."""
+        return {
+            "baseline": self.baseline.key,
+            "split": self.parts.manifest(),
+            "statistics_images": self._statistics,
+            "seed": self._seed,
+        }
+
+    def _at(self, size: int) -> Recipe:
+        return replace(self._recipe, size=size)
+
+    def _images(self, part: str, size: int, images: ImageList) -> Images:
+        key = part, size, len(images.names)
+        if key not in self._kept:
+            recipe = self._at(size)
+            varied = None if part == "held out" else self._augmentation
+            found = Images(images, recipe, varied, seed=self._seed)
+            if len(images.names) * 5 * recipe.short_side**2 * self.ranks.count < _CACHE_BYTES:
+                found.keep_in_memory(self.ranks)
+            self._kept[key] = found
+        return self._kept[key]

@@ -1,0 +1,47 @@
+"""A new stem learns to give what the baseline's gives."""
+
+import torch
+from torch import Tensor, nn
+
+from harness import resnet
+from harness.search.inheritance import stream
+from harness.training.loop import normalised
+from harness.training.network import ResNet
+
+STEPS = 200
+_BATCH = 64
+_LEARNING_RATE = 3e-3
+
+
+def fit(network: ResNet, teacher: ResNet, state: resnet.State, pixels: Tensor, steps: int = STEPS) -> float:
+    """Train `network`'s stem alone to give the channels of `teacher`'s that it keeps; return the last loss.
+
+    The loss is the mean squared error over the mean square of what is wanted; Adam, the learning rate falling
+    along a cosine. `state` holds the teacher's weights, by which channels were chosen; `pixels` are training
+    images of the network's size, u8 [count, size, size, 3].
+    """
+    device = next(network.parameters()).device
+    kept = torch.from_numpy(stream(network.architecture, teacher.architecture, state, 0)).to(device)
+    layers = network.architecture.layers().stem
+    parameters = [
+        value
+        for layer in layers
+        for name in (layer.name, layer.norm)
+        for value in network.get_submodule(name).parameters()
+    ]
+    optimizer = torch.optim.Adam(parameters, _LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    source = torch.Generator().manual_seed(0)
+    network.train()
+    loss = torch.zeros(())
+    for _ in range(steps):
+        chosen = torch.randint(len(pixels), (_BATCH,), generator=source)
+        x = normalised(pixels[chosen], device)
+        with torch.no_grad():
+            wanted = teacher.stem(x)[:, kept]
+        loss = nn.functional.mse_loss(network.stem(x), wanted) / wanted.square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return float(loss.detach())

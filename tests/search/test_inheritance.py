@@ -1,0 +1,147 @@
+"""Weights of a revision, cut out of the baseline's: what can be kept is kept."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from harness import resnet
+from harness.architecture import Architecture, Block, Stage, resnet50
+from harness.search.inheritance import inherit
+from harness.search.space import Space
+
+BASE = Architecture(
+    24,
+    32,
+    "3x3-pool",
+    32,
+    (Stage(64, (Block(32),) * 3), Stage(128, (Block(32),) * 2), Stage(64, (Block(32),))),
+)
+
+
+def trained(architecture: Architecture, seed: int = 3) -> resnet.State:
+    """Return weights whose batch normalisations have all of their numbers."""
+    source, state = np.random.default_rng(seed), resnet.seeded_state(seed, architecture)
+    for name, value in state.items():
+        kind = name.rpartition(".")[2]
+        if kind == "running_mean" or (kind == "bias" and value.ndim == 1):
+            state[name] = source.normal(0, 0.2, value.shape).astype(np.float32)
+        elif kind == "running_var" or value.ndim == 1:
+            state[name] = (value * source.uniform(0.5, 2, value.shape)).astype(np.float32)
+    return state
+
+
+def answers(architecture: Architecture, state: resnet.State) -> np.ndarray:
+    model = resnet.assemble(architecture, state)
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    size = architecture.size
+    images = np.random.default_rng(5).standard_normal((3, 1, 3, size, size)).astype(np.float32)
+    return np.concatenate([compiled(image)[0] for image in images])
+
+
+def with_blocks(architecture: Architecture, **changes: Any) -> Architecture:
+    """Return the architecture with every block changed."""
+    stages = (
+        replace(stage, blocks=tuple(replace(block, **changes) for block in stage.blocks))
+        for stage in architecture.stages
+    )
+    return replace(architecture, stages=tuple(stages))
+
+
+def assert_same_answers(one: np.ndarray, other: np.ndarray) -> None:
+    assert np.abs(one).max() > 0.1
+    assert np.abs(one - other).max() <= 1e-4 * max(1.0, float(np.abs(one).max()))
+
+
+def silence(state: resnet.State, norm: str, channels: np.ndarray) -> None:
+    """Make channels behind a batch normalisation zero, whatever comes in."""
+    state[f"{norm}.weight"][channels] = 0
+    state[f"{norm}.bias"][channels] = 0
+
+
+def test_the_baseline_inherits_itself_bit_for_bit() -> None:
+    state = trained(BASE)
+    found = inherit(BASE, BASE, state)
+    assert found.keys() == state.keys()
+    assert all(np.array_equal(found[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("baseline", [resnet50(24, 64, 0.35), resnet50(10, 32, 0.5, "3x3-pool")])
+def test_every_revision_gets_all_of_its_weights(baseline: Architecture) -> None:
+    space, state = Space(baseline, (baseline.size,)), trained(baseline)
+    for seed in range(6):
+        wanted = space.sample(random.Random(seed))
+        assert np.isfinite(answers(wanted, inherit(wanted, baseline, state))).all()
+
+
+def test_middle_channels_that_do_nothing_are_those_that_go() -> None:
+    state, source = trained(BASE), np.random.default_rng(0)
+    for block in BASE.layers().blocks:
+        for layer in block.convolutions[:2]:
+            silence(state, layer.norm, source.permutation(32)[:16])
+    narrow = with_blocks(BASE, mid=16)
+    assert_same_answers(answers(BASE, state), answers(narrow, inherit(narrow, BASE, state)))
+
+
+def test_channels_of_a_residual_stream_that_nobody_writes_go_everywhere() -> None:
+    state, source = trained(BASE), np.random.default_rng(0)
+    dead = [source.permutation(stage.width)[: stage.width // 2] for stage in BASE.stages]
+    for block in BASE.layers().blocks:
+        channels = dead[int(block.name[len("layer")]) - 1]
+        silence(state, block.convolutions[2].norm, channels)
+        if block.shortcut is not None:
+            silence(state, block.shortcut.norm, channels)
+    silence(state, "bn1", source.permutation(32)[:16])
+    stages = tuple(replace(stage, width=stage.width // 2) for stage in BASE.stages)
+    narrow = replace(BASE, stem_width=16, stages=stages)
+    assert_same_answers(answers(BASE, state), answers(narrow, inherit(narrow, BASE, state)))
+
+
+def test_the_later_blocks_of_a_stage_go() -> None:
+    state = trained(BASE)
+    for name in ("layer1.2", "layer2.1"):
+        silence(state, f"{name}.bn3", np.arange(len(state[f"{name}.bn3.bias"])))
+    stages = (replace(BASE.stages[0], blocks=BASE.stages[0].blocks[:2]),)
+    stages += (replace(BASE.stages[1], blocks=BASE.stages[1].blocks[:1]), BASE.stages[2])
+    shallow = replace(BASE, stages=stages)
+    assert_same_answers(answers(BASE, state), answers(shallow, inherit(shallow, BASE, state)))
+
+
+@pytest.mark.parametrize(("kind", "width"), [("group16", 16), ("dw3", 1), ("dw5", 1)])
+def test_groups_hidden_in_a_dense_convolution_are_found(kind: str, width: int) -> None:
+    state, source = trained(BASE), np.random.default_rng(0)
+    for block in BASE.layers().blocks:
+        group_of_output, group_of_input = (source.permutation(32) // width for _ in range(2))
+        weight = state[f"{block.convolutions[1].name}.weight"]
+        weight *= (group_of_output[:, None] == group_of_input[None])[:, :, None, None]
+    grouped = with_blocks(BASE, kind=kind)
+    assert_same_answers(answers(BASE, state), answers(grouped, inherit(grouped, BASE, state)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("dw3", "dw5"), ("group16", "dense"), ("dw3", "group16"), ("dw3", "dw3")]
+)
+def test_a_kind_that_can_do_all_that_the_old_one_did_does_so(old: str, new: str) -> None:
+    base = with_blocks(BASE, kind=old)
+    wanted, state = with_blocks(BASE, kind=new), trained(base)
+    assert_same_answers(answers(base, state), answers(wanted, inherit(wanted, base, state)))
+
+
+@pytest.mark.parametrize("changes", [{"squeeze_excite": True}, {"mid": 48}], ids=["squeeze-excite", "wider"])
+def test_what_a_block_gains_changes_nothing_at_first(changes: dict[str, Any]) -> None:
+    state, richer = trained(BASE), with_blocks(BASE, **changes)
+    found = inherit(richer, BASE, state)
+    assert_same_answers(answers(BASE, state), answers(richer, found))
+    if "mid" in changes:
+        assert np.abs(found["layer1.0.conv1.weight"][32:]).min() > 0
+
+
+def test_a_revision_wider_or_deeper_than_the_baseline_is_no_heir() -> None:
+    deeper = replace(BASE, stages=(*BASE.stages[:2], Stage(64, (Block(32),) * 2)))
+    with pytest.raises(ValueError, match="no block layer3.1"):
+        inherit(deeper, BASE, trained(BASE))
+    with pytest.raises(ValueError, match="64 channels cannot be chosen from 32"):
+        inherit(replace(BASE, stem_width=64), BASE, trained(BASE))
