@@ -141,7 +141,7 @@ def test_what_a_block_gains_changes_nothing_at_first(changes: dict[str, Any]) ->
 
 def test_a_revision_wider_or_deeper_than_the_baseline_is_no_heir() -> None:
     deeper = replace(BASE, stages=(*BASE.stages[:2], Stage(64, (Block(32),) * 2)))
-    with pytest.raises(ValueError, match="no block layer3.1"):
+    with pytest.raises(ValueError, match=r"no block layer3\.1"):
         inherit(deeper, BASE, trained(BASE))
     with pytest.raises(ValueError, match="64 channels cannot be chosen from 32"):
         inherit(replace(BASE, stem_width=64), BASE, trained(BASE))
