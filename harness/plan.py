@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import conf
+from harness import conf, files, reasons
 from harness.card import Card
 from harness.errors import RunFailed
 from harness.job import Estimate
@@ -26,6 +26,9 @@ _MARGINS = {
 _SHORT_OFFLINE_MARGIN = 1.3
 # Without a bound to hold, a server need not be spared, only not be drowned.
 _UNBOUND_SERVER_MARGIN = 0.8
+
+# A performance test that is not valid is repeated, each time with a better estimate.
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,19 @@ class Plan:
     """What user_conf tells LoadGen: target_latency in ms, or target_qps."""
     samples_per_second: float
     """About how fast the system answers when it has enough to do."""
+    given: conf.UserConf | None = None
+    """The user's own user.conf."""
+
+    def corrected(self) -> "Plan | None":
+        """Return the plan with another estimate, after a performance test that was not valid.
+
+        Its user.conf is written. None if the estimate is the user's, which is not ours to change.
+        """
+        if self.request.settings.scenario.facts.estimate_key in self.demands.own:
+            return None
+        told = corrected(self.request.settings.scenario, self.estimate)
+        files.write_text(self.user_conf, _text(self.request, self.given, told))
+        return replace(self, estimate=told)
 
     @property
     def offline_samples(self) -> int:
@@ -134,16 +150,31 @@ def estimates(
     Raises:
         RunFailed: no rate was found at which Server holds its latency bound.
     """
-    scenario, benchmark = request.settings.scenario, request.card.benchmark
-    key = scenario.facts.estimate_key
+    key = request.settings.scenario.facts.estimate_key
     if key in demands.own:
         assert given is not None
         return given.path.read_text(encoding="utf-8"), {key: float(demands.own[key])}
-    value = _estimate(request, demands, probed)
-    text = conf.render_user_conf(benchmark, scenario, **{key: value})
+    told = {key: _estimate(request, demands, probed)}
+    return _text(request, given, told), told
+
+
+def corrected(scenario: Scenario, told: dict[str, float]) -> dict[str, float]:
+    """Return what to tell LoadGen after a test that was not valid.
+
+    A test that ended early, as after a probe that was disturbed, is cured when LoadGen expects a system
+    twice as fast and so prepares enough; a server that missed its bound is asked for a little less.
+    """
+    factor = 0.5 if scenario.facts.is_latency else 2.0
+    if scenario is Scenario.SERVER:
+        factor = reasons.RETRY_SHARE
+    return {key: value * factor for key, value in told.items()}
+
+
+def _text(request: Request, given: conf.UserConf | None, told: dict[str, float]) -> str:
+    text = conf.render_user_conf(request.card.benchmark, request.settings.scenario, **told)
     if given is not None:
         text = given.path.read_text(encoding="utf-8").rstrip("\n") + "\n" + text
-    return text, {key: value}
+    return text
 
 
 def _estimate(request: Request, demands: Demands, probed: Estimate) -> float:

@@ -284,7 +284,7 @@ def _prepare(
     }
     document["probe"] = asdict(estimate)
     rate = estimate.samples_per_second
-    return Plan(request, demands, store, folder, staging, user_conf, told, rate)
+    return Plan(request, demands, store, folder, staging, user_conf, told, rate, given)
 
 
 def _probe(request: Request, demands: Demands, staging: Path) -> dict[str, Any]:

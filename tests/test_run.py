@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import Oracle
 
-from harness import child, cli, conf, log, measurement, run
+from harness import child, cli, conf, log, measurement, plan, run
 from harness.errors import DataError, HarnessError, OutputError, RunFailed
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
@@ -182,6 +182,34 @@ def test_estimates_of_the_user_take_the_place_of_the_probe(oracle: Oracle, tmp_p
     assert detail["effective_target_qps"] == 1234.5
     assert document["performance"]["estimate"] == {"target_qps": 1234.5}
     assert "1234.5" in (folder / "user.conf").read_text()
+
+
+def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plan, "_SHORT_OFFLINE_MARGIN", 0.5)
+    document, folder = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    assert document["performance"]["valid"]
+    assert "INVALID, and so repeated with target_qps" in capsys.readouterr().err
+    told = document["performance"]["estimate"]["target_qps"]
+    assert told > document["probe"]["samples_per_second"] * 0.9
+    detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
+    assert detail["effective_target_qps"] == pytest.approx(told, rel=1e-4)
+    assert conf.read_user_conf(folder / "user.conf", "resnet50").values(Scenario.OFFLINE)[
+        "target_qps"
+    ] == pytest.approx(told)
+
+
+def test_an_estimate_of_the_user_is_left_as_it_is_though_the_run_is_invalid(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    user_conf = tmp_path / "mine.conf"
+    user_conf.write_text("resnet50.Offline.target_qps = 5\n")
+    document, _ = run.run(
+        request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), user_conf=user_conf)
+    )
+    assert not document["performance"]["valid"]
+    assert document["performance"]["estimate"] == {"target_qps": 5}
 
 
 def test_a_killed_test_process_is_reported_with_its_signal(

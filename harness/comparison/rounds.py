@@ -14,7 +14,7 @@ from harness.errors import OutputError
 from harness.job import Estimate, Job
 from harness.measurement import take_place
 from harness.noise import Watch
-from harness.plan import Demands, Request, estimates
+from harness.plan import ATTEMPTS, Demands, Request, corrected, estimates
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings, effective, in_words
 
@@ -23,7 +23,6 @@ _ROUND = "round.json"
 _DETAIL = "mlperf_log_detail.txt"
 _USER_CONF = "user.conf"
 _PROBE_S = 3.0
-_ATTEMPTS = 3
 _PERCENTILES = ("50.00", "80.00", "90.00", "95.00", "97.00", "99.00", "99.90")
 
 Show = Callable[[child.Progress], None]
@@ -139,19 +138,6 @@ def beside(series: Series, settings: RunSettings, told: dict[str, float], folder
     return _expecting(replace(series, settings=settings, folder=folder, facts=facts), told)
 
 
-def corrected(series: Series) -> Series:
-    """Return the series with another estimate, after a test that was not valid.
-
-    A test that ended early, as after a probe that was disturbed, is cured when LoadGen expects a system
-    twice as fast and so prepares enough; a server that missed its bound is asked for a little less.
-    """
-    scenario = series.settings.scenario
-    factor = 0.5 if scenario.facts.is_latency else 2.0
-    if scenario is Scenario.SERVER:
-        factor = reasons.RETRY_SHARE
-    return _expecting(series, {key: value * factor for key, value in series.facts["estimate"].items()})
-
-
 def _expecting(series: Series, told: dict[str, float]) -> Series:
     facts = series.facts | {"estimate": told}
     text = conf.render_user_conf(series.card.benchmark, series.settings.scenario, **told)
@@ -185,9 +171,9 @@ def measure_until_valid(
 
     Arguments and errors are those of `measure`.
     """
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         if attempt:
-            series = corrected(series)
+            series = _expecting(series, corrected(series.settings.scenario, series.facts["estimate"]))
         entry = measure(series, number, root, staging, show)
         if entry.valid:
             break
