@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness import system
-from harness.system import Cache, describe, slug, usable_cpus
+from harness.system import Allowance, Cache, allowance, describe, slug, usable_cpus
 
 XEON = """\
 processor\t: 0
@@ -254,3 +254,23 @@ def test_describing_the_machine_imports_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_allowance_counts_cores_within_the_mask_and_the_quota(monkeypatch, tmp_path):
+    files = xeon_files()
+    for cpu in range(8):
+        core = cpu // 2
+        files[f"{CPU}/cpu{cpu}/topology/core_cpus_list"] = f"{2 * core}-{2 * core + 1}"
+    root = tree(tmp_path, files)
+    assert allowance(root) == Allowance(8, 4, None, True)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 4}, raising=False)
+    assert allowance(root) == Allowance(3, 2, None, True)
+    tree(root, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "150000 100000"})
+    assert allowance(root) == Allowance(2, 2, None, False)
+
+
+def test_the_allowance_tells_p_cores_only_where_there_are_e_cores_too(monkeypatch, tmp_path):
+    root = tree(tmp_path, {"sys/devices/cpu_core/cpus": "0-3", "sys/devices/cpu_atom/cpus": "4-7"})
+    assert allowance(root).performance_cpus == 4
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3}, raising=False)
+    assert allowance(root).performance_cpus is None

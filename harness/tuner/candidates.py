@@ -57,14 +57,12 @@ def _all(settings: RunSettings, allowed: Allowance, samples_per_query: int) -> I
 
 def _placements(settings: RunSettings, allowed: Allowance) -> Iterator[RunSettings]:
     """Yield the ways to choose CPUs: all, one thread a core, P cores only; fewer where latency counts."""
-    if settings.threads is not None:
-        yield settings
-        if allowed.cores < allowed.cpus:
-            yield replace(settings, smt=True)
-            if settings.threads <= allowed.cores:
-                yield replace(settings, smt=False)
-        return
     smt = allowed.cores < allowed.cpus
+    if settings.threads is not None:
+        yield replace(settings, smt=True if smt else None)
+        if smt and settings.threads <= allowed.cores:
+            yield replace(settings, smt=False)
+        return
     yield replace(settings, threads=allowed.cpus, smt=True if smt else None)
     if smt:
         yield replace(settings, threads=allowed.cores, smt=False)

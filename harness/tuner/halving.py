@@ -27,8 +27,8 @@ def halve(count: int, measure: Measure, may_go_on: Callable[[], bool] = lambda: 
     Args:
         count: candidates, numbered from 0; when time runs out on the first rung, the first are measured.
         measure: measures one of them.
-        may_go_on: asked before each measurement; once it says no, the best of the last rung on which two
-            or more were measured is left.
+        may_go_on: asked before each measurement; once it says no, the best is left of the last rung on which
+            two or more were measured.
     """
     alive, best = list(range(count)), None
     for rung in range(len(rung_sizes(count))):
@@ -39,7 +39,7 @@ def halve(count: int, measure: Measure, may_go_on: Callable[[], bool] = lambda: 
             score = measure(candidate, rung)
             if score is not None:
                 scores[candidate] = score
-        if not scores or (best is not None and len(scores) == 1 < len(alive)):
+        if not scores or (best is not None and len(scores) < 2 and not may_go_on()):
             break
         ranked = sorted(scores, key=lambda candidate: -scores[candidate])
         best = ranked[0]
