@@ -14,84 +14,44 @@ Ratios are taken within a round; the table shows their medians and ranges.
 
 import argparse
 import json
-import multiprocessing
-import re
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import openvino as ov
 
-from harness import conf, graph, loadgen, log, model_file
-from harness.backend import Backend
+from harness import child, conf, graph, loadgen, log, model_file
+from harness.backend import Backend, undisturbed
 from harness.card import Card, find_card
+from harness.explain import benchmark_app, loops
 from harness.job import Job
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
+from harness.sut import windows
 
 _BARE_S = 2.0
-_APP = "benchmark_app"
+_APP_S = 4.0
+_RESIDENT = 1024
 
 
-class SharedBackend(Backend):
-    """A backend whose model is compiled once, for the bare loop and LoadGen alike."""
-
-    def __init__(self, job: Job) -> None:
-        super().__init__(job, lambda event, content: None, _fail)
-        self._ladder = super().compile_ladder(job.settings)
-
-    def compile_ladder(self, settings: RunSettings) -> list[graph.Compiled]:
-        return self._ladder
-
-
-def _fail(message: str) -> None:
-    raise SystemExit(message)
-
-
-def bare_p50_ns(backend: SharedBackend) -> float:
-    """Time `infer()` alone, over the samples that LoadGen uses."""
-    backend.qsl.load(range(min(backend.qsl.count, 1024)))
-    block = backend.qsl.block
-    tensors = [ov.Tensor(block[row : row + 1], shared_memory=True) for row in range(len(block))]
-    request = backend.compile_ladder(backend.job.settings)[0].model.create_infer_request()
-    times_ns = []
-    end = time.perf_counter() + _BARE_S
-    while time.perf_counter() < end or len(times_ns) < 100:
-        request.set_input_tensor(tensors[len(times_ns) % len(tensors)])
-        start_ns = time.perf_counter_ns()
-        request.infer()
-        times_ns.append(time.perf_counter_ns() - start_ns)
-    backend.qsl.unload()
-    return statistics.median(times_ns)
-
-
-def single_stream_round(job: Job, bare_first: bool, answer: Any) -> None:
+def single_stream_round(backend: Backend, *, bare_first: bool) -> dict[str, Any]:
     """Run in a child, because LoadGen reads its rules once per process."""
-    backend = SharedBackend(job)
-    bare_ns = bare_p50_ns(backend) if bare_first else None
-    loadgen.perform(backend)
-    answer.send(bare_ns or bare_p50_ns(backend))
+    compiled = backend.compile_ladder(backend.job.settings)
+    bare_ns = _bare_p50_ns(backend, compiled[-1]) if bare_first else None
+    loadgen.perform(backend, compiled)
+    return {"bare_ns": bare_ns or _bare_p50_ns(backend, compiled[-1])}
 
 
-def offline_round(job: Job, answer: Any) -> None:
-    loadgen.perform(SharedBackend(job))
-    answer.send(None)
-
-
-def in_child(function: Any, *arguments: Any) -> Any:
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=function, args=(*arguments, sender))
-    process.start()
-    sender.close()
-    value = receiver.recv()
-    process.join()
-    return value
+def _bare_p50_ns(backend: Backend, compiled: graph.Compiled) -> float:
+    """Time `infer()` alone, over the samples that LoadGen uses."""
+    backend.qsl.load(range(min(backend.qsl.count, _RESIDENT)))
+    with undisturbed():
+        median_ns = loops.bare(compiled, windows(backend.qsl.block, 1), _BARE_S).median_ns
+    backend.qsl.unload()
+    return median_ns
 
 
 def make_job(card: Card, store: Path, settings: RunSettings, folder: Path, estimate: dict[str, float]) -> Job:
@@ -104,7 +64,7 @@ def make_job(card: Card, store: Path, settings: RunSettings, folder: Path, estim
 def measure_single_stream(card: Card, store: Path, folder: Path, number: int) -> dict[str, float]:
     settings = RunSettings(Scenario.SINGLE_STREAM, threads=1, duration_s=3.0, batch=1)
     job = make_job(card, store, settings, folder / f"ss{number}", {"target_latency": 0.2})
-    bare_ns = in_child(single_stream_round, job, number % 2 == 0)
+    bare_ns = child.run(job, work=partial(single_stream_round, bare_first=number % 2 == 0))["bare_ns"]
     measured = log.read_performance(job.log_folder / "mlperf_log_detail.txt")
     return {"bare_us": bare_ns / 1e3, "loadgen_us": measured.latency_p50_ns / 1e3}
 
@@ -112,46 +72,29 @@ def measure_single_stream(card: Card, store: Path, folder: Path, number: int) ->
 def measure_offline(card: Card, store: Path, folder: Path, number: int, batch: int, rate: float) -> float:
     settings = RunSettings(Scenario.OFFLINE, batch=batch, duration_s=4.0)
     job = make_job(card, store, settings, folder / f"offline{batch}-{number}", {"target_qps": rate})
-    in_child(offline_round, job)
+    child.run(job)
     measured = log.read_performance(job.log_folder / "mlperf_log_detail.txt")
     assert measured.samples_per_second is not None
     return measured.samples_per_second
 
 
-def benchmark_app(deployed: Path) -> float:
-    program = shutil.which(_APP, path=str(Path(sys.executable).parent)) or shutil.which(_APP)
-    if program is None:
-        raise SystemExit(f"{_APP} is not installed: it comes with `pip install openvino`.")
-    command = [
-        program,
-        "-m",
-        str(deployed),
-        "-d",
-        "CPU",
-        "-hint",
-        "throughput",
-        "-t",
-        "4",
-        "-infer_precision",
-        "f32",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = re.search(r"Throughput:\s+([\d.]+) FPS", done.stdout)
-    if found is None:
-        raise SystemExit(f"{_APP} printed no throughput:\n{done.stdout[-500:]}")
-    return float(found[1])
+def app_rate(program: str, deployed: Path) -> float:
+    return benchmark_app.run(program, deployed, "f32", _APP_S, ["-hint", "throughput"]).samples_per_second
 
 
 def measure(card: Card, store: Path, rounds: int, batches: list[int]) -> dict[str, Any]:
+    program = benchmark_app.find()
+    if program is None:
+        raise SystemExit(f"{benchmark_app.NAME} is not installed: it comes with `pip install openvino`.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         deployed = folder / "deployed.xml"
         ov.save_model(graph.deployed(model_file.read(card), card), deployed, compress_to_fp16=False)
         single, offline = [], []
-        rate = benchmark_app(deployed)
+        rate = app_rate(program, deployed)
         for number in range(rounds):
             single.append(measure_single_stream(card, store, folder, number))
-            entry = {"benchmark_app": benchmark_app(deployed)}
+            entry = {"benchmark_app": app_rate(program, deployed)}
             for batch in batches:
                 entry[f"batch {batch}"] = measure_offline(card, store, folder, number, batch, rate)
             offline.append(entry)

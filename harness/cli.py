@@ -1,11 +1,11 @@
 """The `harness` command: its subcommands, and the one place where a user's fault becomes an exit code."""
 
-import importlib
 import sys
 
 import click
 
 from harness import __version__
+from harness.commands.lazy import LazyGroup
 from harness.errors import HarnessError
 from harness.signals import deliver_on_the_normal_stack
 
@@ -22,31 +22,15 @@ _COMMANDS = {
     "check": "Hold a submission against the rules.",
     "compare": "Compare models or precisions: speed, accuracy, and how sure both are.",
     "explain": "Show where the time of an inference goes.",
+    "search": "Look for a smaller network that this CPU runs fast in INT8.",
     "train": "Train a ResNet-50 v1.5 and export it (extra: train).",
 }
-
-
-class LazyGroup(click.Group):
-    """A group that imports a command's module only when that command is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"harness.commands.{name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
 
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(cls=LazyGroup, context_settings=_CONTEXT)
+@click.group(cls=LazyGroup, prefix="harness.commands.", summaries=_COMMANDS, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="harness")
 def cli() -> None:
     """Benchmark deep-learning inference on CPUs: MLPerf LoadGen in front, OpenVINO underneath."""

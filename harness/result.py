@@ -21,10 +21,13 @@ def read(path: Path) -> dict[str, Any]:
         OutputError: it is damaged, or of another format version.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise OutputError(f"Cannot read the result {path} ({error}): run the scenario again.") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    form = document.get("format") if isinstance(document, dict) else None
+    if isinstance(form, int) and form > FORMAT:
+        raise OutputError(f"{path} has format {form}, newer than this harness knows: update the harness.")
+    if form != FORMAT:
         raise OutputError(f"{path} is not a result of format {FORMAT}: run the scenario again.")
     return document
 

@@ -7,6 +7,7 @@ import click
 
 from harness.card import find_card
 from harness.commands import options
+from harness.explain import DEFAULT_ROUNDS
 from harness.scenario import parse_scenario
 from harness.settings import PRECISIONS, RunSettings
 
@@ -35,7 +36,7 @@ from harness.settings import PRECISIONS, RunSettings
     show_default=True,
     help="Arithmetic of the layers that are not quantized.",
 )
-@click.option("--rounds", type=int, default=5, show_default=True, metavar="N", help="How often to measure.")
+@click.option("--rounds", type=int, default=DEFAULT_ROUNDS, show_default=True, metavar="N", help="How often to measure.")
 @click.option(
     "--duration",
     type=click.FloatRange(min=0.1),

@@ -165,11 +165,17 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
     if path.exists():
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
+            form = held["format"]
             unlike = [word for key, word in _WORDS.items() if key in held and held[key] != asked[key]]
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise OutputError(
-                f"Cannot read {path} ({error}): choose another --out, or delete the folder."
+                f"Cannot read {path} ({error!r}): choose another --out, or delete the folder."
             ) from error
+        if form != _FORMAT:
+            raise OutputError(
+                f"{path} has format {form}, and this harness knows {_FORMAT}: choose another --out, "
+                f"or use the version of the harness that wrote it."
+            )
         if unlike:
             raise OutputError(
                 f"The tests in {request.out} are of another {' and '.join(unlike)}: give another --out."

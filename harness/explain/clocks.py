@@ -38,7 +38,7 @@ class Split:
     queueing_ns: float
     """Waiting: what LoadGen saw that no inference was served in."""
     compute_ns: float
-    """The rest of `infer()`: the model."""
+    """The rest of `infer()`: the model; about 0, and maybe below, where it costs no more than the noise."""
 
     @property
     def whole_ns(self) -> float:

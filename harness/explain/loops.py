@@ -14,7 +14,7 @@ from openvino import opset13 as ops
 from harness.errors import RunFailed
 from harness.graph import Compiled, first_line
 
-_LEAST = 20
+_LEAST = 5
 _WARM_UPS = 3
 
 
@@ -34,7 +34,7 @@ def bare(compiled: Compiled, tensors: Sequence[Any], seconds: float, streams: in
     Args:
         compiled: the model.
         tensors: its inputs, openvino.Tensor of a batch, used in turn.
-        seconds: how long; every thread makes at least 20 inferences.
+        seconds: how long; every thread makes at least 5 inferences.
         streams: threads.
 
     Raises:

@@ -49,8 +49,9 @@ def _parts(found: Explanation) -> Iterator[RenderableType]:
     yield from (Text(), Text("LoadGen's time in parts:"), _split(found))
     yield from (Text(), Text(_layers_title(found)), _layers(found))
     yield from (Text(), *_peaks(found))
-    if found.remarks:
-        yield from (Text(), *(Text(f"- {remark}") for remark in found.remarks))
+    remarks = [way.missing for way in found.ways if way.missing] + list(found.remarks)
+    if remarks:
+        yield from (Text(), *(Text(f"- {remark}") for remark in remarks))
 
 
 def _layers_title(found: Explanation) -> str:
@@ -76,7 +77,7 @@ def _ways(found: Explanation) -> Table:
     bare = found.way("bare")
     for way in found.ways:
         if way.median_ns is None:
-            table.add_row(_TITLES[way.name], Text(way.missing))
+            table.add_row(_TITLES[way.name], "not measured")
             continue
         rate = [] if found.is_latency else [f"{found.streams * 1e9 / way.median_ns:.1f}"]
         low, high = min(way.figures_ns) / 1e6, max(way.figures_ns) / 1e6

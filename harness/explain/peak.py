@@ -71,7 +71,7 @@ def _rate(compiled: Compiled, tensor: ov.Tensor, streams: int, seconds: float) -
     return loops.bare(compiled, [tensor], seconds, streams).samples_per_second
 
 
-_DEPTH = 4
+_DEPTH = 2
 """Convolutions in a row, so that the reading of pixels and the writing of the answer hardly count."""
 
 

@@ -25,6 +25,8 @@ _EMPTY_S = 0.3
 # LoadGen prepares queries for twice the duration over the expected latency (loadgen.cc:268-275).
 _EXPECTED_SHARE = 0.5
 _LEAST_PROFILED = 50
+_PEAK_SHARE = 0.1
+"""Of a measurement's time, for each of the many attempts at the peak."""
 
 
 def measure(backend: Backend, *, order: Sequence[str], seconds: float) -> dict[str, Any]:
@@ -96,7 +98,9 @@ def profile(backend: Backend, *, seconds: float, kinds: Sequence[str]) -> dict[s
     peaks: list[dict[str, Any]] = []
     for kind in kinds:
         backend.report("completed", len(peaks) + 1)
-        peaks.append(asdict(peak.measure(kind, job.settings.compile_settings, streams, _FIRST_LOOK_S)))
+        peaks.append(
+            asdict(peak.measure(kind, job.settings.compile_settings, streams, seconds * _PEAK_SHARE))
+        )
     return {
         "layers": [asdict(layer) for layer in layers],
         "profiled_inferences": count,

@@ -15,7 +15,7 @@ from harness.card import SPEED_ONLY, Card
 from harness.console import progress
 from harness.dataset import find_images
 from harness.errors import HarnessError
-from harness.explain import benchmark_app, output, round
+from harness.explain import DEFAULT_ROUNDS, benchmark_app, output, round
 from harness.explain.clocks import Split
 from harness.explain.document import Explanation, Way
 from harness.explain.peak import KINDS, Peak
@@ -26,7 +26,6 @@ from harness.settings import RunSettings
 from harness.store import open_store, prepare
 
 SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
-DEFAULT_ROUNDS = 5
 
 _BUILTIN_COUNT = 48
 _APP = "benchmark_app"
@@ -57,7 +56,9 @@ def explain(request: Request) -> Explanation:
     if scenario not in SCENARIOS:
         raise HarnessError(f"Scenario '{scenario}' cannot be explained: use {' or '.join(SCENARIOS)}.")
     if request.rounds < 2:
-        raise HarnessError(f"--rounds {request.rounds} shows no spread: give at least 2, better 5 or more.")
+        raise HarnessError(
+            f"--rounds {request.rounds} shows no spread: give at least 2, better {DEFAULT_ROUNDS} or more."
+        )
     settings = _settled(request.settings, machine)
     model_file.sha256(card)
     if request.out is not None:
@@ -169,7 +170,7 @@ def _benchmark_app(job: Job, program: str, deployed: Path, entry: dict[str, Any]
 
 def _way(name: str, rounds: list[dict[str, Any]]) -> Way:
     if name not in rounds[0]:
-        return Way(name, (), f"{name} is not installed: it comes with `pip install openvino`")
+        return Way(name, (), f"{name} is not installed: it comes with `pip install openvino`.")
     return Way(name, tuple(entry[name] for entry in rounds))
 
 
