@@ -25,6 +25,15 @@ _HOST = Path("/")
 _ENOUGH_MEMORY_BYTES = 4_000_000_000
 _BUSY_SHARE = 0.25
 
+_X86_NAMES = ("x86_64", "AMD64")
+_X86 = {
+    "AVX2": ("avx2",),
+    "AVX-512": ("avx512f",),
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "AMX": ("amx_tile",),
+}
+"""What a fast x86 CPU has; any of the flags tells. BF16 has words of its own."""
+
 GOOD, NOTE, WRONG = "good", "note", "wrong"
 
 
@@ -51,11 +60,11 @@ def examine(store: Path | None = None, root: Path = _HOST) -> list[Finding]:
         root: where /proc, /sys and /etc lie.
     """
     machine = system.describe(root)
-    findings = [*_machine(machine), *_load(machine, root), *_versions(machine), *_models()]
+    findings = [*_machine(machine, root), *_load(machine, root), *_versions(machine), *_models()]
     return findings if store is None else [*findings, _store(store)]
 
 
-def _machine(machine: system.Machine) -> Iterator[Finding]:
+def _machine(machine: system.Machine, root: Path) -> Iterator[Finding]:
     yield Finding("CPU", GOOD, f"{machine.cpu_model or 'unknown model'}, {machine.architecture}")
     yield _instructions(machine)
     present = machine.cpus_present
@@ -73,24 +82,43 @@ def _machine(machine: system.Machine) -> Iterator[Finding]:
         yield Finding(
             "Cores", NOTE, f"{machine.efficiency_cpus} of them are efficiency cores, which are slower"
         )
-    if machine.governor not in (None, "performance"):
-        yield Finding(
-            "Frequency governor", WRONG, f"'{machine.governor}' lets the clock wander",
-            "run `cpupower frequency-set -g performance` as root",
-        )  # fmt: skip
-    if machine.turbo:
+    yield _governor(machine)
+    if machine.turbo is None:
+        yield Finding("Turbo", NOTE, "cannot be read here")
+    elif machine.turbo:
         yield Finding("Turbo", NOTE, "on: short runs may be faster than long ones")
+    else:
+        yield Finding("Turbo", GOOD, "off")
     if machine.hypervisor:
         yield Finding(
             "Virtual machine", NOTE, "neighbours may take time from it: compare in alternating rounds"
         )
-    memory = machine.memory_bytes
-    if memory is not None:
-        enough = memory >= _ENOUGH_MEMORY_BYTES
-        yield Finding(
-            "Memory", GOOD if enough else WRONG, format_bytes(memory),
-            "" if enough else f"use a machine with {format_bytes(_ENOUGH_MEMORY_BYTES)} or more",
-        )  # fmt: skip
+    yield from _memory(machine, system.memory_limit_bytes(root))
+
+
+def _governor(machine: system.Machine) -> Finding:
+    subject, governor = "Frequency governor", machine.governor
+    if governor is None:
+        return Finding(subject, NOTE, "cannot be read here: whoever owns the machine sets it")
+    if governor == "performance":
+        return Finding(subject, GOOD, governor)
+    cure = "run `cpupower frequency-set -g performance` as root"
+    return Finding(subject, WRONG, f"'{governor}' lets the clock wander", cure)
+
+
+def _memory(machine: system.Machine, limit: int | None) -> Iterator[Finding]:
+    present = machine.memory_bytes
+    if present is None:
+        return
+    memory, detail, cure = present, format_bytes(present), "use a machine with"
+    # Version 1 writes "no limit" as a number larger than any machine.
+    if limit is not None and limit < present:
+        memory, cure = limit, "let the container have"
+        detail = f"{format_bytes(limit)} of {detail}, by the limit of the control group"
+    if memory >= _ENOUGH_MEMORY_BYTES:
+        yield Finding("Memory", GOOD if memory == present else NOTE, detail)
+    else:
+        yield Finding("Memory", WRONG, detail, f"{cure} {format_bytes(_ENOUGH_MEMORY_BYTES)} or more")
 
 
 def _instructions(machine: system.Machine) -> Finding:
@@ -102,7 +130,9 @@ def _instructions(machine: system.Machine) -> Finding:
         detail = f"{names}: no 8-bit dot products (VNNI, AMX), so INT8 gains less here"
         return Finding("Instructions", NOTE, detail)
     bf16 = "" if any(flag in flags for flag in system.BF16) else "; no BF16, so that variant cannot be run"
-    return Finding("Instructions", GOOD, names + bf16)
+    missing = [name for name, any_of in _X86.items() if not any(flag in flags for flag in any_of)]
+    without = f"; without {', '.join(missing)}" if machine.architecture in _X86_NAMES and missing else ""
+    return Finding("Instructions", GOOD, names + without + bf16)
 
 
 def _load(machine: system.Machine, root: Path) -> Iterator[Finding]:

@@ -171,6 +171,17 @@ def allowance(root: Path = _HOST) -> Allowance:
     return Allowance(cpus, min(cores or cpus, cpus), performance, cpus >= allowed)
 
 
+def memory_limit_bytes(root: Path = _HOST) -> int | None:
+    """Return the tightest memory limit among this process's control group and its ancestors, v1 or v2."""
+    limits = [
+        int(text)
+        for group in _groups(root, "memory", ("memory",))
+        for name in ("memory.max", "memory.limit_in_bytes")
+        if (text := _text(group / name)) and text.isdigit()
+    ]
+    return min(limits, default=None)
+
+
 def slug(machine: Machine) -> str:
     """Return a short name for a folder, such as 'amd-epyc-2c': letters, digits and '-'."""
     name = machine.cpu_model or machine.cpu_vendor or machine.architecture
@@ -190,18 +201,20 @@ def _cpus_allowed() -> int:
 
 def _cpu_quota(root: Path) -> float | None:
     """Return the tightest CPU quota among this process's control group and its ancestors, v1 or v2."""
-    quotas = []
-    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mounts = ("cpu", "cpu,cpuacct", "cpuacct,cpu") if controllers else ("", "unified")
-        inner = PurePosixPath(path.lstrip("/"))
-        for mount in mounts:
-            for group in (inner, *inner.parents):
-                quotas.append(_group_quota(root / "sys/fs/cgroup" / mount / group))
+    quotas = [_group_quota(group) for group in _groups(root, "cpu", ("cpu", "cpu,cpuacct", "cpuacct,cpu"))]
     return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _groups(root: Path, controller: str, mounts: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the folders of this process's control group and its ancestors; `mounts` are those of v1."""
+    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        inner = PurePosixPath(path.lstrip("/"))
+        for mount in mounts if controllers else ("", "unified"):
+            for group in (inner, *inner.parents):
+                yield root / "sys/fs/cgroup" / mount / group
 
 
 def _group_quota(group: Path) -> float | None:

@@ -37,6 +37,18 @@ def test_importing_the_package_does_nothing() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("name", ["compare", "doctor", "explain", "run"])
+def test_the_help_of_a_command_loads_no_heavy_library(name: str) -> None:
+    done = python(
+        "import sys\n"
+        f"for library in {(*NATIVE, 'scipy')}: sys.modules[library] = None\n"
+        f"sys.argv = ['harness', '{name}', '--help']\n"
+        "from harness.cli import main\n"
+        "main()\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", sorted(_COMMANDS))
 def test_every_command_explains_itself_and_its_options(name: str) -> None:
     done = harness(name, "--help")

@@ -1,6 +1,7 @@
 """The doctor, on made-up machines and on this one."""
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,9 @@ def test_a_quiet_machine_with_vnni_has_nothing_wrong_about_its_hardware(tmp_path
     assert found(findings, "Instructions").state == GOOD
     assert found(findings, "Load").state == GOOD
     assert "no BF16" in found(findings, "Instructions").detail
-    assert not any(finding.subject == "Frequency governor" for finding in findings)
+    assert found(findings, "Frequency governor") == Finding("Frequency governor", GOOD, "performance")
+    if platform.machine() == "x86_64":
+        assert "; without AMX" in found(findings, "Instructions").detail
 
 
 @pytest.mark.parametrize(
@@ -61,6 +64,32 @@ def test_each_fault_of_a_machine_is_named_with_its_cure(
     assert finding.state == state
     assert words in f"{finding.detail}: {finding.cure}"
     assert bool(finding.cure) == (state == WRONG)
+
+
+@pytest.mark.parametrize(
+    ("limit", "state", "words"),
+    [
+        ("8000000000", NOTE, "8.0 GB of 16.4 GB, by the limit of the control group"),
+        ("1000000000", WRONG, "let the container have 4.0 GB or more"),
+        ("max", GOOD, "16.4 GB"),
+        ("9223372036854771712", GOOD, "16.4 GB"),
+    ],
+)
+def test_a_containers_memory_limit_counts(tmp_path: Path, limit: str, state: str, words: str) -> None:
+    root = machine(tmp_path)
+    (root / "proc" / "self").mkdir()
+    (root / "proc" / "self" / "cgroup").write_text("0::/box\n")
+    (root / "sys/fs/cgroup/box").mkdir(parents=True)
+    (root / "sys/fs/cgroup/box/memory.max").write_text(f"{limit}\n")
+    finding = found(doctor.examine(root=root), "Memory")
+    assert finding.state == state
+    assert words in f"{finding.detail}: {finding.cure}"
+
+
+def test_what_a_virtual_machine_hides_is_said(tmp_path: Path) -> None:
+    findings = doctor.examine(root=tmp_path)
+    assert found(findings, "Frequency governor").state == NOTE
+    assert found(findings, "Turbo") == Finding("Turbo", NOTE, "cannot be read here")
 
 
 def test_another_version_is_noted_and_a_loadgen_of_no_round_is_wrong(
