@@ -1,24 +1,22 @@
 """Tuning real models through LoadGen, and what `run` makes of a tuning."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+import random
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Oracle
+from sample_comparison import QUIET, entry
 
-from harness import child, run, system, tuning
+from harness import run, system, tuning
+from harness.comparison.document import Round
+from harness.comparison.rounds import Series
 from harness.errors import DataError, HarnessError, ModelError, OutputError
-from harness.job import Job
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
-from harness.tuner import session
+from harness.tuner import budget, session
 from harness.tuner.budget import CHECK_ROUNDS, share_out
 from harness.tuner.candidates import candidates
 from harness.tuner.session import Request
@@ -32,14 +30,60 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+PROPERTIES = {
+    "INFERENCE_NUM_THREADS": system.usable_cpus(),
+    "NUM_STREAMS": 1,
+    "ENABLE_CPU_PINNING": True,
+    "ENABLE_HYPER_THREADING": False,
+    "SCHEDULING_CORE_TYPE": "ANY_CORE",
+}
+
+
+class Machine:
+    """A made-up machine: what each batch is worth, how long a test takes, and which tests were run."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.rates = {1: 100.0, 2: 110.0, 4: 120.0, 8: 90.0, 16: 80.0, 32: 70.0}
+        self.overhead_s = 2.0
+        self.tests: list[Path] = []
+        self.interrupt_at: int | None = None
+        self._noise = random.Random(1)
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def prepare(self, card: Any, store: Path, settings: RunSettings, folder: Path, *rest: Any) -> Series:
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {"openvino": PROPERTIES, "estimate": {"target_qps": 100.0}}
+        return Series(card, store, settings.with_defaults(), 1, folder, facts)
+
+    def measure(
+        self, series: Series, number: int, root: Path, staging: Path, show: Any
+    ) -> tuple[Series, Round]:
+        if len(self.tests) == self.interrupt_at:
+            raise KeyboardInterrupt
+        assert staging.is_dir()
+        self.now_s += self.overhead_s + series.settings.duration_s
+        rate = self.rates[series.settings.batch or 1] * self._noise.gauss(1, 0.01)
+        place = series.folder / f"round_{number}"
+        place.mkdir()
+        one = replace(entry(number, 1.0, rate, place.relative_to(root).as_posix()), noise=QUIET)
+        (place / "round.json").write_text(json.dumps(asdict(one)))
+        self.tests.append(place)
+        return series, one
+
+
 @pytest.fixture
-def two_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave few candidates, one with a batch that costs the oracle far less a sample than the default."""
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    one = Machine()
+    monkeypatch.setattr(session.rounds, "prepare", one.prepare)
+    monkeypatch.setattr(session.rounds, "measure_until_valid", one.measure)
+    return one
 
-    def few(settings: RunSettings, *rest: Any) -> list[RunSettings]:
-        return [one for one in candidates(settings, *rest) if one.pinning and one.batch in (2, 32)][:2]
 
-    monkeypatch.setattr(session, "candidates", few)
+def planted(oracle: Oracle, **changes: Any) -> Request:
+    return Request(oracle.card, oracle.store.path, Scenario.OFFLINE, **{"budget_min": 5.0, **changes})
 
 
 def key(card: Any, **changes: Any) -> Key:
@@ -64,36 +108,62 @@ def asked(oracle: Oracle, out: Path, **changes: Any) -> run.Request:
 
 
 def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
-    oracle: Oracle, cache: Path, tmp_path: Path, two_candidates: None, capsys: pytest.CaptureFixture[str]
+    oracle: Oracle,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    request = Request(oracle.card, oracle.store.path, Scenario.OFFLINE, budget_min=0.35)
-    (found,) = session.tune(request)
-    assert found.settings["batch"] == 32
-    assert found.details["speedup"]["low"] > 1
+    def few(settings: RunSettings, *rest: Any) -> list[RunSettings]:
+        return [one for one in candidates(settings, *rest) if one.pinning and one.batch in (2, 32)][:2]
+
+    monkeypatch.setattr(session, "candidates", few)
+    for module in (session, budget):
+        monkeypatch.setattr(module, "PILOT_S", 0.2)
+        monkeypatch.setattr(module, "CHECK_ROUNDS", 2)
+    # With a clock that stands, every test has its least duration.
+    request = Request(oracle.card, oracle.store.path, Scenario.OFFLINE, budget_min=0.02)
+    (found,) = session.tune(request, clock=lambda: 0.0)
     assert found.path.is_relative_to(cache)
     assert sorted(path.name for path in found.path.parent.iterdir()) == ["tests", "tuning.json"]
     for trial in found.details["trials"]:
         assert (found.path.parent / trial["log"] / "mlperf_log_detail.txt").is_file()
-    assert tuning.find(key(oracle.card)) == found
+    # A batch of 32 costs this model hardly more than a batch of 1.
+    before, after = found.details["rounds"][0]
+    assert after > 2 * before
+    assert found.details["winner"]["batch"] == 32
     assert session.tune(request) == [found]
+    # Two rounds may be too few for an interval that says so.
+    tuned = replace(found, settings={"batch": 32})
+    tuning.write(tuned)
     document, _ = run.run(asked(oracle, tmp_path / "out"))
     assert document["settings"]["batch"] == 32
-    assert document["tuning"] == json.loads(json.dumps(found.reference()))
+    assert document["tuning"] == json.loads(json.dumps(tuned.reference()))
     assert document["accuracy"]["good"] == 57
     assert f"Tuning of {found.created}: batch 32" in capsys.readouterr().err
 
 
-def test_a_candidate_that_is_no_faster_leaves_the_default(
-    oracle: Oracle, cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_fastest_is_kept_and_measured_against_the_default_in_turns(
+    oracle: Oracle, cache: Path, machine: Machine
 ) -> None:
-    def worse(settings: RunSettings, default: Any, *rest: Any) -> list[RunSettings]:
-        return [replace(settings, batch=1, streams=1, threads=1)]
+    (found,) = session.tune(planted(oracle), machine.clock)
+    assert found.settings["batch"] == 4
+    assert found.details["speedup"]["center"] == pytest.approx(1.2, rel=0.03)
+    checks = [one["settings"]["batch"] for one in found.details["trials"] if one["stage"] == "check"]
+    assert checks == [1, 4] * CHECK_ROUNDS
+    assert "batch 4" in found.verdict
+    assert "faster than the default (95 % interval" in found.verdict
 
-    monkeypatch.setattr(session, "candidates", worse)
-    (found,) = session.tune(Request(oracle.card, oracle.store.path, Scenario.OFFLINE, budget_min=0.3))
+
+def test_what_is_no_faster_leaves_the_default_and_says_so(
+    oracle: Oracle, cache: Path, machine: Machine
+) -> None:
+    machine.rates = dict.fromkeys(machine.rates, 100.0)
+    (found,) = session.tune(planted(oracle), machine.clock)
     assert found.settings == {}
-    assert found.verdict.startswith("the default stays")
-    assert found.text.startswith("the default settings")
+    assert found.verdict.startswith("the default stays, as the best candidate, ")
+    assert found.text == "the default settings, as nothing measured was faster"
+    assert found.apply(RunSettings(Scenario.OFFLINE)) == RunSettings(Scenario.OFFLINE)
 
 
 @pytest.mark.parametrize(
@@ -187,62 +257,113 @@ def test_a_damaged_tuning_is_one_sentence(oracle: Oracle, cache: Path, change: A
     assert "\n" not in str(raised.value)
 
 
-def test_ctrl_c_leaves_no_tuning_and_the_same_command_goes_on(oracle: Oracle, cache: Path) -> None:
-    command = [sys.executable, "-m", "harness", "tune", "--model", str(oracle.card_path), "--data",
-               str(oracle.store.path), "--scenario", "single-stream", "--budget", "0.6"]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not list(cache.glob("tunings/*/tests/candidates/*/1/round_1/round.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    _, words = process.communicate(timeout=30)
-    assert process.returncode == 130, words
+@pytest.mark.parametrize("at", [0, 3, 20])
+def test_an_interruption_leaves_no_tuning_and_the_same_request_goes_on(
+    oracle: Oracle, cache: Path, machine: Machine, at: int
+) -> None:
+    machine.interrupt_at = at
+    with pytest.raises(KeyboardInterrupt):
+        session.tune(planted(oracle), machine.clock)
     (folder,) = cache.glob("tunings/*")
-    assert not list(folder.glob(".*"))
-    assert tuning.find(key(oracle.card, scenario=Scenario.SINGLE_STREAM)) is None
-    finished = {path: path.stat().st_mtime_ns for path in folder.rglob("round.json")}
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    (printed,) = json.loads(done.stdout)
-    assert printed == json.loads((folder / "tuning.json").read_text())
-    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert sorted(path.name for path in folder.iterdir()) == ["plan.json", "tests"]
+    assert tuning.find(key(oracle.card)) is None
+    machine.interrupt_at = None
+    (found,) = session.tune(planted(oracle), machine.clock)
+    assert len(set(machine.tests)) == len(machine.tests)
+    assert [trial["log"] for trial in found.details["trials"]] == [
+        path.relative_to(folder).as_posix() for path in machine.tests
+    ]
     assert not (folder / "plan.json").exists()
 
 
-def test_time_that_runs_out_ends_the_search_and_not_the_check(
-    oracle: Oracle, cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_tuning_with_another_budget_is_begun_anew(
+    oracle: Oracle, cache: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = 0.0
+    machine.interrupt_at = 5
+    with pytest.raises(KeyboardInterrupt):
+        session.tune(planted(oracle), machine.clock)
+    machine.interrupt_at = None
+    (found,) = session.tune(planted(oracle, budget_min=6.0), machine.clock)
+    assert "begun anew" in capsys.readouterr().err
+    assert len(found.details["trials"]) == len(machine.tests) - 5
 
-    def measured(job: Job, *rest: Any, **more: Any) -> dict[str, Any]:
-        nonlocal now
-        now += 2.5 if job.settings.batch == 1 else 1.0
-        return original(job, *rest, **more)
 
-    original = child.run
-    monkeypatch.setattr(child, "run", measured)
-    asked_for = Request(oracle.card, oracle.store.path, Scenario.OFFLINE, threads=1, budget_min=0.9)
-    (found,) = session.tune(asked_for, clock=lambda: now)
-    stages = [trial["stage"] for trial in found.details["trials"]]
-    assert 2 * 3 <= stages.count("check") <= 2 * CHECK_ROUNDS
-    assert now < 1.3 * 60 * 0.9
+def test_a_plan_that_is_damaged_is_one_sentence(oracle: Oracle, cache: Path, machine: Machine) -> None:
+    machine.interrupt_at = 5
+    with pytest.raises(KeyboardInterrupt):
+        session.tune(planted(oracle), machine.clock)
+    (plan,) = cache.glob("tunings/*/plan.json")
+    plan.write_text("{")
+    with pytest.raises(OutputError, match=r"The plan .*plan\.json of an interrupted tuning is damaged"):
+        session.tune(planted(oracle), machine.clock)
+
+
+def test_replace_tunes_again_and_keeps_the_old_tuning_until_the_new_is_there(
+    oracle: Oracle, cache: Path, machine: Machine
+) -> None:
+    (first,) = session.tune(planted(oracle), machine.clock)
+    count = len(machine.tests)
+    assert session.tune(planted(oracle), machine.clock) == [first]
+    assert len(machine.tests) == count
+    machine.rates[8] = 200.0
+    machine.interrupt_at = count + 5
+    with pytest.raises(KeyboardInterrupt):
+        session.tune(planted(oracle, replace=True), machine.clock)
+    assert tuning.find(first.key) == first
+    machine.interrupt_at = None
+    (second,) = session.tune(planted(oracle, replace=True), machine.clock)
+    assert second.settings["batch"] == 8
+    assert tuning.find(first.key) == second
+
+
+@pytest.mark.parametrize("budget_min", [2.0, 3.0, 10.0])
+def test_the_budget_is_kept_even_when_tests_take_longer_than_the_pilot(
+    oracle: Oracle, cache: Path, machine: Machine, budget_min: float
+) -> None:
+    session_s = 60 * budget_min
+    (found,) = session.tune(planted(oracle, budget_min=budget_min), machine.clock)
+    assert machine.now_s <= session_s + 0.001
+    again = Machine()
+
+    def slowed(*given: Any) -> tuple[Series, Round]:
+        again.overhead_s = 4.0 if again.tests else 2.0
+        return Machine.measure(again, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session.rounds, "measure_until_valid", slowed)
+        (found,) = session.tune(planted(oracle, budget_min=budget_min, replace=True), again.clock)
+    checks = sum(trial["stage"] == "check" for trial in found.details["trials"])
+    assert 2 * 3 <= checks <= 2 * CHECK_ROUNDS
+    assert again.now_s <= 1.25 * session_s
+
+
+def test_each_precision_that_is_allowed_has_a_tuning_of_its_own(
+    oracle: Oracle, cache: Path, machine: Machine
+) -> None:
+    found = session.tune(planted(oracle, precisions=("f32", "bf16")), machine.clock)
+    assert [one.key.precision for one in found] == ["f32", "bf16"]
+    assert len({one.path for one in found}) == 2
+    assert machine.now_s <= 5 * 60
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"budget_min": 0.01}, HarnessError, r"Too little time: .*: give a --budget of at least \d"),
+        ({"budget_min": 0.5}, HarnessError, r"Too little time: .*: give a --budget of at least \d"),
         ({"threads": 4096}, HarnessError, r"--threads 4096: this process may use"),
         ({"store": Path("nowhere")}, DataError, "nowhere"),
     ],
 )
 def test_what_cannot_be_tuned_is_one_sentence(
-    oracle: Oracle, cache: Path, changes: dict[str, Any], error: type[HarnessError], message: str
+    oracle: Oracle,
+    cache: Path,
+    machine: Machine,
+    changes: dict[str, Any],
+    error: type[HarnessError],
+    message: str,
 ) -> None:
-    request = Request(oracle.card, oracle.store.path, Scenario.OFFLINE)
     with pytest.raises(error, match=message) as raised:
-        session.tune(replace(request, **changes))
+        session.tune(replace(planted(oracle), **changes), machine.clock)
     assert raised.value.exit_code == 2
     assert not list(cache.rglob("tuning.json"))
 

@@ -27,6 +27,8 @@ class Schedule:
     """LoadGen's minimum duration on the first rung."""
     check_s: float
     """The same in the re-check."""
+    reserve_s: float
+    """Wall time set aside for the re-check."""
 
     def seconds(self, rung: int) -> float:
         return min(self.first_s * float(KEEP**rung), _LONGEST_S)
@@ -44,14 +46,15 @@ def share_out(count: int, pilot_s: float, left_s: float) -> Schedule:
     Raises:
         HarnessError: it does not reach for two candidates and the re-check.
     """
-    check_s = (1 - _HALVING_SHARE) * left_s / (2 * CHECK_ROUNDS) - pilot_s + PILOT_S
+    reserve_s = (1 - _HALVING_SHARE) * left_s
+    check_s = reserve_s / (2 * CHECK_ROUNDS) - pilot_s + PILOT_S
     for fitting in range(count, 0, -1):
         sizes = rung_sizes(fitting)
         fixed_s = sum(sizes) * (pilot_s - PILOT_S)
         weight = sum(size * KEEP**rung for rung, size in enumerate(sizes))
         first_s = (_HALVING_SHARE * left_s - fixed_s) / weight
         if first_s >= PILOT_S and check_s >= PILOT_S:
-            return Schedule(fitting, min(first_s, _LONGEST_FIRST_S), min(check_s, _LONGEST_S))
+            return Schedule(fitting, min(first_s, _LONGEST_FIRST_S), min(check_s, _LONGEST_S), reserve_s)
     needed_s = 2 * CHECK_ROUNDS * pilot_s / (1 - _HALVING_SHARE)
     raise HarnessError(
         f"Too little time: one test takes {pilot_s:.1f} s here, and {left_s:.0f} s of the budget are left: "

@@ -177,8 +177,6 @@ class _Session:
         return tried[: schedule.count], schedule
 
     def _halving(self, tried: Sequence[RunSettings], schedule: Schedule) -> int | None:
-        # What the re-check costs is set aside.
-        reserve_s = 2 * CHECK_ROUNDS * schedule.check_s
         speeds: dict[int, float] = {}
 
         def measure(number: int, rung: int) -> float | None:
@@ -188,7 +186,7 @@ class _Session:
                 speeds[number] = speed
             return speed
 
-        return halve(len(tried), measure, lambda: self._clock() + reserve_s < self._deadline)
+        return halve(len(tried), measure, lambda: self._clock() + schedule.reserve_s < self._deadline)
 
     def _check(self, winner: RunSettings, schedule: Schedule) -> list[tuple[Round, Round]]:
         """Measure the winner against the default in alternating rounds; return those valid for both."""
