@@ -18,7 +18,7 @@ from conftest import CLASSES, SIZE, Oracle, make_oracle
 from openvino import opset13 as ops
 from sample_comparison import comparison, variant
 
-from harness import cli, system
+from harness import cli, result, system
 from harness.card import read_card
 from harness.comparison import document, output, rounds, session, variants
 from harness.comparison.document import Comparison
@@ -320,6 +320,30 @@ def test_a_folder_of_something_else_is_refused(pair: Oracle, tmp_path: Path) -> 
         session.compare(Request(cards, tmp_path, pair.store.path))
     with pytest.raises(OutputError, match=r"letter.txt is a file: choose a folder"):
         session.compare(Request(cards, tmp_path / "letter.txt", pair.store.path))
+
+
+def test_tests_of_a_newer_format_are_refused_and_left_as_they_are(pair: Oracle, tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_text('{"format": 2}')
+    cards = (pair.card, read_card(pair.card_path.parent / "slow.toml"))
+    with pytest.raises(OutputError, match="has format 2, and this harness knows 1: choose another --out"):
+        session.compare(Request(cards, tmp_path, pair.store.path))
+    assert (tmp_path / "request.json").read_text() == '{"format": 2}'
+    (tmp_path / "result.json").write_text('{"format": 2}')
+    with pytest.raises(OutputError, match="has format 2, newer than this harness knows: update the harness"):
+        result.read(tmp_path / "result.json")
+
+
+def test_multistream_is_compared_by_the_p99_of_its_queries(pair: Oracle, tmp_path: Path) -> None:
+    cards = (read_card(pair.card_path.parent / "slow.toml"), pair.card)
+    scenarios = (Scenario.MULTI_STREAM,)
+    found = session.compare(
+        Request(cards, tmp_path / "out", pair.store.path, scenarios, rounds=2, threads=(1,), duration_s=0.3)
+    )
+    output.write([found], tmp_path / "out")
+    for cell in found.cells:
+        for entry in cell.rounds:
+            assert cell.values()[entry.number] == entry.latencies_ns["99.00"] / 1e6
+    assert "Multi-Stream, p99 query latency in ms" in (tmp_path / "out" / "table.md").read_text()
 
 
 def invoke(*words: str | Path) -> click.testing.Result:

@@ -59,7 +59,7 @@ class Explanation:
     splits: tuple[Split, ...]
     """Of LoadGen's figure, one a round."""
     copy_ns: float
-    """What copying a sample into OpenVINO's memory would take; median of the rounds."""
+    """What copying a sample that is in the cache into OpenVINO's memory takes; median of the rounds."""
     layers: tuple[Layer, ...]
     profiled_inferences: int
     macs_per_sample: float

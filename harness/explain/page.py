@@ -103,7 +103,7 @@ def _split(found: Explanation) -> Table:
     for part, value in values.items():
         note = _MEANINGS[part]
         if part == "copying":
-            note += f"; a copy of the pixels would take {found.copy_ns / 1e3:.1f} µs"
+            note += f"; a copy of cached pixels takes {found.copy_ns / 1e3:.1f} µs"
         table.add_row(part, f"{value / 1e3:.1f}", f"{100 * value / whole:.1f} %", bar(value / whole), note)
     loadgen_ns = found.way("loadgen").median_ns or whole
     off = f"sum of the medians; LoadGen's own median is {loadgen_ns / 1e3:.1f} µs"
