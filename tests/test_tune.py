@@ -13,7 +13,7 @@ from sample_comparison import QUIET, entry
 from harness import run, system, tuning
 from harness.comparison.document import Round
 from harness.comparison.rounds import Series
-from harness.errors import DataError, HarnessError, ModelError, OutputError
+from harness.errors import DataError, HarnessError, ModelError, OutputError, RunFailed
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
 from harness.tuner import budget, session
@@ -48,6 +48,7 @@ class Machine:
         self.overhead_s = 2.0
         self.tests: list[Path] = []
         self.interrupt_at: int | None = None
+        self.broken_batch: int | None = None
         self._noise = random.Random(1)
 
     def clock(self) -> float:
@@ -63,7 +64,10 @@ class Machine:
     ) -> tuple[Series, Round]:
         if len(self.tests) == self.interrupt_at:
             raise KeyboardInterrupt
-        assert staging.is_dir()
+        # As measure does, and leaves behind if the test breaks.
+        (staging / "round").mkdir()
+        if series.settings.batch == self.broken_batch:
+            raise RunFailed("The test process was killed by SIGSEGV.")
         self.now_s += self.overhead_s + series.settings.duration_s
         rate = self.rates[series.settings.batch or 1] * self._noise.gauss(1, 0.01)
         place = series.folder / f"round_{number}"
@@ -153,6 +157,23 @@ def test_the_fastest_is_kept_and_measured_against_the_default_in_turns(
     assert checks == [1, 4] * CHECK_ROUNDS
     assert "batch 4" in found.verdict
     assert "faster than the default (95 % interval" in found.verdict
+
+
+def test_a_candidate_that_breaks_drops_out_and_is_on_record(
+    oracle: Oracle, cache: Path, machine: Machine
+) -> None:
+    machine.broken_batch = 4
+    (found,) = session.tune(planted(oracle), machine.clock)
+    assert found.settings["batch"] == 2
+    broken = [trial for trial in found.details["trials"] if trial["settings"]["batch"] == 4]
+    assert broken
+    assert {trial["failed"] for trial in broken} == {"The test process was killed by SIGSEGV."}
+
+
+def test_a_default_that_breaks_is_the_users_to_know(oracle: Oracle, cache: Path, machine: Machine) -> None:
+    machine.broken_batch = 1
+    with pytest.raises(RunFailed, match=r"The default settings gave no valid test: .*SIGSEGV"):
+        session.tune(planted(oracle), machine.clock)
 
 
 def test_what_is_no_faster_leaves_the_default_and_says_so(

@@ -27,6 +27,11 @@ from harness.tuner.candidates import candidates
 from harness.tuner.halving import halve, rung_sizes
 from harness.tuning import Key, Tuning
 
+# LoadGen issues Offline's samples for 1.1 times the duration (test_settings_internal.cc), at a rate that we
+# tell it a little high, so that a test does not end early.
+_OFFLINE_MARGIN = 1.1
+_OFFLINE_STRETCH = 1.1 * _OFFLINE_MARGIN
+
 _PLAN = "plan.json"
 _TESTS = "tests"
 # Fewer rounds make no interval worth having, even when time is up.
@@ -100,11 +105,13 @@ class _Session:
         self._deadline = clock() + budget_s
         self._folder = key.folder
         self._trials: list[dict[str, Any]] = []
+        self._speeds: dict[str, float] = {}
+        """What settings, in words, did last."""
 
     def tune(self) -> Tuning:
         files.make_writable_folder(self._folder)
         plan = self._claim()
-        with _staging(self._folder) as self._staging, progress("Tuning", None) as self._bar:
+        with progress("Tuning", None) as self._bar:
             self._default = self._prepare_default()
             tried, schedule = self._plan(plan)
             winner = self._halving(tried, schedule)
@@ -141,14 +148,15 @@ class _Session:
 
     def _prepare_default(self) -> rounds.Series:
         """Return the series of what runs untuned, with what its probe chose; the others stand beside it."""
-        return rounds.prepare(
-            self._request.card,
-            self._store.path,
-            replace(self._settings, duration_s=2 * PILOT_S),
-            self._folder / _TESTS / "default",
-            self._staging,
-            lambda now: self._bar.update(description=f"{now.phase} the default".capitalize()),
-        )
+        with _staging(self._folder) as staging:
+            return rounds.prepare(
+                self._request.card,
+                self._store.path,
+                replace(self._settings, duration_s=2 * PILOT_S),
+                self._folder / _TESTS / "default",
+                staging,
+                lambda now: self._bar.update(description=f"{now.phase} the default".capitalize()),
+            )
 
     def _plan(self, plan: dict[str, Any]) -> tuple[list[RunSettings], Schedule]:
         """Return what to try, and for how long; a pilot with the default settings tells what time allows."""
@@ -164,10 +172,10 @@ class _Session:
         speed = self._test(resolved, "pilot", 1, PILOT_S)
         if speed is None:
             raise RunFailed(f"The default settings gave no valid test: {self._trials[-1]['failed']}")
-        self._pilot_speed = speed
         if "schedule" not in plan:
             pilot_s = self._clock() - start_s
-            schedule = share_out(len(tried), pilot_s, self._deadline - self._clock())
+            stretch = _OFFLINE_STRETCH if resolved.scenario is Scenario.OFFLINE else 1.0
+            schedule = share_out(len(tried), pilot_s, self._deadline - self._clock(), stretch)
             files.write_json(self._folder / _PLAN, plan | {"schedule": asdict(schedule)})
         else:
             schedule = Schedule(**plan["schedule"])
@@ -177,14 +185,9 @@ class _Session:
         return tried[: schedule.count], schedule
 
     def _halving(self, tried: Sequence[RunSettings], schedule: Schedule) -> int | None:
-        speeds: dict[int, float] = {}
-
         def measure(number: int, rung: int) -> float | None:
             seconds = schedule.seconds(rung)
-            speed = self._test(tried[number], "candidates", rung + 1, seconds, speeds.get(number))
-            if speed is not None:
-                speeds[number] = speed
-            return speed
+            return self._test(tried[number], "candidates", rung + 1, seconds)
 
         return halve(len(tried), measure, lambda: self._clock() + schedule.reserve_s < self._deadline)
 
@@ -203,15 +206,11 @@ class _Session:
                 pairs.append((both[0], both[1]))
         return pairs
 
-    def _test(
-        self, settings: RunSettings, stage: str, number: int, seconds: float, speed: float | None = None
-    ) -> float | None:
-        entry = self._round(settings, stage, number, seconds, speed)
+    def _test(self, settings: RunSettings, stage: str, number: int, seconds: float) -> float | None:
+        entry = self._round(settings, stage, number, seconds)
         return None if entry is None else report.speed(settings.scenario, entry)
 
-    def _round(
-        self, settings: RunSettings, stage: str, number: int, seconds: float, speed: float | None = None
-    ) -> Round | None:
+    def _round(self, settings: RunSettings, stage: str, number: int, seconds: float) -> Round | None:
         """Run one LoadGen test, or take the finished one; None when it cannot be run or is not valid.
 
         Args:
@@ -219,7 +218,6 @@ class _Session:
             stage: pilot, candidates or check.
             number: the rung or round.
             seconds: LoadGen's minimum duration.
-            speed: what the settings did before, for LoadGen to expect; None: the default's.
         """
         words = in_words(settings.tunable)
         self._bar.update(description=f"{stage.capitalize()} {number}: {words}")
@@ -227,12 +225,10 @@ class _Session:
         trial = {"settings": settings.tunable, "stage": stage, "number": number, "seconds": seconds}
         entry = None
         try:
-            series = self._series(replace(settings, duration_s=seconds), folder, speed)
-            entry = rounds.held(series, 1)
-            if entry is None:
-                _, entry = rounds.measure_until_valid(series, 1, self._folder, self._staging, self._show)
+            entry = self._measured(replace(settings, duration_s=seconds), folder, self._speeds.get(words))
             if entry.valid:
                 trial |= {"value": report.value(settings.scenario, entry), "log": entry.log}
+                self._speeds[words] = report.speed(settings.scenario, entry)
             else:
                 trial |= {"failed": " ".join(entry.reasons), "log": entry.log}
         except (ModelError, RunFailed) as error:
@@ -246,16 +242,25 @@ class _Session:
     def _show(self, now: child.Progress) -> None:
         self._bar.update(rate=now.phase)
 
-    def _series(self, settings: RunSettings, folder: Path, speed: float | None) -> rounds.Series:
-        if settings.scenario is Scenario.SERVER:
-            # Its metric is the rate that a search finds.
-            card, store = self._request.card, self._request.store
-            return rounds.prepare(card, store, settings, folder, self._staging, self._show)
-        ratio = 1.0 if speed is None else speed / self._pilot_speed
-        if settings.scenario.facts.is_latency:
-            ratio = 1 / ratio
-        told = {key: value * ratio for key, value in self._default.facts["estimate"].items()}
-        return rounds.beside(self._default, settings, told, folder)
+    def _measured(self, settings: RunSettings, folder: Path, speed: float | None) -> Round:
+        """Return the test in `folder`, which is run unless it is there and valid.
+
+        `speed` is what the settings did before, for LoadGen to expect; None: the default's.
+        """
+        with _staging(self._folder) as staging:
+            if settings.scenario is Scenario.SERVER:
+                # Its metric is the rate that a search finds.
+                card, store = self._request.card, self._request.store
+                series = rounds.prepare(card, store, settings, folder, staging, self._show)
+            else:
+                told = self._default.facts["estimate"]
+                if speed is not None and settings.scenario is Scenario.OFFLINE:
+                    told = {"target_qps": speed * _OFFLINE_MARGIN}
+                series = rounds.beside(self._default, settings, told, folder)
+            entry = rounds.held(series, 1)
+            if entry is None:
+                _, entry = rounds.measure_until_valid(series, 1, self._folder, staging, self._show)
+        return entry
 
     def _conclude(
         self, winner: RunSettings | None, pairs: list[tuple[Round, Round]], schedule: Schedule, count: int
