@@ -36,7 +36,9 @@ from harness.settings import PRECISIONS, RunSettings
     show_default=True,
     help="Arithmetic of the layers that are not quantized.",
 )
-@click.option("--rounds", type=int, default=DEFAULT_ROUNDS, show_default=True, metavar="N", help="How often to measure.")
+@click.option(
+    "--rounds", type=int, default=DEFAULT_ROUNDS, show_default=True, metavar="N", help="How often to measure."
+)
 @click.option(
     "--duration",
     type=click.FloatRange(min=0.1),
