@@ -128,6 +128,78 @@ def test_a_damaged_checkpoint_is_refused(data: tuple[Images, Images], tmp_path: 
         trained(data, tmp_path, resume=True)
 
 
+DISTILLED = replace(SETTINGS, distillation=0.5, temperature=2.0)
+
+
+def distilled(
+    data: tuple[Images, Images],
+    folder: Path,
+    settings: loop.Settings = DISTILLED,
+    seed: int = 11,
+    resume: bool = False,
+) -> tuple[dict[str, Any], list[loop.Epoch]]:
+    folder.mkdir(exist_ok=True)
+    network = new_network()
+    torch.manual_seed(seed)
+    teacher = ResNet(replace(SHAPE, size=40))
+    history = loop.train(network, *data, settings, folder, ALONE, resume=resume, teacher=teacher)
+    return network.state_dict(), [replace(epoch, seconds=0) for epoch in history]
+
+
+def test_a_resumed_distillation_ends_as_the_uninterrupted_one(
+    data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, history = distilled(data, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            distilled(data, tmp_path / "parts")
+    resumed_state, resumed_history = distilled(data, tmp_path / "parts", resume=True)
+    assert resumed_history == history
+    assert all(torch.equal(tensor, resumed_state[name]) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"seed": 12}, "teacher"), ({"settings": replace(DISTILLED, temperature=3.0)}, "temperature 2.0 there")],
+    ids=["teacher", "temperature"],
+)
+def test_a_checkpoint_of_another_distillation_is_refused(
+    changes: dict[str, Any], named: str, data: tuple[Images, Images], tmp_path: Path
+) -> None:
+    distilled(data, tmp_path, replace(DISTILLED, epochs=1))
+    changes = {"settings": replace(DISTILLED, epochs=1), **changes}
+    with pytest.raises(OutputError, match=f"another training.*{named}"):
+        distilled(data, tmp_path, **changes, resume=True)
+
+
+def test_a_teacher_without_a_share_of_the_loss_is_an_error(
+    data: tuple[Images, Images], tmp_path: Path
+) -> None:
+    for settings, teacher in ((SETTINGS, new_network()), (DISTILLED, None)):
+        with pytest.raises(ValueError, match="belong together"):
+            loop.train(new_network(), *data, settings, tmp_path, ALONE, teacher=teacher)
+
+
+def test_a_network_that_answers_as_its_teacher_has_nothing_to_learn_from_it() -> None:
+    logits, labels = torch.randn(6, 24), torch.arange(6)
+    only = replace(DISTILLED, distillation=1.0)
+    assert float(loop._loss(logits, labels, logits, only)) == pytest.approx(0, abs=1e-5)
+    answers = torch.randn(6, 24)
+    whole = float(loop._loss(logits, labels, answers, only))
+    soft, hard = torch.softmax(answers / 2, 1), torch.softmax(logits / 2, 1)
+    by_hand = 4 * float((soft * (soft / hard).log()).sum(1).mean())
+    assert whole == pytest.approx(by_hand, rel=1e-4)
+    plain = float(loop._loss(logits, labels, None, DISTILLED))
+    mixed = float(loop._loss(logits, labels, answers, DISTILLED))
+    assert mixed == pytest.approx((whole + plain) / 2, rel=1e-4)
+
+
+def test_a_training_without_a_teacher_knows_nothing_of_distillation() -> None:
+    assert not {"distillation", "temperature", "workers"} & set(loop.lasting(SETTINGS))
+    assert {"distillation", "temperature"} < set(loop.lasting(DISTILLED))
+
+
 def test_a_diverging_training_fails_and_names_the_cure(data: tuple[Images, Images], tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"broke in epoch 1.*lower the learning rate"):
         trained(data, tmp_path, replace(SETTINGS, learning_rate=1e30, warmup_epochs=0))

@@ -10,7 +10,7 @@ from harness.training.network import ResNet
 
 STEPS = 200
 _BATCH = 64
-_LEARNING_RATE = 3e-3
+_LEARNING_RATE = 3e-2
 
 
 def fit(network: ResNet, teacher: ResNet, state: resnet.State, pixels: Tensor, steps: int = STEPS) -> float:

@@ -10,13 +10,12 @@ import pytest
 
 from harness import model_file, resnet
 from harness.architecture import Architecture, resnet50
-from harness.card import Card, FileSpec, InputSpec, OutputSpec, read_card
+from harness.card import Card, FileSpec, InputSpec, OutputSpec
 from harness.errors import ModelError
 from harness.recipe import MEAN, SCALE
 from harness.search import baseline
 from harness.search.space import Space
 
-BUILTIN = Path(__file__).parents[2] / "models" / "builtin-resnet50" / "card.toml"
 SMALL = resnet50(24, 64, 0.2)
 
 
@@ -40,13 +39,12 @@ def logits(model: ov.Model, images: np.ndarray) -> np.ndarray:
     return np.concatenate([compiled(image[None])[0] for image in images])
 
 
-def test_the_shipped_card_is_read_as_the_network_that_was_trained() -> None:
-    card = read_card(BUILTIN)
-    architecture, state = baseline.read(card)
+def test_the_shipped_card_is_read_as_the_network_that_was_trained(builtin_card: Card) -> None:
+    architecture, state = baseline.read(builtin_card)
     assert architecture == SMALL
-    assert resnet.count_parameters(state) == card.training["parameters"]
+    assert resnet.count_parameters(state) == builtin_card.training["parameters"]
     images = np.random.default_rng(1).standard_normal((4, 3, 64, 64)).astype(np.float32)
-    wanted = logits(model_file.read(card), images)
+    wanted = logits(model_file.read(builtin_card), images)
     found = logits(resnet.assemble(architecture, state), images)
     assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
 

@@ -1,0 +1,74 @@
+"""What each decision of the search space costs in accuracy, one by one, in a table."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.architecture import Architecture
+from harness.errors import OutputError
+from harness.search.space import Space
+
+Costs = dict[str, dict[Any, float]]
+"""By name and option of a decision of `Space.build`; nats, 0 for what the baseline does."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """Costs of single decisions, such that an architecture's is their sum.
+
+    An integer program may take them as they are: one variable for each option of each decision, and those of
+    a block counting only where the stage's depth reaches it.
+    """
+
+    space: Space
+    costs: Costs
+    identity: dict[str, Any] = field(default_factory=dict)
+    """What the costs were measured with."""
+
+    def cost(self, architecture: Architecture) -> float:
+        """Return the sum over the decisions that lead to `architecture`, in nats; less is better.
+
+        Raises:
+            HarnessError: it is no point of the space.
+        """
+        taken = self.space.decisions(architecture)
+        return sum(self.costs[name][option] for name, option in taken.items())
+
+
+def save(path: Path, costs: Costs, identity: Mapping[str, Any]) -> None:
+    """Write costs to `path`, atomically."""
+    rows = [[name, option, cost] for name, options in costs.items() for option, cost in options.items()]
+    files.write_json(path, {"format": _FORMAT, "identity": identity, "costs": rows})
+
+
+def load(path: Path, identity: Mapping[str, Any]) -> Costs:
+    """Return the costs that `path` holds; none if it does not exist.
+
+    Raises:
+        OutputError: the file is damaged, or was measured with something else.
+    """
+    if not path.exists():
+        return {}
+    costs: Costs = {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        found = document["identity"]
+        for name, option, cost in document["costs"]:
+            costs.setdefault(name, {})[option] = float(cost)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"Cannot read the table of accuracy costs {path} ({error!r}): delete it, then start afresh."
+        ) from error
+    wanted = json.loads(json.dumps(identity))
+    if document.get("format") != _FORMAT or found != wanted:
+        differing = [key for key in wanted if found.get(key) != wanted[key]] or ["format"]
+        raise OutputError(
+            f"The table of accuracy costs {path} was measured with something else "
+            f"({', '.join(differing)}): choose another folder, or delete it."
+        )
+    return costs

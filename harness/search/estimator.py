@@ -1,0 +1,158 @@
+"""How good an architecture will be: estimators behind one interface, and how far to trust them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.architecture import Architecture
+from harness.search.costs import Table
+
+CONVERGED_LEAST = 10
+"""Networks trained to convergence without which no estimator counts as validated (issue 6)."""
+UNVALIDATED = "estimator unvalidated"
+
+
+class Estimator(Protocol):
+    """Ranks architectures; only the order of its scores means something."""
+
+    @property
+    def name(self) -> str: ...
+
+    def score(self, architecture: Architecture) -> float:
+        """Return a number that is higher for what promises more accuracy."""
+        ...
+
+
+@dataclass(frozen=True)
+class Macs:
+    """The floor: more work, more accuracy."""
+
+    name: str = "MACs"
+
+    def score(self, architecture: Architecture) -> float:
+        return float(architecture.count_macs())
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The other floor: more parameters, more accuracy."""
+
+    name: str = "parameters"
+
+    def score(self, architecture: Architecture) -> float:
+        return float(architecture.count_parameters())
+
+
+@dataclass(frozen=True)
+class Blockwise:
+    """Block-wise distillation: minus the sum of what the architecture's decisions cost, in nats."""
+
+    table: Table
+    name: str = "block-wise distillation"
+
+    def score(self, architecture: Architecture) -> float:
+        return -self.table.cost(architecture)
+
+
+@dataclass
+class Inherited:
+    """Top-1 of inherited, recalibrated weights on the held-out images, without training."""
+
+    material: Any
+    """`finetuning.Material`, which needs PyTorch."""
+    name: str = "inherited weights"
+    _known: dict[str, float] = field(default_factory=dict)
+
+    def score(self, architecture: Architecture) -> float:
+        if architecture.key not in self._known:
+            self._known[architecture.key] = self.material.zero_shot(architecture)
+        return self._known[architecture.key]
+
+
+@dataclass
+class FineTuned:
+    """Top-1 on the held-out images after a brief distilled fine-tuning: what decides in the shortlist."""
+
+    material: Any
+    """`finetuning.Material`, which needs PyTorch."""
+    folder: Path
+    """Each candidate's checkpoint goes to a folder of its key below; what is finished is not repeated."""
+    settings: Any
+    """`training.loop.Settings`."""
+    count: int | None = None
+    """Images to learn from; None: all but the held-out ones."""
+    name: str = "brief fine-tuning"
+
+    def score(self, architecture: Architecture) -> float:
+        tuned = self.material.finetune(
+            architecture, self.folder / architecture.key, self.settings, count=self.count
+        )
+        return float(tuned.accuracy)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well scores rank networks as their true accuracies do: Kendall's tau-b, from -1 to 1."""
+
+    networks: int
+    taus: dict[str, float]
+    """By estimator, the floors among them; nan where all scores are equal."""
+    ceiling: float | None
+    """Of the same networks trained with another seed; None: not measured."""
+
+    @property
+    def validated(self) -> bool:
+        """Whether there were networks enough to say anything."""
+        return self.networks >= CONVERGED_LEAST
+
+    @property
+    def line(self) -> str:
+        """What a report must say."""
+        if not self.validated:
+            few = f"{self.networks} networks trained to convergence, {CONVERGED_LEAST} are needed"
+            return f"{UNVALIDATED}: {few}"
+        named = ", ".join(f"{name} {tau:.2f}" for name, tau in self.taus.items())
+        ceiling = "not measured" if self.ceiling is None else f"{self.ceiling:.2f}"
+        return f"Kendall tau on {self.networks} converged networks: {named}; seed to seed: {ceiling}"
+
+
+def agreement(
+    scores: Mapping[str, Sequence[float]],
+    truths: Sequence[float],
+    architectures: Sequence[Architecture],
+    repeated: Sequence[float] | None = None,
+) -> Agreement:
+    """Hold estimators against the accuracies of networks trained to convergence.
+
+    Args:
+        scores: by estimator, one for each network.
+        truths: the networks' accuracies.
+        architectures: the networks, for MACs and parameters as floors.
+        repeated: accuracies of the same networks trained with another seed, for the ceiling.
+
+    Raises:
+        ValueError: the numbers of scores, accuracies and networks differ.
+    """
+    floors = (Macs(), Parameters())
+    columns = {
+        **{name: list(values) for name, values in scores.items()},
+        **{one.name: [one.score(architecture) for architecture in architectures] for one in floors},
+    }
+    lengths = {len(truths), *(len(column) for column in columns.values())}
+    if repeated is not None:
+        lengths.add(len(repeated))
+    if len(lengths) > 1:
+        raise ValueError(f"scores and accuracies of different numbers of networks: {sorted(lengths)}")
+    return Agreement(
+        len(truths),
+        {name: kendall(column, truths) for name, column in columns.items()},
+        None if repeated is None else kendall(repeated, truths),
+    )
+
+
+def kendall(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return Kendall's tau-b, nan where either is constant or has fewer than two values."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(one, other).statistic) if len(one) > 1 else float("nan")

@@ -1,0 +1,109 @@
+"""Estimators of accuracy, and how far they are to be trusted."""
+
+import random
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from harness.architecture import resnet50
+from harness.search.costs import Table
+from harness.search.estimator import (
+    CONVERGED_LEAST,
+    UNVALIDATED,
+    Blockwise,
+    FineTuned,
+    Inherited,
+    Macs,
+    Parameters,
+    agreement,
+    kendall,
+)
+from harness.search.space import Space
+from harness.search.strategy import all_decisions
+
+SPACE = Space(resnet50(24, 64, 0.2), (64,))
+
+
+def networks(count: int) -> list:
+    source = random.Random(4)
+    return [SPACE.sample(source) for _ in range(count)]
+
+
+def slow_tau_b(one: list[float], other: list[float]) -> float:
+    signs = [
+        ((a > b) - (a < b), (c > d) - (c < d))
+        for (a, c), (b, d) in combinations(zip(one, other, strict=True), 2)
+    ]
+    untied = [sum(bool(pair[side]) for pair in signs) for side in (0, 1)]
+    return sum(a * b for a, b in signs) / (untied[0] * untied[1]) ** 0.5
+
+
+def test_tau_is_that_of_counting_pairs() -> None:
+    source = random.Random(2)
+    for _ in range(20):
+        one, other = ([source.randrange(6) for _ in range(12)] for _ in range(2))
+        assert kendall(one, other) == pytest.approx(slow_tau_b(one, other))
+
+
+def test_floors_count_work_and_parameters() -> None:
+    small, large = SPACE.uniform(0.5), SPACE.baseline
+    for floor in (Macs(), Parameters()):
+        assert floor.score(small) < floor.score(large)
+    assert Macs().score(large) == large.count_macs()
+
+
+def test_agreement_names_estimator_floors_and_ceiling() -> None:
+    found = networks(CONVERGED_LEAST)
+    truths = [float(number) for number in range(len(found))]
+    report = agreement({"good": truths, "bad": truths[::-1]}, truths, found, repeated=truths)
+    assert (report.taus["good"], report.taus["bad"], report.ceiling) == pytest.approx((1, -1, 1))
+    assert {"MACs", "parameters"} < set(report.taus)
+    assert report.validated
+    assert report.line.startswith("Kendall tau on 10 converged networks: good 1.00, bad -1.00, MACs ")
+    assert report.line.endswith("seed to seed: 1.00")
+
+
+def test_too_few_converged_networks_leave_the_estimator_unvalidated() -> None:
+    found = networks(CONVERGED_LEAST - 1)
+    truths = [float(number) for number in range(len(found))]
+    report = agreement({"good": truths}, truths, found)
+    assert not report.validated
+    assert report.line == f"{UNVALIDATED}: 9 networks trained to convergence, 10 are needed"
+    assert agreement({}, [], []).line == f"{UNVALIDATED}: 0 networks trained to convergence, 10 are needed"
+
+
+def test_scores_of_another_number_of_networks_are_an_error() -> None:
+    with pytest.raises(ValueError, match="different numbers of networks"):
+        agreement({"short": [1.0]}, [1.0, 2.0], networks(2))
+
+
+def test_the_blockwise_score_follows_the_table() -> None:
+    nothing = {name: dict.fromkeys(options, 0.0) for name, options in all_decisions(SPACE).items()}
+    nothing["stage1.0.kind"]["dw3"] = 0.25
+    nothing["stage2.depth"][1] = 0.5
+    estimator = Blockwise(Table(SPACE, nothing))
+    for found in networks(40):
+        wanted = 0.25 * (found.stages[0].blocks[0].kind == "dw3") + 0.5 * (len(found.stages[1].blocks) == 1)
+        assert estimator.score(found) == pytest.approx(-wanted)
+    assert estimator.score(SPACE.baseline) == 0
+
+
+def test_an_inherited_network_is_judged_once() -> None:
+    asked = []
+    estimator = Inherited(SimpleNamespace(zero_shot=lambda one: asked.append(one) or 0.5))
+    assert [estimator.score(SPACE.baseline) for _ in range(3)] == [0.5] * 3
+    assert len(asked) == 1
+
+
+def test_fine_tuning_keeps_each_candidate_in_a_folder_of_its_own() -> None:
+    folders = []
+
+    def finetune(architecture, folder, settings, count):
+        folders.append(folder)
+        return SimpleNamespace(accuracy=0.75)
+
+    estimator = FineTuned(SimpleNamespace(finetune=finetune), Path("study"), None)
+    assert [estimator.score(one) for one in networks(2)] == [0.75, 0.75]
+    assert folders == [Path("study") / one.key for one in networks(2)]

@@ -1,0 +1,196 @@
+"""Candidates made from the shipped baseline: statistics, stems, a brief training."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from harness import model_file
+from harness.card import Card
+from harness.dataset import ImageList, find_images
+from harness.errors import DataError
+from harness.search.space import Space
+from harness.search.split import digest, split, subset
+
+torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
+
+from harness.search import norms, stem  # noqa: E402 - they need torch
+from harness.search.finetuning import BRIEF, Material  # noqa: E402
+from harness.search.inheritance import inherit  # noqa: E402
+from harness.training.loop import evaluate, normalised  # noqa: E402
+from harness.training.network import ResNet  # noqa: E402
+
+SHORT = replace(BRIEF, batch_size=24, epochs=4, learning_rate=0.02)
+
+
+def logits(network: ResNet, pixels: Any) -> np.ndarray:
+    with torch.inference_mode():
+        return network.eval()(normalised(pixels, torch.device("cpu"))).numpy()
+
+
+def batch_norms(network: ResNet) -> list[Any]:
+    return [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+
+def same_weights(one: ResNet, other: ResNet) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.fixture(scope="module")
+def half(material: Material) -> Any:
+    """Return the baseline at about half its widths."""
+    return Space(material.baseline, (64,)).uniform(0.5)
+
+
+def test_the_teacher_with_live_statistics_computes_what_the_card_s_model_does(
+    builtin_card: Card, material: Material
+) -> None:
+    images = normalised(material.pool(64)[:8], torch.device("cpu")).numpy()
+    model = model_file.read(builtin_card)
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    wanted = np.concatenate([compiled(image[None])[0] for image in images])
+    found = logits(material.teacher, material.pool(64)[:8])
+    assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+def test_live_statistics_are_those_of_the_images(material: Material) -> None:
+    seen: dict[Any, Any] = {}
+    layers = batch_norms(material.teacher)
+
+    def keep(layer: Any, given: Any) -> None:
+        seen[layer] = given[0]
+
+    hooks = [layer.register_forward_pre_hook(keep) for layer in layers]
+    logits(material.teacher, material.pool(64))
+    for hook in hooks:
+        hook.remove()
+    for layer in layers:
+        spread, mean = torch.var_mean(seen[layer], (0, 2, 3), unbiased=False)
+        assert torch.allclose(mean, layer.running_mean, rtol=1e-3, atol=1e-4)
+        assert torch.allclose(spread, layer.running_var, rtol=1e-3, atol=1e-4)
+        assert layer.running_var.max() > 0
+
+
+def test_the_baseline_inherits_itself_exactly(material: Material) -> None:
+    assert same_weights(material.initial(material.baseline), material.teacher)
+
+
+def test_recalibration_undoes_any_corruption_of_the_statistics(material: Material, half: Any) -> None:
+    sound, held_out = material.initial(half), material.held_out(64)
+    corrupted = copy.deepcopy(sound)
+    for layer in batch_norms(corrupted):
+        layer.running_mean.normal_(0, 3)
+        layer.running_var.uniform_(0.01, 30)
+    accuracy = evaluate(sound, held_out, material.ranks)
+    assert evaluate(corrupted, held_out, material.ranks) < accuracy / 2
+    norms.recalibrate(corrupted, material.pool(64))
+    assert evaluate(corrupted, held_out, material.ranks) == accuracy
+    assert same_weights(corrupted, sound)
+
+
+def test_recalibration_leaves_weights_and_momentum_alone(material: Material, half: Any) -> None:
+    network = material.initial(half)
+    before = [value.clone() for value in network.parameters()]
+    norms.recalibrate(network, material.pool(64))
+    assert all(torch.equal(one, other) for one, other in zip(before, network.parameters(), strict=True))
+    assert {layer.momentum for layer in batch_norms(network)} == {0.1}
+    assert not network.training
+
+
+def test_inherited_weights_are_worth_much_and_only_with_recalibration(material: Material, half: Any) -> None:
+    bare = ResNet(half)
+    state = inherit(half, material.baseline, material.state)
+    bare.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, strict=False)
+    without = evaluate(bare.eval(), material.held_out(64), material.ranks)
+    chance = 1 / 24
+    assert material.zero_shot(half) > max(without, 4 * chance)
+
+
+def test_a_new_stem_learns_what_the_old_one_gives(material: Material) -> None:
+    revised = replace(material.baseline, stem="3x3s2-pool")
+    losses = []
+    for steps in (1, 40):
+        torch.manual_seed(1)
+        network = ResNet(revised)
+        losses.append(stem.fit(network, material.teacher, material.state, material.pool(64), steps))
+    assert losses[1] < losses[0] / 2
+
+
+def test_a_brief_distilled_training_improves_what_was_inherited(
+    material: Material, half: Any, tmp_path: Path
+) -> None:
+    tuned = material.finetune(half, tmp_path / "half", SHORT)
+    assert tuned.accuracy > material.zero_shot(half)
+    assert tuned.history[-1].loss < tuned.history[0].loss
+    again = material.finetune(half, tmp_path / "half", SHORT)
+    assert again.history == tuned.history
+    assert same_weights(again.network, tuned.network)
+
+
+def test_another_input_size_has_its_own_images_and_the_same_teacher(
+    material: Material, half: Any, tmp_path: Path
+) -> None:
+    settings = replace(SHORT, epochs=1)
+    tuned = material.finetune(replace(half, size=48), tmp_path, settings, count=48)
+    assert tuned.network.architecture.size == 48
+    assert len(material.learned(48, 48)) == 48
+    assert material.held_out(48)[0, 0][0].shape == (48, 48, 3)
+
+
+def test_the_final_training_may_learn_from_all_images(material: Material) -> None:
+    parts, everything = material.parts, material.everything(64).images
+    assert sorted(everything.names) == sorted(parts.learned.names + parts.held_out.names)
+    labels = dict(zip(everything.names, everything.labels, strict=True))
+    assert all(labels[n] == c for n, c in zip(parts.held_out.names, parts.held_out.labels, strict=True))
+
+
+def test_images_of_more_classes_than_the_baseline_has_are_refused(
+    builtin_card: Card, material: Material
+) -> None:
+    images = material.parts.learned
+    wrong = replace(material.parts, learned=ImageList(("a.jpg", "b.jpg"), (0, 24), images.root))
+    with pytest.raises(DataError, match="25 classes and the baseline 24: give the data"):
+        Material(material.baseline, material.state, wrong, builtin_card.input.recipe, material.ranks)
+
+
+def test_the_split_holds_out_the_same_share_of_each_class_and_loses_nothing(train_folder: Path) -> None:
+    images = find_images(train_folder, 24)
+    parts = split(images, share=0.2)
+    assert not set(parts.learned.names) & set(parts.held_out.names)
+    assert set(parts.learned.names) | set(parts.held_out.names) == set(images.names)
+    assert {parts.held_out.labels.count(label) for label in range(24)} == {2}
+
+
+def test_the_split_depends_on_names_and_seed_alone(train_folder: Path) -> None:
+    images = find_images(train_folder, 24)
+    turned = ImageList(images.names[::-1], images.labels[::-1], Path("elsewhere"))
+    one, other = split(images), split(turned)
+    assert set(one.held_out.names) == set(other.held_out.names)
+    assert set(one.held_out.names) != set(split(images, seed=2).held_out.names)
+
+
+def test_the_manifest_proves_the_split(train_folder: Path) -> None:
+    images = find_images(train_folder, 24)
+    manifest = split(images).manifest()
+    assert manifest == split(images).manifest()
+    assert manifest["held_out"]["images"] + manifest["learned"]["images"] == 240
+    assert manifest["held_out"]["sha256"] != split(images, seed=2).manifest()["held_out"]["sha256"]
+    relabelled = replace(images, labels=images.labels[1:] + images.labels[:1])
+    assert digest(relabelled) != digest(images)
+
+
+def test_a_class_of_one_image_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="Class 1 of here has one image"):
+        split(ImageList(("a", "b", "c"), (0, 0, 1), Path("here")))
+
+
+def test_a_subset_is_the_same_whatever_the_order() -> None:
+    images = ImageList(tuple("abcdefgh"), tuple(range(8)), Path())
+    turned = ImageList(images.names[::-1], images.labels[::-1], Path())
+    assert set(subset(images, 3).names) == set(subset(turned, 3).names)
+    assert subset(images, 20) == images
