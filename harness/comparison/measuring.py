@@ -111,7 +111,7 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
             valid=not section["errors"],
             log=logs.relative_to(out).as_posix(),
         )
-        entry.answers = _answers(logs / "mlperf_log_accuracy.json", store.count)
+        entry.answers = answers(logs / "mlperf_log_accuracy.json", store.count)
 
 
 def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[Cell, ...]:
@@ -218,9 +218,9 @@ def _give_up(entry: Entry, error: ModelError) -> None:
     entry.not_run = str(error)
 
 
-def _answers(path: Path, count: int) -> npt.NDArray[np.int64]:
+def answers(path: Path, count: int) -> npt.NDArray[np.int64]:
     """Return each sample's label from an accuracy log that has been scored; the first entry counts."""
-    answers = np.zeros(count, np.int64)
+    found = np.zeros(count, np.int64)
     for _, index, data in reversed(log.read_accuracy(path)):
-        answers[index] = int(np.frombuffer(data, "<f4", count=1)[0])
-    return answers
+        found[index] = int(np.frombuffer(data, "<f4", count=1)[0])
+    return found

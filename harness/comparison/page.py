@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from html import escape
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import quote
 
-from harness.comparison import charts, findings, table
+from harness.comparison import charts, findings, html, table
 from harness.comparison.document import METRICS, Cell, Comparison, count_threads
-from harness.comparison.style import CSS, variant_rules
 from harness.comparison.table import Table
 from harness.files import format_bytes
 
@@ -43,9 +41,9 @@ def render(comparisons: list[Comparison]) -> str:
         f"<h1>{len(first.variants)} variants on {escape(where)}</h1>",
         f'<p class="quiet">{escape(names)}, compared on {escape(_date(first))} through MLPerf LoadGen and '
         f"OpenVINO; not official MLPerf results</p>",
-        *(_table(entry) for entry in table.tables(comparisons)),
+        *(html.table(entry) for entry in table.tables(comparisons)),
         *_accuracy(comparisons),
-        _list(table.notes(comparisons), "quiet"),
+        html.items(table.notes(comparisons), "quiet"),
         "<h2>How sure that is</h2>",
         *_answers(comparisons),
         *_charts(comparisons),
@@ -53,14 +51,7 @@ def render(comparisons: list[Comparison]) -> str:
     ]
     for comparison in comparisons:
         body += _details(comparison, len(comparisons) > 1)
-    style = CSS + variant_rules(charts.COLOURS)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(names)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+    return html.document(names, body, charts.COLOURS)
 
 
 def _answers(comparisons: list[Comparison]) -> Iterator[str]:
@@ -68,9 +59,9 @@ def _answers(comparisons: list[Comparison]) -> Iterator[str]:
         if len(comparisons) > 1:
             yield f"<h3>{escape(_machine_name(comparison))}</h3>"
         yield _speedups(comparison)
-        yield _list([findings.accuracy_text(comparison, pair) for pair in comparison.accuracy_pairs])
-        yield _list(comparison.faults, "warn")
-        yield _list(list(comparison.remarks), "warn")
+        yield html.items([findings.accuracy_text(comparison, pair) for pair in comparison.accuracy_pairs])
+        yield html.items(comparison.faults, "warn")
+        yield html.items(list(comparison.remarks), "warn")
 
 
 def _speedups(comparison: Comparison) -> str:
@@ -89,12 +80,12 @@ def _speedups(comparison: Comparison) -> str:
     header = [f"{METRICS[scenario].title}, {count_threads(threads)}" for scenario, threads in columns]
     count = comparison.settings["rounds"]
     title = f"Speed-ups, with 95 % intervals over {count} rounds; a difference is told when it excludes 1"
-    return _table(Table(title, ("", *header), tuple(rows)), "sentences")
+    return html.table(Table(title, ("", *header), tuple(rows)), "sentences")
 
 
 def _accuracy(comparisons: list[Comparison]) -> Iterator[str]:
     if found := table.accuracy_table(comparisons):
-        yield _table(found, "sentences")
+        yield html.table(found, "sentences")
 
 
 def _charts(comparisons: list[Comparison]) -> Iterator[str]:
@@ -106,7 +97,7 @@ def _charts(comparisons: list[Comparison]) -> Iterator[str]:
         for threads in comparison.threads:
             yield f'<div class="charts">{"".join(_machine_charts(comparison, threads))}</div>'
     if drawn := charts.per_core(comparisons):
-        figure = _figure("Offline throughput per core", drawn, _PER_CORE, "full")
+        figure = html.figure("Offline throughput per core", drawn, _PER_CORE, "full")
         yield f'<div class="charts">{figure}</div>'
 
 
@@ -114,20 +105,20 @@ def _machine_charts(comparison: Comparison, threads: int) -> Iterator[str]:
     where = count_threads(threads)
     for scenario in METRICS:
         if drawn := charts.latencies(comparison, scenario, threads):
-            yield _figure(
+            yield html.figure(
                 f"{METRICS[scenario].title} latency, {where}",
                 drawn,
                 _LATENCIES,
             )
     if drawn := charts.pareto(comparison, threads):
-        yield _figure(
+        yield html.figure(
             f"Accuracy and latency, {where}",
             drawn,
             "Top-1 accuracy in % upwards. Dashed: what no other variant betters in both. Hollow and *: "
             "misses its accuracy target. Variants without an accuracy are not shown.",
         )
     if drawn := charts.throughputs(comparison, threads):
-        yield _figure(
+        yield html.figure(
             f"Offline throughput, {where}",
             drawn,
             "Geometric means over the rounds with 95 % bootstrap intervals.",
@@ -136,7 +127,7 @@ def _machine_charts(comparison: Comparison, threads: int) -> Iterator[str]:
 
 def _published() -> Iterator[str]:
     yield "<h2>Published in 2020</h2>"
-    yield from (_table(entry) for entry in table.published_tables())
+    yield from (html.table(entry) for entry in table.published_tables())
     yield (
         '<p class="quiet">Latencies there are means or medians, above they are percentiles; the boost is the '
         "searched model against 8-bit and against 32-bit ResNet-50.</p>"
@@ -148,11 +139,11 @@ def _details(comparison: Comparison, several: bool) -> Iterator[str]:
     yield f"<h2>Rounds and logs{escape(name)}</h2>"
     yield _logs(comparison)
     yield "<h2>Machine and settings</h2>"
-    yield _pairs(list(_machine(comparison)))
+    yield html.pairs(list(_machine(comparison)))
     yield "<h3>Settings</h3>"
-    yield _pairs(list(_settings(comparison)))
+    yield html.pairs(list(_settings(comparison)))
     yield "<h3>Noise</h3>"
-    yield _list(list(comparison.remarks) or ["Nothing out of the ordinary was seen."])
+    yield html.items(list(comparison.remarks) or ["Nothing out of the ordinary was seen."])
     unseen = _unseen(comparison)
     if unseen:
         yield f'<p class="quiet">Not readable on this machine: {escape(", ".join(unseen))}.</p>'
@@ -247,37 +238,6 @@ def _key(comparison: Comparison) -> str:
         for variant in comparison.variants
     ]
     return f'<ul class="key">{"".join(entries)}</ul>'
-
-
-def _figure(title: str, drawn: str, caption: str, class_: str = "") -> str:
-    kind = f' class="{class_}"' if class_ else ""
-    return f"<figure{kind}><h3>{escape(title)}</h3>{drawn}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _table(entry: Table, class_: str = "") -> str:
-    head = "".join(f"<th>{escape(cell).replace('_', '_<wbr>')}</th>" for cell in entry.header)
-    cell_kind = ' class="text"' if class_ == "sentences" else ""
-    rows = "".join(
-        "<tr>" + "".join(f"<td{cell_kind}>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in entry.rows
-    )
-    kind = f' class="{class_}"' if class_ else ""
-    return (
-        f'<div class="wide"><table{kind}><caption>{escape(entry.title)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _pairs(entries: list[tuple[str, Any]]) -> str:
-    rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in entries)
-    return f'<table class="words">{rows}</table>'
-
-
-def _list(lines: list[str], class_: str = "") -> str:
-    if not lines:
-        return ""
-    kind = f' class="{class_}"' if class_ else ""
-    return f"<ul{kind}>" + "".join(f"<li>{escape(entry)}</li>" for entry in lines) + "</ul>"
 
 
 def _machine_name(comparison: Comparison) -> str:

@@ -122,9 +122,9 @@ def sentences(comparison: Comparison) -> list[str]:
 
 def text(comparisons: list[Comparison]) -> str:
     """Return all there is to say at a terminal."""
-    shown = [_aligned(table) for table in tables(comparisons)]
+    shown = [aligned(table) for table in tables(comparisons)]
     if accuracies := accuracy_table(comparisons):
-        shown.append(_aligned(accuracies))
+        shown.append(aligned(accuracies))
     shown.append("\n".join(notes(comparisons)))
     for comparison in comparisons:
         lines = sentences(comparison)
@@ -274,7 +274,8 @@ def _list(values: list[float]) -> str:
     return " or ".join(f"{value:g}" for value in values)
 
 
-def _aligned(table: Table) -> str:
+def aligned(table: Table) -> str:
+    """Return the table as text for a terminal."""
     lines = [table.header, *table.rows]
     widths = [max(len(line[place]) for line in lines) for place in range(len(table.header))]
     shown = []

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness import console, files, resnet
+from harness import console, files, model_file, resnet
 from harness.card import CARD_NAME, AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, write_card
 from harness.errors import OutputError
 from harness.graph import compile_model, deployed
@@ -72,7 +72,7 @@ def export(
 
 def measure(card: Card, images: Images) -> float:
     """Return top-1 of the card's model on `images`, by OpenVINO in f32, as a fraction."""
-    model = deployed(ov.Core().read_model(card.folder / MODEL_NAME), card)
+    model = deployed(model_file.read(card), card)
     request = compile_model(model, CompileSettings("LATENCY")).model.create_infer_request()
     right = 0
     with console.progress("measure the exported model", len(images)) as bar:

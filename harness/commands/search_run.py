@@ -1,0 +1,180 @@
+"""`harness search run`: from a baseline to a smaller network, trained, quantized and measured by LoadGen."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.card import find_card
+from harness.commands import options
+from harness.errors import HarnessError
+from harness.scenario import parse_scenario
+from harness.search.request import UNTIL, Effort, Request
+
+_USUAL = Effort()
+
+
+@click.command()
+@click.option(
+    "--baseline",
+    required=True,
+    metavar="CARD",
+    help="Shipped model name, or path of a model card, of the trained network to revise.",
+)
+@click.option(
+    "--train",
+    type=options.PATH,
+    required=True,
+    metavar="DIR",
+    help="Training images, one folder per class.",
+)
+@click.option(
+    "--held-out",
+    type=options.PATH,
+    metavar="DIR",
+    help="Images to judge by that the baseline has not learned from; default: a tenth of --train.",
+)
+@options.data
+@click.option(
+    "--objective",
+    type=click.Choice(["SingleStream", "Offline"]),
+    default="SingleStream",
+    show_default=True,
+    help="What shall be fast: one image, or many.",
+)
+@options.search_threads
+@click.option(
+    "--max-drop",
+    type=float,
+    default=0.01,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the baseline's accuracy that may be lost.",
+)
+@click.option(
+    "--target-latency",
+    "target_ms",
+    type=float,
+    metavar="MS",
+    help="Milliseconds an image that must be reached in INT8 [default: the baseline's].",
+)
+@click.option(
+    "--latency-table",
+    "table",
+    type=options.PATH,
+    metavar="FILE",
+    help="Table of `harness search latency` [default: the usual one, built if need be].",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    default=_USUAL.trials,
+    show_default=True,
+    help="Architectures that each search tries.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that search; with one alone a seed always gives the same answer.",
+)
+@click.option(
+    "--shortlist",
+    type=click.IntRange(8, 16),
+    default=_USUAL.shortlist,
+    show_default=True,
+    help="Candidates that are measured and fine-tuned briefly.",
+)
+@click.option(
+    "--finetune-epochs",
+    type=click.IntRange(1),
+    default=_USUAL.finetune_epochs,
+    show_default=True,
+    help="Length of the brief fine-tuning.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=_USUAL.epochs,
+    show_default=True,
+    help="Length of the training of pick and control.",
+)
+@click.option(
+    "--finals",
+    type=click.IntRange(1),
+    default=_USUAL.finals,
+    show_default=True,
+    help="Candidates to train to the end at most.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(2),
+    default=_USUAL.rounds,
+    show_default=True,
+    help="LoadGen tests of each model in each scenario.",
+)
+@options.duration
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of search and training.")
+@click.option(
+    "--until", type=click.Choice(UNTIL), help="Stop after this part; without it the same command goes on."
+)
+@click.option("--out", type=options.PATH, required=True, metavar="DIR", help="Where everything goes.")
+@options.as_json
+def command(as_json: bool, out: Path, **given: Any) -> None:
+    """Find, train, quantize and measure a smaller network that this CPU runs fast in INT8.
+
+    An interrupted call goes on where it stopped. DIR/models then holds the cards `searched` and `uniform`
+    (the baseline, made uniformly narrower, at no less latency), which `run`, `compare` and `submit` take like
+    any other; DIR/report.html tells the rest. Needs PyTorch and Optuna: pip install
+    'inference-harness[search]'.
+    """
+    outcome, text = _run(_request(out, **given))
+    if outcome is None:
+        return
+    click.echo(json.dumps(outcome, indent=2, ensure_ascii=False) if as_json else text)
+    if not outcome["test"]["models"]["searched"]["passed"]:
+        sys.exit(1)
+
+
+def _request(
+    out: Path,
+    *,
+    baseline: str,
+    objective: str,
+    trials: int,
+    shortlist: int,
+    finetune_epochs: int,
+    epochs: int,
+    finals: int,
+    rounds: int,
+    duration: float,
+    **given: Any,
+) -> Request:
+    return Request(
+        card=find_card(baseline),
+        out=out,
+        scenario=parse_scenario(objective),
+        effort=Effort(trials, shortlist, finetune_epochs, epochs, finals, rounds, duration),
+        command=shlex.join(["harness", *(word for word in sys.argv[1:] if word != "--json")]),
+        **given,
+    )
+
+
+def _run(request: Request) -> tuple[dict[str, Any] | None, str]:
+    try:
+        from harness.search import report, session
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise HarnessError(
+            "The search needs PyTorch, which is not installed: pip install 'inference-harness[search]'."
+        ) from error
+    outcome = session.run(request)
+    if outcome is None:
+        return None, ""
+    report.write(request.out)
+    return outcome, report.text(request.out)

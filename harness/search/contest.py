@@ -1,0 +1,223 @@
+"""The contest of a shortlist: measured, fine-tuned briefly, some trained to the end, one of them chosen."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.architecture import Architecture
+from harness.card import CARD_NAME, Card, read_card, write_card
+from harness.console import note
+from harness.dataset import ImageList
+from harness.search import control
+from harness.search.decision import Bar, Candidate, choose, expected, next_to_train, remaining_share
+from harness.search.deployment import CALIBRATION_IMAGES, quantized
+from harness.search.finetuning import BRIEF, Material
+from harness.search.front import Point, spread
+from harness.search.request import Setting
+from harness.search.split import subset
+from harness.search.timing import Conditions
+from harness.store import Store, prepare
+from harness.training import export
+from harness.training.data import Images
+from harness.training.loop import Settings
+
+SEARCHED, UNIFORM = "searched", "uniform"
+"""Names of the models that come out."""
+
+Measure = Callable[[Sequence[Architecture], Conditions, Architecture | None], list[float]]
+"""Milliseconds an image of networks, end to end; the last one tells how quiet the machine is."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network trained to the end."""
+
+    architecture: Architecture
+    fp32: Card
+    int8: dict[str, Any]
+    """See deployment.Quantized.to_dict."""
+
+
+class Contest:
+    """Everything that trains, with what it trains on."""
+
+    def __init__(self, setting: Setting, material: Material, provenance: Mapping[str, Any]) -> None:
+        """Take the setting, the trained baseline with its images, and facts for the cards."""
+        self.setting, self.material, self.provenance = setting, material, provenance
+        effort, seed = setting.request.effort, setting.request.seed
+        self.brief = replace(BRIEF, epochs=effort.finetune_epochs, seed=seed)
+        self.final = replace(BRIEF, epochs=effort.epochs, seed=seed)
+
+    def bar(self) -> Bar:
+        """Return what must be kept: the baseline's FP32 accuracy on the held-out images less the drop."""
+        setting = self.setting
+        found = setting.parts.kept(
+            "bar", lambda: export.measure(setting.request.card, self._held_out(setting.space.baseline.size))
+        )
+        return Bar(found, setting.request.max_drop)
+
+    def shortlist(self, front: Sequence[Point], measure: Measure) -> list[tuple[Point, float]]:
+        """Return points spread over the front, with their latencies as measured, the baseline's first."""
+        setting = self.setting
+        chosen = spread(front, setting.request.effort.shortlist)
+        baseline = setting.space.baseline
+        measured = setting.parts.kept(
+            "shortlist",
+            lambda: measure([baseline, *(one.architecture for one in chosen)], setting.conditions, baseline),
+        )
+        return list(zip(chosen, measured[1:], strict=True))
+
+    def tuned(self, measured: Sequence[tuple[Point, float]]) -> list[Candidate]:
+        """Fine-tune all candidates briefly."""
+        return [
+            Candidate(point.architecture, latency_ms, self._brief(point.architecture))
+            for point, latency_ms in measured
+        ]
+
+    def train_up(self, candidates: Sequence[Candidate], bar: Bar) -> tuple[Candidate, dict[str, Trained]]:
+        """Train candidates to the end, as `decision` says; return the chosen one and all trained."""
+        trained: dict[str, Trained] = {}
+        accuracies: dict[str, float] = {}
+        while len(trained) < self.setting.request.effort.finals:
+            following = next_to_train(candidates, accuracies, bar)
+            if following is None:
+                break
+            share = remaining_share(candidates, accuracies, bar)
+            note(
+                f"Training {following.key} to the end: {following.latency_ms:.3g} ms, "
+                f"{100 * following.brief:.2f} % after the brief fine-tuning, at least "
+                f"{100 * expected(following, share, bar):.2f} % expected, {100 * bar.least:.2f} % needed."
+            )
+            trained[following.key] = self.train(following.architecture)
+            accuracies[following.key] = trained[following.key].int8["accuracy"]
+        picked = choose(candidates, accuracies, bar)
+        if accuracies[picked.key] < bar.least:
+            note(
+                f"No candidate keeps {100 * bar.least:.2f} % on the held-out images; the most accurate one "
+                f"trained, {picked.key}, reaches {100 * accuracies[picked.key]:.2f} % and is taken."
+            )
+        return picked, trained
+
+    def rivals(self, latency_ms: float, measure: Measure) -> list[tuple[Architecture, float]]:
+        """Return the narrowest uniform scaling of each input size that takes `latency_ms` or more."""
+        setting = self.setting
+
+        def one_ms(architecture: Architecture) -> float:
+            return measure([architecture], setting.conditions, setting.space.baseline)[0]
+
+        def find() -> list[Any]:
+            return [
+                [one.to_dict(), found_ms]
+                for size in setting.space.sizes
+                for one, found_ms in [control.of_latency(setting.space, size, latency_ms, one_ms)]
+            ]
+
+        found = setting.parts.kept("uniform", find)
+        return [(Architecture.from_dict(values), found_ms) for values, found_ms in found]
+
+    def best(self, rivals: Sequence[tuple[Architecture, float]]) -> Candidate:
+        """Return the most accurate after the brief fine-tuning."""
+        tuned = [Candidate(one, found_ms, self._brief(one)) for one, found_ms in rivals]
+        return max(tuned, key=lambda one: one.brief)
+
+    def train(self, architecture: Architecture) -> Trained:
+        """Train a network to the end and quantize it; what is finished is not repeated."""
+        setting, key = self.setting, architecture.key
+        folder = setting.path("trained", key)
+
+        def make() -> dict[str, Any]:
+            tuned = self.material.finetune(architecture, folder, self.final)
+            recipe = replace(setting.recipe, size=architecture.size)
+            description = f"Revision {key} of {setting.request.card.name}, found by `harness search`"
+            card = export.export(
+                tuned.network, recipe, folder, f"{key}-fp32", description, self._facts(architecture)
+            )
+            card = self._with_target(card)
+            made = quantized(card, key, self.calibration(), self.held_out_accuracy, folder)
+            return {**made.to_dict(), "fp32_accuracy": tuned.accuracy}
+
+        found = setting.parts.kept(f"final-{key}", make)
+        return Trained(architecture, read_card(folder / CARD_NAME), found)
+
+    def held_out_accuracy(self, card: Card) -> float:
+        """Return top-1 of a card's model on the held-out images, by OpenVINO, as a fraction."""
+        return export.measure(card, self._held_out(card.input.size))
+
+    def calibration(self) -> Store:
+        """Return a store of training images, at every input size that is searched, to calibrate on."""
+        images: ImageList = subset(self.setting.images.learned, CALIBRATION_IMAGES)
+        for size in self.setting.space.sizes:
+            recipe = replace(self.setting.recipe, size=size)
+            store = prepare(
+                images, recipe, self.setting.path("calibration-store"), self.setting.store.dataset
+            )
+        return store
+
+    def publish(self, name: str, trained: Trained) -> Card:
+        """Copy a trained network to OUT/models, as NAME (INT8) and NAME-fp32; return the INT8 card."""
+        models = self.setting.path("models")
+        _copy(trained.fp32, f"{name}-fp32", models)
+        int8 = read_card(Path(trained.int8["card"]))
+        facts = {**int8.quantization, "original": f"{name}-fp32", "tried": trained.int8["accuracies"]}
+        return _copy(replace(int8, quantization=facts), name, models)
+
+    def baseline_int8(self) -> tuple[Card, dict[str, Any]]:
+        """Quantize the baseline as the candidates are; return its card and how it was chosen."""
+        card = self.setting.request.card
+        name = f"{card.name}-int8"
+
+        def make() -> dict[str, Any]:
+            folder = self.setting.path("models", name)
+            return quantized(card, name, self.calibration(), self.held_out_accuracy, folder).to_dict()
+
+        found = self.setting.parts.kept("baseline-int8", make)
+        return read_card(Path(found["card"])), found
+
+    def _brief(self, architecture: Architecture) -> float:
+        key = architecture.key
+        folder = self.setting.path("tuned", key)
+        accuracy: float = self.setting.parts.kept(
+            f"brief-{key}", lambda: self.material.finetune(architecture, folder, self.brief).accuracy
+        )
+        return accuracy
+
+    def _held_out(self, size: int) -> Images:
+        return self.material.held_out(size)
+
+    def _facts(self, architecture: Architecture) -> dict[str, Any]:
+        return {
+            **self.provenance,
+            "architecture": architecture.to_dict(),
+            "key": architecture.key,
+            "inherits_from": self.setting.space.baseline.key,
+            **_plain(self.final),
+            **{f"{name}_version": found for name, found in export.versions().items()},
+        }
+
+    def _with_target(self, card: Card) -> Card:
+        """Hold the card to the baseline's accuracy less the drop, where the baseline states one."""
+        wanted = self.setting.request.card
+        if wanted.accuracy is None:
+            return card
+        fraction = round(1 - self.setting.request.max_drop, 6)
+        source = f"that of {wanted.name} ({wanted.accuracy.source or 'its card'})"
+        return export.with_accuracy(card, wanted.accuracy.reference, fraction, source)
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """Return the settings that decide the result."""
+    return {name: value for name, value in asdict(settings).items() if name != "workers"}
+
+
+def _copy(card: Card, name: str, models: Path) -> Card:
+    """Copy a card and its files to `models`/`name`, under that name."""
+    assert card.path is not None
+    folder = files.make_writable_folder(models / name)
+    record = card.quantization.get("record")
+    for path in (card.path, card.path.with_suffix(".bin"), *([card.folder / record] if record else [])):
+        shutil.copy2(path, folder / path.name)
+    write_card(replace(card, name=name, folder=folder), folder / CARD_NAME)
+    return read_card(folder / CARD_NAME)

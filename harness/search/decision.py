@@ -1,0 +1,104 @@
+"""Which of a shortlist to train to the end, and which to choose: a rule, so that nobody picks by hand.
+
+Every candidate's latency is measured, and its accuracy after a brief fine-tuning is known. Training to the
+end closes part of the gap to the baseline; how much of it stays is learned from the candidates trained so
+far. The bar is the baseline's accuracy less the drop that is allowed. All accuracies are of held-out training
+images.
+
+1. First the middle one, by latency, of the candidates that no other beats is trained to the end.
+2. While a faster candidate than the fastest that keeps the bar is expected to keep it, too, the fastest
+   such is trained. If none keeps the bar yet and none is expected to, the most accurate by expectation is.
+3. Chosen is the fastest that keeps the bar; if there is none, the most accurate.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the shortlist."""
+
+    architecture: Architecture
+    latency_ms: float
+    """Measured end to end."""
+    brief: float
+    """Accuracy after the brief fine-tuning, as a fraction."""
+
+    @property
+    def key(self) -> str:
+        return self.architecture.key
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What must be kept."""
+
+    baseline: float
+    """The baseline's accuracy on the same images, as a fraction."""
+    max_drop: float
+    """Share of it that may be lost."""
+
+    @property
+    def least(self) -> float:
+        return (1 - self.max_drop) * self.baseline
+
+
+def remaining_share(candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar) -> float:
+    """Return which share of the gap to the baseline training to the end leaves, on average; 1 if unknown.
+
+    Args:
+        candidates: the shortlist.
+        trained: final accuracy of those trained to the end, by key.
+        bar: with the baseline's accuracy.
+    """
+    gaps = [
+        (bar.baseline - one.brief, bar.baseline - trained[one.key])
+        for one in candidates
+        if one.key in trained and one.brief < bar.baseline
+    ]
+    return sum(after for _, after in gaps) / sum(before for before, _ in gaps) if gaps else 1.0
+
+
+def expected(candidate: Candidate, share: float, bar: Bar) -> float:
+    """Return the accuracy that a candidate is expected to end with."""
+    return bar.baseline - share * (bar.baseline - candidate.brief)
+
+
+def next_to_train(
+    candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar
+) -> Candidate | None:
+    """Return the candidate to train next, None when there is nothing to gain."""
+    if not trained:
+        best = _unbeaten(candidates)
+        return best[len(best) // 2]
+    share = remaining_share(candidates, trained, bar)
+    rest = [one for one in candidates if one.key not in trained]
+    kept = [one for one in candidates if trained.get(one.key, 0.0) >= bar.least]
+    limit = min((one.latency_ms for one in kept), default=float("inf"))
+    hopeful = [one for one in rest if one.latency_ms < limit and expected(one, share, bar) >= bar.least]
+    if hopeful:
+        return min(hopeful, key=lambda one: one.latency_ms)
+    if kept or not rest:
+        return None
+    most = max(rest, key=lambda one: (one.brief, -one.latency_ms))
+    return most if expected(most, share, bar) > max(trained.values()) else None
+
+
+def choose(candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar) -> Candidate:
+    """Return the fastest of the trained candidates that keeps the bar, or else the most accurate."""
+    finished = [one for one in candidates if one.key in trained]
+    kept = [one for one in finished if trained[one.key] >= bar.least]
+    if kept:
+        return min(kept, key=lambda one: one.latency_ms)
+    return max(finished, key=lambda one: trained[one.key])
+
+
+def _unbeaten(candidates: Sequence[Candidate]) -> list[Candidate]:
+    found: list[Candidate] = []
+    for one in sorted(candidates, key=lambda one: (one.latency_ms, -one.brief)):
+        if not found or one.brief > found[-1].brief:
+            found.append(one)
+    return found

@@ -1,0 +1,86 @@
+"""What is finished of a search, a file a part, and what each part cost: a second call goes on from there."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.errors import OutputError
+
+_REQUEST = "request.json"
+_SPENT = "spent.json"
+
+
+class Parts:
+    """The parts of one search in a folder."""
+
+    def __init__(self, out: Path, request: Mapping[str, Any]) -> None:
+        """Claim `out` for a search.
+
+        Args:
+            out: the search's folder, made where there is none.
+            request: what the search depends on, in JSON values by what they are called in messages.
+
+        Raises:
+            OutputError: the folder cannot be written, or holds another search or something else.
+        """
+        self.folder = out / "parts"
+        if out.exists() and not out.is_dir():
+            raise OutputError(f"{out} is a file: choose a folder with --out.")
+        path = self.folder / _REQUEST
+        if out.is_dir() and any(out.iterdir()) and not path.exists():
+            raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+        files.make_writable_folder(self.folder)
+        asked = json.loads(json.dumps(dict(request)))
+        if path.exists():
+            held = _read(path)
+            unlike = [name for name, value in asked.items() if held.get(name) != value]
+            if unlike:
+                raise OutputError(
+                    f"The folder {out} holds a search with another {', another '.join(unlike)}: choose "
+                    "another --out, or repeat the command that began it."
+                )
+        else:
+            files.write_json(path, asked)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each part has cost, interrupted calls included."""
+        path = self.folder / _SPENT
+        return dict(_read(path)) if path.exists() else {}
+
+    def has(self, name: str) -> bool:
+        return self._path(name).exists()
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return a part in JSON values: what an earlier call made, or else what `make` makes now."""
+        path = self._path(name)
+        if not path.exists():
+            with self.timed(name):
+                made = make()
+            files.write_json(path, made)
+        return _read(path)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to the cost of a part, also if it breaks off."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            spent = self.seconds
+            spent[name] = spent.get(name, 0.0) + time.monotonic() - started
+            files.write_json(self.folder / _SPENT, spent)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"Cannot read {path} ({error}): delete it to repeat that part.") from error

@@ -1,0 +1,275 @@
+"""What a search found, told: a page, and tables for a terminal."""
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.architecture import Architecture
+from harness.comparison import charts, html
+from harness.comparison import table as tables
+from harness.comparison.document import METRICS
+from harness.comparison.findings import figure_text
+from harness.comparison.table import Table
+from harness.scenario import Scenario
+from harness.search import pictures, result
+from harness.search.contest import SEARCHED, UNIFORM
+from harness.search.estimator import UNVALIDATED
+from harness.search.pictures import Mark
+
+FILE_NAME = "report.html"
+
+_FRONT = (
+    "Predicted latency and the estimator's score, which only ranks. Blue: the front that the search found; "
+    "large: the shortlist; orange: baseline and uniform scalings."
+)
+_DECISION = (
+    "Measured latency and accuracy on held-out training images. Blue: after the brief fine-tuning; green: "
+    "INT8 after training to the end; orange: the uniform scaling, likewise. The line is what must be kept."
+)
+_AGREEMENT = (
+    "Orange: random networks that the table has not seen; blue: the shortlist. On the dashed line both are "
+    "equal."
+)
+_ARCHITECTURES = "A bar a block, as wide as its middle; all of a stage on one scale."
+
+
+def write(out: Path) -> Path:
+    """Write OUT/report.html from what the search left in OUT, and return its path.
+
+    Raises:
+        OutputError: the search did not go through, or the folder cannot be written.
+    """
+    outcome = result.read(out)
+    path = out / FILE_NAME
+    files.write_text(path, html.document("Architecture search", list(_body(outcome)), charts.COLOURS))
+    return path
+
+
+def text(out: Path) -> str:
+    """Return the report for a terminal.
+
+    Raises:
+        OutputError: the search did not go through.
+    """
+    outcome = result.read(out)
+    parts = [tables.aligned(one) for one in _tables(outcome)]
+    parts.append("\n".join(_sentences(outcome)))
+    parts.append(f"report: {out / FILE_NAME}")
+    return "\n\n".join(parts)
+
+
+def _body(outcome: dict[str, Any]) -> Iterator[str]:
+    request = outcome["request"]
+    machine = outcome["machine"]
+    where = machine["cpu_model"] or machine["architecture"]
+    yield f"<h1>A search from {escape(request['baseline']['name'])}</h1>"
+    conditions = request["conditions"]
+    yield (
+        f'<p class="quiet">{escape(outcome["created"][:10])}, {escape(str(where))}, {conditions["threads"]} '
+        f"thread(s), for {escape(conditions['scenario'])}; not an official MLPerf result</p>"
+    )
+    found = _tables(outcome)
+    yield html.table(found[0])
+    yield html.items(list(_sentences(outcome)))
+    yield "<h2>What was found</h2>"
+    named = [
+        ("baseline", Architecture.from_dict(request["space"]["baseline"])),
+        (SEARCHED, Architecture.from_dict(outcome[SEARCHED]["architecture"])),
+    ]
+    yield pictures.legend()
+    yield '<div class="charts">'
+    yield html.figure("Baseline and searched", pictures.architectures(named), _ARCHITECTURES)
+    yield html.figure("Front of the search", _front(outcome), _FRONT)
+    yield html.figure("Decision", _decision(outcome), _DECISION)
+    yield html.figure("Predicted and measured latency", _agreement(outcome), _AGREEMENT)
+    yield "</div>"
+    for one in found[1:]:
+        yield html.table(one)
+    yield "<h2>How it was done</h2>"
+    yield html.pairs(list(_facts(outcome)))
+
+
+def _tables(outcome: dict[str, Any]) -> list[Table]:
+    return [_test(outcome), _shortlist(outcome), _controls(outcome), _costs(outcome)]
+
+
+def _test(outcome: dict[str, Any]) -> Table:
+    test = outcome["test"]
+    scenarios = list(test["units"])
+    rows = []
+    for name, row in test["models"].items():
+        figures = ["-" if row[one] is None else figure_text(row[one][0]) for one in scenarios]
+        accuracy = "-" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %"
+        passed = {True: "reached", False: "missed", None: "none"}[row["passed"]]
+        rows.append((name, *figures, accuracy, passed))
+    units = [f"{METRICS[Scenario(one)].title}, {test['units'][one]}" for one in scenarios]
+    return Table("On the test images, through LoadGen", ("", *units, "top-1", "target"), tuple(rows))
+
+
+def _shortlist(outcome: dict[str, Any]) -> Table:
+    rows = []
+    for one in outcome["shortlist"]:
+        trained = outcome["trained"].get(one["key"])
+        final = "-" if trained is None else f"{100 * trained['accuracy']:.2f} %"
+        error = f"{100 * (one['latency_ms'] / one['measured_ms'] - 1):+.1f} %"
+        name = f"{one['key']} {SEARCHED if one['key'] == outcome[SEARCHED]['key'] else ''}".strip()
+        rows.append(
+            (
+                name,
+                figure_text(one["latency_ms"]),
+                figure_text(one["measured_ms"]),
+                error,
+                f"{one['score']:.4g}",
+                f"{100 * one['brief']:.2f} %",
+                final,
+            )
+        )
+    header = ("", "predicted ms", "measured ms", "error", "score", "brief", "final INT8")
+    return Table("Shortlist; accuracies on held-out training images", header, tuple(rows))
+
+
+def _controls(outcome: dict[str, Any]) -> Table:
+    rows = tuple(
+        (
+            f"seed {run['seed']}",
+            f"{run['trials']:,}",
+            f"{run['hypervolume']:.4g}",
+            f"{run['random_hypervolume']:.4g}",
+            f"{100 * (run['hypervolume'] / run['random_hypervolume'] - 1):+.1f} %"
+            if run["random_hypervolume"]
+            else "-",
+        )
+        for run in outcome["search"]["runs"]
+    )
+    header = ("", "trials each", "NSGA-II", "random search", "more")
+    return Table("Hypervolume at equal budget, ms times score", header, rows)
+
+
+def _costs(outcome: dict[str, Any]) -> Table:
+    groups: dict[str, float] = {}
+    for part, seconds in outcome["seconds"].items():
+        group = part.partition("-")[0]
+        groups[group] = groups.get(group, 0.0) + seconds
+    rows = [(_COSTS.get(group, group), f"{seconds / 60:.1f}") for group, seconds in groups.items()]
+    rows.append(("together", f"{sum(groups.values()) / 60:.1f}"))
+    return Table("Minutes", ("", "minutes"), tuple(rows))
+
+
+_COSTS = {
+    "shortlist": "measuring the shortlist",
+    "brief": "brief fine-tuning",
+    "bar": "measuring the baseline's accuracy",
+    "final": "training to the end, with quantization",
+    "uniform": "finding the uniform scaling",
+    "baseline": "quantizing the baseline",
+    "comparison": "LoadGen tests",
+}
+
+
+def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
+    bar, picked, rival = outcome["bar"], outcome[SEARCHED], outcome[UNIFORM]
+    keeps = "keeps" if picked["held_out"] >= bar["least"] else "does not keep"
+    yield (
+        f"Chosen: {picked['key']}, {figure_text(picked['measured_ms'])} ms, {100 * picked['held_out']:.2f} % "
+        f"in INT8 on held-out training images, which {keeps} the {100 * bar['least']:.2f} % that were needed "
+        f"({100 * bar['baseline']:.2f} % of the baseline less {100 * bar['max_drop']:g} %)."
+    )
+    if not outcome["request"]["images"]["held_out_unseen"]:
+        yield (
+            "The held-out images are part of --train, which the baseline has probably learned from: its own "
+            "accuracy on them flatters, and the bar is rather too high (--held-out mends that)."
+        )
+    yield (
+        f"Control: the uniform scaling {rival['key']}, {figure_text(rival['measured_ms'])} ms, trained the "
+        f"same way, has {100 * rival['held_out']:.2f} % on the same images."
+    )
+    yield from outcome["test"]["speedups"]
+    pair = outcome["test"]["searched_against_uniform"]
+    if pair is not None:
+        yield (
+            f"{SEARCHED} against {UNIFORM} on {pair['count']:,} test images: {pair['points']:+.2f} points "
+            f"(McNemar's exact test: p = {pair['p_value']:.2g})."
+        )
+    table = outcome["table"]
+    if table.get("validation"):
+        proof = table["validation"]
+        yield (
+            f"Latency table on {proof['networks']} unseen networks: mean error {100 * proof['mape']:.1f} %, "
+            f"bias {100 * proof['bias']:+.1f} %, Kendall's tau {proof['tau']:.3f} (calibrated MACs: "
+            f"{100 * proof['macs_mape']:.1f} %, {proof['macs_tau']:.3f})."
+        )
+    yield f"Accuracy estimator, {outcome['estimator']['name']}: {UNVALIDATED}, so it only made the shortlist."
+
+
+def _facts(outcome: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    request = outcome["request"]
+    yield "command", request["command"]
+    yield "space", f"{request['space']['key']}, sizes {', '.join(map(str, request['space']['sizes']))} px"
+    yield "baseline", f"{request['baseline']['name']} (SHA-256 {request['baseline']['sha256'][:12]})"
+    images = request["images"]
+    yield "images", f"{images['learned']:,} to learn from, {images['held_out']:,} held out to decide by"
+    yield "latency table", f"{outcome['table'].get('file', '')} (SHA-256 {outcome['table']['sha256'][:12]})"
+    yield "estimator", f"{outcome['estimator']['name']} (SHA-256 {outcome['estimator']['sha256'][:12]})"
+    yield "seed", str(request["seed"])
+    yield (
+        "conditions",
+        ", ".join(
+            f"{key} {value}" for key, value in request["conditions"].items() if not isinstance(value, list)
+        ),
+    )
+    yield (
+        "versions",
+        ", ".join(f"{name} {found}" for name, found in outcome["machine"]["versions"].items() if found),
+    )
+
+
+def _front(outcome: dict[str, Any]) -> str:
+    chosen = {one["key"] for one in outcome["shortlist"]}
+    marks = [
+        Mark(one["latency_ms"], one["score"], _tip(one["key"], one["latency_ms"], one["score"]), "v1")
+        for one in outcome["search"]["uniform"]
+    ]
+    for one in outcome["search"]["front"]:
+        radius = 5 if one["key"] in chosen else 2.5
+        tip = _tip(one["key"], one["latency_ms"], one["score"])
+        marks.append(Mark(one["latency_ms"], one["score"], tip, "v0", radius=radius))
+    return pictures.scatter(marks, "predicted ms, logarithmic", "score", "Front of the search")
+
+
+def _decision(outcome: dict[str, Any]) -> str:
+    marks = []
+    for one in outcome["shortlist"]:
+        ms = one["measured_ms"]
+        marks.append(Mark(ms, 100 * one["brief"], _tip(one["key"], ms, 100 * one["brief"]), "v0"))
+        if (trained := outcome["trained"].get(one["key"])) is not None:
+            final = 100 * trained["accuracy"]
+            name = SEARCHED if one["key"] == outcome[SEARCHED]["key"] else ""
+            marks.append(Mark(ms, final, _tip(one["key"], ms, final), "v2", name, 5))
+    rival = outcome[UNIFORM]
+    for value, name in ((rival["brief"], ""), (rival["held_out"], UNIFORM)):
+        ms = rival["measured_ms"]
+        marks.append(Mark(ms, 100 * value, _tip(rival["key"], ms, 100 * value), "v1", name))
+    least = 100 * outcome["bar"]["least"]
+    return pictures.scatter(marks, "measured ms, logarithmic", "top-1 in %", "Decision", least)
+
+
+def _agreement(outcome: dict[str, Any]) -> str:
+    pairs = [(one, "v1", 3.0) for one in outcome["table"].get("held_out", [])]
+    pairs += [({**one, "predicted_ms": one["latency_ms"]}, "v0", 4.0) for one in outcome["shortlist"]]
+    marks = [
+        Mark(
+            one["measured_ms"],
+            one["predicted_ms"],
+            f"{one['key']}: predicted {one['predicted_ms']:.3g} ms, measured {one['measured_ms']:.3g} ms",
+            kind,
+            radius=radius,
+        )
+        for one, kind, radius in pairs
+    ]
+    return pictures.agreement(marks, "Predicted and measured latency")
+
+
+def _tip(key: str, latency_ms: float, value: float) -> str:
+    return f"{key}: {latency_ms:.3g} ms, {value:.4g}"

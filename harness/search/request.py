@@ -1,0 +1,210 @@
+"""What a search is asked for, and everything that the answer starts from."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import __version__, model_file, system
+from harness.card import Card
+from harness.console import note
+from harness.dataset import find_images
+from harness.errors import DataError, HarnessError
+from harness.recipe import Recipe
+from harness.resnet import State
+from harness.scenario import Scenario
+from harness.search import baseline
+from harness.search.parts import Parts
+from harness.search.space import Space
+from harness.search.split import Split, digest, split
+from harness.search.timing import Conditions
+from harness.store import Store, open_store
+
+UNTIL = ("table", "estimator", "search", "shortlist", "finals", "uniform", "models")
+"""Parts after which a search can be told to stop; the same call without it goes on.
+
+"table", "shortlist" and "uniform" measure, and so does what follows "models"; the others only compute.
+"""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of everything."""
+
+    trials: int = 1500
+    """Architectures that each search tries; random search as many."""
+    shortlist: int = 12
+    """Candidates whose latency is measured and that are fine-tuned briefly."""
+    finetune_epochs: int = 1
+    """Of the brief fine-tuning."""
+    epochs: int = 20
+    """Of the training of the pick, and of its control."""
+    finals: int = 3
+    """Candidates that are trained to the end at most."""
+    rounds: int = 5
+    """LoadGen tests of each model in each scenario in the end."""
+    duration_s: float = 10.0
+    """Least duration of each."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to search, from what, for what."""
+
+    card: Card
+    """The baseline."""
+    train: Path
+    """Training images, one folder per class."""
+    data: Path
+    """Store of the test images, which are used once, in the end."""
+    out: Path
+    scenario: Scenario = Scenario.SINGLE_STREAM
+    """Whose latency or throughput counts."""
+    max_drop: float = 0.01
+    """Share of the baseline's accuracy that may be lost; 0.01 is MLPerf's 99 %."""
+    threads: int | None = None
+    held_out: Path | None = None
+    """Images to judge by that the baseline has not learned from; None: a tenth of `train`."""
+    target_ms: float | None = None
+    """Wanted latency; None: the baseline's own in INT8."""
+    table: Path | None = None
+    """Latency table; None: made in `out`."""
+    seed: int = 1
+    workers: int = 1
+    """Processes that search; more than one make the answer depend on their pace."""
+    effort: Effort = field(default_factory=Effort)
+    until: str | None = None
+    """One of UNTIL, or None to go through to the end."""
+    command: str = ""
+    """For the cards: how to repeat this."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A request, held against the baseline, the data and the machine."""
+
+    request: Request
+    space: Space
+    state: State
+    """The baseline's weights."""
+    images: Split
+    store: Store
+    conditions: Conditions
+    parts: Parts
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.request.card.input.recipe
+
+    def path(self, *names: str) -> Path:
+        return self.request.out.joinpath(*names)
+
+
+def open_setting(request: Request) -> Setting:
+    """Check everything that can be checked before work starts, and claim the folder.
+
+    Raises:
+        HarnessError: the baseline is outside the space, the data have another class count, or the folder
+            holds another search.
+    """
+    if not 0 <= request.max_drop < 1:
+        raise HarnessError(f"--max-drop {request.max_drop:g} is no share: give 0 or more, less than 1.")
+    if request.target_ms is not None and not request.target_ms > 0:
+        raise HarnessError(f"--target-latency {request.target_ms:g} cannot be reached: give more than 0 ms.")
+    conditions = Conditions.of(request.scenario, request.threads)
+    card = request.card
+    architecture, state = baseline.read(card)
+    store = open_store(request.data)
+    _require_classes(request, store)
+    sizes = _sizes(store, card.input.recipe)
+    space = Space(architecture, sizes)
+    images = _images(request)
+    asked = {
+        "baseline": model_file.sha256(card),
+        "search space": space.key,
+        "set of training images": digest(images.learned),
+        "set of held-out images": digest(images.held_out),
+        "store": {str(size): store.sha256(_at(card.input.recipe, size)) for size in sizes},
+        "objective": conditions.to_dict(),
+        "allowed drop": request.max_drop,
+        "wanted latency": request.target_ms,
+        "seed": request.seed,
+        "effort": asdict(request.effort),
+        "version": {"harness": __version__, **system.describe().versions},
+    }
+    parts = Parts(request.out, asked)
+    held = ", ".join(f"{size} px" for size in sizes)
+    note(f"Input sizes that {store.path} holds for this baseline's recipe: {held}; only these are searched.")
+    return Setting(request, space, state, images, store, conditions, parts)
+
+
+def facts(setting: Setting) -> dict[str, Any]:
+    """Return what the request was, as JSON values."""
+    request = setting.request
+    return {
+        "command": request.command,
+        "baseline": {"name": request.card.name, "sha256": model_file.sha256(request.card)},
+        "space": {
+            "key": setting.space.key,
+            "sizes": list(setting.space.sizes),
+            "baseline": setting.space.baseline.to_dict(),
+        },
+        "images": {
+            "train": str(request.train),
+            "learned": len(setting.images.learned.names),
+            "held_out": len(setting.images.held_out.names),
+            "held_out_unseen": request.held_out is not None,
+            "learned_sha256": digest(setting.images.learned),
+            "held_out_sha256": digest(setting.images.held_out),
+        },
+        "conditions": setting.conditions.to_dict(),
+        "max_drop": request.max_drop,
+        "target_ms": request.target_ms,
+        "seed": request.seed,
+        "effort": asdict(request.effort),
+    }
+
+
+def _require_classes(request: Request, store: Store) -> None:
+    classes = request.card.output.labels
+    for folder in filter(None, (request.train, request.held_out)):
+        found = _count_classes(folder)
+        if found != classes:
+            raise DataError(
+                f"The images in {folder} have {found} classes and the baseline {classes}: give the data that "
+                "it was trained for."
+            )
+    highest = int(store.labels.max())
+    if highest >= classes:
+        raise DataError(
+            f"The store {store.path} has the label {highest}, but the baseline knows 0 to {classes - 1}: use "
+            "a store of its data set."
+        )
+
+
+def _count_classes(folder: Path) -> int:
+    if not folder.is_dir():
+        raise DataError(f"There is no image folder {folder}: check the path.")
+    return sum(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
+
+
+def _sizes(store: Store, recipe: Recipe) -> tuple[int, ...]:
+    """Return the input sizes at which the store holds the baseline's recipe."""
+    store.samples(recipe)
+    alike = (
+        entry.recipe.size
+        for entry in store.recipes.values()
+        if _at(entry.recipe, recipe.size) == recipe and entry.recipe.size <= recipe.size
+    )
+    return tuple(sorted(alike))
+
+
+def _at(recipe: Recipe, size: int) -> Recipe:
+    return Recipe(size, recipe.resize, recipe.crop_fraction)
+
+
+def _images(request: Request) -> Split:
+    found = find_images(request.train, request.card.output.labels)
+    if request.held_out is None:
+        return split(found, seed=request.seed)
+    unseen = find_images(request.held_out, request.card.output.labels)
+    return Split(found, unseen, len(unseen.names) / (len(found.names) + len(unseen.names)), request.seed)

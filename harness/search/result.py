@@ -1,0 +1,173 @@
+"""What a search ends with: the LoadGen comparison and OUT/result.json, from which every report is made."""
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import __version__, files, system
+from harness.card import Card
+from harness.comparison import document as comparisons
+from harness.comparison import findings, output, statistics
+from harness.comparison import session as comparing
+from harness.comparison.document import METRICS, Comparison
+from harness.comparison.measuring import answers
+from harness.errors import OutputError
+from harness.search.contest import SEARCHED, UNIFORM, Trained
+from harness.search.decision import Bar, Candidate
+from harness.search.front import Point
+from harness.search.request import Setting, facts
+
+FILE_NAME = "result.json"
+COMPARISON = "comparison"
+"""Folder of the comparison in that of the search."""
+FORMAT = 1
+
+_ACCURACY_LOG = "mlperf_log_accuracy.json"
+
+
+def compare(setting: Setting, cards: Sequence[Card]) -> Comparison:
+    """Hold the models against each other on the test images, the first as baseline, in alternating rounds."""
+    request = setting.request
+    out = setting.path(COMPARISON)
+    found = comparing.compare(
+        comparing.Request(
+            cards=tuple(cards),
+            out=out,
+            data=request.data,
+            rounds=request.effort.rounds,
+            threads=(setting.conditions.threads,),
+            duration_s=request.effort.duration_s,
+        )
+    )
+    output.write([found], out)
+    return found
+
+
+def document(
+    *,
+    setting: Setting,
+    predictor: Mapping[str, Any],
+    estimator: Mapping[str, Any],
+    found: Mapping[str, Any],
+    measured: Sequence[tuple[Point, float]],
+    candidates: Sequence[Candidate],
+    bar: Bar,
+    trained: Mapping[str, Trained],
+    picked: Candidate,
+    rival: Candidate,
+    compared: Comparison,
+) -> dict[str, Any]:
+    """Return the whole outcome in JSON values; latencies in ms, accuracies as fractions."""
+    brief = {one.key: one.brief for one in candidates}
+    return {
+        "format": FORMAT,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "harness": __version__,
+        "machine": system.describe().to_dict(),
+        "request": facts(setting),
+        "table": dict(predictor),
+        "estimator": dict(estimator),
+        "search": dict(found),
+        "shortlist": [
+            {**point.to_dict(), "measured_ms": latency_ms, "brief": brief[point.architecture.key]}
+            for point, latency_ms in measured
+        ],
+        "bar": {"baseline": bar.baseline, "max_drop": bar.max_drop, "least": bar.least},
+        "trained": {
+            key: {**one.int8, "architecture": one.architecture.to_dict()} for key, one in trained.items()
+        },
+        SEARCHED: _chosen(picked, trained),
+        UNIFORM: _chosen(rival, trained),
+        "test": _test(setting, compared),
+        "seconds": setting.parts.seconds,
+    }
+
+
+def write(outcome: Mapping[str, Any], out: Path) -> None:
+    """Write OUT/result.json, atomically."""
+    files.write_json(out / FILE_NAME, outcome)
+
+
+def read(out: Path) -> dict[str, Any]:
+    """Read what a search ended with.
+
+    Raises:
+        OutputError: it is missing, damaged, or of another format.
+    """
+    path = out / FILE_NAME
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        form = found["format"]
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{out} holds no {FILE_NAME}: give the --out of a `harness search run` that went through."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"Cannot read {path} ({error!r}): repeat the `harness search run`.") from error
+    if form != FORMAT:
+        raise OutputError(f"{path} has format {form}, this harness reads {FORMAT}: repeat the search.")
+    return found
+
+
+def comparison_of(out: Path) -> Comparison:
+    """Return the comparison that belongs to a search."""
+    return comparisons.read(out / COMPARISON / comparisons.FILE_NAME)[0]
+
+
+def _chosen(candidate: Candidate, trained: Mapping[str, Trained]) -> dict[str, Any]:
+    return {
+        "key": candidate.key,
+        "architecture": candidate.architecture.to_dict(),
+        "macs": candidate.architecture.count_macs(),
+        "parameters": candidate.architecture.count_parameters(),
+        "measured_ms": candidate.latency_ms,
+        "brief": candidate.brief,
+        "held_out": trained[candidate.key].int8["accuracy"],
+    }
+
+
+def _test(setting: Setting, compared: Comparison) -> dict[str, Any]:
+    """Return the figures on the test images, and what McNemar says of searched against uniform."""
+    rows = {}
+    for variant in compared.variants:
+        row: dict[str, Any] = {"accuracy": None, "passed": None}
+        if variant.accuracy is not None:
+            row = {
+                "good": variant.accuracy.good,
+                "total": variant.accuracy.total,
+                "accuracy": variant.accuracy.fraction,
+                "passed": variant.accuracy.passed,
+            }
+        for scenario in compared.scenarios:
+            cell = compared.cell(scenario, setting.conditions.threads, variant.name)
+            center = cell.interval() if cell else None
+            row[str(scenario)] = None if center is None else [center.center, center.low, center.high]
+        rows[variant.name] = row
+    return {
+        "units": {
+            str(scenario): f"{METRICS[scenario].name}, {METRICS[scenario].unit}"
+            for scenario in compared.scenarios
+        },
+        "models": rows,
+        "speedups": [one.text for one in findings.speedups(compared)],
+        "searched_against_uniform": _pair(setting, compared),
+    }
+
+
+def _pair(setting: Setting, compared: Comparison) -> dict[str, Any] | None:
+    scores = [compared.variant(name).accuracy for name in (UNIFORM, SEARCHED)]
+    count = setting.store.count
+    logs = [setting.path(COMPARISON, score.log, _ACCURACY_LOG) for score in scores if score is not None]
+    if len(logs) < 2:
+        return None
+    first, second = (answers(path, count) for path in logs)
+    found = statistics.compare_answers(first, second, setting.store.labels)
+    return {
+        "count": found.count,
+        "lost": found.lost,
+        "gained": found.gained,
+        "points": 100 * (found.gained - found.lost) / found.count,
+        "p_value": found.p_value,
+    }

@@ -1,0 +1,69 @@
+"""The search proper: NSGA-II from several seeds, and as many random trials beside each."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness import console
+from harness.architecture import Architecture
+from harness.errors import HarnessError
+from harness.search.front import Point, feasible, hypervolume, nearest, pareto
+from harness.search.strategy import Effort, Problem, nsga2, random_search, starting_points
+
+SEEDS = 3
+"""How often each search is repeated, from as many seeds."""
+
+
+def search(
+    problem: Problem, effort: Effort, folder: Path, identity: Mapping[str, Any], seeds: int = SEEDS
+) -> dict[str, Any]:
+    """Return, in JSON values, the front of all seeds and how much better than random search each is.
+
+    Hypervolumes are against the baseline's latency and the score of its narrowest uniform scaling: what
+    counts is to be faster than the one and better than the other. Journals stay in `folder`.
+
+    Raises:
+        HarnessError: no architecture that was tried keeps the wanted latency; the nearest one is named.
+        OutputError: `folder` holds studies of something else.
+    """
+    space = problem.space
+    start = starting_points(space)
+    narrowest = min(start, key=Architecture.count_macs)
+    reference = problem.predict_ms(space.baseline), problem.score(narrowest)
+    runs: list[dict[str, Any]] = []
+    all_points: list[Point] = []
+    with console.progress("search", 2 * seeds * effort.trials) as bar:
+        for number in range(seeds):
+            one = replace(effort, seed=effort.seed + number)
+            found = nsga2(problem, one, folder / f"nsga2-{one.seed}.journal", identity, bar.advance)
+            control = random_search(problem, one, bar.advance)
+            runs.append(
+                {
+                    "seed": one.seed,
+                    "trials": found.trials,
+                    "repeats": found.repeats,
+                    "hypervolume": hypervolume(feasible(found.points, problem.cap_ms), *reference),
+                    "random_repeats": control.repeats,
+                    "random_hypervolume": hypervolume(feasible(control.points, problem.cap_ms), *reference),
+                }
+            )
+            all_points += found.points
+    front = pareto(feasible(all_points, problem.cap_ms))
+    if not front:
+        raise HarnessError(_nobody(nearest(all_points, problem.cap_ms), problem.cap_ms, len(all_points)))
+    return {
+        "cap_ms": problem.cap_ms,
+        "reference": {"latency_ms": reference[0], "score": reference[1]},
+        "runs": runs,
+        "front": [point.to_dict() for point in front],
+        "uniform": [Point(one, problem.predict_ms(one), problem.score(one)).to_dict() for one in start],
+    }
+
+
+def _nobody(best: Point, cap_ms: float, tried: int) -> str:
+    return (
+        f"None of the {tried:,} architectures tried reaches {cap_ms:.3g} ms: the nearest, "
+        f"{best.architecture.key}, is predicted to take {best.latency_ms:.4g} ms, so give a --target-latency "
+        "above that."
+    )

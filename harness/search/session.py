@@ -1,0 +1,212 @@
+"""One search, start to finish; what is finished is kept, and the same call goes on from there."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness import files
+from harness.architecture import Architecture
+from harness.console import note
+from harness.errors import HarnessError
+from harness.search import distillation, latency, result, timing
+from harness.search.contest import SEARCHED, UNIFORM, Contest, Measure
+from harness.search.estimator import Blockwise, Estimator
+from harness.search.finetuning import Material
+from harness.search.front import Point
+from harness.search.request import UNTIL, Request, Setting, facts, open_setting
+from harness.search.searching import SEEDS, search
+from harness.search.strategy import Effort, Problem
+from harness.search.study import require_optuna
+from harness.training.loop import normalised
+from harness.training.network import ResNet
+from harness.training.ranks import joined
+
+_PROBE_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A latency model and what it rests on."""
+
+    predict_ms: Callable[[Architecture], float]
+    facts: dict[str, Any]
+    """JSON values; "sha256" names the model, "validation" says how good it is."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a search measures and estimates with; tests put cheaper ones in place."""
+
+    predictor: Callable[[Setting], Predictor]
+    estimator: Callable[[Setting, Material], tuple[Estimator, dict[str, Any]]]
+    """With JSON values, of which "sha256" names the estimator."""
+    measure: Measure
+
+
+def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
+    """Search, train and compare; return what also goes to OUT/result.json, None if stopped by `until`.
+
+    Raises:
+        HarnessError: the request does not fit the baseline, the data or the machine, the folder holds another
+            search, the latency table does not hold, or no architecture reaches the wanted latency.
+        RunFailed: a training or a test broke; what was finished is kept.
+    """
+    require_optuna()
+    tools = tools or TOOLS
+    setting = open_setting(request)
+    parts, effort = setting.parts, request.effort
+
+    def reached(part: str) -> bool:
+        if request.until == part:
+            note(f"Stopped after '{part}', as asked; the same command without --until goes on from there.")
+        return request.until == part
+
+    if request.until is not None and request.until not in UNTIL:
+        raise HarnessError(f"--until {request.until} is no part of a search: give one of {', '.join(UNTIL)}.")
+    with parts.timed("latency table"):
+        predictor = tools.predictor(setting)
+    if reached("table"):
+        return None
+    with joined() as ranks:
+        if ranks.count > 1:
+            raise HarnessError("harness search run works in one process: start it without torchrun.")
+        with parts.timed("reading images"):
+            material = Material(
+                setting.space.baseline,
+                setting.state,
+                setting.images,
+                setting.recipe,
+                ranks,
+                seed=request.seed,
+            )
+        note(_forecast(setting, material))
+        with parts.timed("estimator"):
+            estimator, estimated = tools.estimator(setting, material)
+        if reached("estimator"):
+            return None
+        problem = Problem(
+            setting.space,
+            predictor.predict_ms,
+            estimator.score,
+            request.target_ms or predictor.predict_ms(setting.space.baseline),
+        )
+        identity = {"table": predictor.facts["sha256"], "estimator": estimated["sha256"]}
+        found = parts.kept(
+            "search",
+            lambda: search(
+                problem,
+                Effort(effort.trials, request.seed, request.workers),
+                files.make_writable_folder(setting.path("studies")),
+                identity,
+            ),
+        )
+        if reached("search"):
+            return None
+        provenance = {"search": {**facts(setting), **identity, "estimator_name": estimator.name}}
+        contest = Contest(setting, material, provenance)
+        measured = contest.shortlist([Point.from_dict(one) for one in found["front"]], tools.measure)
+        if reached("shortlist"):
+            return None
+        bar = contest.bar()
+        candidates = contest.tuned(measured)
+        picked, trained = contest.train_up(candidates, bar)
+        if reached("finals"):
+            return None
+        rivals = contest.rivals(picked.latency_ms, tools.measure)
+        if reached("uniform"):
+            return None
+        rival = contest.best(rivals)
+        trained[rival.key] = trained.get(rival.key) or contest.train(rival.architecture)
+        cards = [request.card, contest.baseline_int8()[0]]
+        cards.append(contest.publish(UNIFORM, trained[rival.key]))
+        cards.append(contest.publish(SEARCHED, trained[picked.key]))
+        if reached("models"):
+            return None
+    with parts.timed("comparison"):
+        compared = result.compare(setting, cards)
+    document = result.document(
+        setting=setting,
+        predictor=predictor.facts,
+        estimator={"name": estimator.name, **estimated},
+        found=found,
+        measured=measured,
+        candidates=candidates,
+        bar=bar,
+        trained=trained,
+        picked=picked,
+        rival=rival,
+        compared=compared,
+    )
+    result.write(document, request.out)
+    return document
+
+
+def build_table(setting: Setting) -> Predictor:
+    """Return the latency table that was given, or else the one for this case in the cache, built if need be.
+
+    Raises:
+        HarnessError: the table is of another machine, space or version, is not good enough, or the machine is
+            too busy to measure one.
+    """
+    space, conditions, given = setting.space, setting.conditions, setting.request.table
+    path = given or latency.usual_path(space, conditions)
+    if given is None:
+        latency.obtain(space, conditions, path)
+    table = latency.load(path, space, conditions)
+    return Predictor(
+        table.predict_ms,
+        {
+            **table.summary(),
+            "file": str(path),
+            "sha256": files.sha256_file(path),
+            "held_out": [
+                {"key": network.key, "measured_ms": measured_ms, "predicted_ms": table.predict_ms(network)}
+                for network, measured_ms in table.held_out
+            ],
+        },
+    )
+
+
+def build_estimator(setting: Setting, material: Material) -> tuple[Estimator, dict[str, Any]]:
+    """Return the block-wise distilled estimator, distilled now as far as that is not done."""
+    path = setting.path("costs.json")
+    table = distillation.build(setting.space, material, path)
+    return Blockwise(table), {"file": str(path), "sha256": files.sha256_file(path)}
+
+
+TOOLS = Tools(build_table, build_estimator, timing.measure_ms)
+
+
+def _forecast(setting: Setting, material: Material) -> str:
+    """Return how long the rest can take, from the speed at which the baseline trains here."""
+    effort = setting.request.effort
+    seconds = _seconds_per_image(material)
+    images = len(setting.images.learned.names)
+    epochs = effort.shortlist * effort.finetune_epochs + (effort.finals + 1) * effort.epochs
+    training = epochs * images * seconds / 60
+    loadgen = 2 * 4 * effort.rounds * effort.duration_s / 60
+    return (
+        f"Forecast: {2 * SEEDS * effort.trials:,} trials; at most {training:.0f} min of training ({epochs} "
+        f"epochs of {images:,} images, if all were as slow as the baseline with {1 / seconds:.0f} images/s); "
+        f"at least {loadgen:.0f} min of LoadGen tests."
+    )
+
+
+def _seconds_per_image(material: Material) -> float:
+    """Time one step of distilled training of the baseline, after a warm-up."""
+    pixels = material.pool(material.baseline.size)[:_PROBE_IMAGES]
+    network = ResNet(material.baseline).to(material.ranks.device).train()
+    seconds = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        with torch.autocast(material.ranks.device.type, torch.bfloat16):
+            x = normalised(pixels, material.ranks.device)
+            with torch.no_grad():
+                wanted = material.teacher(x)
+            nn.functional.mse_loss(network(x), wanted).backward()
+        seconds = time.perf_counter() - started
+    return seconds / len(pixels)

@@ -1,0 +1,257 @@
+"""Which architectures to try: NSGA-II over a space, and random search as its control.
+
+The strategy knows neither machine nor data: what an architecture's latency and score are, it is told.
+"""
+
+import multiprocessing
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.architecture import Architecture
+from harness.errors import RunFailed
+from harness.search import study as studies
+from harness.search.front import Point
+from harness.search.space import WIDTHS, Space
+
+_POLL_S = 0.2
+_VARIED = 0.05
+"""Share of the decisions that are drawn anew in the first generation; on synthetic tables 0.05 did better
+than 0.15, 0.3 and a first generation drawn at random."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched; with several workers all of it must be picklable."""
+
+    space: Space
+    predict_ms: Callable[[Architecture], float]
+    score: Callable[[Architecture], float]
+    cap_ms: float
+    """Slower architectures are not allowed."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to search."""
+
+    trials: int
+    """Architectures to try, repeats included; random search gets as many."""
+    seed: int = 1
+    workers: int = 1
+    """Processes. One alone gives the same answer to the same seed."""
+    population: int = 50
+    """Of NSGA-II."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search tried."""
+
+    points: tuple[Point, ...]
+    """Each architecture once, in the order of trial."""
+    trials: int
+
+    @property
+    def repeats(self) -> int:
+        """Trials that proposed what had been tried, and were answered from memory."""
+        return self.trials - len(self.points)
+
+
+def nsga2(
+    problem: Problem,
+    effort: Effort,
+    journal: Path,
+    identity: Mapping[str, Any],
+    advance: Callable[[int], None] = lambda by: None,
+) -> Found:
+    """Search by NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6(2), 2002).
+
+    It starts from the baseline, its uniform scalings and variations of them. Every decision of the space is a
+    gene of every trial, though one about a block beyond the chosen depth has no effect: Optuna crosses only
+    the genes that all trials share, and would draw all others at random.
+
+    Args:
+        problem: what is searched.
+        effort: how long.
+        journal: file of the study; a study there is gone on with, as far as trials are missing.
+        identity: what the callables of `problem` depend on, such as hashes; see study.open_study.
+        advance: is told how many more trials are finished.
+
+    Raises:
+        OutputError: the journal is of another study, damaged, or cannot be written.
+        RunFailed: a worker was killed; what was finished is kept.
+    """
+    whole = {
+        **identity,
+        "space": problem.space.key,
+        "seed": effort.seed,
+        "population": effort.population,
+        "cap_ms": problem.cap_ms,
+    }
+    study = studies.open_study(journal, whole)
+    studies.abandon(study)
+    studies.enqueue(study, _first_generation(problem.space, effort))
+    done = len(studies.finished(study))
+    advance(done)
+    if done < effort.trials:
+        if effort.workers == 1:
+            _work(problem, effort, journal, whole, 0, advance)
+        else:
+            _work_together(problem, effort, journal, whole, study, advance)
+    trials = studies.finished(study)[: effort.trials]
+    return Found(_distinct(studies.point_of(trial) for trial in trials), len(trials))
+
+
+def random_search(
+    problem: Problem, effort: Effort, advance: Callable[[int], None] = lambda by: None
+) -> Found:
+    """Try as many architectures, from the same starting points, each drawn anew: the control."""
+    source = random.Random(effort.seed)
+    start = starting_points(problem.space)[: effort.trials]
+    drawn = [problem.space.sample(source) for _ in range(effort.trials - len(start))]
+    memory: dict[str, Point] = {}
+    for architecture in (*start, *drawn):
+        _look_up(problem, architecture, memory)
+        advance(1)
+    return Found(tuple(memory.values()), effort.trials)
+
+
+def starting_points(space: Space) -> list[Architecture]:
+    """Return the baseline and its uniform scalings, as far as they are points of the space, each once."""
+    found = {one.key: one for one in (space.baseline.canonical, *map(space.uniform, sorted(WIDTHS)))}
+    return [one for one in found.values() if space.fault(one) is None]
+
+
+def _first_generation(space: Space, effort: Effort) -> list[dict[str, Any]]:
+    """Return the decisions of the starting points, and of variations that fill up a population."""
+    source = random.Random(effort.seed)
+    start = [space.decisions(one) for one in starting_points(space)]
+    options = all_decisions(space)
+    varied = []
+    for place in range(effort.population - len(start)):
+        taken = start[place % len(start)]
+        varied.append(
+            {
+                name: source.choice(options[name]) if source.random() < _VARIED else option
+                for name, option in taken.items()
+            }
+        )
+    return [*start, *varied]
+
+
+def all_decisions(space: Space) -> dict[str, tuple[Any, ...]]:
+    """Return every decision of the space with its options, those of the deepest architecture."""
+    found: dict[str, tuple[Any, ...]] = {}
+
+    def choose(name: str, options: Sequence[Any]) -> Any:
+        found[name] = tuple(options)
+        return options[-1]
+
+    space.build(choose)
+    return found
+
+
+def _follow(taken: Mapping[str, Any], name: str, _: Sequence[Any]) -> Any:
+    return taken[name]
+
+
+@dataclass
+class _Memory:
+    """What any worker has found, by the architecture's key."""
+
+    study: Any
+    points: dict[str, Point] = field(default_factory=dict)
+    numbers: set[int] = field(default_factory=set)
+
+    def refresh(self) -> int:
+        """Take in what other workers have finished; return the number of finished trials."""
+        trials = studies.finished(self.study)
+        for trial in trials:
+            if trial.number not in self.numbers:
+                self.numbers.add(trial.number)
+                point = studies.point_of(trial)
+                self.points.setdefault(point.architecture.key, point)
+        return len(trials)
+
+
+def _work(
+    problem: Problem,
+    effort: Effort,
+    journal: Path,
+    identity: Mapping[str, Any],
+    worker: int,
+    advance: Callable[[int], None] = lambda by: None,
+) -> None:
+    """Do trials until the study has enough."""
+    optuna = studies.require_optuna()
+    study = studies.open_study(journal, identity)
+    memory = _Memory(study)
+    done = memory.refresh()
+    # Each worker, and each resumption, must draw other numbers, or it repeats what is known.
+    seed = int(np.random.SeedSequence([effort.seed, worker, done]).generate_state(1)[0])
+    study.sampler = optuna.samplers.NSGAIISampler(population_size=effort.population, seed=seed)
+    decisions = all_decisions(problem.space)
+    while done < effort.trials:
+        trial = study.ask()
+        taken = {name: trial.suggest_categorical(name, options) for name, options in decisions.items()}
+        architecture = problem.space.build(partial(_follow, taken))
+        point = _look_up(problem, architecture, memory.points)
+        studies.finish(study, trial, point, point.latency_ms / problem.cap_ms - 1)
+        done = memory.refresh()
+        advance(1)
+
+
+def _work_together(
+    problem: Problem,
+    effort: Effort,
+    journal: Path,
+    identity: Mapping[str, Any],
+    study: Any,
+    advance: Callable[[int], None],
+) -> None:
+    # Spawned, because forking a process that has threads (progress bar, OpenVINO, PyTorch) may hang.
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_work, args=(problem, effort, journal, identity, number), daemon=True)
+        for number in range(effort.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    seen = len(studies.finished(study))
+    try:
+        while any(worker.is_alive() for worker in workers):
+            time.sleep(_POLL_S)
+            now = min(len(studies.finished(study)), effort.trials)
+            advance(now - seen)
+            seen = now
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+    broken = [worker for worker in workers if worker.exitcode != 0]
+    if broken:
+        raise RunFailed(
+            f"{len(broken)} of {len(workers)} workers of the search {journal} ended with code "
+            f"{broken[0].exitcode}: repeat the command to go on, with fewer --workers if memory was short."
+        )
+
+
+def _look_up(problem: Problem, architecture: Architecture, memory: dict[str, Point]) -> Point:
+    if architecture.key not in memory:
+        latency_ms, score = problem.predict_ms(architecture), problem.score(architecture)
+        memory[architecture.key] = Point(architecture, latency_ms, score)
+    return memory[architecture.key]
+
+
+def _distinct(points: Any) -> tuple[Point, ...]:
+    found: dict[str, Point] = {}
+    for point in points:
+        found.setdefault(point.architecture.key, point)
+    return tuple(found.values())

@@ -1,0 +1,83 @@
+"""The rule that decides what is trained to the end and what is chosen, and the control's latency."""
+
+import pytest
+
+from harness.architecture import Architecture, resnet50
+from harness.search import control
+from harness.search.decision import Bar, Candidate, choose, expected, next_to_train, remaining_share
+from harness.search.space import Space
+
+BAR = Bar(baseline=0.96, max_drop=0.01)
+SPACE = Space(resnet50(24, 64, 0.2), (64,))
+
+
+def candidates(*briefs: float) -> list[Candidate]:
+    """Return candidates of 1 ms, 2 ms, ... with these accuracies after the brief fine-tuning."""
+    return [
+        Candidate(resnet50(24, 64, number / 10), float(number), brief)
+        for number, brief in enumerate(briefs, start=1)
+    ]
+
+
+def test_the_middle_of_the_unbeaten_is_trained_first() -> None:
+    given = candidates(0.80, 0.90, 0.85, 0.94)
+    assert next_to_train(given, {}, BAR) == given[1]
+
+
+def test_the_gap_that_training_leaves_is_learned_from_the_trained() -> None:
+    given = candidates(0.80, 0.90)
+    assert remaining_share(given, {}, BAR) == 1
+    share = remaining_share(given, {given[1].key: 0.945}, BAR)
+    assert share == pytest.approx(0.25)
+    assert expected(given[0], share, BAR) == pytest.approx(0.92)
+
+
+def test_a_faster_one_is_trained_while_it_is_expected_to_keep_the_bar() -> None:
+    given = candidates(0.80, 0.90, 0.93, 0.94)
+    trained = {given[2].key: 0.957}
+    assert next_to_train(given, trained, BAR) == given[1]
+    trained[given[1].key] = 0.952
+    assert next_to_train(given, trained, BAR) is None
+    assert choose(given, trained, BAR) == given[1]
+
+
+def test_a_slower_one_is_trained_when_the_bar_is_missed() -> None:
+    given = candidates(0.80, 0.90, 0.94)
+    trained = {given[1].key: 0.930}
+    assert next_to_train(given, trained, BAR) == given[2]
+    trained[given[2].key] = 0.951
+    assert choose(given, trained, BAR) == given[2]
+
+
+def test_where_nobody_keeps_the_bar_the_most_accurate_is_chosen() -> None:
+    given = candidates(0.50, 0.60, 0.70)
+    trained = {given[1].key: 0.62}
+    assert next_to_train(given, trained, BAR) == given[2]
+    trained[given[2].key] = 0.71
+    assert next_to_train(given, trained, BAR) is None
+    assert choose(given, trained, BAR) == given[2]
+
+
+def test_nothing_is_trained_twice() -> None:
+    given = candidates(0.90)
+    assert next_to_train(given, {given[0].key: 0.90}, BAR) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.35, 0.6, 0.98])
+def test_the_control_is_the_narrowest_that_is_not_faster(share: float) -> None:
+    def measure(architecture: Architecture) -> float:
+        asked.append(architecture.key)
+        return architecture.count_macs() / 1e6
+
+    asked: list[str] = []
+    scalings = control.scalings(SPACE, 64)
+    wanted = share * measure(scalings[-1])
+    found, found_ms = control.of_latency(SPACE, 64, wanted, measure)
+    slow = next(one for one in scalings if one.count_macs() / 1e6 >= wanted)
+    assert found == slow
+    assert found_ms == slow.count_macs() / 1e6
+    assert len(asked) < 10
+
+
+def test_where_even_the_baseline_is_faster_it_is_the_control() -> None:
+    assert control.of_latency(SPACE, 64, 9.0, lambda _: 1.0)[0] == SPACE.baseline.canonical

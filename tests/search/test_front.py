@@ -1,0 +1,84 @@
+"""Fronts and hypervolumes, held against slow and closed forms."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from harness.architecture import resnet50
+from harness.search.front import Point, feasible, hypervolume, nearest, pareto, spread
+
+NETWORK = resnet50(24, 64, 0.2)
+
+
+def point(latency_ms: float, score: float) -> Point:
+    return Point(NETWORK, latency_ms, score)
+
+
+def random_points(seed: int, count: int = 60) -> list[Point]:
+    source = random.Random(seed)
+    return [point(source.randrange(1, 30), source.randrange(1, 30)) for _ in range(count)]
+
+
+def beats(one: Point, other: Point) -> bool:
+    no_worse = one.latency_ms <= other.latency_ms and one.score >= other.score
+    return no_worse and (one.latency_ms, one.score) != (other.latency_ms, other.score)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_front_is_what_no_point_beats(seed: int) -> None:
+    points = random_points(seed)
+    slow = {(p.latency_ms, p.score) for p in points if not any(beats(other, p) for other in points)}
+    found = pareto(points)
+    assert {(p.latency_ms, p.score) for p in found} == slow
+    assert [p.latency_ms for p in found] == sorted({p.latency_ms for p in found})
+    assert [p.score for p in found] == sorted({p.score for p in found})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hypervolume_is_the_number_of_dominated_unit_squares(seed: int) -> None:
+    points = random_points(seed)
+    squares = sum(
+        any(p.latency_ms <= column and p.score >= row + 1 for p in points)
+        for column in range(25)
+        for row in range(5, 30)
+    )
+    assert hypervolume(points, 25, 5) == squares
+
+
+def test_hypervolume_of_a_stair_has_a_closed_form() -> None:
+    count = 50
+    stair = [point(k / count, k / count) for k in range(count + 1)]
+    assert hypervolume(stair, 1, 0) == pytest.approx((1 - 1 / count) / 2)
+
+
+def test_what_is_no_better_than_the_reference_has_no_volume() -> None:
+    assert hypervolume([point(3, 9), point(1, 2)], 3, 2) == 0
+    assert hypervolume([], 3, 2) == 0
+
+
+def test_a_beaten_point_adds_nothing() -> None:
+    points = [point(2, 5), point(4, 8)]
+    assert hypervolume([*points, point(4, 5), point(5, 8)], 10, 0) == hypervolume(points, 10, 0)
+
+
+def test_the_nearest_point_exceeds_the_wanted_latency_least() -> None:
+    points = [point(5, 9), point(3, 1), point(3, 2)]
+    assert nearest(points, 2) == point(3, 2)
+    assert nearest(points, 6) == point(5, 9)
+    assert feasible(points, 2) == []
+    assert feasible(points, 3) == [point(3, 1), point(3, 2)]
+
+
+def test_a_spread_keeps_both_ends_and_thins_out_what_is_crowded() -> None:
+    crowded = [point(ms, ms) for ms in (1, 1.01, 1.02, 2, 4, 4.01, 8)]
+    found = [p.latency_ms for p in spread(crowded, 4)]
+    assert found[0] == 1
+    assert found[-1] == 8
+    assert found in ([1, 2, 4, 8], [1, 2, 4.01, 8])
+    assert spread(crowded, 20) == crowded
+
+
+def test_a_point_survives_json() -> None:
+    one = replace(point(1.5, 0.25))
+    assert Point.from_dict(one.to_dict()) == one

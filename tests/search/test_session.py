@@ -1,0 +1,186 @@
+"""A whole search on a tiny task: real training, quantization and LoadGen; cheap latencies and scores."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness import builtin
+from harness.architecture import Architecture, Block, Stage
+from harness.card import read_card
+from harness.dataset import find_images
+from harness.errors import DataError, HarnessError, OutputError
+from harness.recipe import Recipe
+from harness.search.request import Effort, Request, open_setting
+from harness.store import prepare
+
+torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
+pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
+
+from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
+from harness.commands.search_run import command as run_command  # noqa: E402
+from harness.search import report, result, session  # noqa: E402
+from harness.search.estimator import Macs  # noqa: E402
+from harness.training import export  # noqa: E402
+from harness.training.network import ResNet  # noqa: E402
+
+SHAPE = Architecture(24, 32, "7x7-pool", 16, (Stage(64, (Block(16),) * 2), Stage(128, (Block(32),) * 2)))
+RECIPE = Recipe(32, "area", 0.875)
+EFFORT = Effort(trials=40, shortlist=8, finetune_epochs=1, epochs=1, finals=2, rounds=2, duration_s=0.2)
+
+
+def cheap_ms(architecture: Architecture) -> float:
+    return architecture.count_macs() / 1e6
+
+
+def cheap_measure(architectures: Sequence[Architecture], *_: Any) -> list[float]:
+    return [1.02 * cheap_ms(one) for one in architectures]
+
+
+TOOLS = session.Tools(
+    lambda _: session.Predictor(cheap_ms, {"sha256": "cheap", "file": "cheap"}),
+    lambda *_: (Macs(), {"sha256": "macs"}),
+    cheap_measure,
+)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Request:
+    """Return a request for the tiny task, whose baseline is hardly trained."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("task")
+    train = builtin.generate(root / "train", 24 * 16, "train", workers=1)
+    tests = builtin.generate(root / "val", 48, workers=1)
+    store = prepare(find_images(tests, 24), RECIPE, root / "store", "builtin")
+    torch.manual_seed(1)
+    network = ResNet(SHAPE).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.fill_(0.5)
+    (root / "baseline").mkdir()
+    export.export(network, RECIPE, root / "baseline", "tiny", "a tiny baseline", {"task": "builtin"})
+    card = read_card(root / "baseline" / "card.toml")
+    return Request(card, train, store.path, root / "out", max_drop=0.9, effort=EFFORT, command="harness")
+
+
+@pytest.fixture(scope="module")
+def outcome(task: Request) -> dict[str, Any]:
+    stopped = session.run(replace(task, until="shortlist"), TOOLS)
+    assert stopped is None
+    found = session.run(task, TOOLS)
+    assert found is not None
+    report.write(task.out)
+    return found
+
+
+def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: dict[str, Any]) -> None:
+    assert result.read(task.out) == json.loads(json.dumps(outcome))
+    assert set(outcome["test"]["models"]) == {"tiny", "tiny-int8", "uniform", "searched"}
+    for row in outcome["test"]["models"].values():
+        assert row["total"] == 48
+        assert row["SingleStream"][0] > 0
+        assert row["Offline"][0] > 0
+    assert len(outcome["search"]["runs"]) == 3
+    assert outcome["shortlist"]
+    assert outcome["test"]["searched_against_uniform"]["count"] == 48
+
+
+def test_the_control_is_not_faster_than_the_pick(outcome: dict[str, Any]) -> None:
+    assert outcome["uniform"]["measured_ms"] >= outcome["searched"]["measured_ms"]
+
+
+def test_each_int8_model_is_the_better_of_both_bias_corrections(outcome: dict[str, Any]) -> None:
+    for one in outcome["trained"].values():
+        assert set(one["accuracies"]) == {"fast", "accurate"}
+        assert one["accuracy"] == max(one["accuracies"].values())
+
+
+def test_the_cards_say_where_they_come_from(task: Request, outcome: dict[str, Any]) -> None:
+    for name in ("searched", "uniform"):
+        card = read_card(task.out / "models" / name / "card.toml")
+        assert card.name == name
+        facts = card.training
+        assert Architecture.from_dict(facts["architecture"]).key == outcome[name]["key"]
+        assert facts["search"]["space"]["key"] == outcome["request"]["space"]["key"]
+        assert facts["search"]["table"] == "cheap"
+        assert facts["search"]["seed"] == 1
+        record = card.folder / card.quantization["record"]
+        assert hashlib.sha256(record.read_bytes()).hexdigest() == card.quantization["record_sha256"]
+        assert read_card(task.out / "models" / f"{name}-fp32" / "card.toml").name == f"{name}-fp32"
+
+
+def test_a_second_call_measures_and_trains_nothing_again(task: Request, outcome: dict[str, Any]) -> None:
+    def never(*_: Any) -> Any:
+        raise AssertionError
+
+    again = session.run(task, replace(TOOLS, measure=never))
+    assert again is not None
+    assert again["test"]["models"] == outcome["test"]["models"]
+    assert again["searched"] == outcome["searched"]
+
+
+def test_a_folder_keeps_to_its_search(task: Request, outcome: dict[str, Any]) -> None:
+    with pytest.raises(OutputError, match="holds a search with another allowed drop, another wanted latency"):
+        open_setting(replace(task, max_drop=0.5, target_ms=5.0))
+
+
+def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) -> None:
+    shown = CliRunner().invoke(report_command, ["--out", str(task.out)])
+    assert shown.exit_code == 0, shown.output
+    for word in ("searched", "uniform", "estimator unvalidated", "Hypervolume", "Minutes"):
+        assert word in shown.output
+    page = (task.out / report.FILE_NAME).read_text(encoding="utf-8")
+    assert page.count("<svg") == 4
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert json.loads(CliRunner().invoke(report_command, ["--out", str(task.out), "--json"]).output)
+
+
+def test_a_folder_without_a_search_has_no_report(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"holds no result\.json"):
+        report.text(tmp_path)
+
+
+def test_a_target_that_nobody_reaches_is_one_sentence(task: Request, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"the nearest, .* is predicted to take"):
+        session.run(replace(task, out=tmp_path / "out", target_ms=1e-6), TOOLS)
+
+
+def test_data_of_another_class_count_is_refused(task: Request, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    with pytest.raises(DataError, match="have 2 classes and the baseline 24"):
+        open_setting(replace(task, train=tmp_path / "train", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_baseline_outside_the_space_is_refused(task: Request, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    odd = replace(SHAPE, stages=(Stage(64, (Block(24),)), Stage(128, (Block(32),))))
+    export.export(ResNet(odd).eval(), RECIPE, tmp_path, "odd", "", {})
+    with pytest.raises(HarnessError, match="outside the search space"):
+        open_setting(replace(task, card=read_card(tmp_path / "card.toml"), out=tmp_path / "out"))
+
+
+@pytest.mark.parametrize("library", ["torch", "optuna"])
+def test_without_its_libraries_the_search_names_the_extra(
+    library: str, task: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    for name in [name for name in sys.modules if name.startswith("harness.")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert task.card.path is not None
+    done = CliRunner().invoke(
+        run_command,
+        [
+            *("--baseline", str(task.card.folder / "card.toml"), "--train", str(task.train)),
+            *("--data", str(task.data), "--out", str(tmp_path / "out")),
+        ],
+    )
+    assert str(done.exception).endswith("pip install 'inference-harness[search]'.")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,197 @@
+"""The strategy on planted problems: what it must find is known, and nothing is measured."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.architecture import Architecture, Block, Stage
+from harness.errors import HarnessError, OutputError, RunFailed
+from harness.search.searching import search
+from harness.search.space import Space
+from harness.search.strategy import (
+    Effort,
+    Problem,
+    all_decisions,
+    nsga2,
+    random_search,
+    starting_points,
+)
+
+pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
+
+BASELINE = Architecture(24, 64, "7x7-pool", 16, (Stage(64, (Block(16),) * 3), Stage(128, (Block(32),) * 3)))
+SPACE = Space(BASELINE, (64,))
+IDENTITY = {"table": "planted", "estimator": "planted"}
+
+
+class Planted:
+    """Latency is the number of blocks plus one for each of a wrong kind; score is the blocks, less the same.
+
+    So the front is known: d blocks of the planted kind alone take d ms and score d, for each possible d.
+    """
+
+    def __init__(self, kind: str = "dw3") -> None:
+        self.kind = kind
+
+    def wrong(self, architecture: Architecture) -> int:
+        return sum(block.kind != self.kind for stage in architecture.stages for block in stage.blocks)
+
+    def blocks(self, architecture: Architecture) -> int:
+        return sum(len(stage.blocks) for stage in architecture.stages)
+
+    def predict_ms(self, architecture: Architecture) -> float:
+        return self.blocks(architecture) + self.wrong(architecture)
+
+    def score(self, architecture: Architecture) -> float:
+        return self.blocks(architecture) - self.wrong(architecture)
+
+
+def planted(kind: str = "dw3", cap_ms: float = 14.0, space: Space = SPACE) -> Problem:
+    made = Planted(kind)
+    return Problem(space, made.predict_ms, made.score, cap_ms)
+
+
+def quick(trials: int, seed: int = 1, workers: int = 1) -> Effort:
+    return Effort(trials, seed, workers, population=20)
+
+
+@pytest.mark.parametrize("kind", ["dw3", "dw5"])
+def test_the_planted_front_is_found_better_than_by_chance_and_changes_with_the_table(
+    kind: str, tmp_path: Path
+) -> None:
+    outcome = search(planted(kind), quick(300), tmp_path, IDENTITY)
+    assert [(p["latency_ms"], p["score"]) for p in outcome["front"]] == [(d, d) for d in (2, 3, 4, 5, 6)]
+    for point in outcome["front"]:
+        found = Architecture.from_dict(point["architecture"])
+        assert {block.kind for stage in found.stages for block in stage.blocks} == {kind}
+    assert len({run["seed"] for run in outcome["runs"]}) == 3
+    for run in outcome["runs"]:
+        assert run["trials"] == 300
+        assert run["hypervolume"] > run["random_hypervolume"]
+
+
+def test_one_worker_gives_the_same_answer_to_the_same_seed(tmp_path: Path) -> None:
+    def keys(name: str, seed: int) -> list[str]:
+        points = nsga2(planted(), quick(60, seed), tmp_path / name, IDENTITY).points
+        return [p.architecture.key for p in points]
+
+    assert keys("one", 1) == keys("other", 1) != keys("another", 2)
+
+
+def test_repeats_are_answered_from_memory(tmp_path: Path) -> None:
+    asked: list[str] = []
+    made = Planted()
+
+    def score(architecture: Architecture) -> float:
+        asked.append(architecture.key)
+        return made.score(architecture)
+
+    outcome = nsga2(Problem(SPACE, made.predict_ms, score, 14), quick(150), tmp_path / "journal", IDENTITY)
+    assert outcome.repeats > 0
+    assert len(asked) == len(set(asked)) == len(outcome.points)
+
+
+def test_baseline_and_uniform_scalings_are_tried_first(tmp_path: Path) -> None:
+    start = starting_points(SPACE)
+    assert SPACE.baseline.canonical in start
+    assert SPACE.uniform(0.5) in start
+    points = nsga2(planted(), quick(len(start)), tmp_path / "journal", IDENTITY).points
+    assert {p.architecture.key for p in points} == {one.key for one in start}
+    assert random_search(planted(), quick(len(start))).points[0].architecture == start[0]
+
+
+def test_latency_is_a_constraint(tmp_path: Path) -> None:
+    outcome = search(planted(cap_ms=5), quick(150), tmp_path, IDENTITY, seeds=1)
+    assert outcome["front"]
+    assert all(point["latency_ms"] <= 5 for point in outcome["front"])
+
+
+def test_a_target_that_nobody_reaches_ends_with_the_nearest_point(tmp_path: Path) -> None:
+    message = r"tried reaches 1\.5 ms: the nearest, \w+, is predicted to take \d ms"
+    with pytest.raises(HarnessError, match=message):
+        search(planted(cap_ms=1.5), quick(60), tmp_path, IDENTITY, seeds=1)
+
+
+class Slow(Planted):
+    def score(self, architecture: Architecture) -> float:
+        time.sleep(0.01)
+        return super().score(architecture)
+
+
+def slow_search(journal: Path) -> None:
+    made = Slow()
+    nsga2(Problem(SPACE, made.predict_ms, made.score, 14), quick(150), journal, IDENTITY)
+
+
+def test_a_killed_search_is_gone_on_with_to_the_full_number_of_trials(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    process = multiprocessing.get_context("spawn").Process(target=slow_search, args=(journal,))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not journal.exists() or journal.stat().st_size < 100_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 4, "torn')
+    advanced: list[int] = []
+    outcome = nsga2(planted(), quick(150), journal, IDENTITY, advanced.append)
+    assert outcome.trials == 150
+    assert 0 < advanced[0] < 150
+    assert sum(advanced) == 150
+
+
+def test_several_workers_share_a_study(tmp_path: Path) -> None:
+    advanced: list[int] = []
+    outcome = nsga2(planted(), quick(60, workers=2), tmp_path / "journal", IDENTITY, advanced.append)
+    assert outcome.trials == 60
+    assert sum(advanced) == 60
+    assert len(outcome.points) + outcome.repeats == 60
+
+
+class Dies(Planted):
+    def score(self, architecture: Architecture) -> float:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_killed_workers_are_told_of(tmp_path: Path) -> None:
+    made = Dies()
+    with pytest.raises(RunFailed, match=r"workers of the search .* ended with code -9"):
+        nsga2(
+            Problem(SPACE, made.predict_ms, made.score, 14),
+            quick(20, workers=2),
+            tmp_path / "journal",
+            IDENTITY,
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"space": Space(BASELINE, (48, 64))}, "search space"),
+        ({"cap_ms": 9.5}, "wanted latency"),
+    ],
+)
+def test_a_study_of_another_problem_is_refused(change: dict[str, object], word: str, tmp_path: Path) -> None:
+    nsga2(planted(), quick(3), tmp_path / "journal", IDENTITY)
+    with pytest.raises(OutputError, match=f"is of another {word}"):
+        nsga2(planted(**change), quick(3), tmp_path / "journal", IDENTITY)  # type: ignore[arg-type]
+
+
+def test_a_study_with_another_table_is_refused(tmp_path: Path) -> None:
+    nsga2(planted(), quick(3), tmp_path / "journal", IDENTITY)
+    with pytest.raises(OutputError, match="is of another latency table"):
+        nsga2(planted(), quick(3), tmp_path / "journal", {**IDENTITY, "table": "new"})
+
+
+def test_every_decision_is_a_gene() -> None:
+    genes = all_decisions(SPACE)
+    assert set(SPACE.decisions(BASELINE)) == set(genes)
+    assert all(len(options) == len(set(options)) for options in genes.values())
