@@ -30,9 +30,14 @@ BRIEF = Settings(
     warmup_epochs=0,
     label_smoothing=0.0,
     precision="bf16",
-    distillation=0.5,
+    distillation=0.9,
 )
-"""How each candidate of a shortlist is fine-tuned, if nothing else is said."""
+"""How each candidate of a shortlist is fine-tuned, if nothing else is said.
+
+Measured on the built-in task at half of the baseline's widths, one epoch of 35,992 images, top-1 on 4,008
+others: with 0.9 of the loss from the teacher 94.4 %, with 0.5 94.2 %, without 93.2 %; with 0.5 and a learning
+rate of 0.02 93.9 %, of 0.1 93.6 %.
+"""
 
 
 @dataclass(frozen=True)
