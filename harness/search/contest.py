@@ -70,6 +70,15 @@ class Contest:
         )
         return list(zip(chosen, measured[1:], strict=True))
 
+    def kernels(
+        self, shortlist: Sequence[Architecture], look: Callable[[Architecture, Conditions], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return by key which kernels each of the shortlist runs in, and the share of its time in INT8."""
+        found: dict[str, Any] = self.setting.parts.kept(
+            "kernels", lambda: {one.key: look(one, self.setting.conditions) for one in shortlist}
+        )
+        return found
+
     def tuned(self, measured: Sequence[tuple[Point, float]]) -> list[Candidate]:
         """Fine-tune all candidates briefly."""
         return [

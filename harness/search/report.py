@@ -121,12 +121,13 @@ def _shortlist(outcome: dict[str, Any]) -> Table:
                 figure_text(one["latency_ms"]),
                 figure_text(one["measured_ms"]),
                 error,
+                _share(one["kernels"]["int8_share"]),
                 f"{one['score']:.4g}",
                 f"{100 * one['brief']:.2f} %",
                 final,
             )
         )
-    header = ("", "predicted ms", "measured ms", "error", "score", "brief", "final INT8")
+    header = ("", "predicted ms", "measured ms", "error", "INT8 share", "score", "brief", "final INT8")
     return Table("Shortlist; accuracies on held-out training images", header, tuple(rows))
 
 
@@ -192,6 +193,7 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
             f"{SEARCHED} against {UNIFORM} on {pair['count']:,} test images: {pair['points']:+.2f} points "
             f"(McNemar's exact test: p = {pair['p_value']:.2g})."
         )
+    yield from _wide(outcome)
     table = outcome["table"]
     if table.get("validation"):
         proof = table["validation"]
@@ -201,6 +203,20 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
             f"{100 * proof['macs_mape']:.1f} %, {proof['macs_tau']:.3f})."
         )
     yield f"Accuracy estimator, {outcome['estimator']['name']}: {UNVALIDATED}, so it only made the shortlist."
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
+
+
+def _wide(outcome: dict[str, Any]) -> Iterator[str]:
+    """Name the layers of the chosen network that the compiler did not put into INT8 kernels."""
+    kernels = next(one["kernels"] for one in outcome["shortlist"] if one["key"] == outcome[SEARCHED]["key"])
+    named = list(dict.fromkeys(layer["name"] for layer in (*kernels["wide"], *kernels["fallbacks"])))
+    if named:
+        yield f"Not in INT8 kernels of their own in {SEARCHED}: {', '.join(named)}."
+    elif kernels["int8_share"] is not None:
+        yield f"All convolutions and matrix products of {SEARCHED} run in INT8 kernels; none falls back."
 
 
 def _facts(outcome: dict[str, Any]) -> Iterator[tuple[str, str]]:

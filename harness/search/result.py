@@ -52,6 +52,7 @@ def document(
     estimator: Mapping[str, Any],
     found: Mapping[str, Any],
     measured: Sequence[tuple[Point, float]],
+    kernels: Mapping[str, Any],
     candidates: Sequence[Candidate],
     bar: Bar,
     trained: Mapping[str, Trained],
@@ -71,7 +72,12 @@ def document(
         "estimator": dict(estimator),
         "search": dict(found),
         "shortlist": [
-            {**point.to_dict(), "measured_ms": latency_ms, "brief": brief[point.architecture.key]}
+            {
+                **point.to_dict(),
+                "measured_ms": latency_ms,
+                "brief": brief[point.architecture.key],
+                "kernels": kernels[point.architecture.key],
+            }
             for point, latency_ms in measured
         ],
         "bar": {"baseline": bar.baseline, "max_drop": bar.max_drop, "least": bar.least},

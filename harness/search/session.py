@@ -12,7 +12,7 @@ from harness import files
 from harness.architecture import Architecture
 from harness.console import note
 from harness.errors import HarnessError
-from harness.search import distillation, latency, result, timing
+from harness.search import distillation, latency, profile, result, timing
 from harness.search.contest import SEARCHED, UNIFORM, Contest, Measure
 from harness.search.estimator import Blockwise, Estimator
 from harness.search.finetuning import Material
@@ -21,6 +21,7 @@ from harness.search.request import UNTIL, Request, Setting, facts, open_setting
 from harness.search.searching import SEEDS, search
 from harness.search.strategy import Effort, Problem
 from harness.search.study import require_optuna
+from harness.search.timing import Conditions
 from harness.training.loop import normalised
 from harness.training.network import ResNet
 from harness.training.ranks import joined
@@ -45,6 +46,8 @@ class Tools:
     estimator: Callable[[Setting, Material], tuple[Estimator, dict[str, Any]]]
     """With JSON values, of which "sha256" names the estimator."""
     measure: Measure
+    kernels: Callable[[Architecture, Conditions], dict[str, Any]]
+    """Which kernels a network runs in; see profile.Kernels.to_dict."""
 
 
 def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
@@ -109,6 +112,7 @@ def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
         provenance = {"search": {**facts(setting), **identity, "estimator_name": estimator.name}}
         contest = Contest(setting, material, provenance)
         measured = contest.shortlist([Point.from_dict(one) for one in found["front"]], tools.measure)
+        kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
         if reached("shortlist"):
             return None
         bar = contest.bar()
@@ -134,6 +138,7 @@ def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
         estimator={"name": estimator.name, **estimated},
         found=found,
         measured=measured,
+        kernels=kernels,
         candidates=candidates,
         bar=bar,
         trained=trained,
@@ -178,7 +183,12 @@ def build_estimator(setting: Setting, material: Material) -> tuple[Estimator, di
     return Blockwise(table), {"file": str(path), "sha256": files.sha256_file(path)}
 
 
-TOOLS = Tools(build_table, build_estimator, timing.measure_ms)
+def find_kernels(architecture: Architecture, conditions: Conditions) -> dict[str, Any]:
+    """Return which kernels OpenVINO chooses for a network in INT8."""
+    return profile.kernels_of(architecture, conditions).to_dict()
+
+
+TOOLS = Tools(build_table, build_estimator, timing.measure_ms, find_kernels)
 
 
 def _forecast(setting: Setting, material: Material) -> str:

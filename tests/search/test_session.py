@@ -47,6 +47,7 @@ TOOLS = session.Tools(
     lambda _: session.Predictor(cheap_ms, {"sha256": "cheap", "file": "cheap"}),
     lambda *_: (Macs(), {"sha256": "macs"}),
     cheap_measure,
+    lambda *_: {"int8_share": 0.5, "wide": [{"name": "planted"}], "fallbacks": [], "total_us": 1.0},
 )
 
 
@@ -133,7 +134,7 @@ def test_a_folder_keeps_to_its_search(task: Request, outcome: dict[str, Any]) ->
 def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) -> None:
     shown = CliRunner().invoke(report_command, ["--out", str(task.out)])
     assert shown.exit_code == 0, shown.output
-    for word in ("searched", "uniform", "estimator unvalidated", "Hypervolume", "Minutes"):
+    for word in ("searched", "uniform", "estimator unvalidated", "Hypervolume", "Minutes", "50 %", "planted"):
         assert word in shown.output
     page = (task.out / report.FILE_NAME).read_text(encoding="utf-8")
     assert page.count("<svg") == 4
