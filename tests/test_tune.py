@@ -17,7 +17,7 @@ from harness.errors import DataError, HarnessError, ModelError, OutputError, Run
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
 from harness.tuner import budget, session
-from harness.tuner.budget import CHECK_ROUNDS, share_out
+from harness.tuner.budget import LEAST_ROUNDS, MOST_ROUNDS, share_out
 from harness.tuner.candidates import candidates
 from harness.tuner.session import Request
 from harness.tuning import Key, Tuning
@@ -124,7 +124,8 @@ def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
     monkeypatch.setattr(session, "candidates", one)
     for module in (session, budget):
         monkeypatch.setattr(module, "PILOT_S", 0.2)
-        monkeypatch.setattr(module, "CHECK_ROUNDS", 2)
+    monkeypatch.setattr(budget, "LEAST_ROUNDS", 2)
+    monkeypatch.setattr(budget, "MOST_ROUNDS", 2)
     # With a clock that stands, every test has its least duration.
     request = Request(oracle.card, oracle.store.path, Scenario.OFFLINE, budget_min=0.02)
     (found,) = session.tune(request, clock=lambda: 0.0)
@@ -154,7 +155,8 @@ def test_the_fastest_is_kept_and_measured_against_the_default_in_turns(
     assert found.settings["batch"] == 4
     assert found.details["speedup"]["center"] == pytest.approx(1.2, rel=0.03)
     checks = [one["settings"]["batch"] for one in found.details["trials"] if one["stage"] == "check"]
-    assert checks == [1, 4] * CHECK_ROUNDS
+    assert checks == [1, 4] * found.details["schedule"]["rounds"]
+    assert len(checks) >= 2 * LEAST_ROUNDS
     assert "batch 4" in found.verdict
     assert "faster than the default (95 % interval" in found.verdict
 
@@ -174,6 +176,15 @@ def test_a_default_that_breaks_is_the_users_to_know(oracle: Oracle, cache: Path,
     machine.broken_batch = 1
     with pytest.raises(RunFailed, match=r"The default settings gave no valid test: .*SIGSEGV"):
         session.tune(planted(oracle), machine.clock)
+
+
+def test_with_nothing_to_try_the_default_stays(
+    oracle: Oracle, cache: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "candidates", lambda *given: [])
+    (found,) = session.tune(planted(oracle), machine.clock)
+    assert found.settings == {}
+    assert found.verdict == "the default stays, as nothing else could be measured"
 
 
 def test_what_is_no_faster_leaves_the_default_and_says_so(
@@ -354,7 +365,7 @@ def test_the_budget_is_kept_even_when_tests_take_longer_than_the_pilot(
         patch.setattr(session.rounds, "measure_until_valid", slowed)
         (found,) = session.tune(planted(oracle, budget_min=budget_min, replace=True), again.clock)
     checks = sum(trial["stage"] == "check" for trial in found.details["trials"])
-    assert 2 * 3 <= checks <= 2 * CHECK_ROUNDS
+    assert 2 * LEAST_ROUNDS <= checks <= 2 * found.details["schedule"]["rounds"]
     assert again.now_s <= 1.25 * session_s
 
 
@@ -403,9 +414,11 @@ def test_the_budget_says_how_many_candidates_and_how_long() -> None:
     for count, left_s in ((23, 300.0), (23, 120.0), (500, 600.0)):
         one = share_out(count, 3.0, left_s)
         assert one.first_s >= 1
-        assert 2 * CHECK_ROUNDS * (one.check_s + 2.0) <= 0.41 * left_s
+        assert LEAST_ROUNDS <= one.rounds <= MOST_ROUNDS
+        assert 2 * one.rounds * (one.check_s + 2.0) <= one.reserve_s + 0.001
     with pytest.raises(HarnessError, match="Too little time"):
-        share_out(23, 3.0, 60.0)
+        share_out(23, 3.0, 55.0)
+    assert share_out(0, 3.0, 55.0).count == 0
 
 
 def test_a_key_is_plain_json() -> None:

@@ -8,13 +8,15 @@ from harness.tuner.halving import KEEP, rung_sizes
 
 PILOT_S = 1.0
 """LoadGen's minimum duration of the test that tells what a test costs, and of the shortest tests."""
-CHECK_ROUNDS = 5
-"""Rounds of the re-check."""
+LEAST_ROUNDS = 5
+MOST_ROUNDS = 12
+"""Rounds of the re-check: many short ones, as the noise between tests outweighs that within."""
 
-_HALVING_SHARE = 0.6
+_CHECK_S = 3.0
+_HALVING_SHARE = 0.5
 # Longer tests tell no more: the noise between tests outweighs that within.
 _LONGEST_FIRST_S = 5.0
-_LONGEST_S = 20.0
+_LONGEST_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class Schedule:
     """What is measured, and for how long."""
 
     count: int
-    """Candidates that there is time for."""
+    """Candidates that there is time for; 0 when there are none."""
     first_s: float
     """LoadGen's minimum duration on the first rung."""
+    rounds: int
+    """Rounds of the re-check."""
     check_s: float
-    """The same in the re-check."""
+    """LoadGen's minimum duration in them."""
     reserve_s: float
     """Wall time set aside for the re-check."""
 
@@ -44,19 +48,24 @@ def share_out(count: int, pilot_s: float, left_s: float, stretch: float = 1.0) -
         stretch: by how much a test outlasts its minimum duration, as a factor.
 
     Raises:
-        HarnessError: it does not reach for two candidates and the re-check.
+        HarnessError: it does not reach for one candidate and the re-check.
     """
+    if count == 0:
+        return Schedule(0, PILOT_S, 0, PILOT_S, 0.0)
     reserve_s = (1 - _HALVING_SHARE) * left_s
     overhead_s = pilot_s - PILOT_S
-    check_s = (reserve_s / (2 * CHECK_ROUNDS) - overhead_s) / stretch
+    rounds = int(reserve_s / (2 * (overhead_s + stretch * _CHECK_S)))
+    rounds = min(max(rounds, LEAST_ROUNDS), MOST_ROUNDS)
+    check_s = (reserve_s / (2 * rounds) - overhead_s) / stretch
     for fitting in range(count, 0, -1):
         sizes = rung_sizes(fitting)
         fixed_s = sum(sizes) * overhead_s
         weight = stretch * sum(size * KEEP**rung for rung, size in enumerate(sizes))
         first_s = (_HALVING_SHARE * left_s - fixed_s) / weight
         if first_s >= PILOT_S and check_s >= PILOT_S:
-            return Schedule(fitting, min(first_s, _LONGEST_FIRST_S), min(check_s, _LONGEST_S), reserve_s)
-    needed_s = 2 * CHECK_ROUNDS * (overhead_s + stretch * PILOT_S) / (1 - _HALVING_SHARE)
+            first_s, check_s = min(first_s, _LONGEST_FIRST_S), min(check_s, _LONGEST_S)
+            return Schedule(fitting, first_s, rounds, check_s, reserve_s)
+    needed_s = 2 * LEAST_ROUNDS * (overhead_s + stretch * PILOT_S) / (1 - _HALVING_SHARE)
     raise HarnessError(
         f"Too little time: one test takes {pilot_s:.1f} s here, and {left_s:.0f} s of the budget are left: "
         f"give a --budget of at least {math.ceil((needed_s + pilot_s) / 6) / 10 + 0.1:.1f} minutes."

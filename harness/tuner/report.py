@@ -50,7 +50,7 @@ def verdict(
         pairs: the rounds, default first.
     """
     if winner is None:
-        return "no candidate could be measured: the default stays"
+        return "the default stays, as nothing else could be measured"
     words = in_words(winner.tunable)
     if ratio is None:
         return f"too few valid rounds to re-check {words}: the default stays"

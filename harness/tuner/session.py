@@ -22,7 +22,7 @@ from harness.scenario import Scenario
 from harness.settings import RunSettings, in_words
 from harness.store import Store
 from harness.tuner import DEFAULT_BUDGET_MIN, report
-from harness.tuner.budget import CHECK_ROUNDS, PILOT_S, Schedule, share_out
+from harness.tuner.budget import LEAST_ROUNDS, PILOT_S, Schedule, share_out
 from harness.tuner.candidates import candidates
 from harness.tuner.halving import halve, rung_sizes
 from harness.tuning import Key, Tuning
@@ -34,8 +34,6 @@ _OFFLINE_STRETCH = 1.1 * _OFFLINE_MARGIN
 
 _PLAN = "plan.json"
 _TESTS = "tests"
-# Fewer rounds make no interval worth having, even when time is up.
-_LEAST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ class _Session:
             schedule = Schedule(**plan["schedule"])
         if schedule.count < len(tried):
             note(f"The budget reaches for {schedule.count} of {len(tried)} candidates, chosen at random.")
-        self._bar.update(total=sum(rung_sizes(schedule.count)) + 2 * CHECK_ROUNDS)
+        self._bar.update(total=sum(rung_sizes(schedule.count)) + 2 * schedule.rounds)
         return tried[: schedule.count], schedule
 
     def _halving(self, tried: Sequence[RunSettings], schedule: Schedule) -> int | None:
@@ -195,8 +193,8 @@ class _Session:
         """Measure the winner against the default in alternating rounds; return those valid for both."""
         pairs = []
         default = self._default.settings
-        for number in range(1, CHECK_ROUNDS + 1):
-            if number > _LEAST_ROUNDS and self._clock() > self._deadline:
+        for number in range(1, schedule.rounds + 1):
+            if number > LEAST_ROUNDS and self._clock() > self._deadline:
                 note(f"The budget is used up: the re-check ends after {number - 1} rounds.")
                 break
             both = [
