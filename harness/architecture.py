@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness.errors import ModelError, did_you_mean
@@ -255,6 +256,19 @@ class Architecture:
             raise ModelError(
                 f"These values are no architecture ({error!r}): take them from a file that the search wrote."
             ) from error
+
+
+def read_architecture(path: Path) -> Architecture:
+    """Return the architecture in a JSON file.
+
+    Raises:
+        ModelError: the file cannot be read, or holds none.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"Cannot read the architecture {path} ({error}): check the path.") from error
+    return Architecture.from_dict(values)
 
 
 def resnet50(classes: int, size: int, width: float = 1.0, stem: str = "7x7-pool") -> Architecture:

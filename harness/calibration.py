@@ -5,6 +5,7 @@ NNCF succeeds the Post-training Optimization Tool that the 2020 submissions used
 
 import contextlib
 import hashlib
+import io
 import logging
 import os
 import sys
@@ -107,6 +108,26 @@ def quantize(
             quantized, drop = _with_accuracy(nncf, model, card, store, samples, indices, settings)
     record = _record(card, store, indices, settings, drop)
     return _write(quantized, card, record, out), record
+
+
+def quantize_uncorrected(model: Any, inputs: Iterable[npt.NDArray[Any]]) -> Any:
+    """Return an OpenVINO model quantized with the usual preset, its biases as they were.
+
+    What is computed in 8 bits, and how fast, is as `quantize` has it; the accuracy is not.
+
+    Args:
+        model: floating point, with one input.
+        inputs: a few of its inputs, for the ranges of the activations.
+    """
+    arrays = list(inputs)
+    # It takes a second, and its progress bars would garble ours.
+    with _nncf() as nncf, contextlib.redirect_stdout(io.StringIO()):
+        return nncf.quantize(
+            model,
+            nncf.Dataset(arrays),
+            **_arguments(nncf, CalibrationSettings(), len(arrays)),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
+        )
 
 
 def list_digest(names: Iterable[str]) -> str:

@@ -49,6 +49,10 @@ class Scenario(StrEnum):
         return _FACTS[self]
 
 
+SEARCHED = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
+"""The scenarios that networks are searched for: those of the published results."""
+
+
 class Mode(StrEnum):
     PERFORMANCE = "performance"
     ACCURACY = "accuracy"

@@ -33,8 +33,19 @@ def command_lines() -> Iterator[tuple[str, list[str]]]:
                 yield words[1], words[2:]
 
 
-def options_of(name: str) -> set[str]:
-    return {option for parameter in command(name).params for option in parameter.opts}
+def parts(found: click.Command) -> dict[str, click.Command]:
+    """Return a group's commands by name, or the command itself."""
+    if not isinstance(found, click.Group):
+        return {"": found}
+    context = click.Context(found)
+    named = {name: found.get_command(context, name) for name in found.list_commands(context)}
+    return {name: part for name, part in named.items() if part is not None}
+
+
+def options_of(name: str, part: str) -> set[str]:
+    found = parts(command(name))
+    parameters = found.get(part, found.get("", command(name))).params
+    return {option for parameter in parameters for option in parameter.opts}
 
 
 def test_readme_opens_with_the_two_set_up_commands() -> None:
@@ -48,7 +59,7 @@ def test_readme_opens_with_the_two_set_up_commands() -> None:
 def test_every_command_line_in_readme_uses_options_that_exist(name: str, words: list[str]) -> None:
     assert name in _COMMANDS
     used = {word for word in words if word.startswith("--")}
-    assert used <= options_of(name)
+    assert used <= options_of(name, words[0] if words else "")
 
 
 def test_every_command_stands_in_readme_and_no_other() -> None:
@@ -60,7 +71,8 @@ def test_every_command_stands_in_readme_and_no_other() -> None:
 def test_every_command_and_option_has_help(name: str) -> None:
     found = command(name)
     assert found.help
-    for part in getattr(found, "commands", {"": found}).values():
+    assert parts(found)
+    for part in parts(found).values():
         assert part.help
         for parameter in part.params:
             assert not isinstance(parameter, click.Option) or parameter.help, parameter.name

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from harness.scenario import SEARCHED
+
 PATH = click.Path(path_type=Path)
 
 model = click.option(
@@ -31,6 +33,34 @@ tuning = click.option(
     flag_value=False,
     default=True,
     help="Leave out the settings that `harness tune` found.",
+)
+baseline = click.option(
+    "--baseline",
+    default="resnet50-seeded",
+    show_default=True,
+    metavar="CARD",
+    help="Shipped model name, or path of a model card, of the network to revise.",
+)
+search_sizes = click.option(
+    "--size",
+    "sizes",
+    type=click.IntRange(min=16),
+    multiple=True,
+    metavar="N",
+    help="Input size to search, in pixels, may be repeated; default: the baseline's.",
+)
+search_scenario = click.option(
+    "--scenario",
+    type=click.Choice([str(scenario) for scenario in SEARCHED]),
+    default=str(SEARCHED[0]),
+    show_default=True,
+    help="What counts: one image's latency, or the time per image with all streams busy.",
+)
+search_threads = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads for inference; default: 1 in SingleStream, all usable ones in Offline.",
 )
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else, on stdout."

@@ -1,6 +1,8 @@
 """The baseline of a search: a card's model read back into an architecture and trainable weights."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from harness.architecture import KINDS, STEMS, Architecture, Block, Stage
 from harness.card import Card
 from harness.errors import ModelError
 from harness.recipe import MEAN, SCALE
+from harness.search.space import Space
 
 _PIXEL_TOLERANCE = 0.01
 _TOLERANCE = 1e-4
@@ -44,6 +47,23 @@ def read(card: Card) -> tuple[Architecture, resnet.State]:
             f"names would (logits differ by {difference:.2g} of their size): {_CURE}."
         )
     return architecture, state
+
+
+def space(card: Card, sizes: Sequence[int] = ()) -> Space:
+    """Return the revisions of a card's model.
+
+    Args:
+        card: the baseline.
+        sizes: of the input, in pixels; default: the card's. If the card's is not among them, the baseline
+            is taken at the largest of them.
+
+    Raises:
+        HarnessError: the model is no network of bottleneck blocks, or outside the space.
+    """
+    architecture, _ = read(card)
+    known = tuple(dict.fromkeys(sizes)) or (architecture.size,)
+    size = architecture.size if architecture.size in known else max(known)
+    return Space(replace(architecture, size=size), known)
 
 
 def _require_usual_input(card: Card) -> None:

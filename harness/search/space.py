@@ -56,6 +56,10 @@ class Space:
         text = json.dumps([NAME, self.baseline.canonical.to_dict(), self.sizes, WIDTHS, RATIOS, self.stems])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def offers_squeeze_excite(self, stage: int) -> bool:
+        """Whether blocks of a stage, counted from 1, may have it."""
+        return stage > len(self.baseline.stages) - _LATE_STAGES
+
     def build(self, choose: Choose) -> Architecture:
         """Return the architecture that `choose` decides on, decision by decision.
 
@@ -70,9 +74,9 @@ class Space:
         for number, stage in enumerate(base.stages, start=1):
             width = rounded(stage.width * choose(f"stage{number}.width", WIDTHS))
             depth = choose(f"stage{number}.depth", tuple(range(1, len(stage.blocks) + 1)))
-            late = number > len(base.stages) - _LATE_STAGES
             blocks = tuple(
-                self._block(choose, f"stage{number}.{place}", width, late) for place in range(depth)
+                self._block(choose, f"stage{number}.{place}", width, self.offers_squeeze_excite(number))
+                for place in range(depth)
             )
             stages.append(Stage(width, blocks))
         return Architecture(base.classes, size, stem, stem_width, tuple(stages)).canonical
@@ -126,11 +130,9 @@ class Space:
 
     def _block(self, choose: Choose, name: str, width: int, late: bool) -> Block:
         kind = choose(f"{name}.kind", tuple(KINDS))
-        mid = rounded(width * choose(f"{name}.ratio", RATIOS))
-        if kind == "group32" and mid % 32:
-            kind = "group16"
+        ratio = choose(f"{name}.ratio", RATIOS)
         excite = choose(f"{name}.squeeze_excite", (False, True)) if late else False
-        return Block(mid, kind, excite, choose(f"{name}.activation", ACTIVATIONS)).canonical
+        return block(width, kind, ratio, excite, choose(f"{name}.activation", ACTIVATIONS))
 
     def _decide(self, name: str, options: Sequence[Any], wanted: Architecture) -> Any:
         """Return the option that leads to `wanted`."""
@@ -156,6 +158,14 @@ class Space:
 
         nearest_first = sorted(options, key=lambda share: abs(share - 0.25))
         return _find(name, nearest_first, lambda share: rounded(stage.width * share) == block.mid)
+
+
+def block(width: int, kind: str, ratio: float, squeeze_excite: bool, activation: str) -> Block:
+    """Return the block of a stage of `width` channels; groups of 32 that do not fit become groups of 16."""
+    mid = rounded(width * ratio)
+    if kind == "group32" and mid % 32:
+        kind = "group16"
+    return Block(mid, kind, squeeze_excite, activation).canonical
 
 
 def _find(name: str, options: Sequence[T], fits: Callable[[T], bool]) -> T:

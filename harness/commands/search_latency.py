@@ -1,0 +1,74 @@
+"""`harness search latency`: the table that predicts the time of any network of the search space."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from harness import console
+from harness.card import find_card
+from harness.commands import options
+from harness.scenario import Scenario
+from harness.search import latency
+from harness.search.baseline import space as space_of
+from harness.search.latency import LatencyTable
+from harness.search.timing import Conditions
+
+
+@click.command()
+@options.baseline
+@options.search_sizes
+@options.search_scenario
+@options.search_threads
+@click.option(
+    "--out",
+    type=options.PATH,
+    metavar="FILE",
+    help="Table to write; default: a file in the cache, named after space and conditions.",
+)
+@options.as_json
+def command(
+    baseline: str,
+    sizes: tuple[int, ...],
+    scenario: str,
+    threads: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Build and validate the table that predicts the time of any network of the search space.
+
+    Blocks are timed in INT8 as the difference that they make to small networks, next to a reference that
+    tells when the machine is disturbed; what lies between the measured blocks is interpolated. The table is
+    then held against random networks that it has not seen, measured end to end. A table that is there
+    already and holds is not measured again; an interrupted call goes on where it stopped.
+    """
+    space = space_of(find_card(baseline), sizes)
+    conditions = Conditions.of(Scenario(scenario), threads)
+    path = out or latency.usual_path(space, conditions)
+    table = latency.obtain(space, conditions, path)
+    click.echo(json.dumps(table.summary(), indent=2) if as_json else _text(table))
+    console.note(f"Table: {path}")
+    if faults := table.validation.faults:
+        console.note(f"The search will refuse this table: {'; '.join(faults)}.")
+        sys.exit(1)
+
+
+def _text(table: LatencyTable) -> str:
+    proof = table.validation
+    rows = [
+        ("", "table", "table, calibrated", "MACs, calibrated"),
+        ("mean error", f"{proof.mape:.1%}", f"{proof.calibrated_mape:.1%}", f"{proof.macs_mape:.1%}"),
+        ("bias", f"{proof.bias:+.1%}", "", ""),
+        ("90 % of errors below", f"{proof.p90:.1%}", "", ""),
+        ("largest error", f"{proof.largest:.1%}", "", ""),
+        ("Kendall's tau", f"{proof.tau:.3f}", "", f"{proof.macs_tau:.3f}"),
+    ]
+    lines = [
+        "".join(f"{cell:>{width}}" for cell, width in zip(row, (22, 10, 20, 20), strict=True)) for row in rows
+    ]
+    made = (
+        f"{len(table.times_ms)} networks measured in {table.seconds / 60:.1f} minutes, "
+        f"{proof.networks} of them to validate the rest"
+    )
+    return "\n".join([*lines, made])

@@ -1,0 +1,127 @@
+"""What the latency table measures: blocks, stems and heads, each as the difference of two networks."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.architecture import ACTIVATIONS, KINDS, STEMS, Architecture, Block, Stage, rounded
+from harness.search.space import RATIOS, WIDTHS, Space, block
+
+_CLASSES = 16
+"""Of the networks that blocks are measured in: few, so that the classifier does not drown a block."""
+_PLAIN = Block(16)
+"""Stands before the block that is measured, wherever a block would."""
+_CHAIN = 3
+"""Blocks of one shape are measured so many in a row, for they are short."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`count` blocks (or one stem, or one head) that `whole` has and `prefix` has not."""
+
+    whole: Architecture
+    prefix: Architecture | None
+    """None: `whole` is the entry, as with stems, which hold the fixed costs of an inference."""
+    count: int = 1
+
+    @property
+    def networks(self) -> tuple[Architecture, ...]:
+        return (self.whole,) if self.prefix is None else (self.prefix, self.whole)
+
+
+def blocks(space: Space, count: int, seed: int) -> list[Entry]:
+    """Return entries that cover the space's blocks: `count` of each input size, stage and place in it.
+
+    Options of a decision are drawn equally often (Latin hypercube), so that rare ones have their share.
+    """
+    source = random.Random(seed)
+    found: list[Entry] = []
+    for size in space.sizes:
+        for number in range(len(space.baseline.stages)):
+            found += _first(space, size, number, count, source)
+            if len(space.baseline.stages[number].blocks) > 1:
+                found += _later(space, size, number, count, source)
+    return list(dict.fromkeys(found))
+
+
+def stems(space: Space) -> dict[tuple[int, str, int], Entry]:
+    """Return the entries of all stems by input size, name and width."""
+    widths = _widths(space.baseline.stem_width)
+    return {
+        (size, stem, width): Entry(Architecture(_CLASSES, size, stem, width), None)
+        for size in space.sizes
+        for stem in space.stems
+        for width in widths
+    }
+
+
+def heads(space: Space) -> dict[tuple[int, int], Entry]:
+    """Return what the classes that blocks were measured without cost, by image size and features."""
+    found = {}
+    for size in space.sizes:
+        last = stage_sizes(space, size)[-1]
+        for width in _widths(space.baseline.stages[-1].width):
+            few = Architecture(_CLASSES, last, "3x3", width)
+            found[last, width] = Entry(replace(few, classes=space.baseline.classes), few)
+    return found
+
+
+def stage_sizes(space: Space, size: int) -> list[int]:
+    """Return the size of the images in each stage."""
+    found = [-(-size // STEMS[space.baseline.stem].stride)]
+    for _ in space.baseline.stages[1:]:
+        found.append((found[-1] - 1) // 2 + 1)
+    return found
+
+
+def _first(space: Space, size: int, number: int, count: int, source: random.Random) -> Iterator[Entry]:
+    sizes, base = stage_sizes(space, size), space.baseline
+    before = base.stages[number - 1].width if number else base.stem_width
+    options = _options(space, number) | {"into": _widths(before)}
+    for choice in _cover(options, count, source):
+        into = choice["into"]
+        stage = Stage(choice["width"], (_block(choice),))
+        if number == 0:
+            prefix = Architecture(_CLASSES, sizes[0], "3x3", into)
+        else:
+            prefix = Architecture(_CLASSES, sizes[number - 1], "3x3", into, (Stage(into, (_PLAIN,)),))
+        yield Entry(replace(prefix, stages=(*prefix.stages, stage)).canonical, prefix)
+
+
+def _later(space: Space, size: int, number: int, count: int, source: random.Random) -> Iterator[Entry]:
+    inner = stage_sizes(space, size)[number]
+    for choice in _cover(_options(space, number), count, source):
+        width = choice["width"]
+        prefix = Architecture(_CLASSES, inner, "3x3", width, (Stage(width, (_PLAIN,)),))
+        chain = Stage(width, (_PLAIN, *[_block(choice)] * _CHAIN))
+        yield Entry(replace(prefix, stages=(chain,)).canonical, prefix, _CHAIN)
+
+
+def _options(space: Space, number: int) -> dict[str, Sequence[Any]]:
+    return {
+        "width": _widths(space.baseline.stages[number].width),
+        "kind": tuple(KINDS),
+        "ratio": RATIOS,
+        "activation": ACTIVATIONS,
+        "squeeze_excite": (False, True) if space.offers_squeeze_excite(number + 1) else (False,),
+    }
+
+
+def _cover(options: dict[str, Sequence[Any]], count: int, source: random.Random) -> Iterator[dict[str, Any]]:
+    columns = {}
+    for name, values in options.items():
+        repeated = [values[place % len(values)] for place in range(count)]
+        source.shuffle(repeated)
+        columns[name] = repeated
+    for row in range(count):
+        yield {name: column[row] for name, column in columns.items()}
+
+
+def _block(choice: dict[str, Any]) -> Block:
+    shape = {name: choice[name] for name in ("width", "kind", "ratio", "squeeze_excite", "activation")}
+    return block(**shape)
+
+
+def _widths(base: int) -> tuple[int, ...]:
+    return tuple(sorted({rounded(base * share) for share in WIDTHS}))

@@ -1,0 +1,239 @@
+"""The latency table: built by measuring, proven on unseen networks, and refused where it does not hold."""
+
+import json
+import random
+import time
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.architecture import Architecture
+from harness.console import note, progress
+from harness.errors import HarnessError
+from harness.model_file import cache_folder
+from harness.search import timing
+from harness.search.space import Space
+from harness.search.table import Design, Prediction
+from harness.search.timing import Conditions, Timer
+from harness.search.validation import Validation, validate
+
+HELD_OUT = 40
+"""Random networks that no entry is made from, measured to validate the table; 30 are the least."""
+_HELD_OUT_SEED = 20_261_121
+_FORMAT = 1
+_CURE = "build it anew with `harness search latency`"
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Predicts the time of any network of a space, under the conditions that it was measured under."""
+
+    space: Space
+    conditions: Conditions
+    design: Design
+    times_ms: dict[str, float]
+    """Time of each measured network, by its key."""
+    seconds: float
+    """How long the measuring took."""
+
+    @cached_property
+    def _prediction(self) -> Prediction:
+        return Prediction(self.space, self.design, self.times_ms)
+
+    def predict_ms(self, architecture: Architecture) -> float:
+        """Return the milliseconds of one image: the latency in SingleStream, 1 / throughput in Offline.
+
+        Raises:
+            HarnessError: the architecture is no point of the space.
+        """
+        return self._prediction.ms(architecture)
+
+    @property
+    def held_out(self) -> list[tuple[Architecture, float]]:
+        """The networks that validate the table, none of which it learned from, and their measured times."""
+        return [(network, self.times_ms[network.key]) for network in held_out(self.space)]
+
+    @cached_property
+    def validation(self) -> Validation:
+        """How far the predictions are from the measured times of the held-out networks."""
+        networks, measured_ms = zip(*self.held_out, strict=True)
+        predicted_ms = [self.predict_ms(network) for network in networks]
+        return validate(predicted_ms, measured_ms, [network.count_macs() for network in networks])
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the table is, what it is valid for and how good it is, as JSON values."""
+        return {
+            "key": _key(self.space, self.conditions),
+            "baseline": self.space.baseline.to_dict(),
+            "sizes": list(self.space.sizes),
+            "design": asdict(self.design),
+            "networks": len(self.times_ms),
+            "minutes": self.seconds / 60,
+            "validation": self.validation.to_dict(),
+            "faults": self.validation.faults,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as JSON values; what it is only valid for stands under "key"."""
+        return {"format": _FORMAT, **self.summary(), "seconds": self.seconds, "times_ms": self.times_ms}
+
+
+def held_out(space: Space) -> list[Architecture]:
+    """Return the random networks of the space that validate its tables, all different."""
+    source = random.Random(_HELD_OUT_SEED)
+    found: dict[str, Architecture] = {}
+    for _ in range(100 * HELD_OUT):
+        network = space.sample(source)
+        found.setdefault(network.key, network)
+        if len(found) == HELD_OUT:
+            break
+    return list(found.values())
+
+
+def usual_path(space: Space, conditions: Conditions) -> Path:
+    """Return where a table lies unless the user says otherwise."""
+    name = f"{space.key}-{conditions.scenario}-{conditions.threads}.json"
+    return cache_folder() / "latency" / name
+
+
+def obtain(space: Space, conditions: Conditions, path: Path) -> LatencyTable:
+    """Return the table at `path` if it holds here and is good enough, else build it there.
+
+    Raises:
+        HarnessError: what lies there is no table, the machine is too busy to measure, or nothing can be
+            written there.
+    """
+    if path.exists():
+        try:
+            return load(path, space, conditions)
+        except UnfitTable as error:
+            note(str(error))
+    return build(space, conditions, path)
+
+
+def build(
+    space: Space,
+    conditions: Conditions,
+    out: Path,
+    design: Design | None = None,
+    timer: Timer | None = None,
+) -> LatencyTable:
+    """Measure a table and its validation, and write it to `out`.
+
+    Each measured network is kept in a journal beside `out`; a second call goes on from there.
+
+    Args:
+        space: whose networks the table shall predict.
+        conditions: under which to measure.
+        out: the table's file; a table that is there already is replaced.
+        design: what to measure; default: enough for the promised accuracy.
+        timer: how to measure, given the reference network, the baseline, and the conditions; default:
+            `timing.timer`.
+
+    Raises:
+        HarnessError: the machine is too busy to measure, or `out` cannot be written.
+    """
+    design = design or Design()
+    files.make_writable_folder(out.parent)
+    journal = _Journal(out.with_name(f"{out.name}.journal"), _key(space, conditions) | asdict(design))
+    wanted = {network.key: network for network in held_out(space)} | design.networks(space)
+    missing = [network for key, network in wanted.items() if key not in journal.times_ms]
+    with progress("Measuring", len(wanted)) as bar:
+        bar.update(len(wanted) - len(missing))
+        if missing:
+            with (timer or timing.timer)(space.baseline, conditions) as measure:
+                for network in missing:
+                    journal.add(network.key, measure(network))
+                    bar.advance()
+    times_ms = {key: journal.times_ms[key] for key in wanted}
+    table = LatencyTable(space, conditions, design, times_ms, journal.seconds)
+    files.write_json(out, table.to_dict())
+    journal.path.unlink(missing_ok=True)
+    return table
+
+
+class UnfitTable(HarnessError):
+    """A latency table that is whole, but not valid here or not good enough."""
+
+
+def load(path: Path, space: Space, conditions: Conditions) -> LatencyTable:
+    """Return a table that holds here and is good enough.
+
+    Raises:
+        HarnessError: the file is missing or damaged, was measured on another machine, with other versions or
+            settings or for another space, or its validation fails.
+    """
+    document = _read(path)
+    here, there = _key(space, conditions), document["key"]
+    stale = [
+        f"{name} {_plain(there.get(name))}, here {_plain(value)}"
+        for name, value in here.items()
+        if there.get(name) != value
+    ]
+    if stale:
+        raise UnfitTable(f"The latency table {path} was made for another case ({'; '.join(stale)}): {_CURE}.")
+    try:
+        design = Design(**document["design"])
+        times_ms = {str(key): float(value) for key, value in document["times_ms"].items()}
+        table = LatencyTable(space, conditions, design, times_ms, float(document["seconds"]))
+        faults = table.validation.faults
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise HarnessError(f"The latency table {path} is damaged ({error!r}): {_CURE}.") from error
+    if faults:
+        raise UnfitTable(
+            f"The latency table {path} is not good enough to search with, {'; '.join(faults)}: {_CURE} on a "
+            "quiet machine."
+        )
+    return table
+
+
+def _key(space: Space, conditions: Conditions) -> dict[str, Any]:
+    return {**conditions.to_dict(), "space": space.key}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HarnessError(
+            f"Cannot read the latency table {path} ({error.strerror}): make it with `harness search latency`."
+        ) from error
+    except ValueError as error:
+        raise HarnessError(f"The latency table {path} is damaged ({error}): {_CURE}.") from error
+    if not isinstance(document, dict) or document.get("format") != _FORMAT or "key" not in document:
+        raise HarnessError(f"The file {path} is no latency table of this version: {_CURE}.")
+    return document
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+class _Journal:
+    """The times measured so far; those of another case are dropped."""
+
+    def __init__(self, path: Path, key: dict[str, Any]) -> None:
+        self.path = path
+        self._key = key
+        self._start = time.monotonic()
+        self.times_ms: dict[str, float] = {}
+        self._earlier_s = 0.0
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["key"] == key:
+                self.times_ms, self._earlier_s = dict(found["times_ms"]), float(found["seconds"])
+        except FileNotFoundError:
+            pass
+        except (ValueError, LookupError, TypeError) as error:
+            raise HarnessError(f"The journal {path} is damaged ({error!r}): delete it.") from error
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, earlier calls included."""
+        return self._earlier_s + time.monotonic() - self._start
+
+    def add(self, key: str, time_ms: float) -> None:
+        self.times_ms[key] = time_ms
+        files.write_json(self.path, {"key": self._key, "seconds": self.seconds, "times_ms": self.times_ms})

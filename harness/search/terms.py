@@ -1,0 +1,73 @@
+"""What a network's time is made of: for each kind of layer its number, arithmetic and memory traffic."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from harness.architecture import Architecture, BlockLayers, Convolution
+
+Term = tuple[str, int, str]
+"""Kind of layer, size of the image that it makes, and what is counted."""
+
+
+def terms(architecture: Architecture) -> "Counter[Term]":
+    """Return how much there is of each term; all of them add up, over layers as over networks."""
+    found: Counter[Term] = Counter()
+    for kind, size, amounts in _amounts(architecture):
+        for what, amount in amounts.items():
+            found[kind, size, what] += amount
+    return found
+
+
+def _amounts(architecture: Architecture) -> Iterator[tuple[str, int, dict[str, int]]]:
+    layers = architecture.layers()
+    size = architecture.size
+    for convolution in layers.stem:
+        size = (size + 2 * convolution.pad - convolution.kernel) // convolution.stride + 1
+        kind = f"stem {convolution.kernel}x{convolution.kernel}/{convolution.stride}"
+        yield kind, size, _of(convolution, size * convolution.stride, size)
+    if layers.pool:
+        yield "pool", (size - 1) // 2 + 1, {"count": 1, "values": size * size * layers.stem[-1].out}
+        size = (size - 1) // 2 + 1
+    for block in layers.blocks:
+        yield from _of_block(block, size)
+        size = (size - 1) // block.convolutions[1].stride + 1
+    weights = layers.features * architecture.classes
+    yield "head", size, {"count": 1, "values": size * size * layers.features, "weights": weights}
+
+
+def _of_block(block: BlockLayers, size: int) -> Iterator[tuple[str, int, dict[str, int]]]:
+    reduce, middle, expand = block.convolutions
+    after = (size - 1) // middle.stride + 1
+    yield "reduce", size, _of(reduce, size, size)
+    yield _middle(middle), after, _of(middle, size, after)
+    yield "expand", after, _of(expand, after, after)
+    if block.shortcut is not None:
+        yield f"shortcut/{block.shortcut.stride}", after, _of(block.shortcut, size, after)
+    if (excite := block.squeeze_excite) is not None:
+        values = after * after * excite.channels
+        yield (
+            "squeeze-excite",
+            after,
+            {"count": 1, "values": values, "weights": 2 * excite.channels * excite.reduced},
+        )
+    if block.activation != "relu":
+        values = size * size * reduce.out + after * after * (middle.out + expand.out)
+        yield block.activation, after, {"count": 3, "values": values}
+
+
+def _middle(convolution: Convolution) -> str:
+    kernel, width = convolution.kernel, convolution.into // convolution.groups
+    what = "dense" if convolution.groups == 1 else f"group{width}" if width > 1 else f"dw{kernel}"
+    return f"{what}/{convolution.stride}"
+
+
+def _of(convolution: Convolution, before: int, after: int) -> dict[str, int]:
+    out, into, height, width = convolution.shape
+    weights = out * into * height * width
+    return {
+        "count": 1,
+        "macs": after * after * weights,
+        "read": before * before * convolution.into,
+        "written": after * after * out,
+        "weights": weights,
+    }

@@ -1,0 +1,272 @@
+"""Times INT8 networks end to end as they are deployed, beside a reference that tells when to trust it."""
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import openvino as ov
+
+from harness import calibration, graph, resnet, system
+from harness.architecture import Architecture
+from harness.backend import undisturbed
+from harness.card import Card, FileSpec, InputSpec, OutputSpec
+from harness.console import progress
+from harness.errors import HarnessError
+from harness.graph import Compiled
+from harness.recipe import MEAN, SCALE
+from harness.scenario import SEARCHED, Scenario
+from harness.settings import CompileSettings
+
+LARGEST_DRIFT = 0.05
+"""The reference may be so much slower than in its quiet moments while a sample is taken."""
+_BURSTS = 5
+_PATIENCE_S = 120.0
+_FIRST_LOOKS = 60
+_QUIET_PERCENTILE = 10
+_PAUSE_S = 0.03
+
+_SEED = 1
+_INPUTS = 2
+"""Random images for NNCF's statistics: they set the scales, not what is quantized."""
+_WARM_UPS = 3
+_BURST_S = 0.01
+_BURST_INFERENCES = 3
+_LOOK_S = 0.006
+_LOOK_INFERENCES = 3
+
+Network: TypeAlias = Architecture | ov.Model
+"""An architecture, which gets random weights, or a model with f32 [1, 3, size, size] in and logits out."""
+Measure = Callable[[Network], float]
+"""Milliseconds of one image."""
+Timer = Callable[[Network, "Conditions"], AbstractContextManager[Measure]]
+"""From a reference network and conditions to a function that measures; `timer` is one."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under which conditions a time is true."""
+
+    scenario: Scenario
+    threads: int
+    """CPU threads for inference."""
+
+    def __post_init__(self) -> None:
+        if self.scenario not in SEARCHED:
+            raise HarnessError(f"The search knows no times for {self.scenario}: use {' or '.join(SEARCHED)}.")
+        if not 1 <= self.threads <= system.usable_cpus():
+            raise HarnessError(
+                f"--threads {self.threads} cannot be had: this process may use {system.usable_cpus()} CPU(s)."
+            )
+
+    @classmethod
+    def of(cls, scenario: Scenario, threads: int | None = None) -> "Conditions":
+        """Return the conditions; without `threads` one in SingleStream, as published, all in Offline."""
+        usual = 1 if scenario is Scenario.SINGLE_STREAM else system.usable_cpus()
+        return cls(scenario, threads or usual)
+
+    @property
+    def compile_settings(self) -> CompileSettings:
+        streams = 1 if self.scenario is Scenario.SINGLE_STREAM else None
+        return CompileSettings(self.scenario.facts.hint, threads=self.threads, streams=streams)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that a time depends on besides the network, as JSON values."""
+        machine = system.describe()
+        return {
+            "cpu": machine.cpu_model,
+            "isa": list(machine.isa or ()),
+            "openvino": machine.versions["openvino"],
+            "nncf": machine.versions["nncf"],
+            "scenario": str(self.scenario),
+            "hint": self.compile_settings.hint,
+            "threads": self.threads,
+        }
+
+
+def measure_ms(
+    architectures: Sequence[Architecture], conditions: Conditions, reference: Architecture | None = None
+) -> list[float]:
+    """Return the milliseconds of one image for each network, measured end to end in INT8.
+
+    Args:
+        architectures: the networks; they get random weights, on which the time does not depend.
+        conditions: under which to measure: in SingleStream the median latency of single images, in Offline
+            the time per image with all streams busy.
+        reference: what tells how quiet the machine is; default: the network with the most work.
+
+    Raises:
+        HarnessError: the machine is too busy to measure.
+    """
+    reference = reference or max(architectures, key=Architecture.count_macs)
+    found = []
+    with timer(reference, conditions) as measure, progress("Measuring", len(architectures)) as bar:
+        for architecture in architectures:
+            found.append(measure(architecture))
+            bar.advance()
+    return found
+
+
+@contextmanager
+def timer(reference: Network, conditions: Conditions) -> Iterator[Measure]:
+    """Yield a function that measures one network in INT8, in milliseconds an image."""
+    watched = _lanes(compiled(reference, conditions))
+    watch = Watch(lambda: _burst_ms(watched, _LOOK_S, _LOOK_INFERENCES))
+
+    def measure(network: Network) -> float:
+        lanes = _lanes(compiled(network, conditions))
+        with undisturbed():
+            return watch.sample(lambda: _burst_ms(lanes, _BURST_S, _BURST_INFERENCES))
+
+    yield measure
+
+
+class Watch:
+    """Takes samples between two looks at a reference, and keeps those during which it was quiet.
+
+    Its quiet level is the tenth percentile of all looks: their minimum would be the luck of one, and looks
+    without the other network between them are faster, because their data is still in the caches.
+    """
+
+    def __init__(
+        self, look: Callable[[], float], pause_s: float = _PAUSE_S, patience_s: float = _PATIENCE_S
+    ) -> None:
+        """Watch a reference.
+
+        Args:
+            look: measures it in milliseconds.
+            pause_s: to wait after a disturbed sample.
+            patience_s: after which to give up on a network.
+        """
+        self._look = look
+        self._pause_s = pause_s
+        self._patience_s = patience_s
+        self._seen_ms: list[float] = []
+
+    @property
+    def quiet_ms(self) -> float:
+        """What the reference takes in quiet moments; needs a sample to have been taken."""
+        return float(np.percentile(self._seen_ms, _QUIET_PERCENTILE))
+
+    def sample(self, take: Callable[[], float]) -> float:
+        """Return the median of a few undisturbed samples.
+
+        Each is divided by how much slower than in quiet moments the reference was around it: what is left of
+        the disturbance slows both.
+
+        Raises:
+            HarnessError: the reference was nearly always more than 5 % slower than in its quiet moments.
+        """
+        while len(self._seen_ms) < _FIRST_LOOKS:
+            take()
+            self._look_again()
+        kept: list[tuple[float, float]] = []
+        tries = 0
+        end = time.monotonic() + self._patience_s
+        before = self._look_again()
+        while time.monotonic() < end or not tries:
+            tries += 1
+            taken = take()
+            after = self._look_again()
+            if max(before, after) <= (1 + LARGEST_DRIFT) * self.quiet_ms:
+                kept.append((taken, (before + after) / 2))
+            else:
+                time.sleep(self._pause_s)
+            if len(kept) == _BURSTS:
+                return statistics.median(taken * self.quiet_ms / beside for taken, beside in kept)
+            before = after
+        raise HarnessError(
+            f"The machine is too busy to measure: in {tries - len(kept)} of {tries} tries within "
+            f"{self._patience_s:g} s the reference network took more than {1 + LARGEST_DRIFT:.2f} times its "
+            f"{self.quiet_ms:.2f} ms of quiet moments; stop other work and repeat the command, which goes on."
+        )
+
+    def _look_again(self) -> float:
+        self._seen_ms.append(self._look())
+        return self._seen_ms[-1]
+
+
+def int8(network: Network) -> ov.Model:
+    """Return a network as it would be deployed: quantized by NNCF, u8 [1, size, size, 3] in, label out.
+
+    Biases are not corrected, and an architecture gets random weights: neither changes what is computed.
+    """
+    plain: ov.Model = network
+    if isinstance(network, Architecture):
+        plain = resnet.assemble(network, resnet.seeded_state(_SEED, network))
+    noise = np.random.default_rng(_SEED).standard_normal((_INPUTS, *plain.input(0).shape)).astype(np.float32)
+    return graph.deployed(calibration.quantize_uncorrected(plain, noise), _card(plain))
+
+
+def compiled(network: Network, conditions: Conditions, *, profile: bool = False) -> Compiled:
+    """Return the INT8 network compiled for the conditions."""
+    return graph.compile_model(int8(network), conditions.compile_settings, profile=profile)
+
+
+def noise_image(size: int) -> ov.Tensor:
+    """Return u8 [1, size, size, 3] of noise."""
+    return ov.Tensor(np.random.default_rng(_SEED).integers(0, 256, (1, size, size, 3), np.uint8))
+
+
+def _card(model: ov.Model) -> Card:
+    size, classes = model.input(0).shape[2], model.output(0).shape[1]
+    return Card(
+        name=model.get_friendly_name(),
+        benchmark="resnet50",
+        file=FileSpec(),
+        input=InputSpec(size, "NCHW", "f32", "RGB", "area", 1.0, MEAN, SCALE),
+        output=OutputSpec("logits", classes),
+    )
+
+
+def _lanes(network: Compiled) -> list[Any]:
+    """Return a warm infer request for each stream."""
+    size = network.model.input(0).shape[1]
+    requests = []
+    for _ in range(network.streams):
+        request = network.model.create_infer_request()
+        request.set_input_tensor(noise_image(size))
+        for _ in range(_WARM_UPS):
+            request.infer(share_outputs=True)
+        requests.append(request)
+    return requests
+
+
+def _burst_ms(lanes: Sequence[Any], least_s: float, least_count: int) -> float:
+    """Return milliseconds an image: the median latency of one lane, the common rate's inverse of several."""
+    if len(lanes) == 1:
+        return statistics.median(_warm(_infer(lanes[0], least_s, least_count))) * 1e3
+    seconds_of: list[list[float]] = [[] for _ in lanes]
+    start = threading.Barrier(len(lanes))
+
+    def serve(number: int) -> None:
+        start.wait()
+        seconds_of[number] = _infer(lanes[number], least_s, least_count)
+
+    threads = [threading.Thread(target=serve, args=(number,)) for number in range(len(lanes))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return 1e3 / sum(len(warm) / sum(warm) for warm in map(_warm, seconds_of))
+
+
+def _warm(seconds: list[float]) -> list[float]:
+    """Return the samples but the first third: while they ran, the caches still held the other network."""
+    return seconds[len(seconds) // 3 :]
+
+
+def _infer(request: Any, least_s: float, least_count: int) -> list[float]:
+    """Compute until so much time has passed and so many inferences are done; return the seconds of each."""
+    seconds: list[float] = []
+    end = time.perf_counter() + least_s
+    while True:
+        before = time.perf_counter()
+        if before >= end and len(seconds) >= least_count:
+            return seconds
+        request.infer(share_outputs=True)
+        seconds.append(time.perf_counter() - before)

@@ -1,0 +1,244 @@
+"""The latency table finds prices that were planted, proves itself, and is refused where it does not hold."""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness.architecture import Architecture, Block, Stage, resnet50
+from harness.commands.search_latency import command
+from harness.errors import HarnessError
+from harness.scenario import Scenario
+from harness.search import entries, latency, timing
+from harness.search.space import Space
+from harness.search.table import Design
+from harness.search.terms import terms
+from harness.search.timing import Conditions
+from harness.search.validation import validate
+
+SPACE = Space(resnet50(24, 64, 0.2), (64,))
+TINY = Space(Architecture(10, 8, "3x3", 16, (Stage(16, (Block(16), Block(16))),)), (8,))
+HERE = Conditions.of(Scenario.SINGLE_STREAM)
+DESIGN = Design(blocks=24)
+
+Time = Callable[[Architecture], float]
+
+
+def timer(time_ms: Time) -> Callable[[Any, Conditions], AbstractContextManager[Time]]:
+    @contextmanager
+    def planted(_: Any, __: Conditions) -> Iterator[Time]:
+        yield time_ms
+
+    return planted
+
+
+def price(term: tuple[str, int, str]) -> float:
+    """Return a price for each term that no rule could guess: kinds differ, and so do image sizes."""
+    usual = {"count": 2e-3, "macs": 4e-9, "read": 1e-7, "written": 2e-7, "values": 3e-7, "weights": 1e-7}
+    return usual[term[2]] * random.Random(repr(term)).uniform(0.5, 2)
+
+
+def additive(network: Architecture) -> float:
+    return 0.03 + sum(price(term) * amount for term, amount in terms(network).items())
+
+
+def noisy(network: Architecture) -> float:
+    return additive(network) * random.Random(network.key).uniform(0.6, 1.4)
+
+
+def build(out: Path, time_ms: Time = additive, space: Space = SPACE) -> latency.LatencyTable:
+    return latency.build(space, HERE, out, DESIGN, timer(time_ms))
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("latency") / "table.json"
+    build(path)
+    return path
+
+
+def test_planted_prices_are_recovered(good: Path) -> None:
+    table = latency.load(good, SPACE, HERE)
+    source = random.Random(5)
+    for network in [SPACE.baseline, SPACE.uniform(0.5), *(SPACE.sample(source) for _ in range(50))]:
+        assert table.predict_ms(network) == pytest.approx(additive(network), rel=0.03)
+    assert table.validation.mape < 0.01
+    assert table.validation.tau > 0.98
+    assert table.validation.networks == 40
+
+
+def test_other_prices_make_other_predictions(tmp_path: Path, good: Path) -> None:
+    def dear_depthwise(network: Architecture) -> float:
+        depthwise = sum(
+            amount
+            for (kind, _, what), amount in terms(network).items()
+            if kind[:2] == "dw" and what == "count"
+        )
+        return additive(network) + 0.1 * depthwise
+
+    table, other = latency.load(good, SPACE, HERE), build(tmp_path / "table.json", dear_depthwise)
+    network = next(
+        network
+        for network in latency.held_out(SPACE)
+        if any(block.kind == "dw3" for stage in network.stages for block in stage.blocks)
+    )
+    assert other.predict_ms(network) > table.predict_ms(network) + 0.09
+
+
+def test_the_table_never_learns_from_the_networks_that_validate_it() -> None:
+    learned = DESIGN.networks(SPACE)
+    assert not learned.keys() & {network.key for network in latency.held_out(SPACE)}
+
+
+def test_a_network_outside_the_space_is_refused(good: Path) -> None:
+    with pytest.raises(HarnessError, match="does not know this architecture: it has 10 classes"):
+        latency.load(good, SPACE, HERE).predict_ms(resnet50(10, 64, 0.2))
+
+
+@pytest.mark.parametrize("name", ["cpu", "isa", "openvino", "nncf", "scenario", "hint", "threads", "space"])
+def test_a_stale_table_is_refused_with_the_reason(name: str, good: Path, tmp_path: Path) -> None:
+    document = json.loads(good.read_text())
+    document["key"][name] = "another"
+    (tmp_path / "table.json").write_text(json.dumps(document))
+    with pytest.raises(HarnessError, match=rf"another case \({name} another, here .*\): build it anew with"):
+        latency.load(tmp_path / "table.json", SPACE, HERE)
+
+
+def test_a_table_of_other_conditions_is_refused(good: Path) -> None:
+    with pytest.raises(HarnessError, match="scenario SingleStream, here Offline"):
+        latency.load(good, SPACE, Conditions.of(Scenario.OFFLINE, 1))
+
+
+def test_a_table_that_predicts_badly_is_refused(tmp_path: Path) -> None:
+    build(tmp_path / "table.json", noisy)
+    with pytest.raises(HarnessError, match=r"not good enough to search with, .*mean error is"):
+        latency.load(tmp_path / "table.json", SPACE, HERE)
+
+
+def test_a_table_no_better_than_counting_is_refused(tmp_path: Path) -> None:
+    build(tmp_path / "table.json", lambda network: 0.1 + network.count_macs() * 1e-8)
+    with pytest.raises(HarnessError, match="calibrated multiply-accumulates do as well"):
+        latency.load(tmp_path / "table.json", SPACE, HERE)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"predicted_ms": [1.2 * time for time in range(1, 41)]}, "mean error is 20.0%.*bias is [+]20.0%"),
+        ({"measured_ms": [*range(2, 41), 1]}, "tau is"),
+        ({}, "40 networks|multiply-accumulates"),
+    ],
+)
+def test_every_fault_of_a_validation_is_named(change: dict[str, list[float]], message: str) -> None:
+    times: list[float] = list(range(1, 41))
+    found = validate(**{"predicted_ms": times, "measured_ms": times, "macs": times, **change})  # type: ignore[arg-type]
+    import re
+
+    assert re.search(message, "; ".join(found.faults))
+
+
+def test_a_damaged_table_and_another_file_are_refused(good: Path, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    for text, message in (("{", "is damaged"), ("[]", "is no latency table"), ("{}", "is no latency table")):
+        path.write_text(text)
+        with pytest.raises(HarnessError, match=message):
+            latency.obtain(SPACE, HERE, path)
+    document = json.loads(good.read_text())
+    del document["times_ms"][
+        SPACE.baseline.key if SPACE.baseline.key in document["times_ms"] else next(iter(document["times_ms"]))
+    ]
+    path.write_text(json.dumps(document))
+    with pytest.raises(HarnessError, match="is damaged"):
+        latency.load(path, SPACE, HERE)
+
+
+def test_an_interrupted_build_goes_on_and_measures_nothing_twice(tmp_path: Path, good: Path) -> None:
+    measured: list[str] = []
+
+    def interrupted(network: Architecture) -> float:
+        if len(measured) == 50:
+            raise KeyboardInterrupt
+        measured.append(network.key)
+        return additive(network)
+
+    def go_on(network: Architecture) -> float:
+        measured.append(network.key)
+        return additive(network)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path / "table.json", interrupted)
+    assert not (tmp_path / "table.json").exists()
+    table = build(tmp_path / "table.json", go_on)
+    assert len(measured) == len(set(measured)) == len(table.times_ms)
+    assert table.times_ms == latency.load(good, SPACE, HERE).times_ms
+    assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_a_journal_of_another_design_is_not_mixed_in(tmp_path: Path) -> None:
+    def interrupted(network: Architecture) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        latency.build(SPACE, HERE, tmp_path / "table.json", Design(blocks=3), timer(interrupted))
+    measured: list[str] = []
+    build(tmp_path / "table.json", lambda network: measured.append(network.key) or additive(network))
+    assert len(measured) == len(
+        {*DESIGN.networks(SPACE), *(network.key for network in latency.held_out(SPACE))}
+    )
+
+
+def test_blocks_are_covered_evenly() -> None:
+    kinds = [
+        entry.whole.stages[-1].blocks[-1].kind
+        for entry in entries.blocks(SPACE, 30, 1)
+        if entry.whole.size == 2
+    ]
+    assert {"dense", "group16", "group32", "dw3", "dw5"} == set(kinds)
+
+
+def test_a_real_table_is_measured_and_refused_for_want_of_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = latency.build(TINY, HERE, tmp_path / "table.json", Design(blocks=6))
+    assert 0.001 < table.predict_ms(TINY.baseline) < 10
+    with pytest.raises(HarnessError, match=r"held against \d+ networks, 30 are the least"):
+        latency.load(tmp_path / "table.json", TINY, HERE)
+
+
+def test_the_command_prints_json_alone_and_measures_a_good_table_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    @contextmanager
+    def counted(reference: Architecture, _: Conditions) -> Iterator[Time]:
+        calls.append(reference)
+        yield additive
+
+    monkeypatch.setattr(timing, "timer", counted)
+    arguments = ["--baseline", "builtin-resnet50", "--out", str(tmp_path / "table.json")]
+    for _ in range(2):
+        done = CliRunner().invoke(command, [*arguments, "--json"])
+        assert done.exit_code == 0, done.output
+        document = json.loads(done.stdout)
+        assert document["validation"]["networks"] == 40
+        assert document["key"]["scenario"] == "SingleStream"
+        assert document["faults"] == []
+    assert len(calls) == 1
+    assert "Kendall's tau" in CliRunner().invoke(command, arguments).stdout
+
+
+def test_the_command_ends_with_1_when_the_table_is_not_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "timer", timer(noisy))
+    done = CliRunner().invoke(
+        command, ["--baseline", "builtin-resnet50", "--out", str(tmp_path / "table.json")]
+    )
+    assert done.exit_code == 1
+    assert "The search will refuse this table" in done.stderr

@@ -1,0 +1,122 @@
+"""Networks are timed as deployed, and only while a reference says that the machine is quiet."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+
+import numpy as np
+import pytest
+
+from harness import resnet, system
+from harness.architecture import Architecture, Block, Stage, resnet50
+from harness.calibration import quantize_uncorrected
+from harness.errors import HarnessError
+from harness.scenario import Scenario
+from harness.search import timing
+from harness.search.timing import Conditions, Watch
+
+SMALL = Architecture(
+    10, 16, "3x3", 16, (Stage(64, (Block(32, "group16", True, "hswish"), Block(16), Block(32, "dw5"))),)
+)
+ONE_CORE = Conditions.of(Scenario.SINGLE_STREAM)
+
+
+def planted(levels_ms: Iterator[float]) -> Callable[[], float]:
+    return lambda: next(levels_ms)
+
+
+def quiet_then(*later: float) -> Iterator[float]:
+    """Yield what the reference takes: quiet while that is learned and looked at first, then as given."""
+    yield from [10.0] * 61
+    yield from later
+    while True:
+        yield 10.0
+
+
+def test_samples_beside_a_disturbed_reference_are_thrown_away_and_taken_again() -> None:
+    # Looks lie before and after each sample: 10 A 10 B 10.6 C 10 D 15 E 10 F 10 G 10 H 10 I 10
+    watch = Watch(planted(quiet_then(10.0, 10.6, 10.0, 15.0)), pause_s=0)
+    samples = iter([7.0] * 60 + [1.0, 100.0, 100.0, 100.0, 100.0, 2.0, 3.0, 4.0, 5.0])
+    assert watch.sample(lambda: next(samples)) == 3.0
+    assert next(samples, None) is None
+
+
+def test_what_slows_the_reference_a_little_is_taken_off_the_sample() -> None:
+    watch = Watch(planted(quiet_then(*[10.4] * 20)), pause_s=0)
+    samples = iter([7.0] * 61 + [10.4] * 20)
+    assert watch.sample(lambda: next(samples)) == pytest.approx(10.0)
+
+
+def test_a_machine_too_busy_to_measure_is_one_sentence() -> None:
+    levels = quiet_then(*[16.0, 10.0] * 1000)
+    with pytest.raises(HarnessError, match=r"too busy to measure: in \d+ of \d+ tries.*1.05 times its 10"):
+        Watch(planted(levels), pause_s=0.01, patience_s=0.2).sample(lambda: 1.0)
+
+
+def test_a_reference_that_stays_slower_is_not_taken_for_quiet() -> None:
+    watch = Watch(planted(quiet_then(*[10.0] * 200, *[11.0] * 1000)), pause_s=0.01, patience_s=0.2)
+
+    def samples() -> None:
+        for _ in range(50):
+            watch.sample(lambda: 1.0)
+
+    with pytest.raises(HarnessError, match="too busy"):
+        samples()
+
+
+@pytest.mark.parametrize(
+    "architecture", [SMALL, resnet50(10, 32, 0.05, "3x3-pool")], ids=["revised", "plain"]
+)
+def test_what_is_timed_is_quantized_like_the_real_thing(architecture: Architecture) -> None:
+    import nncf
+
+    def structure(model: object) -> list[tuple[str, tuple[int, ...], tuple[str, ...]]]:
+        return sorted(
+            (
+                op.get_type_name(),
+                tuple(op.output(0).shape),
+                tuple(value.get_node().get_type_name() for value in op.input_values()),
+            )
+            for op in model.get_ordered_ops()  # type: ignore[attr-defined]
+            if op.get_type_name() != "Result"
+        )
+
+    plain = resnet.assemble(architecture, resnet.seeded_state(1, architecture))
+    noise = np.random.default_rng(0).standard_normal((4, *plain.input(0).shape)).astype(np.float32)
+    with redirect_stdout(io.StringIO()):
+        real = nncf.quantize(plain.clone(), nncf.Dataset(list(noise)), preset=nncf.QuantizationPreset.MIXED)
+    quick = quantize_uncorrected(plain.clone(), noise)
+    assert structure(quick) == structure(real)
+    assert sum(name == "FakeQuantize" for name, *_ in structure(quick)) > 10
+
+
+@pytest.mark.parametrize("scenario", [Scenario.SINGLE_STREAM, Scenario.OFFLINE])
+def test_networks_are_compiled_as_the_scenario_runs_them(scenario: Scenario) -> None:
+    conditions = Conditions.of(scenario)
+    compiled = timing.compiled(SMALL, conditions)
+    assert compiled.precision == "int8"
+    assert compiled.properties["PERFORMANCE_HINT"] == scenario.facts.hint
+    assert compiled.properties["INFERENCE_NUM_THREADS"] == conditions.threads
+    assert compiled.model.input(0).shape == [1, 16, 16, 3]
+    assert compiled.model.input(0).element_type.get_type_name() == "u8"
+    assert (compiled.streams == 1) == (scenario is Scenario.SINGLE_STREAM or conditions.threads == 1)
+
+
+@pytest.mark.parametrize("scenario", [Scenario.SINGLE_STREAM, Scenario.OFFLINE])
+def test_a_network_of_ten_times_the_work_takes_longer(scenario: Scenario) -> None:
+    small, large = resnet50(10, 32, 0.05, "3x3-pool"), resnet50(10, 64, 0.25, "3x3-pool")
+    assert large.count_macs() > 10 * small.count_macs()
+    times_ms = timing.measure_ms([large, small], Conditions.of(scenario))
+    assert times_ms[0] > 1.5 * times_ms[1] > 0
+
+
+def test_one_core_is_the_default_in_single_stream_and_all_in_offline() -> None:
+    assert Conditions.of(Scenario.SINGLE_STREAM).threads == 1
+    assert Conditions.of(Scenario.OFFLINE).threads == system.usable_cpus()
+
+
+def test_conditions_that_cannot_be_measured_are_refused() -> None:
+    with pytest.raises(HarnessError, match="no times for Server: use SingleStream or Offline"):
+        Conditions.of(Scenario.SERVER)
+    with pytest.raises(HarnessError, match="--threads 100000 cannot be had: this process may use"):
+        Conditions.of(Scenario.OFFLINE, 100_000)
