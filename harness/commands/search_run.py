@@ -136,7 +136,7 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
     if outcome is None:
         return
     click.echo(json.dumps(outcome, indent=2, ensure_ascii=False) if as_json else text)
-    if not outcome["test"]["models"]["searched"]["passed"]:
+    if outcome["test"]["models"]["searched"]["passed"] is False:
         sys.exit(1)
 
 
