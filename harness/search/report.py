@@ -11,6 +11,7 @@ from harness.comparison import charts, html
 from harness.comparison import table as tables
 from harness.comparison.document import METRICS
 from harness.comparison.findings import figure_text
+from harness.comparison.output import REPORT as COMPARED
 from harness.comparison.table import Table
 from harness.scenario import Scenario
 from harness.search import pictures, result
@@ -73,6 +74,7 @@ def _body(outcome: dict[str, Any]) -> Iterator[str]:
     found = _tables(outcome)
     yield html.table(found[0])
     yield html.items(list(_sentences(outcome)))
+    yield f'<p><a href="{result.COMPARISON}/{COMPARED}">All rounds and their logs</a></p>'
     yield "<h2>What was found</h2>"
     named = [
         ("baseline", Architecture.from_dict(request["space"]["baseline"])),
@@ -175,7 +177,7 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
     yield (
         f"Chosen: {picked['key']}, {figure_text(picked['measured_ms'])} ms, {100 * picked['held_out']:.2f} % "
         f"in INT8 on held-out training images, which {keeps} the {100 * bar['least']:.2f} % that were needed "
-        f"({100 * bar['baseline']:.2f} % of the baseline less {100 * bar['max_drop']:g} %)."
+        f"(the baseline's {100 * bar['baseline']:.2f} % less {100 * bar['max_drop']:g} % of it)."
     )
     if not outcome["request"]["images"]["held_out_unseen"]:
         yield (
@@ -186,7 +188,7 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
         f"Control: the uniform scaling {rival['key']}, {figure_text(rival['measured_ms'])} ms, trained the "
         f"same way, has {100 * rival['held_out']:.2f} % on the same images."
     )
-    yield from outcome["test"]["speedups"]
+    yield from (one["text"] for one in outcome["test"]["speedups"] if one["variant"] == SEARCHED)
     pair = outcome["test"]["searched_against_uniform"]
     if pair is not None:
         yield (

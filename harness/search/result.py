@@ -157,7 +157,10 @@ def _test(setting: Setting, compared: Comparison) -> dict[str, Any]:
             for scenario in compared.scenarios
         },
         "models": rows,
-        "speedups": [one.text for one in findings.speedups(compared)],
+        "speedups": [
+            {"variant": one.variant, "against": one.against, "text": one.text}
+            for one in findings.speedups(compared)
+        ],
         "searched_against_uniform": _pair(setting, compared),
     }
 
