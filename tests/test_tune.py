@@ -413,7 +413,7 @@ def test_the_budget_says_how_many_candidates_and_how_long() -> None:
     assert 1 <= tight.count < 23
     for count, left_s in ((23, 300.0), (23, 120.0), (500, 600.0)):
         one = share_out(count, 3.0, left_s)
-        assert one.first_s >= 1
+        assert one.test_s >= 1
         assert LEAST_ROUNDS <= one.rounds <= MOST_ROUNDS
         assert 2 * one.rounds * (one.check_s + 2.0) <= one.reserve_s + 0.001
     with pytest.raises(HarnessError, match="Too little time"):

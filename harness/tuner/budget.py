@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from harness.errors import HarnessError
-from harness.tuner.halving import KEEP, rung_sizes
+from harness.tuner.halving import measurement_count
 
 PILOT_S = 1.0
 """LoadGen's minimum duration of the test that tells what a test costs, and of the shortest tests."""
@@ -12,10 +12,9 @@ LEAST_ROUNDS = 5
 MOST_ROUNDS = 12
 """Rounds of the re-check: many short ones, as the noise between tests outweighs that within."""
 
+# So long for as many rounds as possible, and longer if there is time for the most.
 _CHECK_S = 3.0
 _HALVING_SHARE = 0.5
-# Longer tests tell no more: the noise between tests outweighs that within.
-_LONGEST_FIRST_S = 5.0
 _LONGEST_S = 10.0
 
 
@@ -25,17 +24,14 @@ class Schedule:
 
     count: int
     """Candidates that there is time for; 0 when there are none."""
-    first_s: float
-    """LoadGen's minimum duration on the first rung."""
+    test_s: float
+    """LoadGen's minimum duration of a candidate's test."""
     rounds: int
     """Rounds of the re-check."""
     check_s: float
     """LoadGen's minimum duration in them."""
     reserve_s: float
     """Wall time set aside for the re-check."""
-
-    def seconds(self, rung: int) -> float:
-        return min(self.first_s * float(KEEP**rung), _LONGEST_S)
 
 
 def share_out(count: int, pilot_s: float, left_s: float, stretch: float = 1.0) -> Schedule:
@@ -58,13 +54,9 @@ def share_out(count: int, pilot_s: float, left_s: float, stretch: float = 1.0) -
     rounds = min(max(rounds, LEAST_ROUNDS), MOST_ROUNDS)
     check_s = (reserve_s / (2 * rounds) - overhead_s) / stretch
     for fitting in range(count, 0, -1):
-        sizes = rung_sizes(fitting)
-        fixed_s = sum(sizes) * overhead_s
-        weight = stretch * sum(size * KEEP**rung for rung, size in enumerate(sizes))
-        first_s = (_HALVING_SHARE * left_s - fixed_s) / weight
-        if first_s >= PILOT_S and check_s >= PILOT_S:
-            first_s, check_s = min(first_s, _LONGEST_FIRST_S), min(check_s, _LONGEST_S)
-            return Schedule(fitting, first_s, rounds, check_s, reserve_s)
+        test_s = (_HALVING_SHARE * left_s / measurement_count(fitting) - overhead_s) / stretch
+        if test_s >= PILOT_S and check_s >= PILOT_S:
+            return Schedule(fitting, min(test_s, _LONGEST_S), rounds, min(check_s, _LONGEST_S), reserve_s)
     needed_s = 2 * LEAST_ROUNDS * (overhead_s + stretch * PILOT_S) / (1 - _HALVING_SHARE)
     raise HarnessError(
         f"Too little time: one test takes {pilot_s:.1f} s here, and {left_s:.0f} s of the budget are left: "

@@ -24,7 +24,7 @@ from harness.store import Store
 from harness.tuner import DEFAULT_BUDGET_MIN, report
 from harness.tuner.budget import LEAST_ROUNDS, PILOT_S, Schedule, share_out
 from harness.tuner.candidates import candidates
-from harness.tuner.halving import halve, rung_sizes
+from harness.tuner.halving import halve, measurement_count
 from harness.tuning import Key, Tuning
 
 # LoadGen issues Offline's samples for 1.1 times the duration (test_settings_internal.cc), at a rate that we
@@ -179,13 +179,12 @@ class _Session:
             schedule = Schedule(**plan["schedule"])
         if schedule.count < len(tried):
             note(f"The budget reaches for {schedule.count} of {len(tried)} candidates, chosen at random.")
-        self._bar.update(total=sum(rung_sizes(schedule.count)) + 2 * schedule.rounds)
+        self._bar.update(total=measurement_count(schedule.count) + 2 * schedule.rounds)
         return tried[: schedule.count], schedule
 
     def _halving(self, tried: Sequence[RunSettings], schedule: Schedule) -> int | None:
-        def measure(number: int, rung: int) -> float | None:
-            seconds = schedule.seconds(rung)
-            return self._test(tried[number], "candidates", rung + 1, seconds)
+        def measure(number: int, turn: int) -> float | None:
+            return self._test(tried[number], "candidates", turn, schedule.test_s)
 
         return halve(len(tried), measure, lambda: self._clock() + schedule.reserve_s < self._deadline)
 
@@ -214,7 +213,7 @@ class _Session:
         Args:
             settings: with nothing left open that a probe would choose.
             stage: pilot, candidates or check.
-            number: the rung or round.
+            number: the turn or round.
             seconds: LoadGen's minimum duration.
         """
         words = in_words(settings.tunable)
