@@ -59,8 +59,8 @@ class Contest:
         )
         return Bar(found, setting.request.max_drop)
 
-    def shortlist(self, front: Sequence[Point], measure: Measure) -> list[tuple[Point, float]]:
-        """Return points spread over the front, with their latencies as measured, the baseline's first."""
+    def shortlist(self, front: Sequence[Point], measure: Measure) -> tuple[float, list[tuple[Point, float]]]:
+        """Return the baseline's measured latency in INT8, and points spread over the front with theirs."""
         setting = self.setting
         chosen = spread(front, setting.request.effort.shortlist)
         baseline = setting.space.baseline
@@ -68,7 +68,7 @@ class Contest:
             "shortlist",
             lambda: measure([baseline, *(one.architecture for one in chosen)], setting.conditions, baseline),
         )
-        return list(zip(chosen, measured[1:], strict=True))
+        return measured[0], list(zip(chosen, measured[1:], strict=True))
 
     def kernels(
         self, shortlist: Sequence[Architecture], look: Callable[[Architecture, Conditions], dict[str, Any]]

@@ -28,7 +28,10 @@ _ACCURACY_LOG = "mlperf_log_accuracy.json"
 
 
 def compare(setting: Setting, cards: Sequence[Card]) -> Comparison:
-    """Hold the models against each other on the test images, the first as baseline, in alternating rounds."""
+    """Hold the models against each other on the test images, the first as baseline, in alternating rounds.
+
+    None uses what `harness tune` may have found for it, so that all run under one set of settings.
+    """
     request = setting.request
     out = setting.path(COMPARISON)
     found = comparing.compare(
@@ -39,6 +42,7 @@ def compare(setting: Setting, cards: Sequence[Card]) -> Comparison:
             rounds=request.effort.rounds,
             threads=(setting.conditions.threads,),
             duration_s=request.effort.duration_s,
+            tuning=False,
         )
     )
     output.write([found], out)
@@ -51,6 +55,7 @@ def document(
     predictor: Mapping[str, Any],
     estimator: Mapping[str, Any],
     found: Mapping[str, Any],
+    baseline_ms: float,
     measured: Sequence[tuple[Point, float]],
     kernels: Mapping[str, Any],
     candidates: Sequence[Candidate],
@@ -71,6 +76,7 @@ def document(
         "table": dict(predictor),
         "estimator": dict(estimator),
         "search": dict(found),
+        "baseline_ms": baseline_ms,
         "shortlist": [
             {
                 **point.to_dict(),
@@ -161,6 +167,7 @@ def _test(setting: Setting, compared: Comparison) -> dict[str, Any]:
             {"variant": one.variant, "against": one.against, "text": one.text}
             for one in findings.speedups(compared)
         ],
+        "accuracies": [findings.accuracy_text(compared, pair) for pair in compared.accuracy_pairs],
         "searched_against_uniform": _pair(setting, compared),
     }
 

@@ -111,7 +111,8 @@ def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
             return None
         provenance = {"search": {**facts(setting), **identity, "estimator_name": estimator.name}}
         contest = Contest(setting, material, provenance)
-        measured = contest.shortlist([Point.from_dict(one) for one in found["front"]], tools.measure)
+        front = [Point.from_dict(one) for one in found["front"]]
+        baseline_ms, measured = contest.shortlist(front, tools.measure)
         kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
         if reached("shortlist"):
             return None
@@ -137,6 +138,7 @@ def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
         predictor=predictor.facts,
         estimator={"name": estimator.name, **estimated},
         found=found,
+        baseline_ms=baseline_ms,
         measured=measured,
         kernels=kernels,
         candidates=candidates,
