@@ -9,8 +9,10 @@ lint:
 types:
 	mypy
 
+# In two processes: what the search loads (PyTorch, Optuna, worker pools) is kept from the other tests.
 test:
-	pytest
+	pytest --ignore=tests/search
+	pytest tests/search
 
 format:
 	ruff check --fix .

@@ -252,7 +252,8 @@ def _stems(found: list[Cost]) -> str:
             by_stride.setdefault(cost.stride, []).append(cost)
     parts = []
     for stride, stems in sorted(by_stride.items(), reverse=True):
-        fastest, *_, slowest = sorted(stems, key=lambda cost: cost.time_us)
+        ordered = sorted(stems, key=lambda cost: cost.time_us)
+        fastest, slowest = ordered[0], ordered[-1]
         parts.append(
             f"among those that shrink {stride}x {fastest.operation.removeprefix('stem ')} is the fastest "
             f"({fastest.time_us:.0f} us, {slowest.operation.removeprefix('stem ')} {slowest.time_us:.0f} us)"

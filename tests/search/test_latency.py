@@ -195,7 +195,7 @@ def test_a_journal_of_another_design_is_not_mixed_in(tmp_path: Path) -> None:
 def test_blocks_are_covered_evenly() -> None:
     kinds = [
         entry.whole.stages[-1].blocks[-1].kind
-        for entry in entries.blocks(SPACE, 30, 1)
+        for entry in entries.blocks(SPACE, 60, 1)
         if entry.whole.size == 2
     ]
     assert {"dense", "group16", "group32", "dw3", "dw5"} == set(kinds)
@@ -204,6 +204,7 @@ def test_blocks_are_covered_evenly() -> None:
 def test_a_real_table_is_measured_and_refused_for_want_of_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(latency, "HELD_OUT", 5)
     table = latency.build(TINY, HERE, tmp_path / "table.json", Design(blocks=6))
     assert 0.001 < table.predict_ms(TINY.baseline) < 10
     with pytest.raises(HarnessError, match=r"held against \d+ networks, 30 are the least"):
