@@ -9,9 +9,12 @@ lint:
 types:
 	mypy
 
-# In two processes: what the search loads (PyTorch, Optuna, worker pools) is kept from the other tests.
+# In three processes: in one, the tests of tune crashed the interpreter behind those of the trainer and all others.
+TRAINER = tests/test_train_command.py tests/test_training.py
+TUNE = tests/test_tune.py tests/test_tune_candidates.py tests/test_tune_compare.py
 test:
-	pytest --ignore=tests/search
+	pytest $(addprefix --ignore=,tests/search $(TRAINER) $(TUNE))
+	pytest $(TUNE) $(TRAINER)
 	pytest tests/search
 
 format:
