@@ -1,4 +1,4 @@
-"""Ctrl-C in a process that has OpenVINO loaded."""
+"""Signals in a process that has OpenVINO loaded."""
 
 import ctypes
 import signal
@@ -14,8 +14,9 @@ def deliver_on_the_normal_stack(number: signal.Signals = signal.SIGINT) -> None:
     """Let Python's handler of a signal run on the thread's own stack.
 
     Python asks for the alternate signal stack (SA_ONSTACK). OpenVINO's CPU plugin (2026.4.1) sets one for
-    the thread that compiles a model, and can leave it set after freeing it: the next Ctrl-C is then a
-    segmentation fault. To be called after `signal.signal`, which sets the flag again.
+    the thread that compiles a model, and can leave it set after freeing it: the next signal with a handler
+    (Ctrl-C, or the end of a child once PyTorch has loaded data) is then a segmentation fault. To be called
+    after `signal.signal`, which sets the flag again.
     """
     if not sys.platform.startswith("linux") or ctypes.sizeof(ctypes.c_void_p) != 8:
         return

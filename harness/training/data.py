@@ -1,10 +1,12 @@
 """Image folders as training data: found, decoded once, cut and flipped by a rule that a seed fixes."""
 
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from harness.dataset import ImageList
 from harness.errors import DataError
 from harness.recipe import Pixels, Recipe, decode
+from harness.signals import deliver_on_the_normal_stack
 from harness.training.ranks import Ranks
 
 Draw = tuple[int, int]
@@ -169,9 +172,17 @@ class Order(Sampler[Draw]):  # type: ignore[misc]
             yield self.epoch, int(index)
 
 
+class _Loader(DataLoader):  # type: ignore[misc]
+    def __iter__(self) -> Any:
+        found = super().__iter__()
+        # Here PyTorch (2.13) sets a handler of SIGCHLD: any process that ends later would end this one.
+        deliver_on_the_normal_stack(signal.SIGCHLD)
+        return found
+
+
 def batches(images: Images, order: Order, batch_size: int, workers: int, *, whole: bool) -> DataLoader:
     """Return a loader of (u8 [batch, size, size, 3], i64 [batch]); `whole` drops an incomplete last batch."""
-    return DataLoader(
+    return _Loader(
         images,
         batch_size,
         sampler=order,
