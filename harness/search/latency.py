@@ -1,6 +1,7 @@
 """The latency table: built by measuring, proven on unseen networks, and refused where it does not hold."""
 
 import json
+import math
 import random
 import time
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from harness.search.validation import Validation, validate
 HELD_OUT = 40
 """Random networks that no entry is made from, measured to validate the table; 30 are the least."""
 _HELD_OUT_SEED = 20_261_121
-_FORMAT = 1
+_FORMAT = 2
 _CURE = "build it anew with `harness search latency`"
 
 
@@ -33,14 +34,16 @@ class LatencyTable:
     space: Space
     conditions: Conditions
     design: Design
-    times_ms: dict[str, float]
-    """Time of each measured network, by its key."""
+    ratios: dict[str, float]
+    """Time of each measured network over the baseline's, by its key."""
+    baseline_ms: float
+    """What the baseline takes in INT8 while the machine is quiet."""
     seconds: float
     """How long the measuring took."""
 
     @cached_property
     def _prediction(self) -> Prediction:
-        return Prediction(self.space, self.design, self.times_ms)
+        return Prediction(self.space, self.design, self.ratios, held_out(self.space))
 
     def predict_ms(self, architecture: Architecture) -> float:
         """Return the milliseconds of one image: the latency in SingleStream, 1 / throughput in Offline.
@@ -48,12 +51,12 @@ class LatencyTable:
         Raises:
             HarnessError: the architecture is no point of the space.
         """
-        return self._prediction.ms(architecture)
+        return self.baseline_ms * self._prediction.time(architecture)
 
     @property
     def held_out(self) -> list[tuple[Architecture, float]]:
         """The networks that validate the table, none of which it learned from, and their measured times."""
-        return [(network, self.times_ms[network.key]) for network in held_out(self.space)]
+        return [(network, self.baseline_ms * self.ratios[network.key]) for network in held_out(self.space)]
 
     @cached_property
     def validation(self) -> Validation:
@@ -69,7 +72,8 @@ class LatencyTable:
             "baseline": self.space.baseline.to_dict(),
             "sizes": list(self.space.sizes),
             "design": asdict(self.design),
-            "networks": len(self.times_ms),
+            "networks": len(self.ratios),
+            "baseline_ms": self.baseline_ms,
             "minutes": self.seconds / 60,
             "validation": self.validation.to_dict(),
             "faults": self.validation.faults,
@@ -77,7 +81,7 @@ class LatencyTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as JSON values; what it is only valid for stands under "key"."""
-        return {"format": _FORMAT, **self.summary(), "seconds": self.seconds, "times_ms": self.times_ms}
+        return {"format": _FORMAT, **self.summary(), "seconds": self.seconds, "ratios": self.ratios}
 
 
 def held_out(space: Space) -> list[Architecture]:
@@ -138,17 +142,19 @@ def build(
     design = design or Design()
     files.make_writable_folder(out.parent)
     journal = _Journal(out.with_name(f"{out.name}.journal"), _key(space, conditions) | asdict(design))
-    wanted = {network.key: network for network in held_out(space)} | design.networks(space)
-    missing = [network for key, network in wanted.items() if key not in journal.times_ms]
+    unseen = held_out(space)
+    wanted = {network.key: network for network in [*unseen, *design.all_networks(space, unseen)]}
+    # By their keys, which is at random: a machine that slows down must not slow one kind of entry only.
+    missing = [wanted[key] for key in sorted(wanted) if key not in journal.ratios]
     with progress("Measuring", len(wanted)) as bar:
         bar.update(len(wanted) - len(missing))
         if missing:
-            with (timer or timing.timer)(space.baseline, conditions) as measure:
+            with (timer or timing.timer)(space.baseline, conditions) as stopwatch:
                 for network in missing:
-                    journal.add(network.key, measure(network))
+                    journal.add(network.key, stopwatch.ratio(network), stopwatch.quiet_ms)
                     bar.advance()
-    times_ms = {key: journal.times_ms[key] for key in wanted}
-    table = LatencyTable(space, conditions, design, times_ms, journal.seconds)
+    ratios = {key: journal.ratios[key] for key in sorted(wanted)}
+    table = LatencyTable(space, conditions, design, ratios, journal.baseline_ms, journal.seconds)
     files.write_json(out, table.to_dict())
     journal.path.unlink(missing_ok=True)
     return table
@@ -176,8 +182,9 @@ def load(path: Path, space: Space, conditions: Conditions) -> LatencyTable:
         raise UnfitTable(f"The latency table {path} was made for another case ({'; '.join(stale)}): {_CURE}.")
     try:
         design = Design(**document["design"])
-        times_ms = {str(key): float(value) for key, value in document["times_ms"].items()}
-        table = LatencyTable(space, conditions, design, times_ms, float(document["seconds"]))
+        ratios = {str(key): float(value) for key, value in document["ratios"].items()}
+        level, seconds = float(document["baseline_ms"]), float(document["seconds"])
+        table = LatencyTable(space, conditions, design, ratios, level, seconds)
         faults = table.validation.faults
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HarnessError(f"The latency table {path} is damaged ({error!r}): {_CURE}.") from error
@@ -212,18 +219,20 @@ def _plain(value: Any) -> str:
 
 
 class _Journal:
-    """The times measured so far; those of another case are dropped."""
+    """What was measured so far; what is of another case is dropped."""
 
     def __init__(self, path: Path, key: dict[str, Any]) -> None:
         self.path = path
         self._key = key
         self._start = time.monotonic()
-        self.times_ms: dict[str, float] = {}
+        self.ratios: dict[str, float] = {}
+        self.baseline_ms = math.inf
         self._earlier_s = 0.0
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["key"] == key:
-                self.times_ms, self._earlier_s = dict(found["times_ms"]), float(found["seconds"])
+                self.ratios, self._earlier_s = dict(found["ratios"]), float(found["seconds"])
+                self.baseline_ms = float(found["baseline_ms"])
         except FileNotFoundError:
             pass
         except (ValueError, LookupError, TypeError) as error:
@@ -234,6 +243,9 @@ class _Journal:
         """Time spent, earlier calls included."""
         return self._earlier_s + time.monotonic() - self._start
 
-    def add(self, key: str, time_ms: float) -> None:
-        self.times_ms[key] = time_ms
-        files.write_json(self.path, {"key": self._key, "seconds": self.seconds, "times_ms": self.times_ms})
+    def add(self, key: str, ratio: float, quiet_ms: float) -> None:
+        """Keep a network's time over the baseline's, and what the baseline took at its quietest."""
+        self.ratios[key] = ratio
+        self.baseline_ms = min(self.baseline_ms, quiet_ms)
+        document = {"key": self._key, "seconds": self.seconds, "baseline_ms": self.baseline_ms}
+        files.write_json(self.path, {**document, "ratios": self.ratios})

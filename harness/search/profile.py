@@ -1,7 +1,7 @@
 """What operations cost in INT8 on this CPU, and what that says about revising a network."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness import graph, kernels, model_file
@@ -12,12 +12,15 @@ from harness.graph import Compiled
 from harness.kernels import Layer as KernelLayer
 from harness.search import timing
 from harness.search.chains import Layer, chain, stem
-from harness.search.timing import Conditions, Measure, Timer
+from harness.search.timing import Conditions, Network, Timer
 
 _CHAIN = 5
 _PROFILED_INFERENCES = 100
 _EXPECTED_SAVING = 0.05
 """Times that differ by less are called equal: about what one measurement differs from the next."""
+
+Ratio = Callable[[Network], float]
+"""Time of a network over that of the reference."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,18 @@ def costs(size: int, conditions: Conditions, timer: Timer | None = None) -> list
     operations = sum(1 for _ in _operations(*places[0]))
     found = []
     with (
-        (timer or timing.timer)(reference, conditions) as measure,
+        (timer or timing.timer)(reference, conditions) as stopwatch,
         progress("Timing operations", len(places) * operations + len(STEMS)) as bar,
     ):
         for place in places:
             for name, stride, activation in _operations(*place):
-                found.append(_cost(measure, *place, name, stride, activation))
+                found.append(_cost(stopwatch.ratio, *place, name, stride, activation))
                 bar.advance()
-        nothing_ms = measure(chain(size, []))
+        nothing = stopwatch.ratio(chain(size, []))
         for name in STEMS:
-            found.append(_stem_cost(measure, name, size, nothing_ms))
+            found.append(_stem_cost(stopwatch.ratio, name, size, nothing))
             bar.advance()
-    return found
+        return [replace(cost, time_us=cost.time_us * stopwatch.quiet_ms) for cost in found]
 
 
 def kernels_of(network: Architecture, conditions: Conditions) -> Kernels:
@@ -142,32 +145,30 @@ def _layer(name: str, channels: int, stride: int, activation: str) -> Convolutio
     return Convolution("", "", channels, channels, kernel, stride, channels // width, activation)
 
 
-def _cost(measure: Measure, size: int, channels: int, name: str, stride: int, activation: str) -> Cost:
+def _cost(measure: Ratio, size: int, channels: int, name: str, stride: int, activation: str) -> Cost:
     start = Convolution("", "", 3, channels, 1, activation="relu")
     if name == "squeeze-excite":
         excite = SqueezeExcite("", channels, max(8, 8 * round(channels / 32)))
         macs = 2 * excite.channels * excite.reduced
         plain = _layer("1x1", channels, 1, "relu")
-        time_us = _marginal_us(measure, size, start, [plain, excite]) - _marginal_us(
-            measure, size, start, [plain]
-        )
+        time_us = _marginal(measure, size, start, [plain, excite]) - _marginal(measure, size, start, [plain])
         return Cost(name, size, channels, stride, None, macs, time_us)
     layer = _layer(name, channels, stride, activation)
     out, into, height, width = layer.shape
     if stride == 1:
-        time_us = _marginal_us(measure, size, start, [layer])
+        time_us = _marginal(measure, size, start, [layer])
     else:
         without = measure(chain(size * stride, [start]))
         time_us = 1e3 * (measure(chain(size * stride, [start, layer])) - without)
     return Cost(name, size, channels, stride, activation, size * size * out * into * height * width, time_us)
 
 
-def _marginal_us(measure: Measure, size: int, start: Convolution, layers: list[Layer]) -> float:
+def _marginal(measure: Ratio, size: int, start: Convolution, layers: list[Layer]) -> float:
     one, many = measure(chain(size, [start, *layers])), measure(chain(size, [start, *layers * _CHAIN]))
     return 1e3 * (many - one) / (_CHAIN - 1)
 
 
-def _stem_cost(measure: Measure, name: str, size: int, nothing_ms: float) -> Cost:
+def _stem_cost(measure: Ratio, name: str, size: int, nothing: float) -> Cost:
     width = 64
     layers = stem(name, width)
     macs, inner = 0, size
@@ -178,7 +179,7 @@ def _stem_cost(measure: Measure, name: str, size: int, nothing_ms: float) -> Cos
             macs += inner * inner * out * into * height * across
         else:
             inner = (inner - 1) // 2 + 1
-    time_us = 1e3 * (measure(chain(size, layers)) - nothing_ms)
+    time_us = 1e3 * (measure(chain(size, layers)) - nothing)
     return Cost(f"stem {name}", inner, width, STEMS[name].stride, "relu", macs, time_us)
 
 

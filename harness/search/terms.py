@@ -18,6 +18,20 @@ def terms(architecture: Architecture) -> "Counter[Term]":
     return found
 
 
+def context(architecture: Architecture) -> dict[Term, float]:
+    """Return the terms for what blocks cost more in a whole network than in a chain."""
+    found: Counter[Term] = Counter()
+    for (kind, size, what), amount in terms(architecture).items():
+        if kind == "pool" or kind == "head" or kind.startswith("stem"):
+            continue
+        if what == "count":
+            found[f"cold {kind}", 0, what] += amount
+            found["cold", size, what] += amount
+        elif what in ("weights", "written"):
+            found["cold", 0, what] += amount
+    return dict(found)
+
+
 def _amounts(architecture: Architecture) -> Iterator[tuple[str, int, dict[str, int]]]:
     layers = architecture.layers()
     size = architecture.size

@@ -3,10 +3,11 @@
 import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import openvino as ov
@@ -28,6 +29,7 @@ _BURSTS = 5
 _PATIENCE_S = 120.0
 _FIRST_LOOKS = 60
 _QUIET_PERCENTILE = 10
+_REMEMBERED_LOOKS = 600
 _PAUSE_S = 0.03
 
 _SEED = 1
@@ -41,10 +43,25 @@ _LOOK_INFERENCES = 3
 
 Network: TypeAlias = Architecture | ov.Model
 """An architecture, which gets random weights, or a model with f32 [1, 3, size, size] in and logits out."""
-Measure = Callable[[Network], float]
-"""Milliseconds of one image."""
-Timer = Callable[[Network, "Conditions"], AbstractContextManager[Measure]]
-"""From a reference network and conditions to a function that measures; `timer` is one."""
+
+
+class Stopwatch(Protocol):
+    """Measures networks in units of a reference network, so that sessions can be compared."""
+
+    @property
+    def quiet_ms(self) -> float:
+        """What the reference takes in quiet moments, as far as is known by now: milliseconds an image."""
+
+    def ratio(self, network: Network) -> float:
+        """Return the time of an image in this network over that in the reference.
+
+        Raises:
+            HarnessError: the machine is too busy to measure.
+        """
+
+
+Timer = Callable[[Network, "Conditions"], AbstractContextManager[Stopwatch]]
+"""From a reference network and conditions to what measures; `timer` is one."""
 
 
 @dataclass(frozen=True)
@@ -103,33 +120,39 @@ def measure_ms(
         HarnessError: the machine is too busy to measure.
     """
     reference = reference or max(architectures, key=Architecture.count_macs)
-    found = []
-    with timer(reference, conditions) as measure, progress("Measuring", len(architectures)) as bar:
+    ratios = []
+    with timer(reference, conditions) as stopwatch, progress("Measuring", len(architectures)) as bar:
         for architecture in architectures:
-            found.append(measure(architecture))
+            ratios.append(stopwatch.ratio(architecture))
             bar.advance()
-    return found
+        return [ratio * stopwatch.quiet_ms for ratio in ratios]
 
 
 @contextmanager
-def timer(reference: Network, conditions: Conditions) -> Iterator[Measure]:
-    """Yield a function that measures one network in INT8, in milliseconds an image."""
+def timer(reference: Network, conditions: Conditions) -> Iterator["Stopwatch"]:
+    """Yield what measures networks in INT8 beside a reference."""
     watched = _lanes(compiled(reference, conditions))
     watch = Watch(lambda: _burst_ms(watched, _LOOK_S, _LOOK_INFERENCES))
 
-    def measure(network: Network) -> float:
-        lanes = _lanes(compiled(network, conditions))
-        with undisturbed():
-            return watch.sample(lambda: _burst_ms(lanes, _BURST_S, _BURST_INFERENCES))
+    class Beside:
+        @property
+        def quiet_ms(self) -> float:
+            return watch.quiet_ms
 
-    yield measure
+        def ratio(self, network: Network) -> float:
+            lanes = _lanes(compiled(network, conditions))
+            with undisturbed():
+                return watch.ratio(lambda: _burst_ms(lanes, _BURST_S, _BURST_INFERENCES))
+
+    yield Beside()
 
 
 class Watch:
     """Takes samples between two looks at a reference, and keeps those during which it was quiet.
 
-    Its quiet level is the tenth percentile of all looks: their minimum would be the luck of one, and looks
-    without the other network between them are faster, because their data is still in the caches.
+    Its quiet level is the tenth percentile of the last looks: their minimum would be the luck of one, looks
+    without the other network between them are faster, because their data is still in the caches, and a
+    CPU's clock may settle at another frequency in the course of minutes.
     """
 
     def __init__(
@@ -145,18 +168,20 @@ class Watch:
         self._look = look
         self._pause_s = pause_s
         self._patience_s = patience_s
-        self._seen_ms: list[float] = []
+        self._seen_ms: deque[float] = deque(maxlen=_REMEMBERED_LOOKS)
 
     @property
     def quiet_ms(self) -> float:
         """What the reference takes in quiet moments; needs a sample to have been taken."""
         return float(np.percentile(self._seen_ms, _QUIET_PERCENTILE))
 
-    def sample(self, take: Callable[[], float]) -> float:
-        """Return the median of a few undisturbed samples.
+    def ratio(self, take: Callable[[], float]) -> float:
+        """Return the median of a few undisturbed samples, each over the reference's time around it.
 
-        Each is divided by how much slower than in quiet moments the reference was around it: what is left of
-        the disturbance slows both.
+        What slows both, such as a lower clock, cancels out.
+
+        Args:
+            take: a sample, in milliseconds.
 
         Raises:
             HarnessError: the reference was nearly always more than 5 % slower than in its quiet moments.
@@ -164,7 +189,7 @@ class Watch:
         while len(self._seen_ms) < _FIRST_LOOKS:
             take()
             self._look_again()
-        kept: list[tuple[float, float]] = []
+        kept: list[float] = []
         tries = 0
         end = time.monotonic() + self._patience_s
         before = self._look_again()
@@ -173,11 +198,11 @@ class Watch:
             taken = take()
             after = self._look_again()
             if max(before, after) <= (1 + LARGEST_DRIFT) * self.quiet_ms:
-                kept.append((taken, (before + after) / 2))
+                kept.append(2 * taken / (before + after))
             else:
                 time.sleep(self._pause_s)
             if len(kept) == _BURSTS:
-                return statistics.median(taken * self.quiet_ms / beside for taken, beside in kept)
+                return statistics.median(kept)
             before = after
         raise HarnessError(
             f"The machine is too busy to measure: in {tries - len(kept)} of {tries} tries within "

@@ -37,20 +37,20 @@ def test_samples_beside_a_disturbed_reference_are_thrown_away_and_taken_again() 
     # Looks lie before and after each sample: 10 A 10 B 10.6 C 10 D 15 E 10 F 10 G 10 H 10 I 10
     watch = Watch(planted(quiet_then(10.0, 10.6, 10.0, 15.0)), pause_s=0)
     samples = iter([7.0] * 60 + [1.0, 100.0, 100.0, 100.0, 100.0, 2.0, 3.0, 4.0, 5.0])
-    assert watch.sample(lambda: next(samples)) == 3.0
+    assert watch.ratio(lambda: next(samples)) == 0.3
     assert next(samples, None) is None
 
 
 def test_what_slows_the_reference_a_little_is_taken_off_the_sample() -> None:
     watch = Watch(planted(quiet_then(*[10.4] * 20)), pause_s=0)
     samples = iter([7.0] * 61 + [10.4] * 20)
-    assert watch.sample(lambda: next(samples)) == pytest.approx(10.0)
+    assert watch.ratio(lambda: next(samples)) == pytest.approx(1.0)
 
 
 def test_a_machine_too_busy_to_measure_is_one_sentence() -> None:
     levels = quiet_then(*[16.0, 10.0] * 1000)
     with pytest.raises(HarnessError, match=r"too busy to measure: in \d+ of \d+ tries.*1.05 times its 10"):
-        Watch(planted(levels), pause_s=0.01, patience_s=0.2).sample(lambda: 1.0)
+        Watch(planted(levels), pause_s=0.01, patience_s=0.2).ratio(lambda: 1.0)
 
 
 def test_a_reference_that_stays_slower_is_not_taken_for_quiet() -> None:
@@ -58,7 +58,7 @@ def test_a_reference_that_stays_slower_is_not_taken_for_quiet() -> None:
 
     def samples() -> None:
         for _ in range(50):
-            watch.sample(lambda: 1.0)
+            watch.ratio(lambda: 1.0)
 
     with pytest.raises(HarnessError, match="too busy"):
         samples()
