@@ -1,6 +1,8 @@
 """Small real models and stores that every test of a run can use."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,3 +138,26 @@ def new_oracle(tmp_path: Path) -> Callable[..., Oracle]:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the user's models and tunings."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+_WITHOUT = """
+import sys
+class Gone:
+    def find_spec(self, name, *rest):
+        if name.partition(".")[0] == {library!r}:
+            raise ModuleNotFoundError("No module named " + name, name=name)
+sys.meta_path.insert(0, Gone())
+from harness.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="session")
+def harness_without() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs `harness` where a library is not installed: its name, then the words."""
+
+    def run(library: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", _WITHOUT.format(library=library), *words]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    return run

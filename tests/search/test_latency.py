@@ -224,6 +224,7 @@ def test_blocks_are_covered_evenly() -> None:
     assert {"dense", "group16", "group32", "dw3", "dw5"} == set(kinds)
 
 
+@pytest.mark.usefixtures("_however_busy")
 def test_a_real_table_is_measured_and_refused_for_want_of_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import sys
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not i
 pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
 
 from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
-from harness.commands.search_run import command as run_command  # noqa: E402
 from harness.search import report, result, session  # noqa: E402
 from harness.search.estimator import Macs  # noqa: E402
 from harness.training import export  # noqa: E402
@@ -170,18 +169,16 @@ def test_a_baseline_outside_the_space_is_refused(task: Request, tmp_path: Path) 
 
 @pytest.mark.parametrize("library", ["torch", "optuna"])
 def test_without_its_libraries_the_search_names_the_extra(
-    library: str, task: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: str,
+    task: Request,
+    tmp_path: Path,
+    harness_without: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    monkeypatch.setitem(sys.modules, library, None)
-    for name in [name for name in sys.modules if name.startswith("harness.")]:
-        monkeypatch.delitem(sys.modules, name)
-    assert task.card.path is not None
-    done = CliRunner().invoke(
-        run_command,
-        [
-            *("--baseline", str(task.card.folder / "card.toml"), "--train", str(task.train)),
-            *("--data", str(task.data), "--out", str(tmp_path / "out")),
-        ],
-    )
-    assert str(done.exception).endswith("pip install 'inference-harness[search]'.")
+    done = harness_without(
+        library, "search", "run",
+        *("--baseline", str(task.card.folder / "card.toml"), "--train", str(task.train)),
+        *("--data", str(task.data), "--out", str(tmp_path / "out")),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.endswith("pip install 'inference-harness[search]'.\n")
     assert not (tmp_path / "out").exists()

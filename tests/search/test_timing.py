@@ -102,6 +102,7 @@ def test_networks_are_compiled_as_the_scenario_runs_them(scenario: Scenario) -> 
     assert (compiled.streams == 1) == (scenario is Scenario.SINGLE_STREAM or conditions.threads == 1)
 
 
+@pytest.mark.usefixtures("_however_busy")
 @pytest.mark.parametrize("scenario", [Scenario.SINGLE_STREAM, Scenario.OFFLINE])
 def test_a_network_of_ten_times_the_work_takes_longer(scenario: Scenario) -> None:
     small, large = resnet50(10, 32, 0.05, "3x3-pool"), resnet50(10, 64, 0.25, "3x3-pool")
