@@ -53,9 +53,15 @@ def measure(card: Card, store: Path, tuned: Tuning, rounds: int) -> dict[str, An
         rate = app_rate(program, deployed)
         found = []
         for number in range(rounds):
-            entry = {_APP: app_rate(program, deployed)}
-            for kind, settings in variants.items():
-                entry[kind] = loadgen_rate(card, store, settings, folder / f"{kind}-{number}", rate)
+            entry = {}
+            # Each comes first, second and last equally often, as the one before leaves its heat behind.
+            for place in range(3):
+                kind = (_APP, _DEFAULT, _TUNED)[(number + place) % 3]
+                entry[kind] = (
+                    app_rate(program, deployed)
+                    if kind == _APP
+                    else loadgen_rate(card, store, variants[kind], folder / f"{kind}-{number}", rate)
+                )
             found.append(entry)
             print(f"{card.name} round {number + 1}/{rounds}: {entry}", file=sys.stderr)
     return {"model": card.name, "tuning": tuned.to_dict(), "rounds": found}

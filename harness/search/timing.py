@@ -36,9 +36,9 @@ _SEED = 1
 _INPUTS = 2
 """Random images for NNCF's statistics: they set the scales, not what is quantized."""
 _WARM_UPS = 3
-_BURST_S = 0.01
+_BURST_S = 0.02
 _BURST_INFERENCES = 3
-_LOOK_S = 0.006
+_LOOK_S = 0.01
 _LOOK_INFERENCES = 3
 
 Network: TypeAlias = Architecture | ov.Model

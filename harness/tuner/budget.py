@@ -9,7 +9,7 @@ from harness.tuner.halving import measurement_count
 PILOT_S = 1.0
 """LoadGen's minimum duration of the test that tells what a test costs, and of the shortest tests."""
 LEAST_ROUNDS = 5
-MOST_ROUNDS = 12
+MOST_ROUNDS = 30
 """Rounds of the re-check: many short ones, as the noise between tests outweighs that within."""
 
 # So long for as many rounds as possible, and longer if there is time for the most.
