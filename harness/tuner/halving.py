@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 KEEP = 3
-"""One in so many goes on to the next rung, which has twice as many turns."""
+"""One in so many goes on to the next rung, which has so many times the turns and so costs about the same."""
 
 Measure = Callable[[int, int], float | None]
 """Measure a candidate in a turn, counted from 1: above 0, the more the better; None if it cannot be done."""
@@ -31,8 +31,8 @@ def measurement_count(count: int) -> int:
 
 
 def turns(rung: int) -> int:
-    """Return how often each candidate of a rung is measured there: 1, 2, 4, ..."""
-    return 1 << rung
+    """Return how often each candidate of a rung is measured there: 1, 3, 9, ..."""
+    return int(KEEP**rung)
 
 
 def halve(count: int, measure: Measure, may_go_on: Callable[[], bool] = lambda: True) -> int | None:
