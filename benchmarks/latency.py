@@ -30,7 +30,7 @@ def row(size: int, table: LatencyTable) -> str:
     return (
         f"| {size} px, {table.conditions.scenario} | {proof.mape:.1%} | {proof.bias:+.1%} | {proof.tau:.3f} "
         f"| {proof.calibrated_mape:.1%} | {proof.macs_mape:.1%} | {proof.macs_tau:.3f} "
-        f"| {len(table.ratios)} in {table.seconds / 60:.1f} min |"
+        f"| {table.repeatability:.1%} | {len(table.visits)} in {table.seconds / 60:.1f} min |"
     )
 
 
@@ -52,8 +52,8 @@ def main() -> None:
     if options.json:
         print(json.dumps({size: table.summary() for size, table in tables.items()}, indent=2))
         return
-    print("| table | mean error | bias | tau | after a fitted line | MACs, fitted | tau | networks |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| table | mean error | bias | tau | fitted | MACs, fitted | tau | measured again | networks |")
+    print("|" + " --- |" * 9)
     print("\n".join(row(size, table) for size, table in tables.items()))
 
 

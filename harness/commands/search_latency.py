@@ -68,7 +68,7 @@ def _text(table: LatencyTable) -> str:
         "".join(f"{cell:>{width}}" for cell, width in zip(row, (22, 10, 20, 20), strict=True)) for row in rows
     ]
     made = (
-        f"{len(table.ratios)} networks measured in {table.seconds / 60:.1f} minutes, "
-        f"{proof.networks} of them to validate the rest"
+        f"{len(table.visits)} networks measured in {table.seconds / 60:.1f} minutes, {proof.networks} of "
+        f"them to validate the rest; these, measured again, differ by {table.repeatability:.1%} on average"
     )
     return "\n".join([*lines, made])

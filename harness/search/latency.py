@@ -3,9 +3,11 @@
 import json
 import math
 import random
+import statistics
 import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from harness.search.table import Design, Prediction
 from harness.search.timing import Conditions, Timer
 from harness.search.validation import Validation, validate
 
-HELD_OUT = 40
+HELD_OUT = 32
 """Random networks that no entry is made from, measured to validate the table; 30 are the least."""
+VISITS = 3
+"""So often, minutes apart, those are measured: what judges must be surer than what is judged."""
 _HELD_OUT_SEED = 20_261_121
 _FORMAT = 2
 _CURE = "build it anew with `harness search latency`"
@@ -34,12 +38,25 @@ class LatencyTable:
     space: Space
     conditions: Conditions
     design: Design
-    ratios: dict[str, float]
-    """Time of each measured network over the baseline's, by its key."""
+    visits: dict[str, list[float]]
+    """Time of each measured network over the baseline's, by its key, each time that it was measured."""
     baseline_ms: float
     """What the baseline takes in INT8 while the machine is quiet."""
     seconds: float
     """How long the measuring took."""
+
+    @cached_property
+    def ratios(self) -> dict[str, float]:
+        """Time of each measured network over the baseline's, by its key."""
+        return {key: statistics.median(found) for key, found in self.visits.items()}
+
+    @property
+    def repeatability(self) -> float:
+        """By how much two measurements of a held-out network differ on average, as a fraction."""
+        pairs = [
+            pair for network in held_out(self.space) for pair in combinations(self.visits[network.key], 2)
+        ]
+        return statistics.fmean(2 * abs(one - other) / (one + other) for one, other in pairs)
 
     @cached_property
     def _prediction(self) -> Prediction:
@@ -72,16 +89,17 @@ class LatencyTable:
             "baseline": self.space.baseline.to_dict(),
             "sizes": list(self.space.sizes),
             "design": asdict(self.design),
-            "networks": len(self.ratios),
+            "networks": len(self.visits),
             "baseline_ms": self.baseline_ms,
             "minutes": self.seconds / 60,
+            "repeatability": self.repeatability,
             "validation": self.validation.to_dict(),
             "faults": self.validation.faults,
         }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as JSON values; what it is only valid for stands under "key"."""
-        return {"format": _FORMAT, **self.summary(), "seconds": self.seconds, "ratios": self.ratios}
+        return {"format": _FORMAT, **self.summary(), "seconds": self.seconds, "visits": self.visits}
 
 
 def held_out(space: Space) -> list[Architecture]:
@@ -143,18 +161,21 @@ def build(
     files.make_writable_folder(out.parent)
     journal = _Journal(out.with_name(f"{out.name}.journal"), _key(space, conditions) | asdict(design))
     unseen = held_out(space)
-    wanted = {network.key: network for network in [*unseen, *design.all_networks(space, unseen)]}
-    # By their keys, which is at random: a machine that slows down must not slow one kind of entry only.
-    missing = [wanted[key] for key in sorted(wanted) if key not in journal.ratios]
+    often = {network.key: VISITS for network in unseen}
+    networks = {network.key: network for network in [*unseen, *design.all_networks(space, unseen)]}
+    wanted = [(key, visit) for key in networks for visit in range(often.get(key, 1))]
+    # At random: a machine that slows down must not slow one kind of entry, or one visit, only.
+    random.Random(design.seed).shuffle(wanted)
+    missing = [key for key, visit in wanted if visit >= len(journal.visits.get(key, ()))]
     with progress("Measuring", len(wanted)) as bar:
         bar.update(len(wanted) - len(missing))
         if missing:
             with (timer or timing.timer)(space.baseline, conditions) as stopwatch:
-                for network in missing:
-                    journal.add(network.key, stopwatch.ratio(network), stopwatch.quiet_ms)
+                for key in missing:
+                    journal.add(key, stopwatch.ratio(networks[key]), stopwatch.quiet_ms)
                     bar.advance()
-    ratios = {key: journal.ratios[key] for key in sorted(wanted)}
-    table = LatencyTable(space, conditions, design, ratios, journal.baseline_ms, journal.seconds)
+    visits = {key: journal.visits[key] for key in sorted(networks)}
+    table = LatencyTable(space, conditions, design, visits, journal.baseline_ms, journal.seconds)
     files.write_json(out, table.to_dict())
     journal.path.unlink(missing_ok=True)
     return table
@@ -182,9 +203,9 @@ def load(path: Path, space: Space, conditions: Conditions) -> LatencyTable:
         raise UnfitTable(f"The latency table {path} was made for another case ({'; '.join(stale)}): {_CURE}.")
     try:
         design = Design(**document["design"])
-        ratios = {str(key): float(value) for key, value in document["ratios"].items()}
+        visits = {str(key): [float(one) for one in found] for key, found in document["visits"].items()}
         level, seconds = float(document["baseline_ms"]), float(document["seconds"])
-        table = LatencyTable(space, conditions, design, ratios, level, seconds)
+        table = LatencyTable(space, conditions, design, visits, level, seconds)
         faults = table.validation.faults
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HarnessError(f"The latency table {path} is damaged ({error!r}): {_CURE}.") from error
@@ -225,13 +246,13 @@ class _Journal:
         self.path = path
         self._key = key
         self._start = time.monotonic()
-        self.ratios: dict[str, float] = {}
+        self.visits: dict[str, list[float]] = {}
         self.baseline_ms = math.inf
         self._earlier_s = 0.0
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["key"] == key:
-                self.ratios, self._earlier_s = dict(found["ratios"]), float(found["seconds"])
+                self.visits, self._earlier_s = dict(found["visits"]), float(found["seconds"])
                 self.baseline_ms = float(found["baseline_ms"])
         except FileNotFoundError:
             pass
@@ -245,7 +266,7 @@ class _Journal:
 
     def add(self, key: str, ratio: float, quiet_ms: float) -> None:
         """Keep a network's time over the baseline's, and what the baseline took at its quietest."""
-        self.ratios[key] = ratio
+        self.visits.setdefault(key, []).append(ratio)
         self.baseline_ms = min(self.baseline_ms, quiet_ms)
         document = {"key": self._key, "seconds": self.seconds, "baseline_ms": self.baseline_ms}
-        files.write_json(self.path, {**document, "ratios": self.ratios})
+        files.write_json(self.path, {**document, "visits": self.visits})

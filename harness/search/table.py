@@ -20,7 +20,7 @@ _EXPONENT = 0.5
 """Errors count by the block's time to this power less: 0 would let long blocks rule, 1 the short ones."""
 _NETWORK_WEIGHT = 1.0
 """What the relative error of a whole network counts, where a usual block's counts 1."""
-_RIDGE = 0.01
+_RIDGE = 0.05
 """Pulls what the measurements leave undecided to zero, as a share of each term's largest amount."""
 
 
@@ -30,7 +30,7 @@ class Design:
 
     blocks: int = 16
     """Blocks measured in each stage, first and later ones apart."""
-    networks: int = 120
+    networks: int = 110
     """Random networks of the space, which tell what a block costs in a whole network."""
     seed: int = 1
 

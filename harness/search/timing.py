@@ -39,7 +39,7 @@ _WARM_UPS = 3
 _BURST_S = 0.02
 _BURST_INFERENCES = 3
 _LOOK_S = 0.01
-_LOOK_INFERENCES = 3
+_LOOK_INFERENCES = 1
 
 Network: TypeAlias = Architecture | ov.Model
 """An architecture, which gets random weights, or a model with f32 [1, 3, size, size] in and logits out."""

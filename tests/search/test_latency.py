@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from harness.search.validation import validate
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
 TINY = Space(Architecture(10, 8, "3x3", 16, (Stage(16, (Block(16), Block(16))),)), (8,))
 HERE = Conditions.of(Scenario.SINGLE_STREAM)
+UNSEEN = {network.key for network in latency.held_out(SPACE)}
 DESIGN = Design(blocks=16, networks=60)
 
 Time = Callable[[Architecture], float]
@@ -82,7 +84,7 @@ def test_planted_prices_are_recovered(good: Path) -> None:
         assert table.predict_ms(network) == pytest.approx(additive(network), rel=0.03)
     assert table.validation.mape < 0.01
     assert table.validation.tau > 0.98
-    assert table.validation.networks == 40
+    assert table.validation.networks == latency.HELD_OUT
 
 
 def test_other_prices_make_other_predictions(tmp_path: Path, good: Path) -> None:
@@ -175,7 +177,7 @@ def test_a_damaged_table_and_another_file_are_refused(good: Path, tmp_path: Path
         with pytest.raises(HarnessError, match=message):
             latency.obtain(SPACE, HERE, path)
     document = json.loads(good.read_text())
-    del document["ratios"][next(iter(document["ratios"]))]
+    del document["visits"][next(iter(document["visits"]))]
     path.write_text(json.dumps(document))
     with pytest.raises(HarnessError, match="is damaged"):
         latency.load(path, SPACE, HERE)
@@ -198,7 +200,8 @@ def test_an_interrupted_build_goes_on_and_measures_nothing_twice(tmp_path: Path,
         build(tmp_path / "table.json", interrupted)
     assert not (tmp_path / "table.json").exists()
     table = build(tmp_path / "table.json", go_on)
-    assert len(measured) == len(set(measured)) == len(table.ratios)
+    visits = {key: latency.VISITS if key in UNSEEN else 1 for key in table.visits}
+    assert Counter(measured) == visits
     assert table.ratios == latency.load(good, SPACE, HERE).ratios
     assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
 
@@ -212,7 +215,23 @@ def test_a_journal_of_another_design_is_not_mixed_in(tmp_path: Path) -> None:
     measured: list[str] = []
     build(tmp_path / "table.json", lambda network: measured.append(network.key) or additive(network))
     unseen = latency.held_out(SPACE)
-    assert len(measured) == len({network.key for network in [*unseen, *DESIGN.all_networks(SPACE, unseen)]})
+    assert set(measured) == {network.key for network in [*unseen, *DESIGN.all_networks(SPACE, unseen)]}
+    assert len(measured) == len(set(measured)) + (latency.VISITS - 1) * len(unseen)
+
+
+def test_networks_that_validate_are_measured_several_times_and_count_by_their_median(tmp_path: Path) -> None:
+    seen: Counter[str] = Counter()
+
+    def disturbed(network: Architecture) -> float:
+        seen[network.key] += 1
+        return additive(network) * (1.1 if seen[network.key] == 2 else 1.0)
+
+    table = build(tmp_path / "table.json", disturbed)
+    for network in latency.held_out(SPACE):
+        one = additive(network) / Planted.quiet_ms
+        assert sorted(table.visits[network.key]) == pytest.approx([one, one, 1.1 * one])
+        assert table.ratios[network.key] == pytest.approx(one)
+    assert table.repeatability == pytest.approx(2 / 3 * 0.2 / 2.1)
 
 
 def test_blocks_are_covered_evenly() -> None:
@@ -251,7 +270,7 @@ def test_the_command_prints_json_alone_and_measures_a_good_table_once(
         done = CliRunner().invoke(command, [*arguments, "--json"])
         assert done.exit_code == 0, done.output
         document = json.loads(done.stdout)
-        assert document["validation"]["networks"] == 40
+        assert document["validation"]["networks"] == latency.HELD_OUT
         assert document["key"]["scenario"] == "SingleStream"
         assert document["faults"] == []
     assert len(calls) == 1
