@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Oracle
 
-from harness import child, log, rate, run
+from harness import child, log, plan, rate, reasons, run
 from harness.errors import RunFailed
 from harness.job import Estimate, Trial
 from harness.scenario import Mode, Scenario
@@ -104,9 +104,11 @@ def test_the_rate_that_the_search_found_is_told_to_loadgen(oracle: Oracle, tmp_p
     except RunFailed:
         pytest.skip("neighbours keep this machine from answering in 15 ms at any rate")
     found = document["probe"]["target_qps"]
-    assert document["performance"]["estimate"] == {"target_qps": found}
+    told = document["performance"]["estimate"]["target_qps"]
+    # A busy neighbour can make a test INVALID, which is then repeated a little slower.
+    assert told in [pytest.approx(found * reasons.RETRY_SHARE**times) for times in range(plan.ATTEMPTS)]
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
-    assert detail["effective_target_qps"] == pytest.approx(found, rel=1e-4)
+    assert detail["effective_target_qps"] == pytest.approx(told, rel=1e-4)
     assert found in [trial["target_qps"] for trial in document["probe"]["trials"] if trial["held"]]
 
 

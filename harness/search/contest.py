@@ -24,9 +24,6 @@ from harness.training import export
 from harness.training.data import Images
 from harness.training.loop import Settings
 
-SEARCHED, UNIFORM = "searched", "uniform"
-"""Names of the models that come out."""
-
 Measure = Callable[[Sequence[Architecture], Conditions, Architecture | None], list[float]]
 """Milliseconds an image of networks, end to end; the last one tells how quiet the machine is."""
 

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 from harness.architecture import Architecture
 
+SEARCHED, UNIFORM = "searched", "uniform"
+"""Names of the models that come out: what is chosen, and its control."""
+
 
 @dataclass(frozen=True)
 class Candidate:

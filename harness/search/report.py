@@ -15,7 +15,7 @@ from harness.comparison.output import REPORT as COMPARED
 from harness.comparison.table import Table
 from harness.scenario import Scenario
 from harness.search import pictures, result
-from harness.search.contest import SEARCHED, UNIFORM
+from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.estimator import UNVALIDATED
 from harness.search.pictures import Mark
 

@@ -4,7 +4,7 @@ import datetime
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import __version__, files, system
 from harness.card import Card
@@ -14,10 +14,12 @@ from harness.comparison import session as comparing
 from harness.comparison.document import METRICS, Comparison
 from harness.comparison.measuring import answers
 from harness.errors import OutputError
-from harness.search.contest import SEARCHED, UNIFORM, Trained
-from harness.search.decision import Bar, Candidate
+from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
 from harness.search.front import Point
 from harness.search.request import Setting, facts
+
+if TYPE_CHECKING:
+    from harness.search.contest import Trained
 
 FILE_NAME = "result.json"
 COMPARISON = "comparison"
@@ -60,7 +62,7 @@ def document(
     kernels: Mapping[str, Any],
     candidates: Sequence[Candidate],
     bar: Bar,
-    trained: Mapping[str, Trained],
+    trained: "Mapping[str, Trained]",
     picked: Candidate,
     rival: Candidate,
     compared: Comparison,
@@ -128,7 +130,7 @@ def comparison_of(out: Path) -> Comparison:
     return comparisons.read(out / COMPARISON / comparisons.FILE_NAME)[0]
 
 
-def _chosen(candidate: Candidate, trained: Mapping[str, Trained]) -> dict[str, Any]:
+def _chosen(candidate: Candidate, trained: "Mapping[str, Trained]") -> dict[str, Any]:
     return {
         "key": candidate.key,
         "architecture": candidate.architecture.to_dict(),

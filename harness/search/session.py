@@ -13,7 +13,8 @@ from harness.architecture import Architecture
 from harness.console import note
 from harness.errors import HarnessError
 from harness.search import distillation, latency, profile, result, timing
-from harness.search.contest import SEARCHED, UNIFORM, Contest, Measure
+from harness.search.contest import Contest, Measure
+from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.estimator import Blockwise, Estimator
 from harness.search.finetuning import Material
 from harness.search.front import Point

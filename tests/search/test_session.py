@@ -151,6 +151,15 @@ def test_a_target_that_nobody_reaches_is_one_sentence(task: Request, tmp_path: P
         session.run(replace(task, out=tmp_path / "out", target_ms=1e-6), TOOLS)
 
 
+@pytest.mark.usefixtures("outcome")
+def test_the_report_needs_no_torch(
+    task: Request, harness_without: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = harness_without("torch", "search", "report", "--out", str(task.out), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((task.out / "result.json").read_text())
+
+
 def test_data_of_another_class_count_is_refused(task: Request, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / "train" / name).mkdir(parents=True)
