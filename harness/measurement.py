@@ -93,7 +93,7 @@ def _performance(plan: Plan) -> dict[str, Any]:
         logs, done = _run(plan, Mode.PERFORMANCE)
         detail = logs / "mlperf_log_detail.txt"
         measured = log.read_performance(detail)
-        if measured.valid or measured.errors or attempt == ATTEMPTS or (better := plan.corrected()) is None:
+        if measured.valid or attempt == ATTEMPTS or (better := plan.corrected()) is None:
             break
         told = ", ".join(f"{key} {value:.5g}" for key, value in better.estimate.items())
         note(f"INVALID, and so repeated with {told}: {reasons.of_performance(measured, plan.estimate)[0]}")

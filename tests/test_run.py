@@ -112,7 +112,8 @@ def test_json_is_all_that_stands_on_stdout(oracle: Oracle, tmp_path: Path) -> No
         "run", "--model", oracle.card_path, "--data", oracle.store.path, "--scenario", "single-stream",
         "--duration", "0.2", "--out", tmp_path / "out", "--json",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    # A busy neighbour can make so short a run INVALID: that is told in the JSON, too.
+    assert done.returncode in (0, 1), done.stderr
     assert json.loads(done.stdout)["scenario"] == "SingleStream"
 
 
