@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -98,6 +99,15 @@ class Convolution:
     def shape(self) -> tuple[int, int, int, int]:
         """Of the weight: [out, into / groups, kernel, kernel]."""
         return (self.out, self.into // self.groups, self.kernel, self.kernel)
+
+    @property
+    def weights(self) -> int:
+        """Number of them, and of multiply-accumulates for each pixel that is made."""
+        return math.prod(self.shape)
+
+    def after(self, size: int) -> int:
+        """Return the size of the image made of one of `size` pixels."""
+        return (size + 2 * self.pad - self.kernel) // self.stride + 1
 
 
 @dataclass(frozen=True)
@@ -202,27 +212,27 @@ class Architecture:
         layers = self.layers()
         size, macs = self.size, 0
         for convolution in layers.stem:
-            size = (size + 2 * convolution.pad - convolution.kernel) // convolution.stride + 1
-            macs += size * size * _weights(convolution)
+            size = convolution.after(size)
+            macs += size * size * convolution.weights
         if layers.pool:
             size = (size - 1) // 2 + 1
         for block in layers.blocks:
             before = size
             for convolution in block.convolutions:
-                size = (size - 1) // convolution.stride + 1
-                macs += size * size * _weights(convolution)
+                size = convolution.after(size)
+                macs += size * size * convolution.weights
             if block.squeeze_excite is not None:
                 macs += 2 * block.squeeze_excite.channels * block.squeeze_excite.reduced
             if block.shortcut is not None:
-                after = (before - 1) // block.shortcut.stride + 1
-                macs += after * after * _weights(block.shortcut)
+                after = block.shortcut.after(before)
+                macs += after * after * block.shortcut.weights
         return macs + layers.features * self.classes
 
     def count_parameters(self) -> int:
         """Return the number of trainable numbers, batch normalisation's two a channel included."""
         layers = self.layers()
         total = (layers.features + 1) * self.classes
-        total += sum(_weights(one) + 2 * one.out for one in layers.convolutions())
+        total += sum(one.weights + 2 * one.out for one in layers.convolutions())
         for block in layers.blocks:
             if (excite := block.squeeze_excite) is not None:
                 total += 2 * excite.channels * excite.reduced + excite.channels + excite.reduced
@@ -314,8 +324,3 @@ def _spell(name: str, block: Block, into: int, out: int, stride: int) -> BlockLa
         shortcut,
         act,
     )
-
-
-def _weights(convolution: Convolution) -> int:
-    out, into, height, width = convolution.shape
-    return out * into * height * width

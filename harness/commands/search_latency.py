@@ -9,6 +9,7 @@ import click
 from harness import console
 from harness.card import find_card
 from harness.commands import options
+from harness.comparison.table import Table, aligned
 from harness.scenario import Scenario
 from harness.search import latency
 from harness.search.baseline import space as space_of
@@ -56,19 +57,16 @@ def command(
 
 def _text(table: LatencyTable) -> str:
     proof = table.validation
-    rows = [
-        ("", "table", "table, calibrated", "MACs, calibrated"),
+    header = ("", "table", "table, calibrated", "MACs, calibrated")
+    rows = (
         ("mean error", f"{proof.mape:.1%}", f"{proof.calibrated_mape:.1%}", f"{proof.macs_mape:.1%}"),
         ("bias", f"{proof.bias:+.1%}", "", ""),
         ("90 % of errors below", f"{proof.p90:.1%}", "", ""),
         ("largest error", f"{proof.largest:.1%}", "", ""),
         ("Kendall's tau", f"{proof.tau:.3f}", "", f"{proof.macs_tau:.3f}"),
-    ]
-    lines = [
-        "".join(f"{cell:>{width}}" for cell, width in zip(row, (22, 10, 20, 20), strict=True)) for row in rows
-    ]
+    )
     made = (
         f"{len(table.visits)} networks measured in {table.seconds / 60:.1f} minutes, {proof.networks} of "
         f"them to validate the rest; these, measured again, differ by {table.repeatability:.1%} on average"
     )
-    return "\n".join([*lines, made])
+    return f"{aligned(Table('Predicted against measured', header, rows))}\n{made}"

@@ -8,6 +8,7 @@ import click
 from harness.architecture import read_architecture
 from harness.card import find_card
 from harness.commands import options
+from harness.comparison.table import Table, aligned
 from harness.kernels import Layer
 from harness.scenario import Scenario
 from harness.search import profile
@@ -61,8 +62,8 @@ def command(
 
 
 def _table(costs: list[Cost]) -> str:
-    rows = [("OPERATION", "SIZE", "CHANNELS", "STRIDE", "ACTIVATION", "US", "MS/GMAC")]
-    rows += [
+    header = ("OPERATION", "SIZE", "CHANNELS", "STRIDE", "ACTIVATION", "US", "MS/GMAC")
+    rows = tuple(
         (
             cost.operation,
             f"{cost.size}",
@@ -75,17 +76,8 @@ def _table(costs: list[Cost]) -> str:
         for cost in sorted(
             costs, key=lambda cost: (cost.operation, cost.stride, cost.activation or "", -cost.size)
         )
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
     )
+    return aligned(Table("What operations cost in INT8", header, rows))
 
 
 def _kernels(found: Kernels) -> str:

@@ -154,13 +154,12 @@ def _cost(measure: Ratio, size: int, channels: int, name: str, stride: int, acti
         time_us = _marginal(measure, size, start, [plain, excite]) - _marginal(measure, size, start, [plain])
         return Cost(name, size, channels, stride, None, macs, time_us)
     layer = _layer(name, channels, stride, activation)
-    out, into, height, width = layer.shape
     if stride == 1:
         time_us = _marginal(measure, size, start, [layer])
     else:
         without = measure(chain(size * stride, [start]))
         time_us = 1e3 * (measure(chain(size * stride, [start, layer])) - without)
-    return Cost(name, size, channels, stride, activation, size * size * out * into * height * width, time_us)
+    return Cost(name, size, channels, stride, activation, size * size * layer.weights, time_us)
 
 
 def _marginal(measure: Ratio, size: int, start: Convolution, layers: list[Layer]) -> float:
@@ -174,9 +173,8 @@ def _stem_cost(measure: Ratio, name: str, size: int, nothing: float) -> Cost:
     macs, inner = 0, size
     for layer in layers:
         if isinstance(layer, Convolution):
-            inner = (inner + 2 * layer.pad - layer.kernel) // layer.stride + 1
-            out, into, height, across = layer.shape
-            macs += inner * inner * out * into * height * across
+            inner = layer.after(inner)
+            macs += inner * inner * layer.weights
         else:
             inner = (inner - 1) // 2 + 1
     time_us = 1e3 * (measure(chain(size, layers)) - nothing)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -84,6 +84,25 @@ class Space:
     def sample(self, source: random.Random) -> Architecture:
         """Return a random architecture, each decision taken uniformly."""
         return self.build(lambda _, options: source.choice(options))
+
+    def samples(self, seed: int, count: int, unlike: Iterable[Architecture] = ()) -> list[Architecture]:
+        """Return so many random architectures, or as many as can be found, all different from each other.
+
+        Args:
+            seed: of the draws.
+            count: how many.
+            unlike: none of which is returned.
+        """
+        source = random.Random(seed)
+        known = {one.key for one in unlike}
+        found: dict[str, Architecture] = {}
+        for _ in range(100 * count):
+            drawn = self.sample(source)
+            if drawn.key not in known:
+                found.setdefault(drawn.key, drawn)
+            if len(found) == count:
+                break
+        return list(found.values())
 
     def decisions(self, architecture: Architecture) -> dict[str, Any]:
         """Return what `build` must choose to arrive at `architecture`.

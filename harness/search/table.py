@@ -1,6 +1,5 @@
 """From the times of a few hundred networks to the time of any network of the space."""
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,14 +35,7 @@ class Design:
 
     def wholes(self, space: Space, unseen: Iterable[Architecture]) -> list[Architecture]:
         """Return the random networks, none of which is among `unseen`."""
-        source = random.Random(self.seed)
-        known = {network.key for network in unseen}
-        found: dict[str, Architecture] = {}
-        for _ in range(10 * self.networks):
-            network = space.sample(source)
-            if network.key not in known and len(found) < self.networks:
-                found[network.key] = network
-        return list(found.values())
+        return space.samples(self.seed, self.networks, unseen)
 
     def all_networks(self, space: Space, unseen: Iterable[Architecture]) -> list[Architecture]:
         """Return all networks to measure."""

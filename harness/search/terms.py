@@ -36,7 +36,7 @@ def _amounts(architecture: Architecture) -> Iterator[tuple[str, int, dict[str, i
     layers = architecture.layers()
     size = architecture.size
     for convolution in layers.stem:
-        size = (size + 2 * convolution.pad - convolution.kernel) // convolution.stride + 1
+        size = convolution.after(size)
         kind = f"stem {convolution.kernel}x{convolution.kernel}/{convolution.stride}"
         yield kind, size, _of(convolution, size * convolution.stride, size)
     if layers.pool:
@@ -44,14 +44,14 @@ def _amounts(architecture: Architecture) -> Iterator[tuple[str, int, dict[str, i
         size = (size - 1) // 2 + 1
     for block in layers.blocks:
         yield from _of_block(block, size)
-        size = (size - 1) // block.convolutions[1].stride + 1
+        size = block.convolutions[1].after(size)
     weights = layers.features * architecture.classes
     yield "head", size, {"count": 1, "values": size * size * layers.features, "weights": weights}
 
 
 def _of_block(block: BlockLayers, size: int) -> Iterator[tuple[str, int, dict[str, int]]]:
     reduce, middle, expand = block.convolutions
-    after = (size - 1) // middle.stride + 1
+    after = middle.after(size)
     yield "reduce", size, _of(reduce, size, size)
     yield _middle(middle), after, _of(middle, size, after)
     yield "expand", after, _of(expand, after, after)
@@ -76,12 +76,10 @@ def _middle(convolution: Convolution) -> str:
 
 
 def _of(convolution: Convolution, before: int, after: int) -> dict[str, int]:
-    out, into, height, width = convolution.shape
-    weights = out * into * height * width
     return {
         "count": 1,
-        "macs": after * after * weights,
+        "macs": after * after * convolution.weights,
         "read": before * before * convolution.into,
-        "written": after * after * out,
-        "weights": weights,
+        "written": after * after * convolution.out,
+        "weights": convolution.weights,
     }
