@@ -307,7 +307,7 @@ def test_a_name_that_no_card_may_have_is_refused_before_training(tmp_path: Path)
 
 def test_the_command_trains_exports_and_measures(folders: tuple[Path, Path], tmp_path: Path) -> None:
     words = ["--task", "folder", "--train", str(folders[0]), "--test", str(folders[1])]
-    words += ["--out", str(tmp_path / "tiny"), "--size", "32", "--width", "0.05", "--stem", "3"]
+    words += ["--out", str(tmp_path / "tiny"), "--size", "32", "--width", "0.05", "--stem", "3x3-pool"]
     words += ["--epochs", "1", "--batch", "24", "--json"]
     result = CliRunner().invoke(command, words, catch_exceptions=False)
     facts = json.loads(result.stdout)

@@ -67,6 +67,7 @@ def _text(table: LatencyTable) -> str:
     )
     made = (
         f"{len(table.visits)} networks measured in {table.seconds / 60:.1f} minutes, {proof.networks} of "
-        f"them to validate the rest; these, measured again, differ by {table.repeatability:.1%} on average"
+        f"them to validate the rest; these, measured again, differ by {proof.repeatability:.1%} on average "
+        f"and agree with each other to a tau of {proof.repeated_tau:.3f}"
     )
     return f"{aligned(Table('Predicted against measured', header, rows))}\n{made}"

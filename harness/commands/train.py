@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from harness.architecture import STEMS
 from harness.commands import options
 from harness.errors import HarnessError
 
@@ -45,10 +46,10 @@ _FOLDER = options.PATH
 )
 @click.option(
     "--stem",
-    type=click.Choice(["7", "3"]),
-    default="7",
+    type=click.Choice(list(STEMS)),
+    default="7x7-pool",
     show_default=True,
-    help="Kernel of the stem: 7 with stride 2 and pooling, 3 without for images of about 32 px.",
+    help="Kernels, strides and pooling before the blocks; 3x3-pool and 3x3 suit images of about 32 px.",
 )
 @click.option(
     "--epochs", type=click.IntRange(1), default=60, show_default=True, help="Passes over the images."
@@ -173,7 +174,7 @@ def _train(
             size=size,
             crop_fraction=crop_fraction,
             width=width,
-            stem_kernel=int(stem),
+            stem=stem,
             augmentation=Augmentation(smallest_area, flip),
             command=_command_line(),
             threads=threads,

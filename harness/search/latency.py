@@ -7,7 +7,6 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ HELD_OUT = 32
 VISITS = 3
 """So often, minutes apart, those are measured: what judges must be surer than what is judged."""
 _HELD_OUT_SEED = 20_261_121
-_FORMAT = 2
+_FORMAT = 3
 _CURE = "build it anew with `harness search latency`"
 
 
@@ -50,14 +49,6 @@ class LatencyTable:
         """Time of each measured network over the baseline's, by its key."""
         return {key: statistics.median(found) for key, found in self.visits.items()}
 
-    @property
-    def repeatability(self) -> float:
-        """By how much two measurements of a held-out network differ on average, as a fraction."""
-        pairs = [
-            pair for network in held_out(self.space) for pair in combinations(self.visits[network.key], 2)
-        ]
-        return statistics.fmean(2 * abs(one - other) / (one + other) for one, other in pairs)
-
     @cached_property
     def _prediction(self) -> Prediction:
         return Prediction(self.space, self.design, self.ratios, held_out(self.space))
@@ -78,9 +69,12 @@ class LatencyTable:
     @cached_property
     def validation(self) -> Validation:
         """How far the predictions are from the measured times of the held-out networks."""
-        networks, measured_ms = zip(*self.held_out, strict=True)
-        predicted_ms = [self.predict_ms(network) for network in networks]
-        return validate(predicted_ms, measured_ms, [network.count_macs() for network in networks])
+        networks = held_out(self.space)
+        return validate(
+            [self.predict_ms(network) for network in networks],
+            [[self.baseline_ms * ratio for ratio in self.visits[network.key]] for network in networks],
+            [network.count_macs() for network in networks],
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return what the table is, what it is valid for and how good it is, as JSON values."""
@@ -92,7 +86,6 @@ class LatencyTable:
             "networks": len(self.visits),
             "baseline_ms": self.baseline_ms,
             "minutes": self.seconds / 60,
-            "repeatability": self.repeatability,
             "validation": self.validation.to_dict(),
             "faults": self.validation.faults,
         }
@@ -223,8 +216,10 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise HarnessError(f"The latency table {path} is damaged ({error}): {_CURE}.") from error
-    if not isinstance(document, dict) or document.get("format") != _FORMAT or "key" not in document:
-        raise HarnessError(f"The file {path} is no latency table of this version: {_CURE}.")
+    if not isinstance(document, dict) or "format" not in document or "key" not in document:
+        raise HarnessError(f"The file {path} is no latency table: {_CURE}.")
+    if document["format"] != _FORMAT:
+        raise UnfitTable(f"The latency table {path} is of another version of the harness: {_CURE}.")
     return document
 
 

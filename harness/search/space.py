@@ -16,6 +16,9 @@ NAME = "resnet-rev"
 # of the published revisions of ResNet-50 (OFA, BootstrapNAS), refined at the small end.
 WIDTHS = (0.25, 0.35, 0.5, 0.65, 0.8, 1.0)
 RATIOS = (0.125, 0.2, 0.25, 0.35, 0.5)
+_GROWING = frozenset({"size", "width", "depth", "ratio"})
+"""Decisions whose options stand in rising order, each a larger network than the one before."""
+_LARGEST_LEAN = 4.0
 _LATE_STAGES = 2
 """Squeeze-excite is only offered in so many last stages: on large images it costs more than it brings."""
 
@@ -88,6 +91,9 @@ class Space:
     def samples(self, seed: int, count: int, unlike: Iterable[Architecture] = ()) -> list[Architecture]:
         """Return so many random architectures, or as many as can be found, all different from each other.
 
+        Each leans to small or to large ones by a random degree of its own: a front runs from end to end of
+        the space, and networks whose every decision is uniform all end up in its middle.
+
         Args:
             seed: of the draws.
             count: how many.
@@ -97,7 +103,7 @@ class Space:
         known = {one.key for one in unlike}
         found: dict[str, Architecture] = {}
         for _ in range(100 * count):
-            drawn = self.sample(source)
+            drawn = self._leaning(source)
             if drawn.key not in known:
                 found.setdefault(drawn.key, drawn)
             if len(found) == count:
@@ -146,6 +152,16 @@ class Space:
             stages.append(Stage(new_width, blocks))
         stem_width = rounded(base.stem_width * width)
         return Architecture(base.classes, size or base.size, base.stem, stem_width, tuple(stages)).canonical
+
+    def _leaning(self, source: random.Random) -> Architecture:
+        lean = _LARGEST_LEAN ** source.uniform(-1, 1)
+
+        def choose(name: str, options: Sequence[T]) -> T:
+            if name.rpartition(".")[2] in _GROWING:
+                return options[int(len(options) * source.random() ** lean)]
+            return source.choice(options)
+
+        return self.build(choose)
 
     def _block(self, choose: Choose, name: str, width: int, late: bool) -> Block:
         kind = choose(f"{name}.kind", tuple(KINDS))

@@ -21,7 +21,6 @@ from harness.training.ranks import Ranks, joined
 RESULT_NAME = "training.json"
 _CACHE_BYTES = 4 << 30
 _TARGET_FRACTION = 0.99
-_STEMS = {7: "7x7-pool", 3: "3x3"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,8 @@ class Request:
     size: int = 64
     crop_fraction: float = 0.875
     width: float = 0.2
-    stem_kernel: int = 7
+    stem: str = "7x7-pool"
+    """One of architecture.STEMS."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     command: str = ""
     """For the card: how to repeat this."""
@@ -85,7 +85,7 @@ def run(request: Request) -> dict[str, Any] | None:
             images.keep_in_memory(ranks)
             tests.keep_in_memory(ranks)
         torch.manual_seed(settings.seed)
-        architecture = resnet50(classes, request.size, request.width, _STEMS[request.stem_kernel])
+        architecture = resnet50(classes, request.size, request.width, request.stem)
         network = ResNet(architecture)
         history = train(network, images, tests, settings, out, ranks, resume=request.resume)
         if not ranks.is_first:

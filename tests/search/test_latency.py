@@ -21,7 +21,7 @@ from harness.search.space import Space
 from harness.search.table import Design
 from harness.search.terms import terms
 from harness.search.timing import Conditions
-from harness.search.validation import validate
+from harness.search.validation import LEAST_TAU, validate
 
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
 TINY = Space(Architecture(10, 8, "3x3", 16, (Stage(16, (Block(16), Block(16))),)), (8,))
@@ -160,14 +160,31 @@ def test_a_table_no_better_than_counting_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"predicted_ms": [1.2 * time for time in range(1, 41)]}, "mean error is 20.0%.*bias is [+]20.0%"),
-        ({"measured_ms": [*range(2, 41), 1]}, "tau is"),
-        ({}, "40 networks|multiply-accumulates"),
+        ({"measured_ms": [[one] for one in (*range(2, 41), 1)]}, "tau is"),
+        ({}, "multiply-accumulates"),
+        ({"predicted_ms": [1, 2, 3], "measured_ms": [[1], [2], [3]], "macs": [1, 2, 3]}, "3 networks"),
     ],
 )
-def test_every_fault_of_a_validation_is_named(change: dict[str, list[float]], message: str) -> None:
-    times: list[float] = list(range(1, 41))
-    found = validate(**{"predicted_ms": times, "measured_ms": times, "macs": times, **change})  # type: ignore[arg-type]
-    assert re.search(message, "; ".join(found.faults))
+def test_every_fault_of_a_validation_is_named(change: dict[str, Any], message: str) -> None:
+    times = list(range(1, 41))
+    usual: dict[str, Any] = {"predicted_ms": times, "measured_ms": [[one] for one in times], "macs": times}
+    assert re.search(message, "; ".join(validate(**usual | change).faults))
+
+
+def test_predictions_need_not_agree_better_with_measurements_than_these_do_with_each_other() -> None:
+    source = random.Random(1)
+    times = [100 + 0.25 * number for number in range(40)]
+    macs = source.sample(range(1, 41), 40)
+    restless = [[source.gauss(time, 1.5) for _ in range(3)] for time in times]
+    found = validate(times, restless, macs)
+    assert found.repeated_tau < found.tau < LEAST_TAU
+    assert found.faults == []
+    worse = validate([source.gauss(time, 4) for time in times], restless, macs)
+    assert worse.tau < worse.repeated_tau
+    assert "of measurements with each other" in "; ".join(worse.faults)
+    steady = validate([source.gauss(time, 1) for time in times], [[time] * 3 for time in times], macs)
+    assert steady.repeated_tau == 1
+    assert "tau is" in "; ".join(steady.faults)
 
 
 def test_a_damaged_table_and_another_file_are_refused(good: Path, tmp_path: Path) -> None:
@@ -231,7 +248,7 @@ def test_networks_that_validate_are_measured_several_times_and_count_by_their_me
         one = additive(network) / Planted.quiet_ms
         assert sorted(table.visits[network.key]) == pytest.approx([one, one, 1.1 * one])
         assert table.ratios[network.key] == pytest.approx(one)
-    assert table.repeatability == pytest.approx(2 / 3 * 0.2 / 2.1)
+    assert table.validation.repeatability == pytest.approx(2 / 3 * 0.2 / 2.1)
 
 
 def test_blocks_are_covered_evenly() -> None:
@@ -286,3 +303,14 @@ def test_the_command_ends_with_1_when_the_table_is_not_good_enough(
     )
     assert done.exit_code == 1
     assert "The search will refuse this table" in done.stderr
+
+
+def test_a_table_of_an_earlier_version_is_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"format": 2, "key": {}}))
+    with pytest.raises(HarnessError, match="another version of the harness: build it anew"):
+        latency.load(path, SPACE, HERE)
+    monkeypatch.setattr(timing, "timer", timer(additive))
+    assert latency.obtain(SPACE, HERE, path).validation.faults == []
