@@ -21,7 +21,8 @@ from harness.errors import DataError, OutputError, RunFailed, did_you_mean
 
 SEED = 20_260_727
 VERSION = 1
-SPLITS = ("val", "train")
+SPLITS = ("val", "train", "held-out")
+"""To score on, to learn from, and to choose by; a split's place is part of its seed."""
 CLASSES = tuple(f"{shape}-{fill}" for shape in SHAPES for fill in FILLS)
 TEST_COUNT = 2000
 
@@ -47,8 +48,8 @@ def draw(split: str, index: int) -> tuple[NDArray[np.uint8], int]:
 def generate(out: Path, count: int = TEST_COUNT, split: str = "val", workers: int | None = None) -> Path:
     """Write the first `count` images of a split to the folder `out` and return it.
 
-    Split "val" gives `builtin_val_00000001.JPEG`, ... and `val_map.txt` with lines of `name label`; split
-    "train" gives a folder per class. Whole images that lie there already are kept, so a second call goes on
+    Split "val" gives `builtin_val_00000001.JPEG`, ... and `val_map.txt` with lines of `name label`; the
+    others give a folder per class. Whole images that lie there already are kept, so a second call goes on
     where an interrupted one stopped. `workers` processes draw at once (default: one per usable core).
 
     Raises:

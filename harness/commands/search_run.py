@@ -130,7 +130,8 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
     An interrupted call goes on where it stopped. DIR/models then holds the cards `searched` and `uniform`
     (the baseline, made uniformly narrower, at no less latency), which `run`, `compare` and `submit` take like
     any other; DIR/report.html tells the rest. Needs PyTorch and Optuna: pip install
-    'inference-harness[search]'.
+    'inference-harness[search]'. To train on several GPUs start it with torchrun:
+    torchrun --nproc-per-node 4 -m harness search run ...
     """
     outcome, text = _run(_request(out, **given))
     if outcome is None:
@@ -159,9 +160,19 @@ def _request(
         out=out,
         scenario=parse_scenario(objective),
         effort=Effort(trials, shortlist, finetune_epochs, epochs, finals, rounds, duration),
-        command=shlex.join(["harness", *(word for word in sys.argv[1:] if word != "--json")]),
+        command=_command_line(sys.argv[1:]),
         **given,
     )
+
+
+def _command_line(words: list[str]) -> str:
+    """Return the command as typed, without what only this call needs."""
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if "--until" not in (before, word.partition("=")[0]) and word != "--json"
+    ]
+    return shlex.join(["harness", *kept])
 
 
 def _run(request: Request) -> tuple[dict[str, Any] | None, str]:

@@ -1,5 +1,7 @@
 """Candidates become networks: inherited from the baseline, recalibrated, fine-tuned with it as teacher."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from harness.errors import DataError
 from harness.recipe import Recipe
 from harness.search import norms, stem
 from harness.search.inheritance import inherit
-from harness.search.split import Split, pick, subset
+from harness.search.split import Split, subset
 from harness.training import export
 from harness.training.data import Augmentation, Images, Order
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, evaluate, train
@@ -123,13 +125,6 @@ class Material:
         """Return the images to judge by, as a benchmark would see them."""
         return self._images("held out", size, self.parts.held_out)
 
-    def everything(self, size: int) -> Images:
-        """Return all training images, varied: for the final training, when nothing is left to choose."""
-        learned, held_out = self.parts.learned, self.parts.held_out
-        both = ImageList(learned.names + held_out.names, learned.labels + held_out.labels, learned.root)
-        order = sorted(range(len(both.names)), key=both.names.__getitem__)
-        return self._images("everything", size, pick(both, order))
-
     def initial(self, architecture: Architecture) -> ResNet:
         """Return the network with inherited weights, its stem fitted if new, its statistics recalibrated."""
         network = ResNet(architecture)
@@ -155,7 +150,6 @@ class Material:
         settings: Settings = BRIEF,
         *,
         count: int | None = None,
-        everything: bool = False,
         resume: bool = True,
     ) -> Tuned:
         """Train the inherited network with the baseline as teacher and return what it reaches.
@@ -165,7 +159,6 @@ class Material:
             folder: where its checkpoint goes; a training that broke off there goes on.
             settings: with a share for the teacher (`distillation`) or none.
             count: images to learn from; default: all but the held-out ones.
-            everything: learn from the held-out images, too; the accuracy on them then proves nothing.
             resume: go on from the checkpoint, if there is one.
 
         Raises:
@@ -173,6 +166,30 @@ class Material:
             OutputError: `folder` cannot be written, or holds another training.
             RunFailed: the training diverged.
         """
+        asked = (architecture, folder, settings, count, resume)
+        self.ranks.tell(asked)
+        return self._finetune(*asked)
+
+    def help(self) -> None:
+        """Take part, as any process but the first, in each `finetune` that the first calls in `helped`."""
+        while (asked := self.ranks.hear()) is not None:
+            self._finetune(*asked)
+
+    @contextmanager
+    def helped(self) -> Iterator[None]:
+        """Let the other processes, which call `help`, take part in each `finetune` inside."""
+        yield
+        # Not after an error: they may be in the middle of a training, and torchrun ends them.
+        self.ranks.tell(None)
+
+    def _finetune(
+        self,
+        architecture: Architecture,
+        folder: Path,
+        settings: Settings,
+        count: int | None,
+        resume: bool,
+    ) -> Tuned:
         files.make_writable_folder(folder)
         torch.manual_seed(settings.seed)
         resume = resume and (folder / CHECKPOINT_NAME).exists()
@@ -180,7 +197,7 @@ class Material:
         size = architecture.size
         history = train(
             network,
-            self.everything(size) if everything else self.learned(size, count),
+            self.learned(size, count),
             self.held_out(size),
             settings,
             folder,

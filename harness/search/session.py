@@ -25,7 +25,7 @@ from harness.search.study import require_optuna
 from harness.search.timing import Conditions
 from harness.training.loop import normalised
 from harness.training.network import ResNet
-from harness.training.ranks import joined
+from harness.training.ranks import Ranks, joined
 
 _PROBE_IMAGES = 64
 
@@ -54,39 +54,43 @@ class Tools:
 def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
     """Search, train and compare; return what also goes to OUT/result.json, None if stopped by `until`.
 
+    Of several processes, started by torchrun, the first does everything, and the others help it to train and
+    return None.
+
     Raises:
         HarnessError: the request does not fit the baseline, the data or the machine, the folder holds another
             search, the latency table does not hold, or no architecture reaches the wanted latency.
         RunFailed: a training or a test broke; what was finished is kept.
     """
     require_optuna()
-    tools = tools or TOOLS
+    if request.until is not None and request.until not in UNTIL:
+        raise HarnessError(f"--until {request.until} is no part of a search: give one of {', '.join(UNTIL)}.")
+    with joined() as ranks:
+        if ranks.is_first:
+            return _lead(request, tools or TOOLS, ranks)
+        if ranks.hear():
+            _material(open_setting(request), ranks).help()
+        return None
+
+
+def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None:
     setting = open_setting(request)
-    parts, effort = setting.parts, request.effort
+    parts = setting.parts
 
     def reached(part: str) -> bool:
         if request.until == part:
             note(f"Stopped after '{part}', as asked; the same command without --until goes on from there.")
         return request.until == part
 
-    if request.until is not None and request.until not in UNTIL:
-        raise HarnessError(f"--until {request.until} is no part of a search: give one of {', '.join(UNTIL)}.")
     with parts.timed("latency table"):
         predictor = tools.predictor(setting)
     if reached("table"):
+        ranks.tell(False)
         return None
-    with joined() as ranks:
-        if ranks.count > 1:
-            raise HarnessError("harness search run works in one process: start it without torchrun.")
-        with parts.timed("reading images"):
-            material = Material(
-                setting.space.baseline,
-                setting.state,
-                setting.images,
-                setting.recipe,
-                ranks,
-                seed=request.seed,
-            )
+    ranks.tell(True)
+    with parts.timed("reading images"):
+        material = _material(setting, ranks)
+    with material.helped():
         note(_forecast(setting, material))
         with parts.timed("estimator"):
             estimator, estimated = tools.estimator(setting, material)
@@ -103,7 +107,7 @@ def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
             "search",
             lambda: search(
                 problem,
-                Effort(effort.trials, request.seed, request.workers),
+                Effort(request.effort.trials, request.seed, request.workers),
                 files.make_writable_folder(setting.path("studies")),
                 identity,
             ),
@@ -151,6 +155,17 @@ def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
     )
     result.write(document, request.out)
     return document
+
+
+def _material(setting: Setting, ranks: Ranks) -> Material:
+    return Material(
+        setting.space.baseline,
+        setting.state,
+        setting.images,
+        setting.recipe,
+        ranks,
+        seed=setting.request.seed,
+    )
 
 
 def build_table(setting: Setting) -> Predictor:

@@ -27,9 +27,9 @@ _RIDGE = 0.05
 class Design:
     """Which networks a table rests on; the same design of a space always names the same networks."""
 
-    blocks: int = 16
+    blocks: int = 8
     """Blocks measured in each stage, first and later ones apart."""
-    networks: int = 110
+    networks: int = 230
     """Random networks of the space, which tell what a block costs in a whole network."""
     seed: int = 1
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -13,6 +14,8 @@ from harness import console
 
 # One process may generate or decode a large data set while the others wait.
 _PATIENCE = timedelta(hours=2)
+# And it may measure and search for longer than anybody trains.
+_MUCH_PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Ranks:
     rank: int
     count: int
     device: torch.device
+    line: Any = None
+    """Process group for messages, which do not pass through a GPU; None: this process is alone."""
 
     @property
     def is_first(self) -> bool:
@@ -31,6 +36,17 @@ class Ranks:
         """Return when every process has come here."""
         if self.count > 1:
             distributed.barrier()
+
+    def tell(self, message: Any) -> None:
+        """Send what can be pickled from the first process to all others, each of which must `hear` it."""
+        if self.count > 1:
+            distributed.broadcast_object_list([message], 0, group=self.line)
+
+    def hear(self) -> Any:
+        """Wait, without using the CPU, for what the first process has to `tell`, and return it."""
+        heard = [None]
+        distributed.broadcast_object_list(heard, 0, group=self.line)
+        return heard[0]
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of `values` over all processes."""
@@ -75,6 +91,6 @@ def joined() -> Iterator[Ranks]:
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
-        yield Ranks(rank, count, device)
+        yield Ranks(rank, count, device, distributed.new_group(backend="gloo", timeout=_MUCH_PATIENCE))
     finally:
         distributed.destroy_process_group()

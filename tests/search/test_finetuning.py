@@ -142,13 +142,6 @@ def test_another_input_size_has_its_own_images_and_the_same_teacher(
     assert material.held_out(48)[0, 0][0].shape == (48, 48, 3)
 
 
-def test_the_final_training_may_learn_from_all_images(material: Material) -> None:
-    parts, everything = material.parts, material.everything(64).images
-    assert sorted(everything.names) == sorted(parts.learned.names + parts.held_out.names)
-    labels = dict(zip(everything.names, everything.labels, strict=True))
-    assert all(labels[n] == c for n, c in zip(parts.held_out.names, parts.held_out.labels, strict=True))
-
-
 def test_images_of_more_classes_than_the_baseline_has_are_refused(
     builtin_card: Card, material: Material
 ) -> None:

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import pickle
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -191,3 +193,28 @@ def test_without_its_libraries_the_search_names_the_extra(
     assert done.returncode == 2
     assert done.stderr.endswith("pip install 'inference-harness[search]'.\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_processes_of_torchrun_train_together_and_the_first_decides(task: Request, tmp_path: Path) -> None:
+    request = replace(task, out=tmp_path / "out", until="finals", effort=replace(EFFORT, finals=1))
+    (tmp_path / "request").write_bytes(pickle.dumps(request))
+    (tmp_path / "script.py").write_text(
+        "import pickle, sys\n"
+        "from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_session import TOOLS, session\n"
+        "assert session.run(pickle.loads(Path('request').read_bytes()), TOOLS) is None\n"
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr.count("Stopped after 'finals'") == 1
+    parts = {path.stem for path in (tmp_path / "out" / "parts").glob("*.json")}
+    trained = [name.removeprefix("final-") for name in parts if name.startswith("final-")]
+    assert len(trained) == 1
+    assert len([name for name in parts if name.startswith("brief-")]) >= 1
+    for folder in (tmp_path / "out" / "trained" / trained[0], *(tmp_path / "out" / "tuned").iterdir()):
+        checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
+        assert checkpoint["identity"]["ranks"] == 2
