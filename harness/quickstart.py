@@ -18,6 +18,10 @@ from harness.settings import RunSettings
 from harness.store import Store, prepare
 
 BUILTIN_MODEL = "builtin-resnet50"
+SEARCHED_MODEL = "builtin-searched"
+"""Found by `benchmarks/search.py`."""
+UNIFORM_MODEL = "builtin-uniform"
+"""Its control: the baseline made narrower until it was just not faster, trained the same way."""
 SPEED_MODEL = "resnet50-seeded"
 
 _MARKER = "quickstart.json"
@@ -64,9 +68,9 @@ class Story:
     folder: Path
     machine: system.Machine
     task: list[Row]
-    """The built-in task; its first row is the baseline."""
+    """The built-in task on one core; its first row is the baseline."""
     resnet50: list[Row]
-    """The true ResNet-50 at 224 px on one core, for speed only; its first row is the baseline."""
+    """The true ResNet-50 at 224 px, likewise, for speed only; its first row is the baseline."""
     published: PublishedRow
 
     @property
@@ -110,19 +114,22 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         )
         few = ImageList(images.names[: effort.speed_count], images.labels[: effort.speed_count], images.root)
         speed_store = prepare(few, big.input.recipe, out / "speed-store", "builtin")
-        step(f"Quantizing {card.name}")
-        small_int8 = _int8(card, held, effort.calibration_count, out)
+        small = [card, find_card(SEARCHED_MODEL), find_card(UNIFORM_MODEL)]
+        step("Quantizing " + ", ".join(one.name for one in small))
+        small_int8 = [_int8(one, held, effort.calibration_count, out) for one in small]
         step(f"Quantizing {big.name}")
         big_int8 = _int8(big, speed_store, effort.speed_calibration_count, out)
         results = out / "results"
-        step("Running the built-in task")
-        measure = partial(_row, duration_s=effort.duration_s, results=results)
-        task = [measure("FP32", card, store), measure("INT8", small_int8, store)]
+        step("Running the built-in task on one core")
+        measure = partial(_row, duration_s=effort.duration_s, results=results, threads=1)
+        names = ("FP32", "INT8", "searched", "uniform")
+        models = zip(names, (card, *small_int8), strict=True)
+        task = [measure(name, one, store) for name, one in models]
         step(f"Running ResNet-50 at 224 px on one core ({SPEED_ONLY})")
         resnet50 = [
-            measure("FP32", big, speed_store, threads=1),
-            measure("BF16", big, speed_store, threads=1, precision="bf16"),
-            measure("INT8", big_int8, speed_store, threads=1),
+            measure("FP32", big, speed_store),
+            measure("BF16", big, speed_store, precision="bf16"),
+            measure("INT8", big_int8, speed_store),
         ]
         step("Done")
     story = Story(out, system.describe(), task, resnet50, next(row for row in ROWS if row.cores == 1))
@@ -177,7 +184,7 @@ def _row(
     data: Store,
     results: Path,
     duration_s: float,
-    threads: int | None = None,
+    threads: int,
     precision: str = "f32",
 ) -> Row:
     task = "built-in task" if not card.speed_only else "ResNet-50, 224 px"

@@ -26,6 +26,8 @@ from harness.training.loop import Settings
 
 Measure = Callable[[Sequence[Architecture], Conditions, Architecture | None], list[float]]
 """Milliseconds an image of networks, end to end; the last one tells how quiet the machine is."""
+Measured = tuple[Point, float]
+"""A point with its predicted latency, and the measured one in ms."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,21 @@ class Contest:
         )
         return Bar(found, setting.request.max_drop)
 
-    def shortlist(self, front: Sequence[Point], measure: Measure) -> tuple[float, list[tuple[Point, float]]]:
-        """Return the baseline's measured latency in INT8, and points spread over the front with theirs."""
-        setting = self.setting
-        chosen = spread(front, setting.request.effort.shortlist)
-        baseline = setting.space.baseline
-        measured = setting.parts.kept(
-            "shortlist",
-            lambda: measure([baseline, *(one.architecture for one in chosen)], setting.conditions, baseline),
+    def front(self, front: Sequence[Point], measure: Measure) -> tuple[float, list[Measured]]:
+        """Return the baseline's measured latency in INT8, and all points of the front with theirs."""
+        setting, baseline = self.setting, self.setting.space.baseline
+        found = setting.parts.kept(
+            "front",
+            lambda: measure([baseline, *(one.architecture for one in front)], setting.conditions, baseline),
         )
-        return measured[0], list(zip(chosen, measured[1:], strict=True))
+        return found[0], list(zip(front, found[1:], strict=True))
+
+    def shortlist(self, front: Sequence[Measured]) -> list[Measured]:
+        """Return points spread over what the front is by measured latencies."""
+        found = {point.architecture.key: (point, latency_ms) for point, latency_ms in front}
+        points = [replace(point, latency_ms=latency_ms) for point, latency_ms in front]
+        chosen = spread(points, self.setting.request.effort.shortlist)
+        return [found[point.architecture.key] for point in chosen]
 
     def kernels(
         self, shortlist: Sequence[Architecture], look: Callable[[Architecture, Conditions], dict[str, Any]]
@@ -76,7 +83,7 @@ class Contest:
         )
         return found
 
-    def tuned(self, measured: Sequence[tuple[Point, float]]) -> list[Candidate]:
+    def tuned(self, measured: Sequence[Measured]) -> list[Candidate]:
         """Fine-tune all candidates briefly."""
         return [
             Candidate(point.architecture, latency_ms, self._brief(point.architecture))

@@ -9,7 +9,7 @@ from harness.architecture import Architecture
 from harness.search.costs import Table
 
 CONVERGED_LEAST = 10
-"""Networks trained to convergence without which no estimator counts as validated (issue 6)."""
+"""Networks trained to convergence without which no estimator counts as validated."""
 UNVALIDATED = "estimator unvalidated"
 
 

@@ -22,7 +22,8 @@ from harness.store import Store, open_store
 UNTIL = ("table", "estimator", "search", "shortlist", "finals", "uniform", "models")
 """Parts after which a search can be told to stop; the same call without it goes on.
 
-"table", "shortlist" and "uniform" measure, and so does what follows "models"; the others only compute.
+"table", "shortlist" (which is chosen from the measured front) and "uniform" measure, and so does what follows
+"models"; the others only compute.
 """
 
 

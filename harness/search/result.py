@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FILE_NAME = "result.json"
 COMPARISON = "comparison"
 """Folder of the comparison in that of the search."""
-FORMAT = 1
+FORMAT = 2
 
 _ACCURACY_LOG = "mlperf_log_accuracy.json"
 
@@ -58,6 +58,7 @@ def document(
     estimator: Mapping[str, Any],
     found: Mapping[str, Any],
     baseline_ms: float,
+    front: Sequence[tuple[Point, float]],
     measured: Sequence[tuple[Point, float]],
     kernels: Mapping[str, Any],
     candidates: Sequence[Candidate],
@@ -79,6 +80,7 @@ def document(
         "estimator": dict(estimator),
         "search": dict(found),
         "baseline_ms": baseline_ms,
+        "front": [{**point.to_dict(), "measured_ms": latency_ms} for point, latency_ms in front],
         "shortlist": [
             {
                 **point.to_dict(),

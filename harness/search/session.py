@@ -117,7 +117,8 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         provenance = {"search": {**facts(setting), **identity, "estimator_name": estimator.name}}
         contest = Contest(setting, material, provenance)
         front = [Point.from_dict(one) for one in found["front"]]
-        baseline_ms, measured = contest.shortlist(front, tools.measure)
+        baseline_ms, on_front = contest.front(front, tools.measure)
+        measured = contest.shortlist(on_front)
         kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
         if reached("shortlist"):
             return None
@@ -144,6 +145,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         estimator={"name": estimator.name, **estimated},
         found=found,
         baseline_ms=baseline_ms,
+        front=on_front,
         measured=measured,
         kernels=kernels,
         candidates=candidates,

@@ -25,7 +25,8 @@ from harness.store import prepare
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
 
-from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
+from harness.commands import search_run  # noqa: E402 - they need torch
+from harness.commands.search_report import command as report_command  # noqa: E402
 from harness.search import report, result, session  # noqa: E402
 from harness.search.estimator import Macs  # noqa: E402
 from harness.training import export  # noqa: E402
@@ -89,7 +90,12 @@ def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: dict[str
         assert row["SingleStream"][0] > 0
         assert row["Offline"][0] > 0
     assert len(outcome["search"]["runs"]) == 3
-    assert outcome["shortlist"]
+    front = {one["key"]: one for one in outcome["front"]}
+    assert set(front) == {one["key"] for one in outcome["search"]["front"]}
+    for one in outcome["shortlist"]:
+        assert (
+            one["measured_ms"] == front[one["key"]]["measured_ms"] == pytest.approx(1.02 * one["latency_ms"])
+        )
     assert outcome["test"]["searched_against_uniform"]["count"] == 48
 
 
@@ -135,12 +141,19 @@ def test_a_folder_keeps_to_its_search(task: Request, outcome: dict[str, Any]) ->
 def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) -> None:
     shown = CliRunner().invoke(report_command, ["--out", str(task.out)])
     assert shown.exit_code == 0, shown.output
-    for word in ("searched", "uniform", "estimator unvalidated", "Hypervolume", "Minutes", "50 %", "planted"):
+    words = ("searched", "uniform", "estimator unvalidated", "Kendall's tau with the", "Hypervolume")
+    for word in (*words, "Minutes", "50 %", "planted", "points of the front, measured"):
         assert word in shown.output
     page = (task.out / report.FILE_NAME).read_text(encoding="utf-8")
     assert page.count("<svg") == 4
     assert "http" not in page.replace("http://www.w3.org", "")
     assert json.loads(CliRunner().invoke(report_command, ["--out", str(task.out), "--json"]).output)
+
+
+@pytest.mark.parametrize("only_now", [["--json"], ["--until", "finals"], ["--until=finals", "--json"]])
+def test_cards_say_how_to_repeat_the_search_without_what_only_one_call_needed(only_now: list[str]) -> None:
+    words = ["search", "run", "--train", "my images", *only_now, "--out", "found"]
+    assert search_run._command_line(words) == "harness search run --train 'my images' --out found"
 
 
 def test_a_folder_without_a_search_has_no_report(tmp_path: Path) -> None:

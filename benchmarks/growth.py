@@ -1,0 +1,93 @@
+"""How the cost of a search grows: with the architectures tried, with the processes that try, with image size.
+
+    python benchmarks/growth.py --searched OUT [--trials 500 --trials 1000] [--workers 1 --workers 2]
+
+OUT is the --out of a finished `harness search run`, called from the folder that it was called from: its
+latency table and its costs of accuracy are searched again with NSGA-II. Training is timed as one step of
+distillation from the baseline at each --size (default: the baseline's, three quarters and half of it).
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness import card
+from harness.architecture import Architecture
+from harness.scenario import Scenario
+from harness.search import baseline, costs, latency, result
+from harness.search.estimator import Blockwise
+from harness.search.space import Space
+from harness.search.strategy import Effort, Problem, nsga2
+from harness.search.timing import Conditions
+from harness.training.network import ResNet
+
+_BATCH = 64
+_STEPS = 5
+
+
+def problem_of(outcome: dict[str, Any]) -> Problem:
+    asked = outcome["request"]
+    space = Space(Architecture.from_dict(asked["space"]["baseline"]), tuple(asked["space"]["sizes"]))
+    conditions = Conditions.of(Scenario(asked["conditions"]["scenario"]), asked["conditions"]["threads"])
+    table = latency.load(Path(outcome["table"]["file"]), space, conditions)
+    path = Path(outcome["estimator"]["file"])
+    identity = json.loads(path.read_text(encoding="utf-8"))["identity"]
+    score = Blockwise(costs.Table(space, costs.load(path, identity), identity)).score
+    return Problem(space, table.predict_ms, score, outcome["search"]["cap_ms"])
+
+
+def search_s(problem: Problem, trials: int, workers: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        nsga2(problem, Effort(trials, workers=workers), Path(folder) / "journal", {})
+        return time.perf_counter() - started
+
+
+def step_s(architecture: Architecture) -> float:
+    """Return the seconds of one distilled training step, the fastest of several, after a warm-up."""
+    teacher, network = ResNet(architecture).eval(), ResNet(architecture).train()
+    images = torch.randn(_BATCH, 3, architecture.size, architecture.size)
+    found = []
+    for _ in range(1 + _STEPS):
+        started = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                wanted = teacher(images)
+            nn.functional.mse_loss(network(images), wanted).backward()
+        found.append(time.perf_counter() - started)
+    return min(found[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--searched", type=Path, required=True)
+    parser.add_argument("--trials", type=int, action="append")
+    parser.add_argument("--workers", type=int, action="append")
+    parser.add_argument("--size", type=int, action="append", help="px")
+    options = parser.parse_args()
+    outcome = result.read(options.searched)
+    problem = problem_of(outcome)
+    print("| trials | workers | seconds | ms a trial |\n| --- | --- | --- | --- |")
+    for workers in options.workers or [1, 2]:
+        for trials in options.trials or [500, 1000, 2000]:
+            seconds = search_s(problem, trials, workers)
+            print(f"| {trials:,} | {workers} | {seconds:.1f} | {1000 * seconds / trials:.1f} |", flush=True)
+    found, _ = baseline.read(card.find_card(outcome["request"]["baseline"]["name"]))
+    sizes = options.size or [found.size, found.size * 3 // 4, found.size // 2]
+    print("\n| input | MACs | training, images/s |\n| --- | --- | --- |")
+    for size in sizes:
+        at = replace(found, size=size)
+        print(f"| {size} px | {at.count_macs() / 1e6:.1f} M | {_BATCH / step_s(at):.0f} |")
+
+
+if __name__ == "__main__":
+    main()
