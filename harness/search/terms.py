@@ -11,7 +11,8 @@ Term = tuple[str, int, str]
 _CACHES = tuple(mebibytes << 20 for mebibytes in (1, 2, 4, 8, 16))
 """Bytes of INT8 weights; what a network has beyond such a size may not stay in a cache until the next image.
 
-Of the full ResNet-50 at 32 px, which does little with each weight, this nearly halves the error on unseen networks.
+Of the full ResNet-50 at 32 px, which does little with each weight, this nearly halves the error on unseen
+networks.
 """
 
 
