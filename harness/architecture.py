@@ -215,7 +215,7 @@ class Architecture:
             size = convolution.after(size)
             macs += size * size * convolution.weights
         if layers.pool:
-            size = (size - 1) // 2 + 1
+            size = pooled(size)
         for block in layers.blocks:
             before = size
             for convolution in block.convolutions:
@@ -288,6 +288,11 @@ def resnet50(classes: int, size: int, width: float = 1.0, stem: str = "7x7-pool"
         middle = rounded(mid * width)
         stages.append(Stage(4 * middle, (Block(middle),) * depth))
     return Architecture(classes, size, stem, rounded(64 * width), tuple(stages))
+
+
+def pooled(size: int) -> int:
+    """Return the size of the image that the stem's 3x3/2 max pool makes of one of `size` pixels."""
+    return (size - 1) // 2 + 1
 
 
 def rounded(channels: float) -> int:

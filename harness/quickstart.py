@@ -123,8 +123,7 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         step("Running the built-in task on one core")
         measure = partial(_row, duration_s=effort.duration_s, results=results, threads=1)
         names = ("FP32", "INT8", "searched", "uniform")
-        models = zip(names, (card, *small_int8), strict=True)
-        task = [measure(name, one, store) for name, one in models]
+        task = [measure(*named, store) for named in zip(names, (card, *small_int8), strict=True)]
         step(f"Running ResNet-50 at 224 px on one core ({SPEED_ONLY})")
         resnet50 = [
             measure("FP32", big, speed_store),

@@ -32,7 +32,7 @@ def test_all_models_keep_their_accuracy_through_loadgen(story: quickstart.Story)
     assert 0.92 <= floating.accuracy <= 0.985
     for row in int8:
         assert row.accuracy is not None
-        assert abs(floating.accuracy - row.accuracy) <= 0.03
+        assert abs(floating.accuracy - row.accuracy) <= 0.02
 
 
 def test_the_searched_model_is_faster_than_the_baseline_in_int8(story: quickstart.Story) -> None:

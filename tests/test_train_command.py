@@ -22,6 +22,14 @@ def test_without_torch_the_command_names_the_extra(
     assert not out.exists()
 
 
+def test_images_cannot_shrink(tmp_path: Path) -> None:
+    words = ["--task", "builtin", "--size", "64", "--first-size", "72", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(command, words)
+    assert result.exit_code == 2
+    assert "cannot grow from 72 to 64 pixels" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_help_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     result = CliRunner().invoke(command, ["--help"])

@@ -122,6 +122,60 @@ def test_a_checkpoint_of_other_settings_is_refused_with_the_difference(
         trained(data, tmp_path / "run", resume=True)
 
 
+GROWING = Augmentation(first_size=24, growing_epochs=2)
+
+
+def growing(data: tuple[Images, Images]) -> tuple[Images, Images]:
+    images = Images(data[0].images, RECIPE, GROWING, seed=1)
+    images.keep_in_memory(ALONE)
+    return images, data[1]
+
+
+def test_images_grow_from_the_first_size_to_the_full_one(data: tuple[Images, Images]) -> None:
+    images = growing(data)[0]
+    assert [images[epoch, 3][0].shape for epoch in range(4)] == [(size, size, 3) for size in (24, 28, 32, 32)]
+    assert [Augmentation().size(epoch, 32) for epoch in range(2)] == [32, 32]
+
+
+def test_a_resumed_training_on_growing_images_ends_as_the_uninterrupted_one(
+    data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = growing(data)
+    state, history = trained(images, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            trained(images, tmp_path / "parts")
+    resumed_state, resumed_history = trained(images, tmp_path / "parts", resume=True)
+    assert resumed_history == history
+    assert all(torch.equal(tensor, resumed_state[name]) for name, tensor in state.items())
+    assert history != trained(data, tmp_path / "full size")[1]
+
+
+def test_a_checkpoint_of_another_augmentation_is_refused_with_the_difference(
+    data: tuple[Images, Images], tmp_path: Path
+) -> None:
+    trained(data, tmp_path)
+    with pytest.raises(
+        OutputError, match=r"\(first_size None there, 24 here, growing_epochs 0 there, 2 here\)"
+    ):
+        trained(growing(data), tmp_path, resume=True)
+
+
+def test_the_last_epoch_is_measured_in_f32_whatever_the_training_computes_in(
+    data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, precisions = loop.evaluate, []
+
+    def evaluate(network: Any, images: Any, ranks: Any, precision: str) -> float:
+        precisions.append(precision)
+        return real(network, images, ranks, precision)
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    trained(data, tmp_path, replace(SETTINGS, precision="bf16"))
+    assert precisions == ["bf16", "bf16", "f32"]
+
+
 def test_a_damaged_checkpoint_is_refused(data: tuple[Images, Images], tmp_path: Path) -> None:
     (tmp_path / loop.CHECKPOINT_NAME).write_bytes(b"PK\x03\x04 half of a checkpoint")
     with pytest.raises(OutputError, match="Cannot read the checkpoint"):

@@ -1,5 +1,7 @@
 """Options that several commands share, so that they read and behave alike."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -65,3 +67,13 @@ search_threads = click.option(
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else, on stdout."
 )
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return a command for a card to tell how to repeat it, without what only one call needed."""
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if "--until" not in (before, word.partition("=")[0]) and word not in ("--json", "--resume")
+    ]
+    return shlex.join(["harness", *kept])

@@ -1,7 +1,6 @@
 """`harness search run`: from a baseline to a smaller network, trained, quantized and measured by LoadGen."""
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -160,19 +159,9 @@ def _request(
         out=out,
         scenario=parse_scenario(objective),
         effort=Effort(trials, shortlist, finetune_epochs, epochs, finals, rounds, duration),
-        command=_command_line(sys.argv[1:]),
+        command=options.command_line(sys.argv[1:]),
         **given,
     )
-
-
-def _command_line(words: list[str]) -> str:
-    """Return the command as typed, without what only this call needs."""
-    kept = [
-        word
-        for before, word in zip(["", *words], words, strict=False)
-        if "--until" not in (before, word.partition("=")[0]) and word != "--json"
-    ]
-    return shlex.join(["harness", *kept])
 
 
 def _run(request: Request) -> tuple[dict[str, Any] | None, str]:

@@ -1,7 +1,6 @@
 """`harness train`: train a ResNet-50 v1.5, full or narrowed, and export it."""
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from harness.commands import options
 from harness.errors import HarnessError
 
 _FOLDER = options.PATH
+_GROWING = 0.6
+"""Share of the epochs over which images grow from --first-size."""
 
 
 @click.command()
@@ -93,6 +94,12 @@ _FOLDER = options.PATH
     show_default=True,
     help="Least share of an image that augmentation keeps.",
 )
+@click.option(
+    "--first-size",
+    type=click.IntRange(16),
+    metavar="N",
+    help="Begin with smaller images, which cost less: N pixels, growing to --size over 60 % of the epochs.",
+)
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Mirror half of the images.")
 @click.option(
     "--precision",
@@ -148,10 +155,16 @@ def _train(
     batch: int,
     smallest_area: float,
     flip: bool,
+    first_size: int | None,
+    epochs: int,
     threads: int | None,
     resume: bool,
     **settings: Any,
 ) -> dict[str, Any] | None:
+    if first_size is not None and first_size > size:
+        raise click.UsageError(
+            f"Images cannot grow from {first_size} to {size} pixels: give a smaller --first-size."
+        )
     try:
         from harness.training.data import Augmentation
         from harness.training.loop import Settings
@@ -166,7 +179,7 @@ def _train(
         Request(
             task=task,
             out=out,
-            settings=Settings(batch_size=batch, **settings),
+            settings=Settings(epochs, batch, **settings),
             train_folder=train,
             test_folder=test,
             images=images,
@@ -175,15 +188,11 @@ def _train(
             crop_fraction=crop_fraction,
             width=width,
             stem=stem,
-            augmentation=Augmentation(smallest_area, flip),
-            command=_command_line(),
+            augmentation=Augmentation(
+                smallest_area, flip, first_size, 0 if first_size is None else round(_GROWING * epochs)
+            ),
+            command=options.command_line(sys.argv[1:]),
             threads=threads,
             resume=resume,
         )
     )
-
-
-def _command_line() -> str:
-    """Return the command as typed, without what only this call needs."""
-    words = [word for word in sys.argv[1:] if word not in ("--resume", "--json")]
-    return shlex.join(["harness", *words])

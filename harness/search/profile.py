@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness import graph, kernels, model_file
-from harness.architecture import KINDS, STEMS, Architecture, Convolution, SqueezeExcite, resnet50
+from harness.architecture import KINDS, STEMS, Architecture, Convolution, SqueezeExcite, pooled, resnet50
 from harness.card import Card
 from harness.console import progress
 from harness.graph import Compiled
@@ -176,7 +176,7 @@ def _stem_cost(measure: Ratio, name: str, size: int, nothing: float) -> Cost:
             inner = layer.after(inner)
             macs += inner * inner * layer.weights
         else:
-            inner = (inner - 1) // 2 + 1
+            inner = pooled(inner)
     time_us = 1e3 * (measure(chain(size, layers)) - nothing)
     return Cost(f"stem {name}", inner, width, STEMS[name].stride, "relu", macs, time_us)
 

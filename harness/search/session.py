@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness import files
 from harness.architecture import Architecture
@@ -229,14 +229,25 @@ def _forecast(setting: Setting, material: Material) -> str:
 def _seconds_per_image(material: Material) -> float:
     """Time one step of distilled training of the baseline, after a warm-up."""
     pixels = material.pool(material.baseline.size)[:_PROBE_IMAGES]
-    network = ResNet(material.baseline).to(material.ranks.device).train()
+    return step_s(material.teacher, pixels, material.ranks.device) / len(pixels)
+
+
+def step_s(teacher: ResNet, pixels: Tensor, device: torch.device) -> float:
+    """Return the seconds of one step of distilled training of a network like its teacher, after a warm-up.
+
+    Args:
+        teacher: in eval mode, on `device`.
+        pixels: u8 [batch, size, size, 3] RGB.
+        device: to train on.
+    """
+    network = ResNet(teacher.architecture).to(device).train()
     seconds = 0.0
     for _ in range(2):
         started = time.perf_counter()
-        with torch.autocast(material.ranks.device.type, torch.bfloat16):
-            x = normalised(pixels, material.ranks.device)
+        with torch.autocast(device.type, torch.bfloat16):
+            x = normalised(pixels, device)
             with torch.no_grad():
-                wanted = material.teacher(x)
+                wanted = teacher(x)
             nn.functional.mse_loss(network(x), wanted).backward()
         seconds = time.perf_counter() - started
-    return seconds / len(pixels)
+    return seconds

@@ -19,6 +19,7 @@ RATIOS = (0.125, 0.2, 0.25, 0.35, 0.5)
 _GROWING = frozenset({"size", "width", "depth", "ratio"})
 """Decisions whose options stand in rising order, each a larger network than the one before."""
 _LARGEST_LEAN = 4.0
+"""Of a random network, the power to which the uniform draw of a growing decision is raised, at most."""
 _LATE_STAGES = 2
 """Squeeze-excite is only offered in so many last stages: on large images it costs more than it brings."""
 

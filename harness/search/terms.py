@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from harness.architecture import Architecture, BlockLayers, Convolution
+from harness.architecture import Architecture, BlockLayers, Convolution, pooled
 
 Term = tuple[str, int, str]
 """Kind of layer, size of the image that it makes, and what is counted."""
@@ -28,7 +28,8 @@ def terms(architecture: Architecture) -> "Counter[Term]":
 def context(architecture: Architecture) -> dict[Term, float]:
     """Return the terms for what blocks cost more in a whole network than in a chain."""
     found: Counter[Term] = Counter()
-    for (kind, size, what), amount in terms(architecture).items():
+    everything = terms(architecture)
+    for (kind, size, what), amount in everything.items():
         if kind == "pool" or kind == "head" or kind.startswith("stem"):
             continue
         if what == "count":
@@ -36,7 +37,7 @@ def context(architecture: Architecture) -> dict[Term, float]:
             found["cold", size, what] += amount
         elif what in ("weights", "written"):
             found["cold", 0, what] += amount
-    total = sum(amount for (_, _, what), amount in terms(architecture).items() if what == "weights")
+    total = sum(amount for (_, _, what), amount in everything.items() if what == "weights")
     for cache in _CACHES:
         if total > cache:
             found["beyond cache", cache, "weights"] = total - cache
@@ -51,8 +52,8 @@ def _amounts(architecture: Architecture) -> Iterator[tuple[str, int, dict[str, i
         kind = f"stem {convolution.kernel}x{convolution.kernel}/{convolution.stride}"
         yield kind, size, _of(convolution, size * convolution.stride, size)
     if layers.pool:
-        yield "pool", (size - 1) // 2 + 1, {"count": 1, "values": size * size * layers.stem[-1].out}
-        size = (size - 1) // 2 + 1
+        yield "pool", pooled(size), {"count": 1, "values": size * size * layers.stem[-1].out}
+        size = pooled(size)
     for block in layers.blocks:
         yield from _of_block(block, size)
         size = block.convolutions[1].after(size)

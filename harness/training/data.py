@@ -32,6 +32,21 @@ class Augmentation:
     """Least share of the image's area that a cut keeps."""
     flip: bool = True
     """Mirror half of the images; turn it off where left and right differ, as in digits."""
+    first_size: int | None = None
+    """Size of the images in the first epoch, in pixels; None: the recipe's size from the beginning."""
+    growing_epochs: int = 0
+    """Epochs until images that start at `first_size` have the recipe's size."""
+
+    def size(self, epoch: int, full_size: int) -> int:
+        """Return the size of the images in an epoch, counted from 0; it grows by multiples of 4 pixels.
+
+        Small images cost less and teach most of what large ones do (progressive resizing, as in the ImageNet
+        entries of DAWNBench 2018).
+        """
+        if self.first_size is None or epoch >= self.growing_epochs:
+            return full_size
+        grown = (full_size - self.first_size) * epoch / self.growing_epochs
+        return self.first_size + int(grown // 4) * 4
 
 
 def count_classes(folder: Path) -> int:
@@ -52,7 +67,7 @@ def count_classes(folder: Path) -> int:
 
 
 class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
-    """The images of a list at a recipe's size: u8 [size, size, 3] RGB, and their label.
+    """The images of a list at a recipe's size, or growing to it: u8 [size, size, 3] RGB, and their label.
 
     Without `augmentation` an image goes through the recipe, as in a benchmark run. With it, a random part is
     cut out, resized and perhaps mirrored; seed, epoch and index decide how, so that neither workers nor a
@@ -69,7 +84,7 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
     ) -> None:
         self.images = images
         self.recipe = recipe
-        self._augmentation = augmentation
+        self.augmentation = augmentation
         self._seed = seed
         self._cache: list[Pixels] | None = None
 
@@ -79,8 +94,10 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
     def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
         epoch, index = draw
         pixels = self._load(index) if self._cache is None else self._cache[index]
-        if self._augmentation is not None:
-            pixels = self._vary(pixels, np.random.PCG64([self._seed, epoch, index]), self._augmentation)
+        if self.augmentation is not None:
+            size = self.augmentation.size(epoch, self.recipe.size)
+            source = np.random.PCG64([self._seed, epoch, index])
+            pixels = self._vary(pixels, source, self.augmentation, size)
         elif self._cache is None:
             pixels = self._fit(pixels, index)
         return torch.from_numpy(np.ascontiguousarray(pixels)), self.images.labels[index]
@@ -104,7 +121,7 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
 
         def load(index: int) -> Pixels:
             pixels = self._load(index)
-            return self._fit(pixels, index) if self._augmentation is None else self._shrink(pixels)
+            return self._fit(pixels, index) if self.augmentation is None else self._shrink(pixels)
 
         cache = []
         with (
@@ -129,7 +146,7 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         )
         return shrunk
 
-    def _vary(self, pixels: Pixels, source: np.random.PCG64, augmentation: Augmentation) -> Pixels:
+    def _vary(self, pixels: Pixels, source: np.random.PCG64, augmentation: Augmentation, size: int) -> Pixels:
         """Cut out a random part (area and aspect ratio 3/4 to 4/3 at random), resize it, mirror it or not."""
         area, ratio, top, left, mirror = (source.random_raw(5) >> np.uint64(11)) * 2.0**-53
         height, width = pixels.shape[:2]
@@ -139,7 +156,6 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         cut_height = max(1, min(height, round(side / aspect**0.5)))
         cut_width = max(1, min(width, round(side * aspect**0.5)))
         y, x = int(top * (height - cut_height + 1)), int(left * (width - cut_width + 1))
-        size = self.recipe.size
         shrinks = cut_height > size and cut_width > size
         cut: Pixels = cv2.resize(
             pixels[y : y + cut_height, x : x + cut_width],

@@ -21,6 +21,7 @@ from harness.training.ranks import Ranks
 CHECKPOINT_NAME = "checkpoint.pt"
 OPTIMIZERS = ("sgd", "adamw")
 PRECISIONS = ("f32", "bf16")
+_TEST_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Epoch:
     number: int
     loss: float
     top1: float
-    """On the test images, as a fraction."""
+    """On the test images, as a fraction; in the precision of the training, after the last epoch in f32."""
     seconds: float
 
 
@@ -102,7 +103,12 @@ def train(
         )
     rate = schedule(settings, len(loader))
     checkpoint = folder / CHECKPOINT_NAME
-    identity = {"settings": lasting(settings), "images": len(images), "ranks": ranks.count}
+    identity = {
+        "settings": lasting(settings),
+        "augmentation": asdict(images.augmentation) if images.augmentation else {},
+        "images": len(images),
+        "ranks": ranks.count,
+    }
     if teacher is not None:
         identity["teacher"] = digest(teacher)
     history: list[Epoch] = []
@@ -136,7 +142,8 @@ def train(
                     "the learning rate."
                 )
             ranks.unify_statistics(network)
-            top1 = evaluate(network, tests, ranks)
+            precision = "f32" if number + 1 == settings.epochs else settings.precision
+            top1 = evaluate(network, tests, ranks, precision)
             history.append(Epoch(number + 1, mean_loss, top1, time.perf_counter() - started))
             if ranks.is_first:
                 _save(checkpoint, identity, network, optimizer, history)
@@ -145,13 +152,16 @@ def train(
     return history
 
 
-def evaluate(network: nn.Module, images: Images, ranks: Ranks, batch_size: int = 100) -> float:
-    """Return top-1 of `network` on `images`, in f32, as a fraction."""
+def evaluate(network: nn.Module, images: Images, ranks: Ranks, precision: str = "f32") -> float:
+    """Return top-1 of `network` on `images`, in one of PRECISIONS, as a fraction."""
     order = Order(len(images), seed=None, rank=ranks.rank, ranks=ranks.count)
     right = torch.zeros((), dtype=torch.float64, device=ranks.device)
     network.eval()
-    with torch.inference_mode():
-        for pixels, labels in batches(images, order, batch_size, 0, whole=False):
+    with (
+        torch.inference_mode(),
+        torch.autocast(ranks.device.type, torch.bfloat16, precision == "bf16"),
+    ):
+        for pixels, labels in batches(images, order, _TEST_BATCH, 0, whole=False):
             found = network(normalised(pixels, ranks.device)).argmax(1)
             right += (found == labels.to(ranks.device)).sum()
     return float(ranks.sum(right)) / len(images)
@@ -281,8 +291,12 @@ def _restore(
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    there, here = ({**document["settings"], **document} for document in (found, wanted))
-    names = [name for name in {**here, **there} if name != "settings" and there.get(name) != here.get(name)]
+    groups = ("settings", "augmentation")
+    there, here = (
+        {**document, **{name: value for group in groups for name, value in document.get(group, {}).items()}}
+        for document in (found, wanted)
+    )
+    names = [name for name in {**here, **there} if name not in groups and there.get(name) != here.get(name)]
     return ", ".join(f"{name} {there.get(name)} there, {here.get(name)} here" for name in names)
 
 

@@ -171,17 +171,14 @@ def test_every_fault_of_a_validation_is_named(change: dict[str, Any], message: s
     assert re.search(message, "; ".join(validate(**usual | change).faults))
 
 
-def test_predictions_need_not_agree_better_with_measurements_than_these_do_with_each_other() -> None:
+def test_a_restless_machine_makes_no_table_good_and_the_fault_says_how_measurements_agree() -> None:
     source = random.Random(1)
     times = [100 + 0.25 * number for number in range(40)]
     macs = source.sample(range(1, 41), 40)
     restless = [[source.gauss(time, 1.5) for _ in range(3)] for time in times]
     found = validate(times, restless, macs)
     assert found.repeated_tau < found.tau < LEAST_TAU
-    assert found.faults == []
-    worse = validate([source.gauss(time, 4) for time in times], restless, macs)
-    assert worse.tau < worse.repeated_tau
-    assert "of measurements with each other" in "; ".join(worse.faults)
+    assert f"(of measurements with each other {found.repeated_tau:.3f})" in "; ".join(found.faults)
     steady = validate([source.gauss(time, 1) for time in times], [[time] * 3 for time in times], macs)
     assert steady.repeated_tau == 1
     assert "tau is" in "; ".join(steady.faults)

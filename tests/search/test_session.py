@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from harness import builtin
 from harness.architecture import Architecture, Block, Stage
 from harness.card import read_card
+from harness.commands import options
 from harness.dataset import find_images
 from harness.errors import DataError, HarnessError, OutputError
 from harness.recipe import Recipe
@@ -25,8 +26,7 @@ from harness.store import prepare
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
 
-from harness.commands import search_run  # noqa: E402 - they need torch
-from harness.commands.search_report import command as report_command  # noqa: E402
+from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
 from harness.search import report, result, session  # noqa: E402
 from harness.search.estimator import Macs  # noqa: E402
 from harness.training import export  # noqa: E402
@@ -92,6 +92,7 @@ def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: dict[str
     assert len(outcome["search"]["runs"]) == 3
     front = {one["key"]: one for one in outcome["front"]}
     assert set(front) == {one["key"] for one in outcome["search"]["front"]}
+    assert outcome["shortlist"]
     for one in outcome["shortlist"]:
         assert (
             one["measured_ms"] == front[one["key"]]["measured_ms"] == pytest.approx(1.02 * one["latency_ms"])
@@ -153,7 +154,7 @@ def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) ->
 @pytest.mark.parametrize("only_now", [["--json"], ["--until", "finals"], ["--until=finals", "--json"]])
 def test_cards_say_how_to_repeat_the_search_without_what_only_one_call_needed(only_now: list[str]) -> None:
     words = ["search", "run", "--train", "my images", *only_now, "--out", "found"]
-    assert search_run._command_line(words) == "harness search run --train 'my images' --out found"
+    assert options.command_line(words) == "harness search run --train 'my images' --out found"
 
 
 def test_a_folder_without_a_search_has_no_report(tmp_path: Path) -> None:

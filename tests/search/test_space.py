@@ -40,6 +40,16 @@ def test_the_decisions_of_an_architecture_lead_back_to_it(space: Space) -> None:
         assert space.build(lambda name, _, taken=taken: taken[name]) == found
 
 
+def test_samples_reach_further_to_both_ends_of_the_space_than_uniform_draws(space: Space) -> None:
+    uniform, source = set(), random.Random(3)
+    while len(uniform) < 200:
+        uniform.add(space.sample(source))
+    leaning = space.samples(3, 200)
+    inner, outer = (sorted(one.count_macs() for one in some) for some in (uniform, leaning))
+    assert outer[20] < inner[20] / 1.2
+    assert outer[-20] > 1.2 * inner[-20]
+
+
 def test_an_architecture_survives_json(space: Space) -> None:
     found = space.sample(random.Random(2))
     assert Architecture.from_dict(found.to_dict()) == found
