@@ -25,6 +25,7 @@ from harness.training import export, loop  # noqa: E402 - they need torch
 from harness.training.data import Augmentation, Images, Order, batches, count_classes  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks, joined  # noqa: E402
+from harness.training.teacher import Teacher  # noqa: E402
 
 RECIPE = Recipe(32, "area", 0.875)
 SHAPE = Architecture(24, 64, "7x7-pool", 16, tuple(Stage(64, (Block(16),) * depth) for depth in (1, 2, 1, 1)))
@@ -191,11 +192,12 @@ def distilled(
     settings: loop.Settings = DISTILLED,
     seed: int = 11,
     resume: bool = False,
+    teacher: Teacher | None = None,
 ) -> tuple[dict[str, Any], list[loop.Epoch]]:
     folder.mkdir(exist_ok=True)
     network = new_network()
     torch.manual_seed(seed)
-    teacher = ResNet(replace(SHAPE, size=40))
+    teacher = teacher or Teacher(ResNet(replace(SHAPE, size=40)))
     history = loop.train(network, *data, settings, folder, ALONE, resume=resume, teacher=teacher)
     return network.state_dict(), [replace(epoch, seconds=0) for epoch in history]
 
@@ -211,6 +213,32 @@ def test_a_resumed_distillation_ends_as_the_uninterrupted_one(
     resumed_state, resumed_history = distilled(data, tmp_path / "parts", resume=True)
     assert resumed_history == history
     assert all(torch.equal(tensor, resumed_state[name]) for name, tensor in state.items())
+
+
+def test_a_teacher_answers_once_and_remembers_for_the_next_training(
+    data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(11)
+    teacher = Teacher(ResNet(replace(SHAPE, size=40)))
+    asked = []
+    teacher.network.register_forward_hook(lambda *_: asked.append(1))
+    first = distilled(data, tmp_path / "first", teacher=teacher)
+    assert len(asked) == SETTINGS.epochs * (len(data[0]) // SETTINGS.batch_size)
+    second = distilled(data, tmp_path / "second", teacher=teacher)
+    assert len(asked) == SETTINGS.epochs * (len(data[0]) // SETTINGS.batch_size)
+    assert second[1] == first[1]
+    assert all(torch.equal(tensor, second[0][name]) for name, tensor in first[0].items())
+    distilled(growing(data), tmp_path / "other cuts", teacher=teacher)
+    assert len(asked) > SETTINGS.epochs * (len(data[0]) // SETTINGS.batch_size)
+
+
+def test_a_teacher_without_memory_gives_the_same_answers(data: tuple[Images, Images], tmp_path: Path) -> None:
+    torch.manual_seed(11)
+    forgetful = Teacher(ResNet(replace(SHAPE, size=40)), memory_bytes=0)
+    state, history = distilled(data, tmp_path / "remembered")
+    forgotten, same = distilled(data, tmp_path / "forgotten", teacher=forgetful)
+    assert same == history
+    assert all(torch.equal(tensor, forgotten[name]) for name, tensor in state.items())
 
 
 @pytest.mark.parametrize(

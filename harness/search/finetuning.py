@@ -22,6 +22,7 @@ from harness.training.data import Augmentation, Images, Order
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, evaluate, train
 from harness.training.network import ResNet
 from harness.training.ranks import Ranks
+from harness.training.teacher import Teacher
 
 _CACHE_BYTES = 4 << 30
 
@@ -100,6 +101,7 @@ class Material:
         self.teacher.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, False)
         self.teacher.to(ranks.device)
         norms.liven(self.teacher, self.pool(baseline.size))
+        self._lessons = Teacher(self.teacher)
         self.state = export.arrays(self.teacher)
         """The baseline's weights with live batch normalisation."""
 
@@ -203,7 +205,7 @@ class Material:
             folder,
             self.ranks,
             resume=resume,
-            teacher=self.teacher if settings.distillation else None,
+            teacher=self._lessons if settings.distillation else None,
         )
         return Tuned(network.eval(), history[-1].top1, history)
 

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -90,6 +91,11 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
 
     def __len__(self) -> int:
         return len(self.images.names)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What decides the pixels that a draw gives; it can be hashed."""
+        return self.images, self.recipe, self.augmentation, self._seed
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
         epoch, index = draw
@@ -180,11 +186,15 @@ class Order(Sampler[Draw]):  # type: ignore[misc]
             return len(range(self._rank, self._count, self._ranks))
         return self._count // self._ranks
 
-    def __iter__(self) -> Iterator[Draw]:
+    def indices(self) -> NDArray[np.int64]:
+        """Return i64 [len(self)], the images of this process in the order of this epoch."""
         indices = np.arange(self._count)
         if self._seed is not None:
             np.random.default_rng([self._seed, self.epoch]).shuffle(indices)
-        for index in indices[self._rank :: self._ranks][: len(self)]:
+        return indices[self._rank :: self._ranks][: len(self)]
+
+    def __iter__(self) -> Iterator[Draw]:
+        for index in self.indices():
             yield self.epoch, int(index)
 
 

@@ -15,8 +15,8 @@ from harness import console, files
 from harness.errors import DataError, OutputError, RunFailed
 from harness.recipe import MEAN, SCALE
 from harness.training.data import Images, Order, batches
-from harness.training.network import ResNet
 from harness.training.ranks import Ranks
+from harness.training.teacher import Teacher
 
 CHECKPOINT_NAME = "checkpoint.pt"
 OPTIMIZERS = ("sgd", "adamw")
@@ -70,7 +70,7 @@ def train(
     ranks: Ranks,
     *,
     resume: bool = False,
-    teacher: ResNet | None = None,
+    teacher: Teacher | None = None,
 ) -> list[Epoch]:
     """Train `network` in place and return what each epoch brought.
 
@@ -79,7 +79,7 @@ def train(
 
     With a `teacher` the share `settings.distillation` of the loss is the Kullback-Leibler divergence from
     its softened answers, times the squared temperature (Hinton, Vinyals, Dean 2015), to the same cuts of the
-    images, resized where it takes another size; it runs in eval mode.
+    images.
 
     Raises:
         ValueError: there is a teacher and no share for it, or the reverse.
@@ -91,11 +91,12 @@ def train(
         raise ValueError("a teacher and a share of the loss for it belong together")
     network.to(ranks.device, memory_format=torch.channels_last)
     if teacher is not None:
-        teacher.to(ranks.device, memory_format=torch.channels_last).eval()
+        teacher.network.to(ranks.device, memory_format=torch.channels_last)
     parallel = ranks.parallel(network)
     optimizer = _optimizer(network, settings)
     order = Order(len(images), seed=settings.seed, rank=ranks.rank, ranks=ranks.count)
-    loader = batches(images, order, max(1, settings.batch_size // ranks.count), settings.workers, whole=True)
+    batch = max(1, settings.batch_size // ranks.count)
+    loader = batches(images, order, batch, settings.workers, whole=True)
     if len(loader) == 0:
         raise DataError(
             f"There are {len(images)} training images in {images.images.root}, fewer than one batch of "
@@ -110,7 +111,7 @@ def train(
         "ranks": ranks.count,
     }
     if teacher is not None:
-        identity["teacher"] = digest(teacher)
+        identity["teacher"] = digest(teacher.network)
     history: list[Epoch] = []
     if resume and checkpoint.exists():
         history = _restore(checkpoint, identity, network, optimizer, ranks.device)
@@ -120,6 +121,8 @@ def train(
         for number in range(len(history), settings.epochs):
             started = time.perf_counter()
             order.epoch = number
+            indices = torch.from_numpy(order.indices())
+            lesson = None if teacher is None else teacher.lesson(images, number, settings.precision)
             parallel.train()
             total = torch.zeros((), device=ranks.device)
             for step, (pixels, labels) in enumerate(loader):
@@ -128,7 +131,8 @@ def train(
                 with torch.autocast(ranks.device.type, torch.bfloat16, settings.precision == "bf16"):
                     x = normalised(pixels, ranks.device)
                     logits = parallel(x).float()
-                    answers = None if teacher is None else _answers(teacher, x)
+                    taken = indices[step * batch : (step + 1) * batch]
+                    answers = None if lesson is None else lesson.answers(x, taken)
                 loss = _loss(logits, labels.to(ranks.device), answers, settings)
                 optimizer.zero_grad()
                 loss.backward()
@@ -202,15 +206,6 @@ def lasting(settings: Settings) -> dict[str, Any]:
     """Return the settings that decide the result."""
     idle = {"workers"} if settings.distillation else {"workers", "distillation", "temperature"}
     return {key: value for key, value in asdict(settings).items() if key not in idle}
-
-
-def _answers(teacher: ResNet, x: Tensor) -> Tensor:
-    size = teacher.architecture.size
-    if x.shape[-1] != size:
-        x = nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
-    with torch.no_grad():
-        answers: Tensor = teacher(x)
-    return answers.float()
 
 
 def _loss(logits: Tensor, labels: Tensor, answers: Tensor | None, settings: Settings) -> Tensor:
