@@ -1,11 +1,8 @@
 """The built-in task: 24 classes of drawn images, written as JPEG files in ImageNet's layout."""
 
 import json
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 from harness import console, files
 from harness.drawing import FILLS, SHAPES, Dice, picture
 from harness.errors import DataError, OutputError, RunFailed, did_you_mean
+from harness.workers import pool
 
 SEED = 20_260_727
 VERSION = 1
@@ -144,19 +142,9 @@ def _write_images(out: Path, split: str, indices: Sequence[int], workers: int) -
             for chunk in chunks:
                 bar.advance(write(chunk))
             return
-        # Spawned, because forking a process that has threads (progress bar, OpenVINO) may hang.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(workers, len(chunks)), context, _ignore_interrupt)
-        try:
-            for done in pool.map(write, chunks):
+        with pool(min(workers, len(chunks))) as processes:
+            for done in processes.map(write, chunks):
                 bar.advance(done)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which shuts the pool down."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write_chunk(out: Path, split: str, indices: Sequence[int]) -> int:

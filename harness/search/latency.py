@@ -157,8 +157,9 @@ def build(
         bar.update(len(wanted) - len(missing))
         if missing:
             with (timer or timing.timer)(space.baseline, conditions) as stopwatch:
-                for key in missing:
-                    journal.add(key, stopwatch.ratio(networks[key]), stopwatch.quiet_ms)
+                ratios = stopwatch.ratios([networks[key] for key in missing])
+                for key, ratio in zip(missing, ratios, strict=True):
+                    journal.add(key, ratio, stopwatch.quiet_ms)
                     bar.advance()
     visits = {key: journal.visits[key] for key in sorted(networks)}
     table = LatencyTable(space, conditions, design, visits, journal.baseline_ms, journal.seconds)

@@ -12,7 +12,8 @@ from harness.graph import Compiled
 from harness.kernels import Layer as KernelLayer
 from harness.search import timing
 from harness.search.chains import Layer, chain, stem
-from harness.search.timing import Conditions, Network, Timer
+from harness.search.int8 import Network
+from harness.search.timing import Conditions, Timer
 
 _CHAIN = 5
 _PROFILED_INFERENCES = 100

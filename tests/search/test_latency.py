@@ -20,7 +20,7 @@ from harness.search import entries, latency, timing
 from harness.search.space import Space
 from harness.search.table import Design
 from harness.search.terms import terms
-from harness.search.timing import Conditions
+from harness.search.timing import Conditions, Stopwatch
 from harness.search.validation import LEAST_TAU, validate
 
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
@@ -32,7 +32,7 @@ DESIGN = Design(blocks=16, networks=60)
 Time = Callable[[Architecture], float]
 
 
-class Planted:
+class Planted(Stopwatch):
     """A machine on which a network takes as long as a function says."""
 
     quiet_ms = 2.0
