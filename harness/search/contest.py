@@ -63,7 +63,9 @@ class Contest:
         setting, baseline = self.setting, self.setting.space.baseline
         found = setting.parts.kept(
             "front",
-            lambda: measure([baseline, *(one.architecture for one in front)], setting.conditions, baseline),
+            lambda: measure(
+                [baseline, *(one.architecture for one in front)], setting.conditions, setting.space.reference
+            ),
         )
         return found[0], list(zip(front, found[1:], strict=True))
 
@@ -119,7 +121,7 @@ class Contest:
         setting = self.setting
 
         def one_ms(architecture: Architecture) -> float:
-            return measure([architecture], setting.conditions, setting.space.baseline)[0]
+            return measure([architecture], setting.conditions, setting.space.reference)[0]
 
         def find() -> list[Any]:
             return [

@@ -26,7 +26,7 @@ HELD_OUT = 32
 VISITS = 3
 """So often, minutes apart, those are measured: what judges must be surer than what is judged."""
 _HELD_OUT_SEED = 20_261_121
-_FORMAT = 3
+_FORMAT = 4
 _CURE = "build it anew with `harness search latency`"
 
 
@@ -38,15 +38,15 @@ class LatencyTable:
     conditions: Conditions
     design: Design
     visits: dict[str, list[float]]
-    """Time of each measured network over the baseline's, by its key, each time that it was measured."""
-    baseline_ms: float
-    """What the baseline takes in INT8 while the machine is quiet."""
+    """Time of each measured network over the reference's, by its key, each time that it was measured."""
+    reference_ms: float
+    """What the space's reference takes in INT8 while the machine is quiet."""
     seconds: float
     """How long the measuring took."""
 
     @cached_property
     def ratios(self) -> dict[str, float]:
-        """Time of each measured network over the baseline's, by its key."""
+        """Time of each measured network over the reference's, by its key."""
         return {key: statistics.median(found) for key, found in self.visits.items()}
 
     @cached_property
@@ -59,12 +59,12 @@ class LatencyTable:
         Raises:
             HarnessError: the architecture is no point of the space.
         """
-        return self.baseline_ms * self._prediction.time(architecture)
+        return self.reference_ms * self._prediction.time(architecture)
 
     @property
     def held_out(self) -> list[tuple[Architecture, float]]:
         """The networks that validate the table, none of which it learned from, and their measured times."""
-        return [(network, self.baseline_ms * self.ratios[network.key]) for network in held_out(self.space)]
+        return [(network, self.reference_ms * self.ratios[network.key]) for network in held_out(self.space)]
 
     @cached_property
     def validation(self) -> Validation:
@@ -72,7 +72,7 @@ class LatencyTable:
         networks = held_out(self.space)
         return validate(
             [self.predict_ms(network) for network in networks],
-            [[self.baseline_ms * ratio for ratio in self.visits[network.key]] for network in networks],
+            [[self.reference_ms * ratio for ratio in self.visits[network.key]] for network in networks],
             [network.count_macs() for network in networks],
         )
 
@@ -84,7 +84,7 @@ class LatencyTable:
             "sizes": list(self.space.sizes),
             "design": asdict(self.design),
             "networks": len(self.visits),
-            "baseline_ms": self.baseline_ms,
+            "reference_ms": self.reference_ms,
             "minutes": self.seconds / 60,
             "validation": self.validation.to_dict(),
             "faults": self.validation.faults,
@@ -137,7 +137,7 @@ def build(
         conditions: under which to measure.
         out: the table's file; a table that is there already is replaced.
         design: what to measure; default: enough for the promised accuracy.
-        timer: how to measure, given the reference network, the baseline, and the conditions; default:
+        timer: how to measure, given the reference network and the conditions; default:
             `timing.timer`.
 
     Raises:
@@ -156,13 +156,13 @@ def build(
     with progress("Measuring", len(wanted)) as bar:
         bar.update(len(wanted) - len(missing))
         if missing:
-            with (timer or timing.timer)(space.baseline, conditions) as stopwatch:
+            with (timer or timing.timer)(space.reference, conditions) as stopwatch:
                 ratios = stopwatch.ratios([networks[key] for key in missing])
                 for key, ratio in zip(missing, ratios, strict=True):
                     journal.add(key, ratio, stopwatch.quiet_ms)
                     bar.advance()
     visits = {key: journal.visits[key] for key in sorted(networks)}
-    table = LatencyTable(space, conditions, design, visits, journal.baseline_ms, journal.seconds)
+    table = LatencyTable(space, conditions, design, visits, journal.reference_ms, journal.seconds)
     files.write_json(out, table.to_dict())
     journal.path.unlink(missing_ok=True)
     return table
@@ -191,7 +191,7 @@ def load(path: Path, space: Space, conditions: Conditions) -> LatencyTable:
     try:
         design = Design(**document["design"])
         visits = {str(key): [float(one) for one in found] for key, found in document["visits"].items()}
-        level, seconds = float(document["baseline_ms"]), float(document["seconds"])
+        level, seconds = float(document["reference_ms"]), float(document["seconds"])
         table = LatencyTable(space, conditions, design, visits, level, seconds)
         faults = table.validation.faults
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -236,13 +236,13 @@ class _Journal:
         self._key = key
         self._start = time.monotonic()
         self.visits: dict[str, list[float]] = {}
-        self.baseline_ms = math.inf
+        self.reference_ms = math.inf
         self._earlier_s = 0.0
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["key"] == key:
                 self.visits, self._earlier_s = dict(found["visits"]), float(found["seconds"])
-                self.baseline_ms = float(found["baseline_ms"])
+                self.reference_ms = float(found["reference_ms"])
         except FileNotFoundError:
             pass
         except (ValueError, LookupError, TypeError) as error:
@@ -254,8 +254,8 @@ class _Journal:
         return self._earlier_s + time.monotonic() - self._start
 
     def add(self, key: str, ratio: float, quiet_ms: float) -> None:
-        """Keep a network's time over the baseline's, and what the baseline took at its quietest."""
+        """Keep a network's time over the reference's, and what that took at its quietest."""
         self.visits.setdefault(key, []).append(ratio)
-        self.baseline_ms = min(self.baseline_ms, quiet_ms)
-        document = {"key": self._key, "seconds": self.seconds, "baseline_ms": self.baseline_ms}
+        self.reference_ms = min(self.reference_ms, quiet_ms)
+        document = {"key": self._key, "seconds": self.seconds, "reference_ms": self.reference_ms}
         files.write_json(self.path, {**document, "visits": self.visits})

@@ -55,6 +55,11 @@ class Space:
         return tuple(name for name, stem in STEMS.items() if stem.stride == stride)
 
     @property
+    def reference(self) -> Architecture:
+        """What tells how quiet a machine is, and the unit of times: of middling size, as what is searched."""
+        return self.uniform(0.5)
+
+    @property
     def key(self) -> str:
         """12 hex digits that name the space: studies and tables of another space do not fit."""
         text = json.dumps([NAME, self.baseline.canonical.to_dict(), self.sizes, WIDTHS, RATIOS, self.stems])
