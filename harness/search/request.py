@@ -96,6 +96,16 @@ class Setting:
     def recipe(self) -> Recipe:
         return self.request.card.input.recipe
 
+    @property
+    def variation(self) -> dict[str, Any]:
+        """How the baseline's training images were varied, as far as its card says: Augmentation's arguments.
+
+        Candidates learn from images that are varied alike: the teacher knows such, and where it saw no
+        mirrored images, as with digits, they must not see any.
+        """
+        given = self.request.card.training.get("augmentation", {})
+        return {name: given[name] for name in ("smallest_area", "flip") if name in given}
+
     def path(self, *names: str) -> Path:
         return self.request.out.joinpath(*names)
 
@@ -156,6 +166,7 @@ def facts(setting: Setting) -> dict[str, Any]:
             "held_out_unseen": request.held_out is not None,
             "learned_sha256": digest(setting.images.learned),
             "held_out_sha256": digest(setting.images.held_out),
+            "variation": setting.variation,
         },
         "conditions": setting.conditions.to_dict(),
         "max_drop": request.max_drop,

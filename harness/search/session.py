@@ -23,6 +23,7 @@ from harness.search.searching import SEEDS, search
 from harness.search.strategy import Effort, Problem
 from harness.search.study import require_optuna
 from harness.search.timing import Conditions
+from harness.training.data import Augmentation
 from harness.training.loop import normalised
 from harness.training.network import ResNet
 from harness.training.ranks import Ranks, joined
@@ -166,6 +167,7 @@ def _material(setting: Setting, ranks: Ranks) -> Material:
         setting.images,
         setting.recipe,
         ranks,
+        augmentation=Augmentation(**setting.variation),
         seed=setting.request.seed,
     )
 

@@ -6,7 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ from harness.commands.search_report import command as report_command  # noqa: E4
 from harness.search import report, result, session  # noqa: E402
 from harness.search.estimator import Macs  # noqa: E402
 from harness.training import export  # noqa: E402
+from harness.training.data import Augmentation  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
+from harness.training.ranks import Ranks  # noqa: E402
 
 SHAPE = Architecture(24, 32, "7x7-pool", 16, (Stage(64, (Block(16),) * 2), Stage(128, (Block(32),) * 2)))
 RECIPE = Recipe(32, "area", 0.875)
@@ -67,7 +69,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Request:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.weight.data.fill_(0.5)
     (root / "baseline").mkdir()
-    export.export(network, RECIPE, root / "baseline", "tiny", "a tiny baseline", {"task": "builtin"})
+    training = {"augmentation": asdict(Augmentation(0.5, False, first_size=24, growing_epochs=3))}
+    export.export(network, RECIPE, root / "baseline", "tiny", "a tiny baseline", training)
     card = read_card(root / "baseline" / "card.toml")
     return Request(card, train, store.path, root / "out", max_drop=0.9, effort=EFFORT, command="harness")
 
@@ -137,6 +140,15 @@ def test_a_second_call_measures_and_trains_nothing_again(task: Request, outcome:
 def test_a_folder_keeps_to_its_search(task: Request, outcome: dict[str, Any]) -> None:
     with pytest.raises(OutputError, match="holds a search with another allowed drop, another wanted latency"):
         open_setting(replace(task, max_drop=0.5, target_ms=5.0))
+
+
+def test_candidates_learn_from_images_varied_as_the_baselines_were(
+    task: Request, outcome: dict[str, Any], tmp_path: Path
+) -> None:
+    assert outcome["request"]["images"]["variation"] == {"smallest_area": 0.5, "flip": False}
+    setting = open_setting(replace(task, out=tmp_path))
+    material = session._material(setting, Ranks(0, 1, torch.device("cpu")))
+    assert material.learned(32, 24).augmentation == Augmentation(0.5, False)
 
 
 def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) -> None:
