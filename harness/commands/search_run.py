@@ -86,7 +86,14 @@ _USUAL = Effort()
     type=click.IntRange(8, 16),
     default=_USUAL.shortlist,
     show_default=True,
-    help="Candidates that are measured and fine-tuned briefly.",
+    help="Candidates that are fine-tuned briefly.",
+)
+@click.option(
+    "--fronts",
+    type=click.IntRange(1),
+    default=_USUAL.fronts,
+    show_default=True,
+    help="Fronts, one behind the other, that these are chosen from by a short look at so many of each.",
 )
 @click.option(
     "--finetune-epochs",
@@ -147,6 +154,7 @@ def _request(
     objective: str,
     trials: int,
     shortlist: int,
+    fronts: int,
     finetune_epochs: int,
     epochs: int,
     finals: int,
@@ -158,7 +166,16 @@ def _request(
         card=find_card(baseline),
         out=out,
         scenario=parse_scenario(objective),
-        effort=Effort(trials, shortlist, finetune_epochs, epochs, finals, rounds, duration),
+        effort=Effort(
+            trials=trials,
+            fronts=fronts,
+            shortlist=shortlist,
+            finetune_epochs=finetune_epochs,
+            epochs=epochs,
+            finals=finals,
+            rounds=rounds,
+            duration_s=duration,
+        ),
         command=options.command_line(sys.argv[1:]),
         **given,
     )

@@ -47,6 +47,7 @@ class Contest:
         """Take the setting, the trained baseline with its images, and facts for the cards."""
         self.setting, self.material, self.provenance = setting, material, provenance
         effort, seed = setting.request.effort, setting.request.seed
+        self.look = replace(BRIEF, seed=seed)
         self.brief = replace(BRIEF, epochs=effort.finetune_epochs, seed=seed)
         self.final = replace(BRIEF, epochs=effort.epochs, seed=seed)
 
@@ -58,21 +59,49 @@ class Contest:
         )
         return Bar(found, setting.request.max_drop)
 
-    def front(self, front: Sequence[Point], measure: Measure) -> tuple[float, list[Measured]]:
-        """Return the baseline's measured latency in INT8, and all points of the front with theirs."""
-        setting, baseline = self.setting, self.setting.space.baseline
-        found = setting.parts.kept(
-            "front",
-            lambda: measure(
-                [baseline, *(one.architecture for one in front)], setting.conditions, setting.space.reference
-            ),
+    def measured(
+        self, fronts: Sequence[Sequence[Point]], measure: Measure
+    ) -> tuple[float, list[list[Measured]]]:
+        """Return the baseline's measured latency in INT8, and all points of all fronts with theirs."""
+        space = self.setting.space
+        networks = [space.baseline, *(one.architecture for front in fronts for one in front)]
+        found = self.setting.parts.kept(
+            "front", lambda: measure(networks, self.setting.conditions, space.reference)
         )
-        return found[0], list(zip(front, found[1:], strict=True))
+        times = iter(found[1:])
+        return found[0], [[(point, next(times)) for point in front] for front in fronts]
 
-    def shortlist(self, front: Sequence[Measured]) -> list[Measured]:
-        """Return points spread over what the front is by measured latencies."""
-        found = {point.architecture.key: (point, latency_ms) for point, latency_ms in front}
-        points = [replace(point, latency_ms=latency_ms) for point, latency_ms in front]
+    def looked_at(self, fronts: Sequence[Sequence[Measured]]) -> list[Candidate]:
+        """Fine-tune points of all fronts on some images: the first of two rungs, as in successive halving.
+
+        (Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
+        AISTATS 2016.) Nothing is done where there is but one front: then all of the shortlist is on it.
+        """
+        if len(fronts) < 2:
+            return []
+        return [
+            Candidate(point.architecture, latency_ms, self._look(point.architecture))
+            for front in fronts
+            for point, latency_ms in self._spread(front)
+        ]
+
+    def shortlist(self, fronts: Sequence[Sequence[Measured]], looks: Sequence[Candidate]) -> list[Measured]:
+        """Return points spread over the front by measured latencies, and by looks where there are any."""
+        accuracies = {one.key: one.brief for one in looks}
+        if not accuracies:
+            return self._spread(fronts[0])
+        seen = [one for front in fronts for one in front if one[0].architecture.key in accuracies]
+        return self._spread(seen, accuracies)
+
+    def _spread(
+        self, measured: Sequence[Measured], scores: Mapping[str, float] | None = None
+    ) -> list[Measured]:
+        """Return points spread over the front by measured latency and score, or other `scores` by key."""
+        found = {point.architecture.key: (point, latency_ms) for point, latency_ms in measured}
+        points = [
+            replace(point, latency_ms=latency_ms, score=(scores or {key: point.score})[key])
+            for key, (point, latency_ms) in found.items()
+        ]
         chosen = spread(points, self.setting.request.effort.shortlist)
         return [found[point.architecture.key] for point in chosen]
 
@@ -190,6 +219,16 @@ class Contest:
 
         found = self.setting.parts.kept("baseline-int8", make)
         return read_card(Path(found["card"])), found
+
+    def _look(self, architecture: Architecture) -> float:
+        key, count = architecture.key, self.setting.request.effort.look_images
+        folder = self.setting.path("looks", key)
+        accuracy: float = self.setting.parts.kept(
+            f"look-{key}",
+            lambda: self.material.finetune(architecture, folder, self.look, count=count).accuracy,
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        return accuracy
 
     def _brief(self, architecture: Architecture) -> float:
         key = architecture.key

@@ -41,6 +41,20 @@ def pareto(points: Iterable[Point]) -> list[Point]:
     return kept
 
 
+def layers(points: Iterable[Point], count: int) -> list[list[Point]]:
+    """Return at most `count` fronts: that of all points, that of what is left without it, and so on.
+
+    Each architecture counts once.
+    """
+    left = {point.architecture.key: point for point in points}
+    found: list[list[Point]] = []
+    while left and len(found) < count:
+        found.append(pareto(left.values()))
+        for point in found[-1]:
+            del left[point.architecture.key]
+    return found
+
+
 def hypervolume(points: Iterable[Point], latency_ms: float, score: float) -> float:
     """Return the area, in ms times the unit of the score, that the points dominate.
 

@@ -162,6 +162,7 @@ def _costs(outcome: dict[str, Any]) -> Table:
 
 _COSTS = {
     "front": "measuring the front",
+    "look": "first look",
     "brief": "brief fine-tuning",
     "bar": "measuring the baseline's accuracy",
     "final": "training to the end, with quantization",
@@ -214,7 +215,22 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
         f"{100 * statistics.fmean(errors):.1f} %, largest {100 * max(errors):.1f} %, "
         f"Kendall's tau {ranked:.3f}."
     )
+    yield from _first_look(outcome)
     yield _trust(outcome)
+
+
+def _first_look(outcome: dict[str, Any]) -> Iterator[str]:
+    looks = {one["key"]: one["accuracy"] for one in outcome["looks"]}
+    if not looks:
+        return
+    shortlist, front = outcome["shortlist"], {one["key"] for one in outcome["front"]}
+    behind = sum(one["key"] not in front for one in shortlist)
+    tau = kendall([looks[one["key"]] for one in shortlist], [one["brief"] for one in shortlist])
+    yield (
+        f"First look: {len(looks)} networks of the front and of those behind it, fine-tuned on "
+        f"{outcome['request']['effort']['look_images']:,} images; {behind} of the {len(shortlist)} in the "
+        f"shortlist come from behind. Kendall's tau of their looks with the brief fine-tuning: {tau:.2f}."
+    )
 
 
 def _trust(outcome: dict[str, Any]) -> str:

@@ -19,11 +19,10 @@ from harness.search.split import Split, digest, split
 from harness.search.timing import Conditions
 from harness.store import Store, open_store
 
-UNTIL = ("table", "estimator", "search", "shortlist", "finals", "uniform", "models")
+UNTIL = ("table", "estimator", "search", "front", "finals", "uniform", "models")
 """Parts after which a search can be told to stop; the same call without it goes on.
 
-"table", "shortlist" (which is chosen from the measured front) and "uniform" measure, and so does what follows
-"models"; the others only compute.
+"table", "front" and "uniform" measure, and so does what follows "models"; the others only compute.
 """
 
 
@@ -33,8 +32,12 @@ class Effort:
 
     trials: int = 1500
     """Architectures that each search tries; random search as many."""
+    fronts: int = 3
+    """Fronts, one behind the other, of which points are looked at for the shortlist; 1: no look is needed."""
+    look_images: int = 8192
+    """Images that each of them learns from before it is looked at."""
     shortlist: int = 12
-    """Candidates whose latency is measured and that are fine-tuned briefly."""
+    """Candidates that are fine-tuned briefly; so many are looked at of each front."""
     finetune_epochs: int = 1
     """Of the brief fine-tuning."""
     epochs: int = 20

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FILE_NAME = "result.json"
 COMPARISON = "comparison"
 """Folder of the comparison in that of the search."""
-FORMAT = 2
+FORMAT = 3
 
 _ACCURACY_LOG = "mlperf_log_accuracy.json"
 
@@ -59,6 +59,7 @@ def document(
     found: Mapping[str, Any],
     baseline_ms: float,
     front: Sequence[tuple[Point, float]],
+    looks: Sequence[Candidate],
     measured: Sequence[tuple[Point, float]],
     kernels: Mapping[str, Any],
     candidates: Sequence[Candidate],
@@ -81,6 +82,7 @@ def document(
         "search": dict(found),
         "baseline_ms": baseline_ms,
         "front": [{**point.to_dict(), "measured_ms": latency_ms} for point, latency_ms in front],
+        "looks": [{"key": one.key, "measured_ms": one.latency_ms, "accuracy": one.brief} for one in looks],
         "shortlist": [
             {
                 **point.to_dict(),

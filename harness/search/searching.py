@@ -8,17 +8,27 @@ from typing import Any
 from harness import console
 from harness.architecture import Architecture
 from harness.errors import HarnessError
-from harness.search.front import Point, feasible, hypervolume, nearest, pareto
+from harness.search.front import Point, feasible, hypervolume, layers, nearest, spread
 from harness.search.strategy import Effort, Problem, nsga2, random_search, starting_points
 
 SEEDS = 3
 """How often each search is repeated, from as many seeds."""
+_KEPT_BEHIND = 16
+"""Points of each further front that are kept, spread over its latencies."""
 
 
 def search(
-    problem: Problem, effort: Effort, folder: Path, identity: Mapping[str, Any], seeds: int = SEEDS
+    problem: Problem,
+    effort: Effort,
+    folder: Path,
+    identity: Mapping[str, Any],
+    seeds: int = SEEDS,
+    fronts: int = 1,
 ) -> dict[str, Any]:
     """Return, in JSON values, the front of all seeds and how much better than random search each is.
+
+    With more `fronts` than one, points of those behind the first come along: what is a little worse by
+    scores that only estimate may be better in truth.
 
     Hypervolumes are against the baseline's latency and the score of its narrowest uniform scaling: what
     counts is to be faster than the one and better than the other. Journals stay in `folder`.
@@ -49,14 +59,15 @@ def search(
                 }
             )
             all_points += found.points
-    front = pareto(feasible(all_points, problem.cap_ms))
-    if not front:
+    found_fronts = layers(feasible(all_points, problem.cap_ms), fronts)
+    if not found_fronts:
         raise HarnessError(_nobody(nearest(all_points, problem.cap_ms), problem.cap_ms, len(all_points)))
     return {
         "cap_ms": problem.cap_ms,
         "reference": {"latency_ms": reference[0], "score": reference[1]},
         "runs": runs,
-        "front": [point.to_dict() for point in front],
+        "front": [point.to_dict() for point in found_fronts[0]],
+        "behind": [[point.to_dict() for point in spread(one, _KEPT_BEHIND)] for one in found_fronts[1:]],
         "uniform": [Point(one, problem.predict_ms(one), problem.score(one)).to_dict() for one in start],
     }
 

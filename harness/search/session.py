@@ -111,19 +111,20 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
                 Effort(request.effort.trials, request.seed, request.workers),
                 files.make_writable_folder(setting.path("studies")),
                 identity,
+                fronts=request.effort.fronts,
             ),
         )
         if reached("search"):
             return None
         provenance = {"search": {**facts(setting), **identity, "estimator_name": estimator.name}}
         contest = Contest(setting, material, provenance)
-        front = [Point.from_dict(one) for one in found["front"]]
-        baseline_ms, on_front = contest.front(front, tools.measure)
-        measured = contest.shortlist(on_front)
-        kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
-        if reached("shortlist"):
+        fronts = [[Point.from_dict(one) for one in front] for front in (found["front"], *found["behind"])]
+        baseline_ms, on_fronts = contest.measured(fronts, tools.measure)
+        if reached("front"):
             return None
         bar = contest.bar()
+        looks = contest.looked_at(on_fronts)
+        measured = contest.shortlist(on_fronts, looks)
         candidates = contest.tuned(measured)
         picked, trained = contest.train_up(candidates, bar)
         if reached("finals"):
@@ -138,6 +139,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         cards.append(contest.publish(SEARCHED, trained[picked.key]))
         if reached("models"):
             return None
+    kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
     with parts.timed("comparison"):
         compared = result.compare(setting, cards)
     document = result.document(
@@ -146,7 +148,8 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         estimator={"name": estimator.name, **estimated},
         found=found,
         baseline_ms=baseline_ms,
-        front=on_front,
+        front=on_fronts[0],
+        looks=looks,
         measured=measured,
         kernels=kernels,
         candidates=candidates,
@@ -218,7 +221,9 @@ def _forecast(setting: Setting, material: Material) -> str:
     effort = setting.request.effort
     seconds = _seconds_per_image(material)
     images = len(setting.images.learned.names)
-    epochs = effort.shortlist * effort.finetune_epochs + (effort.finals + 1) * effort.epochs
+    looked_at = effort.shortlist * effort.fronts if effort.fronts > 1 else 0
+    looks = looked_at * min(1.0, effort.look_images / images)
+    epochs = round(looks + effort.shortlist * effort.finetune_epochs + (effort.finals + 1) * effort.epochs)
     training = epochs * images * seconds / 60
     loadgen = 2 * 4 * effort.rounds * effort.duration_s / 60
     return (

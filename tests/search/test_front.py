@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from harness.architecture import resnet50
-from harness.search.front import Point, feasible, hypervolume, nearest, pareto, spread
+from harness.search.front import Point, feasible, hypervolume, layers, nearest, pareto, spread
+from harness.search.space import Space
 
 NETWORK = resnet50(24, 64, 0.2)
 
@@ -33,6 +34,24 @@ def test_the_front_is_what_no_point_beats(seed: int) -> None:
     assert {(p.latency_ms, p.score) for p in found} == slow
     assert [p.latency_ms for p in found] == sorted({p.latency_ms for p in found})
     assert [p.score for p in found] == sorted({p.score for p in found})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_further_front_is_that_of_what_is_left(seed: int) -> None:
+    space, source = Space(NETWORK, (64,)), random.Random(seed)
+    points = [
+        Point(network, source.randrange(1, 30), source.randrange(1, 30))
+        for network in space.samples(seed, 60)
+    ]
+    found = layers([*points, *points[:7]], 3)
+    left = list(points)
+    for front in found:
+        assert front == pareto(left)
+        left = [one for one in left if one not in front]
+    assert len(found) == 3
+    assert layers(points, 1) == [pareto(points)]
+    assert sum(len(front) for front in layers(points, 100)) == len(points)
+    assert layers([], 3) == []
 
 
 @pytest.mark.parametrize("seed", range(20))

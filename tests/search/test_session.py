@@ -77,7 +77,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Request:
 
 @pytest.fixture(scope="module")
 def outcome(task: Request) -> dict[str, Any]:
-    stopped = session.run(replace(task, until="shortlist"), TOOLS)
+    stopped = session.run(replace(task, until="front"), TOOLS)
     assert stopped is None
     found = session.run(task, TOOLS)
     assert found is not None
@@ -95,10 +95,17 @@ def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: dict[str
     assert len(outcome["search"]["runs"]) == 3
     front = {one["key"]: one for one in outcome["front"]}
     assert set(front) == {one["key"] for one in outcome["search"]["front"]}
+    known = {one["key"]: one for front in outcome["search"]["behind"] for one in front} | front
+    looks = {one["key"]: one for one in outcome["looks"]}
     assert outcome["shortlist"]
+    assert len(looks) > len(outcome["shortlist"])
+    assert set(looks) <= set(known)
     for one in outcome["shortlist"]:
-        assert (
-            one["measured_ms"] == front[one["key"]]["measured_ms"] == pytest.approx(1.02 * one["latency_ms"])
+        look = looks[one["key"]]
+        assert one["measured_ms"] == look["measured_ms"] == pytest.approx(1.02 * one["latency_ms"])
+        assert not any(
+            other["measured_ms"] <= look["measured_ms"] and other["accuracy"] > look["accuracy"]
+            for other in looks.values()
         )
     assert outcome["test"]["searched_against_uniform"]["count"] == 48
 
