@@ -85,6 +85,14 @@ def test_a_part_that_learns_longer_costs_less(tiny: Material) -> None:
     assert 0 < long["narrow"] < short["narrow"] / 2
 
 
+def test_little_memory_changes_no_cost(tiny: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    revised = replace(TINY, stages=(replace(TINY.stages[0], width=48), TINY.stages[1]))
+    remembered = distillation._measure(tiny, "stage1", {"narrow": revised}, EFFORT, int)
+    monkeypatch.setattr(distillation, "_MEMORY_BYTES", 0)
+    computed = distillation._measure(tiny, "stage1", {"narrow": revised}, EFFORT, int)
+    assert computed["narrow"] == pytest.approx(remembered["narrow"], rel=0.05)
+
+
 def test_a_block_that_can_be_the_baseline_s_stays_so(tiny: Material) -> None:
     blocks = (TINY.stages[0].blocks[0], replace(TINY.stages[0].blocks[1], mid=32))
     revised = replace(TINY, stages=(replace(TINY.stages[0], blocks=blocks), TINY.stages[1]))
