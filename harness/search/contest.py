@@ -15,7 +15,7 @@ from harness.search import control
 from harness.search.decision import Bar, Candidate, choose, expected, next_to_train, remaining_share
 from harness.search.deployment import CALIBRATION_IMAGES, quantized
 from harness.search.finetuning import BRIEF, Material
-from harness.search.front import Point, spread
+from harness.search.front import Point, best
 from harness.search.request import Setting
 from harness.search.split import subset
 from harness.search.timing import Conditions
@@ -82,27 +82,28 @@ class Contest:
         return [
             Candidate(point.architecture, latency_ms, self._look(point.architecture))
             for front in fronts
-            for point, latency_ms in self._spread(front)
+            for point, latency_ms in self._best(front)
         ]
 
     def shortlist(self, fronts: Sequence[Sequence[Measured]], looks: Sequence[Candidate]) -> list[Measured]:
-        """Return points spread over the front by measured latencies, and by looks where there are any."""
+        """Return the best points by measured latencies, and by looks where there are any, else by scores."""
         accuracies = {one.key: one.brief for one in looks}
         if not accuracies:
-            return self._spread(fronts[0])
+            return self._best(fronts[0])
         seen = [one for front in fronts for one in front if one[0].architecture.key in accuracies]
-        return self._spread(seen, accuracies)
+        return self._best(seen, accuracies)
 
-    def _spread(
+    def _best(
         self, measured: Sequence[Measured], scores: Mapping[str, float] | None = None
     ) -> list[Measured]:
-        """Return points spread over the front by measured latency and score, or other `scores` by key."""
+        """Return the best by measured latency and score, or other `scores` by key, the fastest first."""
         found = {point.architecture.key: (point, latency_ms) for point, latency_ms in measured}
         points = [
             replace(point, latency_ms=latency_ms, score=(scores or {key: point.score})[key])
             for key, (point, latency_ms) in found.items()
         ]
-        chosen = spread(points, self.setting.request.effort.shortlist)
+        chosen = best(points, self.setting.request.effort.shortlist)
+        chosen.sort(key=lambda point: point.latency_ms)
         return [found[point.architecture.key] for point in chosen]
 
     def kernels(

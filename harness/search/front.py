@@ -85,12 +85,23 @@ def nearest(points: Iterable[Point], cap_ms: float) -> Point:
 
 
 def spread(points: Iterable[Point], count: int) -> list[Point]:
-    """Return at most `count` (two or more) points of the front, evenly over latency, both ends among them.
+    """Return at most `count` points of the front, evenly over latency, both ends among them; one: the middle.
 
     Of all points between two others, the one whose neighbours have the most similar latencies goes first.
     """
     kept = pareto(points)
+    if count == 1:
+        return kept[len(kept) // 2 :][:1]
     while len(kept) > count:
         ratios = [after.latency_ms / before.latency_ms for before, after in zip(kept, kept[2:], strict=False)]
         del kept[1 + ratios.index(min(ratios))]
     return kept
+
+
+def best(points: Iterable[Point], count: int) -> list[Point]:
+    """Return `count` points spread over the front, and if it has fewer, over the fronts behind it, too."""
+    found: list[Point] = []
+    for front in layers(points, count):
+        if len(found) < count:
+            found += spread(front, count - len(found))
+    return found

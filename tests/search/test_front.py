@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from harness.architecture import resnet50
-from harness.search.front import Point, feasible, hypervolume, layers, nearest, pareto, spread
+from harness.search.front import Point, best, feasible, hypervolume, layers, nearest, pareto, spread
 from harness.search.space import Space
 
 NETWORK = resnet50(24, 64, 0.2)
@@ -52,6 +52,12 @@ def test_each_further_front_is_that_of_what_is_left(seed: int) -> None:
     assert layers(points, 1) == [pareto(points)]
     assert sum(len(front) for front in layers(points, 100)) == len(points)
     assert layers([], 3) == []
+    front = pareto(points)
+    assert best(points, len(front)) == front
+    assert best(points, len(front) + 3)[: len(front)] == front
+    assert len(best(points, len(front) + 3)) == len(front) + 3
+    assert best(points, 1) == [front[len(front) // 2]]
+    assert best(points, 100) == [one for layer in layers(points, 100) for one in layer]
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -98,15 +98,13 @@ def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: dict[str
     known = {one["key"]: one for front in outcome["search"]["behind"] for one in front} | front
     looks = {one["key"]: one for one in outcome["looks"]}
     assert outcome["shortlist"]
-    assert len(looks) > len(outcome["shortlist"])
+    assert len(looks) > len(outcome["shortlist"]) == EFFORT.shortlist
+    highest = max(one["accuracy"] for one in looks.values())
+    assert highest in {looks[one["key"]]["accuracy"] for one in outcome["shortlist"]}
     assert set(looks) <= set(known)
     for one in outcome["shortlist"]:
         look = looks[one["key"]]
         assert one["measured_ms"] == look["measured_ms"] == pytest.approx(1.02 * one["latency_ms"])
-        assert not any(
-            other["measured_ms"] <= look["measured_ms"] and other["accuracy"] > look["accuracy"]
-            for other in looks.values()
-        )
     assert outcome["test"]["searched_against_uniform"]["count"] == 48
 
 
