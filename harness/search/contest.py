@@ -12,7 +12,15 @@ from harness.card import CARD_NAME, Card, read_card, write_card
 from harness.console import note
 from harness.dataset import ImageList
 from harness.search import control
-from harness.search.decision import Bar, Candidate, choose, expected, next_to_train, remaining_share
+from harness.search.decision import (
+    Bar,
+    Candidate,
+    choose,
+    expected,
+    hopeful,
+    next_to_train,
+    remaining_share,
+)
 from harness.search.deployment import CALIBRATION_IMAGES, quantized
 from harness.search.finetuning import BRIEF, Material
 from harness.search.front import Point, best
@@ -23,6 +31,8 @@ from harness.store import Store, prepare
 from harness.training import export
 from harness.training.data import Images
 from harness.training.loop import Settings
+
+_ENOUGH = 2
 
 Measure = Callable[[Sequence[Architecture], Conditions, Architecture | None], list[float]]
 """Milliseconds an image of networks, end to end; the last one tells how quiet the machine is."""
@@ -71,25 +81,36 @@ class Contest:
         times = iter(found[1:])
         return found[0], [[(point, next(times)) for point in front] for front in fronts]
 
-    def looked_at(self, fronts: Sequence[Sequence[Measured]]) -> list[Candidate]:
+    def looked_at(self, fronts: Sequence[Sequence[Measured]], bar: Bar) -> list[Candidate]:
         """Fine-tune points of all fronts on some images: the first of two rungs, as in successive halving.
 
         (Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
-        AISTATS 2016.) Nothing is done where there is but one front: then all of the shortlist is on it.
+        AISTATS 2016.) Of each front the slowest comes first, and what is faster than two hopeless ones is
+        left out. Nothing is done where there is but one front: then all of the shortlist is on it.
         """
-        if len(fronts) < 2:
-            return []
-        return [
-            Candidate(point.architecture, latency_ms, self._look(point.architecture))
-            for front in fronts
-            for point, latency_ms in self._best(front)
-        ]
+        found: list[Candidate] = []
+        for front in fronts if len(fronts) > 1 else ():
+            hopeless = 0
+            for point, latency_ms in reversed(self._best(front)):
+                found.append(Candidate(point.architecture, latency_ms, self._look(point.architecture)))
+                hopeless += not hopeful(found[-1], bar)
+                if hopeless == _ENOUGH:
+                    break
+        return found
 
-    def shortlist(self, fronts: Sequence[Sequence[Measured]], looks: Sequence[Candidate]) -> list[Measured]:
-        """Return the best points by measured latencies, and by looks where there are any, else by scores."""
-        accuracies = {one.key: one.brief for one in looks}
-        if not accuracies:
+    def shortlist(
+        self, fronts: Sequence[Sequence[Measured]], looks: Sequence[Candidate], bar: Bar
+    ) -> list[Measured]:
+        """Return the best points by measured latencies, and by looks where there are any, else by scores.
+
+        Hopeless ones are among them only if there are too few others.
+        """
+        if not looks:
             return self._best(fronts[0])
+        count = self.setting.request.effort.shortlist
+        ranked = sorted(looks, key=lambda one: -one.brief)
+        kept = [one for place, one in enumerate(ranked) if place < count or hopeful(one, bar)]
+        accuracies = {one.key: one.brief for one in kept}
         seen = [one for front in fronts for one in front if one[0].architecture.key in accuracies]
         return self._best(seen, accuracies)
 

@@ -123,8 +123,8 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         if reached("front"):
             return None
         bar = contest.bar()
-        looks = contest.looked_at(on_fronts)
-        measured = contest.shortlist(on_fronts, looks)
+        looks = contest.looked_at(on_fronts, bar)
+        measured = contest.shortlist(on_fronts, looks, bar)
         candidates = contest.tuned(measured)
         picked, trained = contest.train_up(candidates, bar)
         if reached("finals"):

@@ -4,7 +4,7 @@ import pytest
 
 from harness.architecture import Architecture, resnet50
 from harness.search import control
-from harness.search.decision import Bar, Candidate, choose, expected, next_to_train, remaining_share
+from harness.search.decision import Bar, Candidate, choose, expected, hopeful, next_to_train, remaining_share
 from harness.search.space import Space
 
 BAR = Bar(baseline=0.96, max_drop=0.01)
@@ -17,6 +17,11 @@ def candidates(*briefs: float) -> list[Candidate]:
         Candidate(resnet50(24, 64, number / 10), float(number), brief)
         for number, brief in enumerate(briefs, start=1)
     ]
+
+
+def test_a_look_leaves_hope_as_long_as_a_twentieth_of_its_gap_is_allowed() -> None:
+    lost, near, level = candidates(0.76, 0.77, 0.97)
+    assert [hopeful(one, BAR) for one in (lost, near, level)] == [False, True, True]
 
 
 def test_the_middle_of_the_unbeaten_is_trained_first() -> None:

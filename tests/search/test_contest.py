@@ -1,0 +1,82 @@
+"""The first look at three fronts, and the shortlist that comes of it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from harness.architecture import Architecture, resnet50
+from harness.search.decision import Bar
+from harness.search.front import Point
+from harness.search.request import Effort
+from harness.search.space import Space
+
+pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
+
+from harness.search.contest import Contest, Measured
+
+BAR = Bar(baseline=0.96, max_drop=0.01)
+NETWORKS = Space(resnet50(24, 64, 0.2), (64,)).samples(1, 60)
+FRONTS = [
+    [(Point(NETWORKS[20 * row + place], 0.0, place), 1.0 + place + row / 10) for place in range(12)]
+    for row in range(3)
+]
+"""Three fronts of a dozen points; the measured latencies of the one behind are a tenth of a ms longer."""
+
+
+class Planted(Contest):
+    """A contest in which a look's accuracy is given."""
+
+    def __init__(self, accuracies: dict[str, float], effort: Effort) -> None:
+        self.setting = SimpleNamespace(request=SimpleNamespace(effort=effort))  # type: ignore[assignment]
+        self.accuracies = accuracies
+        self.seen: list[str] = []
+
+    def _look(self, architecture: Architecture) -> float:
+        self.seen.append(architecture.key)
+        return self.accuracies[architecture.key]
+
+
+def accuracies(*offsets: float) -> dict[str, float]:
+    """Return accuracies that rise by 4 points from one point of a front to the next, up to 95 %."""
+    return {
+        point.architecture.key: 0.95 - 0.04 * (11 - place) + offset
+        for front, offset in zip(FRONTS, offsets, strict=True)
+        for place, (point, _) in enumerate(front)
+    }
+
+
+def keys(some: list[Measured]) -> list[str]:
+    return [point.architecture.key for point, _ in some]
+
+
+def test_what_is_faster_than_two_hopeless_ones_is_not_looked_at() -> None:
+    contest = Planted(accuracies(0, 0, 0), Effort(shortlist=12))
+    looks = contest.looked_at(FRONTS, BAR)
+    assert [one.key for one in looks] == contest.seen
+    assert contest.seen == [key for front in FRONTS for key in reversed(keys(front[-7:]))]
+    assert [one.brief < 0.768 for one in looks[:7]] == [False] * 5 + [True] * 2
+
+
+def test_the_shortlist_is_what_looks_say_not_what_scores_said() -> None:
+    contest = Planted(accuracies(0, 0.05, 0), Effort(shortlist=12))
+    looks = contest.looked_at(FRONTS, BAR)
+    found = contest.shortlist(FRONTS, looks, BAR)
+    assert len(found) == 12
+    assert set(keys(found)) >= set(keys(FRONTS[1][-6:]))
+    assert [latency_ms for _, latency_ms in found] == sorted(latency_ms for _, latency_ms in found)
+    assert not set(keys(found)) & set(keys(FRONTS[2][:-6]))
+
+
+def test_where_nothing_is_hopeful_the_shortlist_is_what_was_looked_at() -> None:
+    contest = Planted(accuracies(-0.5, -0.5, -0.5), Effort(shortlist=8))
+    looks = contest.looked_at(FRONTS, BAR)
+    assert len(looks) == 6
+    assert len(contest.shortlist(FRONTS, looks, BAR)) == 6
+
+
+def test_one_front_needs_no_look() -> None:
+    contest = Planted({}, Effort(shortlist=8))
+    assert contest.looked_at(FRONTS[:1], BAR) == []
+    found = contest.shortlist(FRONTS[:1], [], BAR)
+    assert len(found) == 8
+    assert set(keys(found)) < set(keys(FRONTS[0]))
