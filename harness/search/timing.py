@@ -26,7 +26,7 @@ from harness.settings import CompileSettings
 LARGEST_DRIFT = 0.05
 """The reference may be so much slower than in its quiet moments while a sample is taken."""
 _BURSTS = 8
-_OWN_PERCENTILE = 25
+_KEPT_PERCENTILE = 25
 _PATIENCE_S = 120.0
 _FIRST_LOOKS = 60
 _QUIET_PERCENTILE = 10
@@ -188,13 +188,13 @@ class Watch:
         return float(np.percentile(self._seen_ms, _QUIET_PERCENTILE))
 
     def ratio(self, take: Callable[[], float]) -> float:
-        """Return the lower quartile of a few undisturbed samples, over the reference's quiet level.
+        """Return the lower quartile of a few undisturbed samples, each over the reference's time around it.
 
-        What disturbs never makes faster, and does not make all networks slower alike: one whose weights
-        stay in the first caches hardly feels a neighbour, another does. Samples over the reference's time
-        around them would therefore bring its unrest into them. Measured beside the full ResNet-50 at 32 px
-        while neighbours were busy, such medians of five differed by 4 to 6 % from time to time, these
-        quartiles of eight by 1 % for networks with up to 6 MB of weights.
+        A lower clock slows both and cancels out. What disturbs never makes faster, hence the quartile, and
+        slows most what has most weights to fetch: the reference should be about as large as what is
+        measured. Beside the full ResNet-50 at 32 px, while neighbours were busy, medians of five samples of
+        networks a quarter of its size differed by 4 to 6 % from one time to another; beside one of half its
+        width, quartiles of eight differ by 1 %.
 
         Args:
             take: a sample, in milliseconds.
@@ -214,11 +214,11 @@ class Watch:
             taken = take()
             after = self._look_again()
             if max(before, after) <= (1 + LARGEST_DRIFT) * self.quiet_ms:
-                kept.append(taken)
+                kept.append(2 * taken / (before + after))
             else:
                 time.sleep(self._pause_s)
             if len(kept) == _BURSTS:
-                return float(np.percentile(kept, _OWN_PERCENTILE)) / self.quiet_ms
+                return float(np.percentile(kept, _KEPT_PERCENTILE))
             before = after
         raise HarnessError(
             f"The machine is too busy to measure: in {tries - len(kept)} of {tries} tries within "
