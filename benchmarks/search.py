@@ -28,6 +28,7 @@ BUILTIN_IMAGES = 40_000
 BUILTIN_HELD_OUT = 6_000
 BUILTIN_OPTIONS = "--epochs 12"
 CIFAR10_TRAINING = (
+    "--task folder --train fit --out baseline --resume "
     "--size 32 --crop-fraction 1 --width 1 --stem 3x3-pool --epochs 26 --batch 128 --learning-rate 0.1 "
     "--weight-decay 5e-4 --smallest-area 0.5 --first-size 24 --precision bf16 --seed 1 "
     "--name cifar10-resnet50"
@@ -54,19 +55,7 @@ def cifar10_task(images: Path, out: Path) -> list[str]:
             link(some, out / part / folder.name)
     card = out / "baseline" / "card.toml"
     if not card.exists():
-        test = str((images / "test").resolve())
-        words = [
-            "train",
-            "--task",
-            "folder",
-            "--train",
-            "fit",
-            "--test",
-            test,
-            "--out",
-            "baseline",
-            "--resume",
-        ]
+        words = ["train", "--test", str((images / "test").resolve())]
         subprocess.run(harness(*words, *shlex.split(CIFAR10_TRAINING)), cwd=out, check=True)
     recipe = find_card(str(card)).input.recipe
     prepare(find_images(images / "test", 10), recipe, out / "store", "cifar10")

@@ -1,8 +1,9 @@
 """Training: seconds of it, on a few small images, where PyTorch is installed."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ RECIPE = Recipe(32, "area", 0.875)
 SHAPE = Architecture(24, 64, "7x7-pool", 16, tuple(Stage(64, (Block(16),) * depth) for depth in (1, 2, 1, 1)))
 SETTINGS = loop.Settings(epochs=3, batch_size=16, warmup_epochs=1, learning_rate=0.05)
 ALONE = Ranks(0, 1, torch.device("cpu"))
+Outcome = tuple[dict[str, Any], list[loop.Epoch]]
+"""What a training ends with: the network's tensors, and its epochs without their seconds."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +68,7 @@ def new_network(shape: Architecture = SHAPE) -> ResNet:
 
 def trained(
     data: tuple[Images, Images], folder: Path, settings: loop.Settings = SETTINGS, resume: bool = False
-) -> tuple[dict[str, Any], list[loop.Epoch]]:
+) -> Outcome:
     folder.mkdir(exist_ok=True)
     network = new_network()
     history = loop.train(network, *data, settings, folder, ALONE, resume=resume)
@@ -84,17 +87,25 @@ def interrupt_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "evaluate", evaluate)
 
 
+def interrupted(
+    run: Callable[..., Outcome], epochs: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Outcome:
+    """Return what `run`, a training in a folder, ends with when it is interrupted and then resumed."""
+    with monkeypatch.context() as patch:
+        interrupt_after(epochs, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder)
+    return run(folder, resume=True)
+
+
 @pytest.mark.parametrize("optimizer", loop.OPTIMIZERS)
 def test_a_resumed_training_ends_as_the_uninterrupted_one(
     optimizer: str, data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(SETTINGS, optimizer=optimizer)
-    state, history = trained(data, tmp_path / "whole", settings)
-    with monkeypatch.context() as patch:
-        interrupt_after(1, patch)
-        with pytest.raises(KeyboardInterrupt):
-            trained(data, tmp_path / "parts", settings)
-    resumed_state, resumed_history = trained(data, tmp_path / "parts", settings, resume=True)
+    run = partial(trained, data, settings=settings)
+    state, history = run(tmp_path / "whole")
+    resumed_state, resumed_history = interrupted(run, 1, tmp_path / "parts", monkeypatch)
     assert resumed_history == history
     assert [epoch.number for epoch in history] == [1, 2, 3]
     for name, tensor in state.items():
@@ -141,13 +152,9 @@ def test_images_grow_from_the_first_size_to_the_full_one(data: tuple[Images, Ima
 def test_a_resumed_training_on_growing_images_ends_as_the_uninterrupted_one(
     data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = growing(data)
-    state, history = trained(images, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        interrupt_after(1, patch)
-        with pytest.raises(KeyboardInterrupt):
-            trained(images, tmp_path / "parts")
-    resumed_state, resumed_history = trained(images, tmp_path / "parts", resume=True)
+    run = partial(trained, growing(data))
+    state, history = run(tmp_path / "whole")
+    resumed_state, resumed_history = interrupted(run, 1, tmp_path / "parts", monkeypatch)
     assert resumed_history == history
     assert all(torch.equal(tensor, resumed_state[name]) for name, tensor in state.items())
     assert history != trained(data, tmp_path / "full size")[1]
@@ -193,7 +200,7 @@ def distilled(
     seed: int = 11,
     resume: bool = False,
     teacher: Teacher | None = None,
-) -> tuple[dict[str, Any], list[loop.Epoch]]:
+) -> Outcome:
     folder.mkdir(exist_ok=True)
     network = new_network()
     torch.manual_seed(seed)
@@ -205,18 +212,15 @@ def distilled(
 def test_a_resumed_distillation_ends_as_the_uninterrupted_one(
     data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state, history = distilled(data, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        interrupt_after(2, patch)
-        with pytest.raises(KeyboardInterrupt):
-            distilled(data, tmp_path / "parts")
-    resumed_state, resumed_history = distilled(data, tmp_path / "parts", resume=True)
+    run = partial(distilled, data)
+    state, history = run(tmp_path / "whole")
+    resumed_state, resumed_history = interrupted(run, 2, tmp_path / "parts", monkeypatch)
     assert resumed_history == history
     assert all(torch.equal(tensor, resumed_state[name]) for name, tensor in state.items())
 
 
 def test_a_teacher_answers_once_and_remembers_for_the_next_training(
-    data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: tuple[Images, Images], tmp_path: Path
 ) -> None:
     torch.manual_seed(11)
     teacher = Teacher(ResNet(replace(SHAPE, size=40)))

@@ -34,7 +34,7 @@ def quiet_then(*later: float) -> Iterator[float]:
 
 
 def test_samples_beside_a_disturbed_reference_are_thrown_away_and_taken_again() -> None:
-    # Looks lie before and after each sample: 10 A 10 B 10.6 C 10 D 15 E 10 F 10 G 10 H 10 I 10
+    # Looks lie before and after each sample: 10 A 10 B 10.6 C 10 D 15 E 10 F 10, and so on
     watch = Watch(planted(quiet_then(10.0, 10.6, 10.0, 15.0)), pause_s=0)
     samples = iter([7.0] * 60 + [1.0, 100.0, 100.0, 100.0, 100.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
     assert watch.ratio(lambda: next(samples)) == pytest.approx(0.275)
