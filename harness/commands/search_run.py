@@ -134,7 +134,7 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
     """Find, train, quantize and measure a smaller network that this CPU runs fast in INT8.
 
     An interrupted call goes on where it stopped. DIR/models then holds the cards `searched` and `uniform`
-    (the baseline, made uniformly narrower, at no less latency), which `run`, `compare` and `submit` take like
+    (the baseline, uniformly scaled, at no less latency), which `run`, `compare` and `submit` take like
     any other; DIR/report.html tells the rest. Needs PyTorch and Optuna: pip install
     'inference-harness[search]'. To train on several GPUs start it with torchrun:
     torchrun --nproc-per-node 4 -m harness search run ...

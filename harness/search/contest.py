@@ -167,27 +167,24 @@ class Contest:
             )
         return picked, trained
 
-    def rivals(self, latency_ms: float, measure: Measure) -> list[tuple[Architecture, float]]:
-        """Return the narrowest uniform scaling of each input size that takes `latency_ms` or more."""
+    def rivals(self, latency_ms: float, measure: Measure) -> list[control.Timed]:
+        """Return uniform scalings of all sizes and depths that take `latency_ms` or just more."""
         setting = self.setting
 
         def one_ms(architecture: Architecture) -> float:
             return measure([architecture], setting.conditions, setting.space.reference)[0]
 
         def find() -> list[Any]:
-            return [
-                [one.to_dict(), found_ms]
-                for size in setting.space.sizes
-                for one, found_ms in [control.of_latency(setting.space, size, latency_ms, one_ms)]
-            ]
+            found = control.rivals(setting.space, latency_ms, one_ms)
+            return [[one.to_dict(), found_ms] for one, found_ms in found]
 
         found = setting.parts.kept("uniform", find)
         return [(Architecture.from_dict(values), found_ms) for values, found_ms in found]
 
-    def best(self, rivals: Sequence[tuple[Architecture, float]]) -> Candidate:
-        """Return the most accurate after the brief fine-tuning."""
+    def ranked(self, rivals: Sequence[control.Timed]) -> list[Candidate]:
+        """Return them by falling accuracy after the brief fine-tuning."""
         tuned = [Candidate(one, found_ms, self._brief(one)) for one, found_ms in rivals]
-        return max(tuned, key=lambda one: one.brief)
+        return sorted(tuned, key=lambda one: -one.brief)
 
     def train(self, architecture: Architecture) -> Trained:
         """Train a network to the end and quantize it; what is finished is not repeated."""

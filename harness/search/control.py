@@ -1,32 +1,47 @@
-"""The plain alternative to a search: the baseline, uniformly narrower, at the latency of what was found."""
+"""The plain alternative to a search: the baseline, uniformly scaled, at the latency of what was found."""
 
 from collections.abc import Callable
 
 from harness.architecture import Architecture
-from harness.search.space import Space
+from harness.search.space import DEPTHS, Space
 
 _STEPS = 100
 """Widths are tried in hundredths, finer than multiples of 16 channels can follow."""
 
+Timed = tuple[Architecture, float]
+"""A network and its latency in ms."""
 
-def scalings(space: Space, size: int) -> list[Architecture]:
-    """Return all uniform scalings of the baseline at an input size, each once, by rising work."""
+
+def rivals(space: Space, latency_ms: float, measure: Callable[[Architecture], float]) -> list[Timed]:
+    """Return, for each input size and depth, the narrowest uniform scaling that takes `latency_ms` or more.
+
+    So no control has less time, except where even the baseline is faster: then that is the only one.
+    """
+    found = [
+        of_latency(scalings(space, size, depth), latency_ms, measure)
+        for size in space.sizes
+        for depth in DEPTHS
+    ]
+    slow = {one.key: (one, one_ms) for one, one_ms in found if one_ms >= latency_ms}
+    return list(slow.values()) or [max(found, key=lambda timed: timed[1])]
+
+
+def scalings(space: Space, size: int, depth: float = 1.0) -> list[Architecture]:
+    """Return all uniform scalings of the baseline at an input size and depth, each once, by rising work."""
     found: dict[str, Architecture] = {}
     for step in range(1, _STEPS + 1):
-        scaled = space.uniform(step / _STEPS, size=size)
+        scaled = space.uniform(step / _STEPS, depth, size=size)
         found.setdefault(scaled.key, scaled)
     return sorted(found.values(), key=Architecture.count_macs)
 
 
 def of_latency(
-    space: Space, size: int, latency_ms: float, measure: Callable[[Architecture], float]
-) -> tuple[Architecture, float]:
-    """Return the narrowest uniform scaling that is not faster than `latency_ms`, and its latency.
+    wanted: list[Architecture], latency_ms: float, measure: Callable[[Architecture], float]
+) -> Timed:
+    """Return the first of some networks, by rising work, that is not faster than `latency_ms`.
 
-    So the control never has less time. Found by bisection, which takes latency to rise with work; where even
-    the baseline itself is faster, it is returned.
+    Found by bisection, which takes latency to rise with work; where all are faster, the last is returned.
     """
-    wanted = scalings(space, size)
     low, high = 0, len(wanted) - 1
     known: dict[int, float] = {}
     while low < high:

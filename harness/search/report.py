@@ -28,7 +28,7 @@ _FRONT = (
 )
 _DECISION = (
     "Measured latency and accuracy on held-out training images. Blue: after the brief fine-tuning; green: "
-    "INT8 after training to the end; orange: the uniform scaling, likewise. The line is what must be kept."
+    "INT8 after training to the end; orange: uniform scalings, likewise. The line is what must be kept."
 )
 _AGREEMENT = (
     "Orange: random networks that the table has not seen; blue: the front. On the dashed line both are equal."
@@ -166,7 +166,7 @@ _COSTS = {
     "brief": "brief fine-tuning",
     "bar": "measuring the baseline's accuracy",
     "final": "training to the end, with quantization",
-    "uniform": "finding the uniform scaling",
+    "uniform": "finding the uniform scalings",
     "baseline": "quantizing the baseline",
     "comparison": "LoadGen tests",
 }
@@ -190,6 +190,7 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
         f"Control: the uniform scaling {rival['key']}, {figure_text(rival['measured_ms'])} ms, trained the "
         f"same way, has {100 * rival['held_out']:.2f} % on the same images."
     )
+    yield _rivals(outcome)
     yield from (one["text"] for one in outcome["test"]["speedups"] if one["variant"] == SEARCHED)
     yield from outcome["test"]["accuracies"]
     pair = outcome["test"]["searched_against_uniform"]
@@ -217,6 +218,15 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
     )
     yield from _first_look(outcome)
     yield _trust(outcome)
+
+
+def _rivals(outcome: dict[str, Any]) -> str:
+    found = "; ".join(
+        f"{'-'.join(map(str, one['depths']))} blocks, {figure_text(one['measured_ms'])} ms, "
+        f"{100 * one['brief']:.2f} %"
+        for one in outcome["controls"]
+    )
+    return f"It is the best after the brief fine-tuning of uniform scalings with {found}."
 
 
 def _first_look(outcome: dict[str, Any]) -> Iterator[str]:
@@ -307,9 +317,12 @@ def _decision(outcome: dict[str, Any]) -> str:
             name = SEARCHED if one["key"] == outcome[SEARCHED]["key"] else ""
             marks.append(Mark(ms, final, _tip(one["key"], ms, final), "v2", name, 5))
     rival = outcome[UNIFORM]
-    for value, name in ((rival["brief"], ""), (rival["held_out"], UNIFORM)):
-        ms = rival["measured_ms"]
-        marks.append(Mark(ms, 100 * value, _tip(rival["key"], ms, 100 * value), "v1", name))
+    briefly = [(one["key"], one["measured_ms"], one["brief"], "") for one in outcome["controls"]]
+    for key, ms, value, name in (
+        *briefly,
+        (rival["key"], rival["measured_ms"], rival["held_out"], UNIFORM),
+    ):
+        marks.append(Mark(ms, 100 * value, _tip(key, ms, 100 * value), "v1", name))
     least = 100 * outcome["bar"]["least"]
     return pictures.scatter(marks, "measured ms, logarithmic", "top-1 in %", "Decision", least)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FILE_NAME = "result.json"
 COMPARISON = "comparison"
 """Folder of the comparison in that of the search."""
-FORMAT = 3
+FORMAT = 4
 
 _ACCURACY_LOG = "mlperf_log_accuracy.json"
 
@@ -66,10 +66,13 @@ def document(
     bar: Bar,
     trained: "Mapping[str, Trained]",
     picked: Candidate,
-    rival: Candidate,
+    controls: Sequence[Candidate],
     compared: Comparison,
 ) -> dict[str, Any]:
-    """Return the whole outcome in JSON values; latencies in ms, accuracies as fractions."""
+    """Return the whole outcome in JSON values; latencies in ms, accuracies as fractions.
+
+    Of `controls` the first is the one that was trained to the end.
+    """
     brief = {one.key: one.brief for one in candidates}
     return {
         "format": FORMAT,
@@ -97,7 +100,16 @@ def document(
             key: {**one.int8, "architecture": one.architecture.to_dict()} for key, one in trained.items()
         },
         SEARCHED: _chosen(picked, trained),
-        UNIFORM: _chosen(rival, trained),
+        UNIFORM: _chosen(controls[0], trained),
+        "controls": [
+            {
+                "key": one.key,
+                "depths": [len(stage.blocks) for stage in one.architecture.stages],
+                "measured_ms": one.latency_ms,
+                "brief": one.brief,
+            }
+            for one in controls
+        ],
         "test": _test(setting, compared),
         "seconds": setting.parts.seconds,
     }

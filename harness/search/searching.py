@@ -9,7 +9,14 @@ from harness import console
 from harness.architecture import Architecture
 from harness.errors import HarnessError
 from harness.search.front import Point, feasible, hypervolume, layers, nearest, spread
-from harness.search.strategy import Effort, Problem, nsga2, random_search, starting_points
+from harness.search.strategy import (
+    Effort,
+    Problem,
+    nsga2,
+    random_search,
+    starting_points,
+    uniform_scalings,
+)
 
 SEEDS = 3
 """How often each search is repeated, from as many seeds."""
@@ -27,6 +34,8 @@ def search(
 ) -> dict[str, Any]:
     """Return, in JSON values, the front of all seeds and how much better than random search each is.
 
+    A uniform scaling, in width, depth or both, that nothing found beats stands on the front, too.
+
     With more `fronts` than one, points of those behind the first come along: what is a little worse by
     scores that only estimate may be better in truth.
 
@@ -38,11 +47,11 @@ def search(
         OutputError: `folder` holds studies of something else.
     """
     space = problem.space
-    start = starting_points(space)
-    narrowest = min(start, key=Architecture.count_macs)
+    plain = [Point(one, problem.predict_ms(one), problem.score(one)) for one in uniform_scalings(space)]
+    narrowest = min(starting_points(space), key=Architecture.count_macs)
     reference = problem.predict_ms(space.baseline), problem.score(narrowest)
     runs: list[dict[str, Any]] = []
-    all_points: list[Point] = []
+    all_points = list(plain)
     with console.progress("search", 2 * seeds * effort.trials) as bar:
         for number in range(seeds):
             one = replace(effort, seed=effort.seed + number)
@@ -68,7 +77,7 @@ def search(
         "runs": runs,
         "front": [point.to_dict() for point in found_fronts[0]],
         "behind": [[point.to_dict() for point in spread(one, _KEPT_BEHIND)] for one in found_fronts[1:]],
-        "uniform": [Point(one, problem.predict_ms(one), problem.score(one)).to_dict() for one in start],
+        "uniform": [point.to_dict() for point in plain],
     }
 
 

@@ -20,6 +20,7 @@ from harness.search.finetuning import Material
 from harness.search.front import Point
 from harness.search.request import UNTIL, Request, Setting, facts, open_setting
 from harness.search.searching import SEEDS, search
+from harness.search.space import DEPTHS
 from harness.search.strategy import Effort, Problem
 from harness.search.study import require_optuna
 from harness.search.timing import Conditions
@@ -132,7 +133,8 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         rivals = contest.rivals(picked.latency_ms, tools.measure)
         if reached("uniform"):
             return None
-        rival = contest.best(rivals)
+        controls = contest.ranked(rivals)
+        rival = controls[0]
         trained[rival.key] = trained.get(rival.key) or contest.train(rival.architecture)
         cards = [request.card, contest.baseline_int8()[0]]
         cards.append(contest.publish(UNIFORM, trained[rival.key]))
@@ -156,7 +158,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         bar=bar,
         trained=trained,
         picked=picked,
-        rival=rival,
+        controls=controls,
         compared=compared,
     )
     result.write(document, request.out)
@@ -223,7 +225,8 @@ def _forecast(setting: Setting, material: Material) -> str:
     images = len(setting.images.learned.names)
     looked_at = effort.shortlist * effort.fronts if effort.fronts > 1 else 0
     looks = looked_at * min(1.0, effort.look_images / images)
-    epochs = round(looks + effort.shortlist * effort.finetune_epochs + (effort.finals + 1) * effort.epochs)
+    briefly = effort.shortlist + len(DEPTHS) * len(setting.space.sizes)
+    epochs = round(looks + briefly * effort.finetune_epochs + (effort.finals + 1) * effort.epochs)
     training = epochs * images * seconds / 60
     loadgen = 2 * 4 * effort.rounds * effort.duration_s / 60
     return (

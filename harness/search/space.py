@@ -15,6 +15,8 @@ NAME = "resnet-rev"
 # Shares of the baseline's widths, and widths of a block's middle over the block's own; the ranges are those
 # of the published revisions of ResNet-50 (OFA, BootstrapNAS), refined at the small end.
 WIDTHS = (0.25, 0.35, 0.5, 0.65, 0.8, 1.0)
+DEPTHS = (1.0, 2 / 3, 1 / 3)
+"""Shares of the baseline's blocks that uniform scalings keep."""
 RATIOS = (0.125, 0.2, 0.25, 0.35, 0.5)
 _GROWING = frozenset({"size", "width", "depth", "ratio"})
 """Decisions whose options stand in rising order, each a larger network than the one before."""
@@ -146,15 +148,18 @@ class Space:
             return str(error.args[0])
         return None if found == architecture.canonical else "its decisions make another network"
 
-    def uniform(self, width: float, *, size: int | None = None) -> Architecture:
-        """Return the baseline with all widths times `width`: the plain way to make it faster."""
+    def uniform(self, width: float, depth: float = 1.0, *, size: int | None = None) -> Architecture:
+        """Return the baseline with all widths times `width` and all depths times `depth`.
+
+        That is the plain way to make it faster, as in "EfficientNet: Rethinking Model Scaling for
+        Convolutional Neural Networks" (Tan and Le, ICML 2019).
+        """
         base = self.baseline
         stages = []
         for stage in base.stages:
             new_width = rounded(stage.width * width)
-            blocks = tuple(
-                replace(block, mid=rounded(new_width * block.mid / stage.width)) for block in stage.blocks
-            )
+            kept = stage.blocks[: max(1, round(len(stage.blocks) * depth))]
+            blocks = tuple(replace(block, mid=rounded(new_width * block.mid / stage.width)) for block in kept)
             stages.append(Stage(new_width, blocks))
         stem_width = rounded(base.stem_width * width)
         return Architecture(base.classes, size or base.size, base.stem, stem_width, tuple(stages)).canonical

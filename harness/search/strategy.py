@@ -18,7 +18,7 @@ from harness.architecture import Architecture
 from harness.errors import RunFailed
 from harness.search import study as studies
 from harness.search.front import Point
-from harness.search.space import WIDTHS, Space
+from harness.search.space import DEPTHS, WIDTHS, Space
 
 _POLL_S = 0.2
 _VARIED = 0.05
@@ -124,8 +124,22 @@ def random_search(
 
 
 def starting_points(space: Space) -> list[Architecture]:
-    """Return the baseline and its uniform scalings, as far as they are points of the space, each once."""
-    found = {one.key: one for one in (space.baseline.canonical, *map(space.uniform, sorted(WIDTHS)))}
+    """Return the baseline and its uniform scalings in width.
+
+    Those in depth as well would crowd a population; any of its members can lose blocks.
+    """
+    return _scalings(space, (1.0,))
+
+
+def uniform_scalings(space: Space) -> list[Architecture]:
+    """Return the baseline and its uniform scalings in width and depth: what anybody would try first."""
+    return _scalings(space, DEPTHS)
+
+
+def _scalings(space: Space, depths: Sequence[float]) -> list[Architecture]:
+    """Return the baseline and its scalings, as far as they are points of the space, each once."""
+    scaled = (space.uniform(width, depth) for depth in depths for width in sorted(WIDTHS))
+    found = {one.key: one for one in (space.baseline.canonical, *scaled)}
     return [one for one in found.values() if space.fault(one) is None]
 
 

@@ -72,17 +72,40 @@ def test_nothing_is_trained_twice() -> None:
 def test_the_control_is_the_narrowest_that_is_not_faster(share: float) -> None:
     def measure(architecture: Architecture) -> float:
         asked.append(architecture.key)
-        return architecture.count_macs() / 1e6
+        return macs_ms(architecture)
 
     asked: list[str] = []
     scalings = control.scalings(SPACE, 64)
     wanted = share * measure(scalings[-1])
-    found, found_ms = control.of_latency(SPACE, 64, wanted, measure)
-    slow = next(one for one in scalings if one.count_macs() / 1e6 >= wanted)
+    found, found_ms = control.of_latency(scalings, wanted, measure)
+    slow = next(one for one in scalings if macs_ms(one) >= wanted)
     assert found == slow
-    assert found_ms == slow.count_macs() / 1e6
+    assert found_ms == macs_ms(slow)
     assert len(asked) < 10
 
 
+def macs_ms(architecture: Architecture) -> float:
+    return architecture.count_macs() / 1e6
+
+
+def test_controls_of_every_depth_have_no_less_time() -> None:
+    latency_ms = 0.3 * macs_ms(SPACE.baseline)
+    found = control.rivals(SPACE, latency_ms, macs_ms)
+    assert [[len(stage.blocks) for stage in one.stages] for one, _ in found] == [
+        [3, 4, 6, 3],
+        [2, 3, 4, 2],
+        [1, 1, 2, 1],
+    ]
+    assert all(one_ms == macs_ms(one) >= latency_ms for one, one_ms in found)
+    widths = [one.stages[3].width for one, _ in found]
+    assert widths == sorted(set(widths))
+
+
+def test_a_depth_at_which_even_the_widest_is_faster_has_no_control() -> None:
+    [(found, _)] = control.rivals(SPACE, 0.9 * macs_ms(SPACE.baseline), macs_ms)
+    assert len(found.stages[2].blocks) == 6
+
+
 def test_where_even_the_baseline_is_faster_it_is_the_control() -> None:
-    assert control.of_latency(SPACE, 64, 9.0, lambda _: 1.0)[0] == SPACE.baseline.canonical
+    [(found, found_ms)] = control.rivals(SPACE, 9.0, lambda one: 1.0 + (one == SPACE.baseline.canonical))
+    assert (found, found_ms) == (SPACE.baseline.canonical, 2.0)

@@ -112,6 +112,13 @@ def test_the_control_is_not_faster_than_the_pick(outcome: dict[str, Any]) -> Non
     assert outcome["uniform"]["measured_ms"] >= outcome["searched"]["measured_ms"]
 
 
+def test_the_control_is_the_best_of_uniform_scalings_of_several_depths(outcome: dict[str, Any]) -> None:
+    controls = outcome["controls"]
+    assert controls[0]["key"] == outcome["uniform"]["key"]
+    assert controls[0]["brief"] == max(one["brief"] for one in controls)
+    assert {tuple(one["depths"]) for one in controls} <= {(2, 2), (1, 1)}
+
+
 def test_each_int8_model_is_the_better_of_both_bias_corrections(outcome: dict[str, Any]) -> None:
     for one in outcome["trained"].values():
         assert set(one["accuracies"]) == {"fast", "accurate"}

@@ -56,8 +56,8 @@ def test_an_architecture_survives_json(space: Space) -> None:
 
 
 def test_uniform_scalings_are_points_of_the_space_and_smaller(space: Space) -> None:
-    for width in (0.25, 0.5, 0.8):
-        scaled = space.uniform(width)
+    for width, depth in ((0.25, 1), (0.5, 1), (0.8, 1), (1, 2 / 3), (0.5, 2 / 3), (0.8, 1 / 3)):
+        scaled = space.uniform(width, depth)
         assert space.fault(scaled) is None
         assert scaled.count_macs() < space.baseline.count_macs()
 

@@ -104,6 +104,18 @@ def test_baseline_and_uniform_scalings_are_tried_first(tmp_path: Path) -> None:
     assert random_search(planted(), quick(len(start))).points[0].architecture == start[0]
 
 
+def test_a_uniform_scaling_that_nothing_beats_is_on_the_front(tmp_path: Path) -> None:
+    plain = SPACE.uniform(0.5, 1 / 3)
+
+    def score(architecture: Architecture) -> float:
+        return float(architecture == plain)
+
+    problem = Problem(SPACE, Planted().predict_ms, score, cap_ms=14)
+    assert plain not in starting_points(SPACE)
+    outcome = search(problem, quick(20), tmp_path, IDENTITY, seeds=1)
+    assert plain.key in {point["key"] for point in outcome["front"]}
+
+
 def test_latency_is_a_constraint(tmp_path: Path) -> None:
     outcome = search(planted(cap_ms=5), quick(150), tmp_path, IDENTITY, seeds=1)
     assert outcome["front"]
