@@ -391,11 +391,14 @@ def test_a_name_that_no_card_may_have_is_refused_before_training(tmp_path: Path)
     assert not (tmp_path / "my run").exists()
 
 
-def test_the_command_trains_exports_and_measures(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def invoke(folders: tuple[Path, Path], out: Path, *more: str) -> Any:
     words = ["--task", "folder", "--train", str(folders[0]), "--test", str(folders[1])]
-    words += ["--out", str(tmp_path / "tiny"), "--size", "32", "--width", "0.05", "--stem", "3x3-pool"]
-    words += ["--epochs", "1", "--batch", "24", "--json"]
-    result = CliRunner().invoke(command, words, catch_exceptions=False)
+    words += ["--out", str(out), "--size", "32", "--width", "0.05", "--stem", "3x3-pool", "--batch", "24"]
+    return CliRunner().invoke(command, [*words, "--json", *more], catch_exceptions=False)
+
+
+def test_the_command_trains_exports_and_measures(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    result = invoke(folders, tmp_path / "tiny", "--epochs", "1")
     facts = json.loads(result.stdout)
     card = read_card(tmp_path / "tiny" / "card.toml")
     assert facts["top1"] == card.accuracy.reference
@@ -404,4 +407,39 @@ def test_the_command_trains_exports_and_measures(folders: tuple[Path, Path], tmp
     assert card.training["images"] == 72
     assert (tmp_path / "tiny" / "model.bin").exists()
     with pytest.raises(OutputError, match="go on with --resume"):
-        CliRunner().invoke(command, words, catch_exceptions=False)
+        invoke(folders, tmp_path / "tiny", "--epochs", "1")
+
+
+def test_a_training_stopped_on_purpose_goes_on_to_the_result_of_the_whole(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole = json.loads(invoke(folders, tmp_path / "whole", "--epochs", "2").stdout)
+    stopped = invoke(folders, tmp_path / "parts", "--epochs", "2", "--until-epoch", "1")
+    assert stopped.stdout == ""
+    assert "Stopped after epoch 1, as asked" in stopped.stderr
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == [loop.CHECKPOINT_NAME]
+    resumed = json.loads(invoke(folders, tmp_path / "parts", "--epochs", "2", "--resume").stdout)
+    assert resumed["top1"] == whole["top1"]
+    assert [epoch["loss"] for epoch in resumed["epochs"]] == [epoch["loss"] for epoch in whole["epochs"]]
+
+
+def test_a_training_starts_from_the_weights_of_another_and_says_so(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first = json.loads(invoke(folders, tmp_path / "first", "--epochs", "4").stdout)
+    more = ("--start-from", str(tmp_path / "first"), "--epochs", "1", "--warmup-epochs", "0")
+    second = json.loads(invoke(folders, tmp_path / "second", *more).stdout)
+    assert second["epochs"][0]["loss"] < first["epochs"][0]["loss"]
+    assert len(second["training"]["origin"]) == 64
+    with pytest.raises(OutputError, match=r"another training \(origin \w{64} there, None here\)"):
+        invoke(folders, tmp_path / "second", "--epochs", "1", "--warmup-epochs", "0", "--resume")
+
+
+def test_a_start_from_nothing_or_another_network_is_refused(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match=r"no checkpoint .* to start from: give the --out of a training"):
+        invoke(folders, tmp_path / "out", "--start-from", str(tmp_path / "nothing"))
+    invoke(folders, tmp_path / "first", "--epochs", "1")
+    with pytest.raises(OutputError, match="is of another network"):
+        invoke(folders, tmp_path / "out", "--width", "0.1", "--start-from", str(tmp_path / "first"))

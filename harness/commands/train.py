@@ -122,6 +122,18 @@ _GROWING = 0.6
     show_default=True,
     help="Of initial weights, order and augmentation.",
 )
+@click.option(
+    "--start-from",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Begin with the weights that another training, of the same network, left in DIR.",
+)
+@click.option(
+    "--until-epoch",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Stop after N of the epochs; --resume goes on from there.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, if there is one.")
 @options.as_json
 def command(**options: Any) -> None:
@@ -159,6 +171,8 @@ def _train(
     epochs: int,
     threads: int | None,
     resume: bool,
+    until_epoch: int | None,
+    start_from: Path | None,
     **settings: Any,
 ) -> dict[str, Any] | None:
     if first_size is not None and first_size > size:
@@ -194,5 +208,7 @@ def _train(
             command=options.command_line(sys.argv[1:]),
             threads=threads,
             resume=resume,
+            until_epoch=until_epoch,
+            start_from=start_from,
         )
     )

@@ -70,12 +70,16 @@ def train(
     ranks: Ranks,
     *,
     resume: bool = False,
+    until_epoch: int | None = None,
+    origin: str = "",
     teacher: Teacher | None = None,
 ) -> list[Epoch]:
     """Train `network` in place and return what each epoch brought.
 
     After each epoch the whole state goes to `folder`/checkpoint.pt. With `resume` the training goes on from
-    there, if it is there, and ends with the result that the uninterrupted training would have.
+    there, if it is there, and ends with the result that the uninterrupted training would have. It stops after
+    `until_epoch`, if given, as if it were interrupted there. `origin` names the weights that `network` comes
+    with, if those are no random ones; see `start_from`.
 
     With a `teacher` the share `settings.distillation` of the loss is the Kullback-Leibler divergence from
     its softened answers, times the squared temperature (Hinton, Vinyals, Dean 2015), to the same cuts of the
@@ -110,15 +114,18 @@ def train(
         "images": len(images),
         "ranks": ranks.count,
     }
+    if origin:
+        identity["origin"] = origin
     if teacher is not None:
         identity["teacher"] = digest(teacher.network)
     history: list[Epoch] = []
     if resume and checkpoint.exists():
         history = _restore(checkpoint, identity, network, optimizer, ranks.device)
 
-    with ranks.progress("train", settings.epochs * len(loader)) as advance:
-        advance(len(history) * len(loader))
-        for number in range(len(history), settings.epochs):
+    last = settings.epochs if until_epoch is None else min(until_epoch, settings.epochs)
+    with ranks.progress("train", last * len(loader)) as advance:
+        advance(min(len(history), last) * len(loader))
+        for number in range(len(history), last):
             started = time.perf_counter()
             order.epoch = number
             indices = torch.from_numpy(order.indices())
@@ -154,6 +161,18 @@ def train(
                 console.note(_line(history[-1], settings.epochs))
             ranks.wait()
     return history
+
+
+def start_from(network: nn.Module, path: Path) -> str:
+    """Give `network` the weights in a checkpoint of another training, and return their SHA-256.
+
+    Raises:
+        OutputError: the checkpoint is missing, damaged or of another network.
+    """
+    if not path.exists():
+        raise OutputError(f"There is no checkpoint {path} to start from: give the --out of a training.")
+    _load(network, _read(path, torch.device("cpu")), path)
+    return digest(network)
 
 
 def evaluate(network: nn.Module, images: Images, ranks: Ranks, precision: str = "f32") -> float:
@@ -230,8 +249,8 @@ def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
         {"params": others, "weight_decay": 0.0},
     ]
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, settings.learning_rate)
-    return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(groups, settings.learning_rate, fused=True)
+    return torch.optim.SGD(groups, settings.learning_rate, momentum=0.9, nesterov=True, fused=True)
 
 
 def _save(
@@ -264,25 +283,40 @@ def _restore(
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> list[Epoch]:
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        found, history = state["identity"], [Epoch(**epoch) for epoch in state["history"]]
-    except Exception as error:  # a damaged archive raises many kinds
-        raise OutputError(f"Cannot read the checkpoint {path} ({error}): start afresh without it.") from error
+    state = _read(path, device)
+    found, history = state["identity"], [Epoch(**epoch) for epoch in state["history"]]
     if found != identity:
         raise OutputError(
             f"The checkpoint {path} is of another training ({_difference(found, identity)}): repeat its "
             "settings or choose another folder."
         )
+    _load(network, state, path)
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"].cpu())
+    return history
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any]:
+    """Return what `_save` wrote."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        missing = {"identity", "network", "optimizer", "random", "history"} - state.keys()
+    except Exception as error:  # a damaged archive raises many kinds
+        raise OutputError(f"Cannot read the checkpoint {path} ({error}): start afresh without it.") from error
+    if missing:
+        raise OutputError(
+            f"The checkpoint {path} lacks {', '.join(sorted(missing))}: start afresh without it."
+        )
+    return state
+
+
+def _load(network: nn.Module, state: dict[str, Any], path: Path) -> None:
     try:
         network.load_state_dict(state["network"])
     except RuntimeError as error:
         raise OutputError(
             f"The checkpoint {path} is of another network: repeat its settings or choose another folder."
         ) from error
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["random"].cpu())
-    return history
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -9,12 +9,13 @@ import torch
 
 from harness import builtin, files
 from harness.architecture import resnet50
+from harness.console import note
 from harness.dataset import find_images
 from harness.errors import DataError, OutputError
 from harness.recipe import Recipe
 from harness.training import export
 from harness.training.data import Augmentation, Images, count_classes
-from harness.training.loop import CHECKPOINT_NAME, Settings, lasting, train
+from harness.training.loop import CHECKPOINT_NAME, Settings, lasting, start_from, train
 from harness.training.network import ResNet
 from harness.training.ranks import Ranks, joined
 
@@ -50,16 +51,21 @@ class Request:
     threads: int | None = None
     """Of PyTorch on the CPU; None leaves the choice to it."""
     resume: bool = False
+    until_epoch: int | None = None
+    """Stop after this epoch; `resume` goes on from there."""
+    start_from: Path | None = None
+    """Folder of another training, of the same network, with whose weights this one begins."""
 
 
 def run(request: Request) -> dict[str, Any] | None:
     """Train, export and measure; return the facts that also go to OUT/training.json.
 
-    Of several processes only the first exports and returns facts; the others return None.
+    Of several processes only the first exports and returns facts; the others return None. So does a training
+    that was stopped by `until_epoch`.
 
     Raises:
         DataError: a folder of images is missing, empty or mismatched.
-        OutputError: `out` cannot be written, or holds another training.
+        OutputError: `out` cannot be written, or holds another training; there are no weights to start from.
         RunFailed: the training diverged.
     """
     name = request.name or request.out.resolve().name
@@ -87,14 +93,34 @@ def run(request: Request) -> dict[str, Any] | None:
         torch.manual_seed(settings.seed)
         architecture = resnet50(classes, request.size, request.width, request.stem)
         network = ResNet(architecture)
-        history = train(network, images, tests, settings, out, ranks, resume=request.resume)
+        origin = ""
+        if request.start_from is not None:
+            origin = start_from(network, request.start_from / CHECKPOINT_NAME)
+        history = train(
+            network,
+            images,
+            tests,
+            settings,
+            out,
+            ranks,
+            resume=request.resume,
+            until_epoch=request.until_epoch,
+            origin=origin,
+        )
         if not ranks.is_first:
+            return None
+        if len(history) < settings.epochs:
+            note(
+                f"Stopped after epoch {len(history)}, as asked; the same command with --resume, without "
+                "--until-epoch, goes on from there."
+            )
             return None
     training = {
         "task": request.task,
         "images": len(images),
         **_builtin_facts(request.task),
         "parameters": sum(value.numel() for value in network.parameters()),
+        **({"origin": origin} if origin else {}),
         **lasting(settings),
         "augmentation": asdict(request.augmentation),
         "command": request.command,

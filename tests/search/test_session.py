@@ -36,7 +36,9 @@ from harness.training.ranks import Ranks  # noqa: E402
 
 SHAPE = Architecture(24, 32, "7x7-pool", 16, (Stage(64, (Block(16),) * 2), Stage(128, (Block(32),) * 2)))
 RECIPE = Recipe(32, "area", 0.875)
-EFFORT = Effort(trials=40, shortlist=8, finetune_epochs=1, epochs=1, finals=2, rounds=2, duration_s=0.2)
+EFFORT = Effort(
+    trials=40, fronts=2, shortlist=8, finetune_epochs=1, epochs=1, finals=2, rounds=2, duration_s=0.2
+)
 
 
 def cheap_ms(architecture: Architecture) -> float:
@@ -234,7 +236,8 @@ def test_without_its_libraries_the_search_names_the_extra(
 
 
 def test_processes_of_torchrun_train_together_and_the_first_decides(task: Request, tmp_path: Path) -> None:
-    request = replace(task, out=tmp_path / "out", until="finals", effort=replace(EFFORT, finals=1))
+    effort = replace(EFFORT, finals=1, shortlist=2, fronts=1)
+    request = replace(task, out=tmp_path / "out", until="finals", effort=effort)
     (tmp_path / "request").write_bytes(pickle.dumps(request))
     (tmp_path / "script.py").write_text(
         "import pickle, sys\n"
