@@ -129,6 +129,14 @@ _USUAL = Effort()
     "--until", type=click.Choice(UNTIL), help="Stop after this part; without it the same command goes on."
 )
 @click.option("--out", type=options.PATH, required=True, metavar="DIR", help="Where everything goes.")
+@click.option(
+    "--converged",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Also train N random networks to the end, twice, and report how well the estimator orders them; "
+    "10 are needed.",
+)
 @options.as_json
 def command(as_json: bool, out: Path, **given: Any) -> None:
     """Find, train, quantize and measure a smaller network that this CPU runs fast in INT8.

@@ -22,6 +22,7 @@ from harness.search.decision import (
     remaining_share,
 )
 from harness.search.deployment import CALIBRATION_IMAGES, quantized
+from harness.search.estimator import Estimator, Inherited
 from harness.search.finetuning import BRIEF, Material
 from harness.search.front import Point, best
 from harness.search.request import Setting
@@ -205,6 +206,27 @@ class Contest:
         found = setting.parts.kept(f"final-{key}", make)
         return Trained(architecture, read_card(folder / CARD_NAME), found)
 
+    def converged(self, estimator: Estimator) -> list[dict[str, Any]]:
+        """Train random networks to the end, from two seeds, and score them by all that ranks networks before.
+
+        Returns:
+            For each network its key, architecture, scores by name, and accuracies on the held-out images, one
+            a seed, as fractions.
+        """
+        request = self.setting.request
+        rankings = {one.name: one.score for one in (estimator, Inherited(self.material))}
+        rankings |= {"first look": self._look, "brief fine-tuning": self._brief}
+        found = []
+        for one in self.setting.space.samples(request.seed, request.converged):
+            row = {
+                "key": one.key,
+                "architecture": one.to_dict(),
+                "scores": {name: score(one) for name, score in rankings.items()},
+                "accuracies": [self._end(one, seed) for seed in (request.seed, request.seed + 1)],
+            }
+            found.append(row)
+        return found
+
     def held_out_accuracy(self, card: Card) -> float:
         """Return top-1 of a card's model on the held-out images, by OpenVINO, as a fraction."""
         return export.measure(card, self._held_out(card.input.size))
@@ -245,6 +267,16 @@ class Contest:
         accuracy: float = self.setting.parts.kept(
             f"look-{key}",
             lambda: self.material.finetune(architecture, folder, self.look, count=count).accuracy,
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        return accuracy
+
+    def _end(self, architecture: Architecture, seed: int) -> float:
+        name = f"converged-{architecture.key}-{seed}"
+        folder = self.setting.path("converged", name)
+        settings = replace(self.final, seed=seed)
+        accuracy: float = self.setting.parts.kept(
+            name, lambda: self.material.finetune(architecture, folder, settings).accuracy
         )
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from harness.architecture import Architecture
@@ -68,27 +67,6 @@ class Inherited:
         if architecture.key not in self._known:
             self._known[architecture.key] = self.material.zero_shot(architecture)
         return self._known[architecture.key]
-
-
-@dataclass
-class FineTuned:
-    """Top-1 on the held-out images after a brief distilled fine-tuning: what decides in the shortlist."""
-
-    material: Any
-    """`finetuning.Material`, which needs PyTorch."""
-    folder: Path
-    """Each candidate's checkpoint goes to a folder of its key below; what is finished is not repeated."""
-    settings: Any
-    """`training.loop.Settings`."""
-    count: int | None = None
-    """Images to learn from; None: all but the held-out ones."""
-    name: str = "brief fine-tuning"
-
-    def score(self, architecture: Architecture) -> float:
-        tuned = self.material.finetune(
-            architecture, self.folder / architecture.key, self.settings, count=self.count
-        )
-        return float(tuned.accuracy)
 
 
 @dataclass(frozen=True)

@@ -142,8 +142,12 @@ class Material:
         return network
 
     def zero_shot(self, architecture: Architecture) -> float:
-        """Return top-1 of the inherited, recalibrated network on the held-out images, as a fraction."""
-        return evaluate(self.initial(architecture), self.held_out(architecture.size), self.ranks)
+        """Return top-1 of the inherited, recalibrated network on the held-out images, as a fraction.
+
+        This process does it alone.
+        """
+        alone = replace(self.ranks, rank=0, count=1)
+        return evaluate(self.initial(architecture), self.held_out(architecture.size), alone)
 
     def finetune(
         self,

@@ -17,7 +17,7 @@ from harness.comparison.table import Table
 from harness.scenario import Scenario
 from harness.search import pictures, result
 from harness.search.decision import SEARCHED, UNIFORM
-from harness.search.estimator import UNVALIDATED, agreement, kendall
+from harness.search.estimator import agreement, kendall
 from harness.search.pictures import Mark
 
 FILE_NAME = "report.html"
@@ -166,6 +166,7 @@ _COSTS = {
     "brief": "brief fine-tuning",
     "bar": "measuring the baseline's accuracy",
     "final": "training to the end, with quantization",
+    "converged": "random networks trained to the end",
     "uniform": "finding the uniform scalings",
     "baseline": "quantizing the baseline",
     "comparison": "LoadGen tests",
@@ -217,7 +218,7 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
         f"Kendall's tau {ranked:.3f}."
     )
     yield from _first_look(outcome)
-    yield _trust(outcome)
+    yield from _trust(outcome)
 
 
 def _rivals(outcome: dict[str, Any]) -> str:
@@ -243,18 +244,25 @@ def _first_look(outcome: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def _trust(outcome: dict[str, Any]) -> str:
+def _trust(outcome: dict[str, Any]) -> Iterator[str]:
     """Say what the estimator's ranking is worth, as far as that is known."""
-    name, shortlist = outcome["estimator"]["name"], outcome["shortlist"]
+    name, shortlist, rows = outcome["estimator"]["name"], outcome["shortlist"], outcome["converged"]
     found = agreement(
+        {name: [row["scores"][name] for row in rows] for name in (rows[0]["scores"] if rows else ())},
+        [row["accuracies"][0] for row in rows],
+        [Architecture.from_dict(row["architecture"]) for row in rows],
+        [row["accuracies"][1] for row in rows],
+    )
+    yield f"Accuracy estimator, {name}: {found.line}."
+    briefly = agreement(
         {name: [one["score"] for one in shortlist]},
         [one["brief"] for one in shortlist],
         [Architecture.from_dict(one["architecture"]) for one in shortlist],
     )
-    taus = ", ".join(f"{ranked} {tau:.2f}" for ranked, tau in found.taus.items())
-    return (
-        f"Accuracy estimator, {name}: {UNVALIDATED}, so it only made the shortlist. Kendall's tau with the "
-        f"brief fine-tuning of its {found.networks} networks, which is no convergence: {taus}."
+    taus = ", ".join(f"{ranked} {tau:.2f}" for ranked, tau in briefly.taus.items())
+    yield (
+        f"Kendall's tau with the brief fine-tuning of the shortlist's {briefly.networks} networks, which is "
+        f"no convergence: {taus}."
     )
 
 

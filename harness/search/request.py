@@ -78,6 +78,8 @@ class Request:
     effort: Effort = field(default_factory=Effort)
     until: str | None = None
     """One of UNTIL, or None to go through to the end."""
+    converged: int = 0
+    """Random networks to train to the end as well, twice, to learn what the estimator's order is worth."""
     command: str = ""
     """For the cards: how to repeat this."""
 

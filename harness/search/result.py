@@ -67,11 +67,13 @@ def document(
     trained: "Mapping[str, Trained]",
     picked: Candidate,
     controls: Sequence[Candidate],
+    converged: Sequence[Mapping[str, Any]],
     compared: Comparison,
 ) -> dict[str, Any]:
     """Return the whole outcome in JSON values; latencies in ms, accuracies as fractions.
 
-    Of `controls` the first is the one that was trained to the end.
+    Of `controls` the first is the one that was trained to the end; `converged` is what Contest.converged
+    returned.
     """
     brief = {one.key: one.brief for one in candidates}
     return {
@@ -110,6 +112,7 @@ def document(
             }
             for one in controls
         ],
+        "converged": list(converged),
         "test": _test(setting, compared),
         "seconds": setting.parts.seconds,
     }

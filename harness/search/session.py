@@ -141,6 +141,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         cards.append(contest.publish(SEARCHED, trained[picked.key]))
         if reached("models"):
             return None
+        converged = contest.converged(estimator)
     kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
     with parts.timed("comparison"):
         compared = result.compare(setting, cards)
@@ -159,6 +160,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         trained=trained,
         picked=picked,
         controls=controls,
+        converged=converged,
         compared=compared,
     )
     result.write(document, request.out)
@@ -226,7 +228,8 @@ def _forecast(setting: Setting, material: Material) -> str:
     looked_at = effort.shortlist * effort.fronts if effort.fronts > 1 else 0
     looks = looked_at * min(1.0, effort.look_images / images)
     briefly = effort.shortlist + len(DEPTHS) * len(setting.space.sizes)
-    epochs = round(looks + briefly * effort.finetune_epochs + (effort.finals + 1) * effort.epochs)
+    to_the_end = effort.finals + 1 + 2 * setting.request.converged
+    epochs = round(looks + briefly * effort.finetune_epochs + to_the_end * effort.epochs)
     training = epochs * images * seconds / 60
     loadgen = 2 * 4 * effort.rounds * effort.duration_s / 60
     return (

@@ -2,7 +2,6 @@
 
 import random
 from itertools import combinations
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +12,6 @@ from harness.search.estimator import (
     CONVERGED_LEAST,
     UNVALIDATED,
     Blockwise,
-    FineTuned,
     Inherited,
     Macs,
     Parameters,
@@ -95,15 +93,3 @@ def test_an_inherited_network_is_judged_once() -> None:
     estimator = Inherited(SimpleNamespace(zero_shot=lambda one: asked.append(one) or 0.5))
     assert [estimator.score(SPACE.baseline) for _ in range(3)] == [0.5] * 3
     assert len(asked) == 1
-
-
-def test_fine_tuning_keeps_each_candidate_in_a_folder_of_its_own() -> None:
-    folders = []
-
-    def finetune(architecture, folder, settings, count):
-        folders.append(folder)
-        return SimpleNamespace(accuracy=0.75)
-
-    estimator = FineTuned(SimpleNamespace(finetune=finetune), Path("study"), None)
-    assert [estimator.score(one) for one in networks(2)] == [0.75, 0.75]
-    assert folders == [Path("study") / one.key for one in networks(2)]

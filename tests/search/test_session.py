@@ -151,6 +151,23 @@ def test_a_second_call_measures_and_trains_nothing_again(task: Request, outcome:
     assert again["searched"] == outcome["searched"]
 
 
+def test_rankings_are_held_against_random_networks_trained_to_the_end(
+    task: Request, outcome: dict[str, Any]
+) -> None:
+    found = session.run(replace(task, converged=2), TOOLS)
+    assert found is not None
+    assert found["searched"] == outcome["searched"]
+    assert len({row["key"] for row in found["converged"]}) == 2
+    for row in found["converged"]:
+        assert set(row["scores"]) == {"MACs", "inherited weights", "first look", "brief fine-tuning"}
+        assert all(0 <= accuracy <= 1 for accuracy in row["accuracies"])
+    assert not any((task.out / "converged").iterdir())
+    assert "2 networks trained to convergence, 10 are needed" in report.text(task.out)
+    result.write({**found, "converged": 5 * found["converged"]}, task.out)
+    assert "Kendall tau on 10 converged networks: MACs" in report.text(task.out)
+    result.write(found, task.out)
+
+
 def test_a_folder_keeps_to_its_search(task: Request, outcome: dict[str, Any]) -> None:
     with pytest.raises(OutputError, match="holds a search with another allowed drop, another wanted latency"):
         open_setting(replace(task, max_drop=0.5, target_ms=5.0))
