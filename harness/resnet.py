@@ -247,22 +247,31 @@ class _Graph:
         image.output(0).set_names({"image"})
         return image, image
 
+    def constant(self, values: ArrayLike) -> Any:
+        # Given an array as it is, a node would take it over as a list of Python numbers: 20 times slower.
+        return self._ops.constant(np.ascontiguousarray(values, np.float32))
+
+    def bias(self, x: Any, values: NDArray[Any], name: str) -> Any:
+        return self._ops.add(x, self.constant(values.reshape(1, -1, 1, 1)), name=f"{name}.bias")
+
     def convolution(self, x: Any, conv: str, bn: str, stride: int) -> Any:
         channels = x.output(0).get_shape()[1]
         weight, bias = self._weights.folded(conv, bn, channels)
         pad = [weight.shape[2] // 2] * 2
-        x = self._ops.convolution(x, weight, [stride, stride], pad, pad, [1, 1], name=conv)
-        return self._ops.add(x, bias.reshape(1, -1, 1, 1), name=f"{conv}.bias")
+        kernel = self.constant(weight)
+        x = self._ops.convolution(x, kernel, [stride, stride], pad, pad, [1, 1], name=conv)
+        return self.bias(x, bias, conv)
 
     def layer(self, x: Any, layer: Convolution) -> Any:
         weight, bias = self._weights.folded_layer(layer)
         stride, pad = [layer.stride] * 2, [layer.pad] * 2
         if layer.groups == 1:
-            x = self._ops.convolution(x, weight, stride, pad, pad, [1, 1], name=layer.name)
+            kernel = self.constant(weight)
+            x = self._ops.convolution(x, kernel, stride, pad, pad, [1, 1], name=layer.name)
         else:
-            grouped = weight.reshape(layer.groups, -1, *weight.shape[1:])
+            grouped = self.constant(weight.reshape(layer.groups, -1, *weight.shape[1:]))
             x = self._ops.group_convolution(x, grouped, stride, pad, pad, [1, 1], name=layer.name)
-        x = self._ops.add(x, bias.reshape(1, -1, 1, 1), name=f"{layer.name}.bias")
+        x = self.bias(x, bias, layer.name)
         return x if layer.activation is None else self._activation(x, layer.activation)
 
     def block(self, x: Any, block: BlockLayers) -> Any:
@@ -283,8 +292,8 @@ class _Graph:
     def _pointwise(self, x: Any, name: str) -> Any:
         weight = self._weights.array(f"{name}.weight", 4)
         bias = self._weights.array(f"{name}.bias", 1, weight.shape[0])
-        x = self._ops.convolution(x, weight.astype(np.float32), [1, 1], [0, 0], [0, 0], [1, 1], name=name)
-        return self._ops.add(x, bias.astype(np.float32).reshape(1, -1, 1, 1), name=f"{name}.bias")
+        x = self._ops.convolution(x, self.constant(weight), [1, 1], [0, 0], [0, 0], [1, 1], name=name)
+        return self.bias(x, bias, name)
 
     def _activation(self, x: Any, name: str) -> Any:
         return self._ops.hswish(x) if name == "hswish" else self.relu(x)
@@ -320,8 +329,8 @@ class _Graph:
                 "the weights are not those of a bottleneck ResNet."
             )
         pooled = self._ops.reduce_mean(x, np.array([2, 3], np.int64), False, name="avgpool")
-        product = self._ops.matmul(pooled, weight.astype(np.float32), False, True, name="fc")
-        logits = self._ops.add(product, bias.astype(np.float32).reshape(1, -1), name="logits")
+        product = self._ops.matmul(pooled, self.constant(weight), False, True, name="fc")
+        logits = self._ops.add(product, self.constant(bias.reshape(1, -1)), name="logits")
         logits.output(0).set_names({"logits"})
         return self._ops.result(logits, name="logits/result")
 

@@ -18,7 +18,7 @@ from harness.errors import ModelError, OutputError
 from harness.quickstart import Effort
 
 MODELS = Path(__file__).parents[1] / "models"
-SMALL = Effort(speed_count=8, speed_calibration_count=2, duration_s=0.2)
+SMALL = Effort(600, calibration_count=96, speed_count=8, speed_calibration_count=2, duration_s=0.2)
 
 
 def copied(model: str, folder: Path, old: str, new: str) -> Path:

@@ -29,19 +29,19 @@ def chain(size: int, layers: Sequence[Layer]) -> ov.Model:
     """
     source = np.random.default_rng(_SEED)
 
-    def weights(*shape: int) -> Any:
+    def weights(*shape: int, seen_as: Sequence[int] = ()) -> Any:
         fan_in = int(np.prod(shape[1:]))
-        return (source.standard_normal(shape) / np.sqrt(fan_in / 2)).astype(np.float32)
+        values = (source.standard_normal(shape) / np.sqrt(fan_in / 2)).astype(np.float32)
+        return opset13.constant(values.reshape(seen_as or shape))
 
     def convolve(x: Any, layer: Convolution) -> Any:
         stride, pad = [layer.stride] * 2, [layer.pad] * 2
-        kernel = weights(*layer.shape)
         if layer.groups == 1:
-            x = opset13.convolution(x, kernel, stride, pad, pad, [1, 1])
+            x = opset13.convolution(x, weights(*layer.shape), stride, pad, pad, [1, 1])
         else:
-            grouped = kernel.reshape(layer.groups, -1, *kernel.shape[1:])
+            grouped = weights(*layer.shape, seen_as=(layer.groups, -1, *layer.shape[1:]))
             x = opset13.group_convolution(x, grouped, stride, pad, pad, [1, 1])
-        x = opset13.add(x, weights(layer.out, 1, 1).reshape(1, -1, 1, 1))
+        x = opset13.add(x, weights(layer.out, 1, 1, seen_as=(1, -1, 1, 1)))
         if layer.activation is None:
             return x
         return opset13.hswish(x) if layer.activation == "hswish" else opset13.relu(x)
