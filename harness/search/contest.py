@@ -216,16 +216,15 @@ class Contest:
         request = self.setting.request
         rankings = {one.name: one.score for one in (estimator, Inherited(self.material))}
         rankings |= {"first look": self._look, "brief fine-tuning": self._brief}
-        found = []
-        for one in self.setting.space.samples(request.seed, request.converged):
-            row = {
+        return [
+            {
                 "key": one.key,
                 "architecture": one.to_dict(),
                 "scores": {name: score(one) for name, score in rankings.items()},
                 "accuracies": [self._end(one, seed) for seed in (request.seed, request.seed + 1)],
             }
-            found.append(row)
-        return found
+            for one in self.setting.space.samples(request.seed, request.converged)
+        ]
 
     def held_out_accuracy(self, card: Card) -> float:
         """Return top-1 of a card's model on the held-out images, by OpenVINO, as a fraction."""
@@ -262,30 +261,33 @@ class Contest:
         return read_card(Path(found["card"])), found
 
     def _look(self, architecture: Architecture) -> float:
-        key, count = architecture.key, self.setting.request.effort.look_images
-        folder = self.setting.path("looks", key)
-        accuracy: float = self.setting.parts.kept(
-            f"look-{key}",
-            lambda: self.material.finetune(architecture, folder, self.look, count=count).accuracy,
-        )
+        count, folder = self.setting.request.effort.look_images, self.setting.path("looks", architecture.key)
+        accuracy = self._accuracy(f"look-{architecture.key}", architecture, folder, self.look, count)
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
 
     def _end(self, architecture: Architecture, seed: int) -> float:
         name = f"converged-{architecture.key}-{seed}"
         folder = self.setting.path("converged", name)
-        settings = replace(self.final, seed=seed)
-        accuracy: float = self.setting.parts.kept(
-            name, lambda: self.material.finetune(architecture, folder, settings).accuracy
-        )
+        accuracy = self._accuracy(name, architecture, folder, replace(self.final, seed=seed))
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
 
     def _brief(self, architecture: Architecture) -> float:
-        key = architecture.key
-        folder = self.setting.path("tuned", key)
+        folder = self.setting.path("tuned", architecture.key)
+        return self._accuracy(f"brief-{architecture.key}", architecture, folder, self.brief)
+
+    def _accuracy(
+        self,
+        name: str,
+        architecture: Architecture,
+        folder: Path,
+        settings: Settings,
+        count: int | None = None,
+    ) -> float:
+        """Return the part `name`: top-1 on the held-out images after a fine-tuning."""
         accuracy: float = self.setting.parts.kept(
-            f"brief-{key}", lambda: self.material.finetune(architecture, folder, self.brief).accuracy
+            name, lambda: self.material.finetune(architecture, folder, settings, count=count).accuracy
         )
         return accuracy
 

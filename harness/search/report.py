@@ -248,7 +248,7 @@ def _trust(outcome: dict[str, Any]) -> Iterator[str]:
     """Say what the estimator's ranking is worth, as far as that is known."""
     name, shortlist, rows = outcome["estimator"]["name"], outcome["shortlist"], outcome["converged"]
     found = agreement(
-        {name: [row["scores"][name] for row in rows] for name in (rows[0]["scores"] if rows else ())},
+        {ranked: [row["scores"][ranked] for row in rows] for ranked in (rows[0]["scores"] if rows else ())},
         [row["accuracies"][0] for row in rows],
         [Architecture.from_dict(row["architecture"]) for row in rows],
         [row["accuracies"][1] for row in rows],
@@ -325,12 +325,10 @@ def _decision(outcome: dict[str, Any]) -> str:
             name = SEARCHED if one["key"] == outcome[SEARCHED]["key"] else ""
             marks.append(Mark(ms, final, _tip(one["key"], ms, final), "v2", name, 5))
     rival = outcome[UNIFORM]
-    briefly = [(one["key"], one["measured_ms"], one["brief"], "") for one in outcome["controls"]]
-    for key, ms, value, name in (
-        *briefly,
-        (rival["key"], rival["measured_ms"], rival["held_out"], UNIFORM),
-    ):
-        marks.append(Mark(ms, 100 * value, _tip(key, ms, 100 * value), "v1", name))
+    finished = [(rival, rival["held_out"], UNIFORM)]
+    for one, top1, name in [(one, one["brief"], "") for one in outcome["controls"]] + finished:
+        ms = one["measured_ms"]
+        marks.append(Mark(ms, 100 * top1, _tip(one["key"], ms, 100 * top1), "v1", name))
     least = 100 * outcome["bar"]["least"]
     return pictures.scatter(marks, "measured ms, logarithmic", "top-1 in %", "Decision", least)
 

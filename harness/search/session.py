@@ -225,10 +225,11 @@ def _forecast(setting: Setting, material: Material) -> str:
     effort = setting.request.effort
     seconds = _seconds_per_image(material)
     images = len(setting.images.learned.names)
-    looked_at = effort.shortlist * effort.fronts if effort.fronts > 1 else 0
+    converged = setting.request.converged
+    looked_at = converged + (effort.shortlist * effort.fronts if effort.fronts > 1 else 0)
     looks = looked_at * min(1.0, effort.look_images / images)
-    briefly = effort.shortlist + len(DEPTHS) * len(setting.space.sizes)
-    to_the_end = effort.finals + 1 + 2 * setting.request.converged
+    briefly = converged + effort.shortlist + len(DEPTHS) * len(setting.space.sizes)
+    to_the_end = 2 * converged + effort.finals + 1
     epochs = round(looks + briefly * effort.finetune_epochs + to_the_end * effort.epochs)
     training = epochs * images * seconds / 60
     loadgen = 2 * 4 * effort.rounds * effort.duration_s / 60

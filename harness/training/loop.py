@@ -284,7 +284,7 @@ def _restore(
     device: torch.device,
 ) -> list[Epoch]:
     state = _read(path, device)
-    found, history = state["identity"], [Epoch(**epoch) for epoch in state["history"]]
+    found: dict[str, Any] = state["identity"]
     if found != identity:
         raise OutputError(
             f"The checkpoint {path} is of another training ({_difference(found, identity)}): repeat its "
@@ -293,21 +293,18 @@ def _restore(
     _load(network, state, path)
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"].cpu())
+    history: list[Epoch] = state["history"]
     return history
 
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:
-    """Return what `_save` wrote."""
+    """Return what `_save` wrote, its history as epochs."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        missing = {"identity", "network", "optimizer", "random", "history"} - state.keys()
+        state = torch.load(path, map_location=device, weights_only=True)
+        held = {name: state[name] for name in ("identity", "network", "optimizer", "random")}
+        return held | {"history": [Epoch(**epoch) for epoch in state["history"]]}
     except Exception as error:  # a damaged archive raises many kinds
         raise OutputError(f"Cannot read the checkpoint {path} ({error}): start afresh without it.") from error
-    if missing:
-        raise OutputError(
-            f"The checkpoint {path} lacks {', '.join(sorted(missing))}: start afresh without it."
-        )
-    return state
 
 
 def _load(network: nn.Module, state: dict[str, Any], path: Path) -> None:
