@@ -191,9 +191,14 @@ def test_a_performance_test_is_repeated_with_an_audit_file(
     audit.write_text(AUDIT_TEST01)
     held = json.loads((folder_of(out) / "result.json").read_text())
     logs = tmp_path / "TEST01"
-    measured = run.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, logs)
+    # A busy neighbour can make so short a test INVALID: its estimates are those of the held result.
+    for _ in range(5):
+        shutil.rmtree(logs, ignore_errors=True)
+        measured = run.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, logs)
+        if measured.valid:
+            break
+    assert measured.valid, measured.invalid_reasons
     assert jobs == [Mode.PERFORMANCE]
-    assert measured.valid
     assert measured.scenario is Scenario.MULTI_STREAM
     assert len(json.loads((logs / "mlperf_log_accuracy.json").read_text())) > 0
     assert json.loads((folder_of(out) / "result.json").read_text()) == held
