@@ -1,6 +1,6 @@
 """The plain alternative to a search: the baseline, uniformly scaled, at the latency of what was found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harness.architecture import Architecture
 from harness.search.space import DEPTHS, Space
@@ -17,26 +17,24 @@ def rivals(space: Space, latency_ms: float, measure: Callable[[Architecture], fl
 
     So no control has less time, except where even the baseline is faster: then that is the only one.
     """
-    found = [
-        of_latency(scalings(space, size, depth), latency_ms, measure)
-        for size in space.sizes
-        for depth in DEPTHS
-    ]
+    # In shallow baselines several depths are one.
+    ladders = dict.fromkeys(scalings(space, size, depth) for size in space.sizes for depth in DEPTHS)
+    found = [of_latency(ladder, latency_ms, measure) for ladder in ladders]
     slow = {one.key: (one, one_ms) for one, one_ms in found if one_ms >= latency_ms}
     return list(slow.values()) or [max(found, key=lambda timed: timed[1])]
 
 
-def scalings(space: Space, size: int, depth: float = 1.0) -> list[Architecture]:
+def scalings(space: Space, size: int, depth: float = 1.0) -> tuple[Architecture, ...]:
     """Return all uniform scalings of the baseline at an input size and depth, each once, by rising work."""
     found: dict[str, Architecture] = {}
     for step in range(1, _STEPS + 1):
         scaled = space.uniform(step / _STEPS, depth, size=size)
         found.setdefault(scaled.key, scaled)
-    return sorted(found.values(), key=Architecture.count_macs)
+    return tuple(sorted(found.values(), key=Architecture.count_macs))
 
 
 def of_latency(
-    wanted: list[Architecture], latency_ms: float, measure: Callable[[Architecture], float]
+    wanted: Sequence[Architecture], latency_ms: float, measure: Callable[[Architecture], float]
 ) -> Timed:
     """Return the first of some networks, by rising work, that is not faster than `latency_ms`.
 

@@ -1,8 +1,10 @@
 """The rule that decides what is trained to the end and what is chosen, and the control's latency."""
 
+from dataclasses import replace
+
 import pytest
 
-from harness.architecture import Architecture, resnet50
+from harness.architecture import Architecture, Stage, resnet50
 from harness.search import control
 from harness.search.decision import Bar, Candidate, choose, expected, hopeful, next_to_train, remaining_share
 from harness.search.space import Space
@@ -99,6 +101,20 @@ def test_controls_of_every_depth_have_no_less_time() -> None:
     assert all(one_ms == macs_ms(one) >= latency_ms for one, one_ms in found)
     widths = [one.stages[3].width for one, _ in found]
     assert widths == sorted(set(widths))
+
+
+def test_depths_that_are_one_in_a_shallow_baseline_are_measured_once() -> None:
+    asked: list[str] = []
+
+    def measure(architecture: Architecture) -> float:
+        asked.append(architecture.key)
+        return macs_ms(architecture)
+
+    stages = tuple(Stage(stage.width, stage.blocks[:2]) for stage in SPACE.baseline.stages)
+    shallow = Space(replace(SPACE.baseline, stages=stages), (64,))
+    found = control.rivals(shallow, 0.3 * macs_ms(shallow.baseline), measure)
+    assert [[len(stage.blocks) for stage in one.stages] for one, _ in found] == [[2] * 4, [1] * 4]
+    assert len(asked) == len(set(asked))
 
 
 def test_a_depth_at_which_even_the_widest_is_faster_has_no_control() -> None:
