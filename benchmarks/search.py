@@ -30,7 +30,8 @@ BUILTIN_HELD_OUT = 6_000
 BUILTIN_OPTIONS = "--epochs 12"
 CIFAR10_TRAINING = (
     "--task folder --train fit --out baseline --resume --size 32 --crop-fraction 0.9 --width 0.5 --stem 3x3 "
-    "--epochs 26 --batch 128 --learning-rate 0.4 --weight-decay 5e-4 --smallest-area 0.6 --first-size 24 "
+    "--epochs 13 --batch 128 --optimizer muon --learning-rate 0.05 --warmup-epochs 1 --weight-decay 0.01 "
+    "--smallest-area 0.6 --first-size 24 --growing-share 0.75 "
     "--precision bf16 --seed 1 --name cifar10-resnet50"
 )
 """ResNet-50's blocks at half width behind a stem without pooling: as many MACs as the full width behind one

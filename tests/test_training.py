@@ -170,18 +170,33 @@ def test_a_checkpoint_of_another_augmentation_is_refused_with_the_difference(
         trained(growing(data), tmp_path, resume=True)
 
 
-def test_the_last_epoch_is_measured_in_f32_whatever_the_training_computes_in(
+def test_the_last_epoch_is_measured_in_f32_on_all_images_and_the_others_on_some(
     data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, precisions = loop.evaluate, []
+    real, found = loop.evaluate, []
 
-    def evaluate(network: Any, images: Any, ranks: Any, precision: str) -> float:
-        precisions.append(precision)
-        return real(network, images, ranks, precision)
+    def evaluate(network: Any, images: Any, ranks: Any, precision: str, every: int) -> float:
+        found.append((precision, every))
+        return real(network, images, ranks, precision, every)
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
+    monkeypatch.setattr(loop, "_GLANCE", 8)
     trained(data, tmp_path, replace(SETTINGS, precision="bf16"))
-    assert precisions == ["bf16", "bf16", "f32"]
+    assert found == [("bf16", 3), ("bf16", 3), ("f32", 1)]
+
+
+def test_top1_of_some_images_is_the_share_of_them_that_is_right(data: tuple[Images, Images]) -> None:
+    network, tests = new_network().eval(), data[1]
+    with torch.inference_mode():
+        answers = [
+            int(network(loop.normalised(tests[0, index][0][None], ALONE.device)).argmax())
+            for index in range(len(tests))
+        ]
+    right = {0, 1, 2, 5, 10}
+    labels = tuple(answer if index in right else 23 - answer for index, answer in enumerate(answers))
+    known = Images(replace(tests.images, labels=labels), RECIPE)
+    for every, share in ((1, 5 / 24), (2, 3 / 12), (5, 3 / 5), (23, 1 / 2)):
+        assert loop.evaluate(network, known, ALONE, "f32", every) == pytest.approx(share)
 
 
 def test_a_damaged_checkpoint_is_refused(data: tuple[Images, Images], tmp_path: Path) -> None:
@@ -421,6 +436,16 @@ def test_a_training_stopped_on_purpose_goes_on_to_the_result_of_the_whole(
     resumed = json.loads(invoke(folders, tmp_path / "parts", "--epochs", "2", "--resume").stdout)
     assert resumed["top1"] == whole["top1"]
     assert [epoch["loss"] for epoch in resumed["epochs"]] == [epoch["loss"] for epoch in whole["epochs"]]
+
+
+def test_images_grow_over_the_share_of_the_epochs_that_is_asked_for(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    growing = ("--first-size", "16", "--growing-share", "0.5", "--optimizer", "muon")
+    invoke(folders, tmp_path / "out", "--epochs", "2", *growing)
+    training = read_card(tmp_path / "out" / "card.toml").training
+    assert training["augmentation"]["growing_epochs"] == 1
+    assert training["optimizer"] == "muon"
 
 
 def test_a_training_starts_from_the_weights_of_another_and_says_so(

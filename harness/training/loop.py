@@ -15,13 +15,16 @@ from harness import console, files
 from harness.errors import DataError, OutputError, RunFailed
 from harness.recipe import MEAN, SCALE
 from harness.training.data import Images, Order, batches
+from harness.training.muon import Muon
 from harness.training.ranks import Ranks
 from harness.training.teacher import Teacher
 
 CHECKPOINT_NAME = "checkpoint.pt"
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "muon")
 PRECISIONS = ("f32", "bf16")
 _TEST_BATCH = 100
+_GLANCE = 2000
+"""Test images, at least, that an epoch before the last is judged by: enough to follow a training by."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Settings:
     batch_size: int = 128
     """Images per step over all processes together."""
     optimizer: str = "sgd"
-    """'sgd' (Nesterov momentum 0.9) or 'adamw'."""
+    """'sgd' (Nesterov momentum 0.9), 'adamw' or 'muon' (see muon.Muon)."""
     learning_rate: float = 0.2
     """The highest; it rises linearly during the warm-up and then falls along a cosine to zero."""
     warmup_epochs: int = 2
@@ -57,7 +60,7 @@ class Epoch:
     number: int
     loss: float
     top1: float
-    """On the test images, as a fraction; in the precision of the training, after the last epoch in f32."""
+    """As a fraction: on some test images, in the training's precision; in the end on all of them, in f32."""
     seconds: float
 
 
@@ -153,8 +156,9 @@ def train(
                     "the learning rate."
                 )
             ranks.unify_statistics(network)
-            precision = "f32" if number + 1 == settings.epochs else settings.precision
-            top1 = evaluate(network, tests, ranks, precision)
+            ends = number + 1 == settings.epochs
+            every = 1 if ends else max(1, len(tests) // _GLANCE)
+            top1 = evaluate(network, tests, ranks, "f32" if ends else settings.precision, every)
             history.append(Epoch(number + 1, mean_loss, top1, time.perf_counter() - started))
             if ranks.is_first:
                 _save(checkpoint, identity, network, optimizer, history)
@@ -175,9 +179,11 @@ def start_from(network: nn.Module, path: Path) -> str:
     return digest(network)
 
 
-def evaluate(network: nn.Module, images: Images, ranks: Ranks, precision: str = "f32") -> float:
-    """Return top-1 of `network` on `images`, in one of PRECISIONS, as a fraction."""
-    order = Order(len(images), seed=None, rank=ranks.rank, ranks=ranks.count)
+def evaluate(
+    network: nn.Module, images: Images, ranks: Ranks, precision: str = "f32", every: int = 1
+) -> float:
+    """Return top-1 of `network` on each `every`-th of `images`, in one of PRECISIONS, as a fraction."""
+    order = Order(len(images), seed=None, rank=ranks.rank * every, ranks=ranks.count * every)
     right = torch.zeros((), dtype=torch.float64, device=ranks.device)
     network.eval()
     with (
@@ -187,7 +193,7 @@ def evaluate(network: nn.Module, images: Images, ranks: Ranks, precision: str = 
         for pixels, labels in batches(images, order, _TEST_BATCH, 0, whole=False):
             found = network(normalised(pixels, ranks.device)).argmax(1)
             right += (found == labels.to(ranks.device)).sum()
-    return float(ranks.sum(right)) / len(images)
+    return float(ranks.sum(right)) / len(range(0, len(images), every))
 
 
 def normalised(pixels: Tensor, device: torch.device) -> Tensor:
@@ -242,6 +248,12 @@ def _loss(logits: Tensor, labels: Tensor, answers: Tensor | None, settings: Sett
 
 
 def _optimizer(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    if settings.optimizer == "muon":
+        layers = [one for one in network.modules() if isinstance(one, nn.Conv2d)]
+        kernels = {one.weight: one.groups for one in layers}
+        others = [value for value in network.parameters() if value not in kernels]
+        dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+        return Muon(kernels.items(), others, settings.learning_rate, settings.weight_decay, dtype=dtype)
     weights = [value for value in network.parameters() if value.ndim > 1]
     others = [value for value in network.parameters() if value.ndim <= 1]
     groups = [

@@ -1,0 +1,98 @@
+"""Muon: steps of equal strength in all directions, for kernels; plain momentum for all else."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
+_MOMENTUM = 0.95
+OTHERS_RATE = 5.0
+"""Learning rate of what is no kernel (norms, biases, the classifier) over that of kernels."""
+
+
+class Muon(torch.optim.Optimizer):  # type: ignore[misc]
+    """Momentum of which the matrix is made orthogonal before each step.
+
+    From "Muon: An optimizer for hidden layers in neural networks" (Jordan et al., 2024), whose coefficients
+    and number of iterations are used. A kernel [out, in, height, width] is taken as the matrix [out,
+    in * height * width]; a kernel of groups as one such matrix a group.
+    """
+
+    def __init__(
+        self,
+        kernels: Iterable[tuple[Tensor, int]],
+        others: Iterable[Tensor],
+        learning_rate: float,
+        weight_decay: float,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Take what to train.
+
+        Args:
+            kernels: convolutions' kernels, each with its number of groups.
+            others: everything else, which Nesterov's momentum trains at OTHERS_RATE times the rate.
+            learning_rate: of kernels; group["lr"] changes it.
+            weight_decay: share of a kernel that a step takes away, in units of the learning rate.
+            dtype: to make matrices orthogonal in.
+        """
+        by_groups: dict[int, list[Tensor]] = {}
+        for kernel, groups in kernels:
+            by_groups.setdefault(groups, []).append(kernel)
+        self._dtype = dtype
+        super().__init__(
+            [
+                *({"params": found, "matrices": groups} for groups, found in sorted(by_groups.items())),
+                {"params": list(others), "matrices": 0},
+            ],
+            {"lr": learning_rate, "weight_decay": weight_decay, "matrices": 0},
+        )
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change all parameters that have a gradient; `closure`, if given, computes the loss first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for value in group["params"]:
+                if value.grad is not None:
+                    self._change(value, group)
+        return loss
+
+    def _change(self, value: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[value]
+        if not state:
+            state["momentum"] = torch.zeros_like(value)
+        momentum = state["momentum"].mul_(_MOMENTUM).add_(value.grad, alpha=1 - _MOMENTUM)
+        ahead = value.grad.lerp(momentum, _MOMENTUM)
+        rate, groups = group["lr"], group["matrices"]
+        if not groups:
+            # Averaged gradients are shorter than the sums of usual momentum by this factor.
+            value.add_(ahead, alpha=-rate * OTHERS_RATE / (1 - _MOMENTUM))
+            return
+        matrices = ahead.reshape(groups, len(value) // groups, -1)
+        rows, columns = matrices.shape[1:]
+        direction = orthogonal(matrices.to(self._dtype)).to(value.dtype)
+        value.mul_(1 - rate * group["weight_decay"])
+        value.add_(direction.reshape(value.shape), alpha=-rate * max(1.0, rows / columns) ** 0.5)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Return [count, rows, columns] with singular values near 1 (0.7 to 1.2) and the same singular vectors.
+
+    By the Newton-Schulz iteration of Muon, which needs multiplications alone; singular values below a
+    thousandth of the norm may stay smaller. A matrix of zeros stays one.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x.float(), keepdim=True).to(x.dtype) + torch.finfo(x.dtype).tiny)
+    first, second, third = _COEFFICIENTS
+    for _ in range(_ITERATIONS):
+        square = x @ x.mT
+        x = first * x + (second * square + third * (square @ square)) @ x
+    return x.mT if tall else x
