@@ -9,6 +9,8 @@ from torch import Tensor
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 _MOMENTUM = 0.95
+_TINY = 1e-30
+"""Keeps a matrix of zeros what it is."""
 OTHERS_RATE = 5.0
 """Learning rate of what is no kernel (norms, biases, the classifier) over that of kernels."""
 
@@ -90,9 +92,10 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
-    x = x / (torch.linalg.matrix_norm(x.float(), keepdim=True).to(x.dtype) + torch.finfo(x.dtype).tiny)
+    x = (x / (torch.linalg.matrix_norm(x.float(), keepdim=True).to(x.dtype) + _TINY)).contiguous()
     first, second, third = _COEFFICIENTS
     for _ in range(_ITERATIONS):
         square = x @ x.mT
-        x = first * x + (second * square + third * (square @ square)) @ x
+        square = torch.baddbmm(square, square, square, beta=second, alpha=third)
+        x = torch.baddbmm(x, square, x, beta=first)
     return x.mT if tall else x
