@@ -20,12 +20,14 @@ import torch
 from harness import card
 from harness.architecture import Architecture
 from harness.scenario import Scenario
-from harness.search import baseline, costs, latency, result
-from harness.search.estimator import Blockwise
+from harness.search import baseline, result
+from harness.search.accuracy import costs
+from harness.search.accuracy.estimator import Blockwise
+from harness.search.latency import table as tables
+from harness.search.latency.timing import Conditions
 from harness.search.session import step_s
 from harness.search.space import Space
 from harness.search.strategy import Effort, Problem, nsga2
-from harness.search.timing import Conditions
 from harness.training.network import ResNet
 
 _BATCH = 64
@@ -36,7 +38,7 @@ def problem_of(outcome: dict[str, Any]) -> Problem:
     asked = outcome["request"]
     space = Space(Architecture.from_dict(asked["space"]["baseline"]), tuple(asked["space"]["sizes"]))
     conditions = Conditions.of(Scenario(asked["conditions"]["scenario"]), asked["conditions"]["threads"])
-    table = latency.load(Path(outcome["table"]["file"]), space, conditions)
+    table = tables.load(Path(outcome["table"]["file"]), space, conditions)
     path = Path(outcome["estimator"]["file"])
     identity = json.loads(path.read_text(encoding="utf-8"))["identity"]
     score = Blockwise(costs.Table(space, costs.load(path, identity), identity)).score

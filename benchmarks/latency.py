@@ -13,10 +13,9 @@ from pathlib import Path
 
 from harness.architecture import Architecture, resnet50
 from harness.scenario import SEARCHED, Scenario
-from harness.search import latency
-from harness.search.latency import LatencyTable
+from harness.search.latency.table import LatencyTable, obtain
+from harness.search.latency.timing import Conditions
 from harness.search.space import Space
-from harness.search.timing import Conditions
 
 _SMALL = 64
 
@@ -49,7 +48,7 @@ def main() -> None:
     tables = {}
     for size in options.size or [224, 32]:
         path = options.out / f"latency-{size}-{conditions.scenario}-{conditions.threads}.json"
-        tables[size] = latency.obtain(Space(baseline(size), (size,)), conditions, path)
+        tables[size] = obtain(Space(baseline(size), (size,)), conditions, path)
     if options.json:
         print(json.dumps({size: table.summary() for size, table in tables.items()}, indent=2))
         return

@@ -29,6 +29,14 @@ ROWS = [
     {"cli"},
     {"__main__"},
 ]
+SEARCH_ROWS = [
+    {"space", "split", "parts", "front", "decision", "pictures", "deployment"},
+    {"baseline", "study", "control", "latency", "accuracy"},
+    {"strategy", "request"},
+    {"searching", "contest"},
+    {"result"},
+    {"report", "session"},
+]
 DOORS = {
     "openvino": {"graph", "sut", "calibration", "model_file", "resnet", "training", "search", "explain"},
     "nncf": {"calibration"},
@@ -39,9 +47,10 @@ DOORS = {
 }
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path
+def modules(folder: str = "") -> Iterator[tuple[str, Path]]:
+    """Yield the modules and packages of a package, each with a file of it."""
+    for path in sorted((PACKAGE / folder).rglob("*.py")):
+        yield path.relative_to(PACKAGE / folder).parts[0].removesuffix(".py"), path
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -52,23 +61,35 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def row_of(module: str) -> int:
-    rows = [number for number, row in enumerate(ROWS) if module in row]
-    assert len(rows) == 1, f"add '{module}' to one row"
-    return rows[0]
+def row_of(module: str, rows: list[set[str]]) -> int:
+    found = [number for number, row in enumerate(rows) if module in row]
+    assert len(found) == 1, f"add '{module}' to one row"
+    return found[0]
+
+
+def require_one_way(module: str, path: Path, package: str, rows: list[set[str]]) -> None:
+    for name in imports(path):
+        if not name.startswith(f"{package}."):
+            continue
+        known = name.removeprefix(f"{package}.").partition(".")[0]
+        if known in (module, "__version__"):
+            continue
+        assert any(known in row for row in rows), f"{path.name} imports {name}, which is in no row"
+        assert row_of(known, rows) < row_of(module, rows), f"{path.name} must not import {name}"
 
 
 @pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: getattr(value, "stem", value))
 def test_imports_point_one_way(module: str, path: Path) -> None:
-    if module == "__init__":
-        return
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] != "harness" or len(parts) < 2 or parts[1] in (module, "__version__"):
-            continue
-        known = parts[1] if any(parts[1] in row for row in ROWS) else None
-        assert known is not None, f"{path.name} imports {name}, which is in no row"
-        assert row_of(known) < row_of(module), f"{path.name} must not import {name}"
+    if module != "__init__":
+        require_one_way(module, path, "harness", ROWS)
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), list(modules("search")), ids=lambda value: getattr(value, "stem", value)
+)
+def test_imports_within_the_search_point_one_way(module: str, path: Path) -> None:
+    if module != "__init__":
+        require_one_way(module, path, "harness.search", SEARCH_ROWS)
 
 
 @pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: getattr(value, "stem", value))

@@ -11,10 +11,10 @@ from harness.card import find_card
 from harness.commands import options
 from harness.comparison.table import Table, aligned
 from harness.scenario import Scenario
-from harness.search import latency
 from harness.search.baseline import space as space_of
-from harness.search.latency import LatencyTable
-from harness.search.timing import Conditions
+from harness.search.latency import table as tables
+from harness.search.latency.table import LatencyTable
+from harness.search.latency.timing import Conditions
 
 
 @click.command()
@@ -46,8 +46,8 @@ def command(
     """
     space = space_of(find_card(baseline), sizes)
     conditions = Conditions.of(Scenario(scenario), threads)
-    path = out or latency.usual_path(space, conditions)
-    table = latency.obtain(space, conditions, path)
+    path = out or tables.usual_path(space, conditions)
+    table = tables.obtain(space, conditions, path)
     click.echo(json.dumps(table.summary(), indent=2) if as_json else _text(table))
     console.note(f"Table: {path}")
     if faults := table.validation.faults:

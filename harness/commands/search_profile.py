@@ -11,9 +11,9 @@ from harness.commands import options
 from harness.comparison.table import Table, aligned
 from harness.kernels import Layer
 from harness.scenario import Scenario
-from harness.search import profile
-from harness.search.profile import Cost, Kernels
-from harness.search.timing import Conditions
+from harness.search.latency import profile
+from harness.search.latency.profile import Cost, Kernels
+from harness.search.latency.timing import Conditions
 
 
 @click.command()

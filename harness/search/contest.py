@@ -12,6 +12,8 @@ from harness.card import CARD_NAME, Card, read_card, write_card
 from harness.console import note
 from harness.dataset import ImageList
 from harness.search import control
+from harness.search.accuracy.estimator import Estimator, Inherited
+from harness.search.accuracy.finetuning import BRIEF, Material
 from harness.search.decision import (
     Bar,
     Candidate,
@@ -22,12 +24,10 @@ from harness.search.decision import (
     remaining_share,
 )
 from harness.search.deployment import CALIBRATION_IMAGES, quantized
-from harness.search.estimator import Estimator, Inherited
-from harness.search.finetuning import BRIEF, Material
 from harness.search.front import Point, best
+from harness.search.latency.timing import Conditions
 from harness.search.request import Setting
 from harness.search.split import subset
-from harness.search.timing import Conditions
 from harness.store import Store, prepare
 from harness.training import export
 from harness.training.data import Images

@@ -16,8 +16,8 @@ from harness.comparison.output import REPORT as COMPARED
 from harness.comparison.table import Table
 from harness.scenario import Scenario
 from harness.search import pictures, result
+from harness.search.accuracy.estimator import agreement, kendall
 from harness.search.decision import SEARCHED, UNIFORM
-from harness.search.estimator import agreement, kendall
 from harness.search.pictures import Mark
 
 FILE_NAME = "report.html"

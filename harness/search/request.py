@@ -13,10 +13,10 @@ from harness.recipe import Recipe
 from harness.resnet import State
 from harness.scenario import Scenario
 from harness.search import baseline
+from harness.search.latency.timing import Conditions
 from harness.search.parts import Parts
 from harness.search.space import Space
 from harness.search.split import Split, digest, split
-from harness.search.timing import Conditions
 from harness.store import Store, open_store
 
 UNTIL = ("table", "estimator", "search", "front", "finals", "uniform", "models")

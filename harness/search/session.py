@@ -12,18 +12,21 @@ from harness import files
 from harness.architecture import Architecture
 from harness.console import note
 from harness.errors import HarnessError
-from harness.search import distillation, latency, profile, result, timing
+from harness.search import result
+from harness.search.accuracy import distillation
+from harness.search.accuracy.estimator import Blockwise, Estimator
+from harness.search.accuracy.finetuning import Material
 from harness.search.contest import Contest, Measure
 from harness.search.decision import SEARCHED, UNIFORM
-from harness.search.estimator import Blockwise, Estimator
-from harness.search.finetuning import Material
 from harness.search.front import Point
+from harness.search.latency import profile, timing
+from harness.search.latency import table as tables
+from harness.search.latency.timing import Conditions
 from harness.search.request import UNTIL, Request, Setting, facts, open_setting
 from harness.search.searching import SEEDS, search
 from harness.search.space import DEPTHS
 from harness.search.strategy import Effort, Problem
 from harness.search.study import require_optuna
-from harness.search.timing import Conditions
 from harness.training.data import Augmentation
 from harness.training.loop import normalised
 from harness.training.network import ResNet
@@ -187,10 +190,10 @@ def build_table(setting: Setting) -> Predictor:
             too busy to measure one.
     """
     space, conditions, given = setting.space, setting.conditions, setting.request.table
-    path = given or latency.usual_path(space, conditions)
+    path = given or tables.usual_path(space, conditions)
     if given is None:
-        latency.obtain(space, conditions, path)
-    table = latency.load(path, space, conditions)
+        tables.obtain(space, conditions, path)
+    table = tables.load(path, space, conditions)
     return Predictor(
         table.predict_ms,
         {

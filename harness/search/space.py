@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -91,6 +91,21 @@ class Space:
             )
             stages.append(Stage(width, blocks))
         return Architecture(base.classes, size, stem, stem_width, tuple(stages)).canonical
+
+    def decided(self, decisions: Mapping[str, Any]) -> Architecture:
+        """Return the architecture that options by the names of their decisions lead to; some may be idle."""
+        return self.build(lambda name, _: decisions[name])
+
+    def all_decisions(self) -> dict[str, tuple[Any, ...]]:
+        """Return every decision with its options, those of the deepest architecture."""
+        found: dict[str, tuple[Any, ...]] = {}
+
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            found[name] = tuple(options)
+            return options[-1]
+
+        self.build(choose)
+        return found
 
     def sample(self, source: random.Random) -> Architecture:
         """Return a random architecture, each decision taken uniformly."""

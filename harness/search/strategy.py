@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +146,7 @@ def _first_generation(space: Space, effort: Effort) -> list[dict[str, Any]]:
     """Return the decisions of the starting points, and of variations that fill up a population."""
     source = random.Random(effort.seed)
     start = [space.decisions(one) for one in starting_points(space)]
-    options = all_decisions(space)
+    options = space.all_decisions()
     varied = []
     for place in range(effort.population - len(start)):
         taken = start[place % len(start)]
@@ -158,22 +157,6 @@ def _first_generation(space: Space, effort: Effort) -> list[dict[str, Any]]:
             }
         )
     return [*start, *varied]
-
-
-def all_decisions(space: Space) -> dict[str, tuple[Any, ...]]:
-    """Return every decision of the space with its options, those of the deepest architecture."""
-    found: dict[str, tuple[Any, ...]] = {}
-
-    def choose(name: str, options: Sequence[Any]) -> Any:
-        found[name] = tuple(options)
-        return options[-1]
-
-    space.build(choose)
-    return found
-
-
-def _follow(taken: Mapping[str, Any], name: str, _: Sequence[Any]) -> Any:
-    return taken[name]
 
 
 @dataclass
@@ -211,11 +194,11 @@ def _work(
     # Each worker, and each resumption, must draw other numbers, or it repeats what is known.
     seed = int(np.random.SeedSequence([effort.seed, worker, done]).generate_state(1)[0])
     study.sampler = optuna.samplers.NSGAIISampler(population_size=effort.population, seed=seed)
-    decisions = all_decisions(problem.space)
+    decisions = problem.space.all_decisions()
     while done < effort.trials:
         trial = study.ask()
         taken = {name: trial.suggest_categorical(name, options) for name, options in decisions.items()}
-        architecture = problem.space.build(partial(_follow, taken))
+        architecture = problem.space.decided(taken)
         point = _look_up(problem, architecture, memory.points)
         studies.finish(study, trial, point, point.latency_ms / problem.cap_ms - 1)
         done = memory.refresh()

@@ -9,11 +9,12 @@ import pytest
 from harness import builtin
 from harness.card import Card, read_card
 from harness.dataset import find_images
-from harness.search import baseline, timing
+from harness.search import baseline
+from harness.search.latency import timing
 from harness.search.split import split
 
 if TYPE_CHECKING:
-    from harness.search.finetuning import Material
+    from harness.search.accuracy.finetuning import Material
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def train_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def material(builtin_card: Card, train_folder: Path) -> "Iterator[Material]":
     """Yield the shipped baseline with those images, a fifth of them held out."""
     torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
-    from harness.search.finetuning import Material
+    from harness.search.accuracy.finetuning import Material
     from harness.training.ranks import Ranks
 
     threads = torch.get_num_threads()

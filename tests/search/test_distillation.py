@@ -12,14 +12,14 @@ from harness import resnet
 from harness.architecture import Architecture, Block, Stage
 from harness.card import Card
 from harness.errors import OutputError
-from harness.search import costs
-from harness.search.costs import Table
+from harness.search.accuracy import costs
+from harness.search.accuracy.costs import Table
 from harness.search.space import Space
 
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search import distillation  # noqa: E402 - they need torch
-from harness.search.finetuning import Material  # noqa: E402
+from harness.search.accuracy import distillation  # noqa: E402 - they need torch
+from harness.search.accuracy.finetuning import Material  # noqa: E402
 
 TINY = Architecture(24, 32, "3x3-pool", 16, (Stage(64, (Block(16),) * 2), Stage(64, (Block(16),))))
 SPACE = Space(TINY, (32, 24))

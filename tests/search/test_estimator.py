@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from harness.architecture import resnet50
-from harness.search.costs import Table
-from harness.search.estimator import (
+from harness.search.accuracy.costs import Table
+from harness.search.accuracy.estimator import (
     CONVERGED_LEAST,
     UNVALIDATED,
     Blockwise,
@@ -19,7 +19,6 @@ from harness.search.estimator import (
     kendall,
 )
 from harness.search.space import Space
-from harness.search.strategy import all_decisions
 
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
 
@@ -78,7 +77,7 @@ def test_scores_of_another_number_of_networks_are_an_error() -> None:
 
 
 def test_the_blockwise_score_follows_the_table() -> None:
-    nothing = {name: dict.fromkeys(options, 0.0) for name, options in all_decisions(SPACE).items()}
+    nothing = {name: dict.fromkeys(options, 0.0) for name, options in SPACE.all_decisions().items()}
     nothing["stage1.0.kind"]["dw3"] = 0.25
     nothing["stage2.depth"][1] = 0.5
     estimator = Blockwise(Table(SPACE, nothing))

@@ -18,9 +18,9 @@ from harness.search.split import digest, split, subset
 
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search import norms, stem  # noqa: E402 - they need torch
-from harness.search.finetuning import BRIEF, Material  # noqa: E402
-from harness.search.inheritance import inherit  # noqa: E402
+from harness.search.accuracy import norms, stem  # noqa: E402 - they need torch
+from harness.search.accuracy.finetuning import BRIEF, Material  # noqa: E402
+from harness.search.accuracy.inheritance import inherit  # noqa: E402
 from harness.training.loop import evaluate, normalised  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness import resnet
 from harness.architecture import Architecture, Block, Stage, resnet50
-from harness.search.inheritance import inherit
+from harness.search.accuracy.inheritance import inherit
 from harness.search.space import Space
 
 BASE = Architecture(

@@ -10,7 +10,7 @@ import pytest
 from harness import system
 from harness.architecture import Architecture, Block, Stage
 from harness.errors import RunFailed
-from harness.search import int8
+from harness.search.latency import int8
 from harness.search.space import Space
 
 SPACE = Space(Architecture(10, 16, "3x3", 16, (Stage(32, (Block(16),) * 2),)), (16,))

@@ -16,17 +16,18 @@ from harness.architecture import Architecture, Block, Stage, resnet50
 from harness.commands.search_latency import command
 from harness.errors import HarnessError
 from harness.scenario import Scenario
-from harness.search import entries, int8, latency, timing
+from harness.search.latency import entries, int8, timing
+from harness.search.latency import table as tables
+from harness.search.latency.prediction import Design
+from harness.search.latency.terms import terms
+from harness.search.latency.timing import Conditions, Stopwatch
+from harness.search.latency.validation import LEAST_TAU, validate
 from harness.search.space import Space
-from harness.search.table import Design
-from harness.search.terms import terms
-from harness.search.timing import Conditions, Stopwatch
-from harness.search.validation import LEAST_TAU, validate
 
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
 TINY = Space(Architecture(10, 8, "3x3", 16, (Stage(16, (Block(16), Block(16))),)), (8,))
 HERE = Conditions.of(Scenario.SINGLE_STREAM)
-UNSEEN = {network.key for network in latency.held_out(SPACE)}
+UNSEEN = {network.key for network in tables.held_out(SPACE)}
 DESIGN = Design(blocks=16, networks=60)
 
 Time = Callable[[Architecture], float]
@@ -66,8 +67,8 @@ def noisy(network: Architecture) -> float:
     return additive(network) * random.Random(network.key).uniform(0.6, 1.4)
 
 
-def build(out: Path, time_ms: Time = additive, space: Space = SPACE) -> latency.LatencyTable:
-    return latency.build(space, HERE, out, DESIGN, timer(time_ms))
+def build(out: Path, time_ms: Time = additive, space: Space = SPACE) -> tables.LatencyTable:
+    return tables.build(space, HERE, out, DESIGN, timer(time_ms))
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +79,13 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_planted_prices_are_recovered(good: Path) -> None:
-    table = latency.load(good, SPACE, HERE)
+    table = tables.load(good, SPACE, HERE)
     source = random.Random(5)
     for network in [SPACE.baseline, SPACE.uniform(0.5), *(SPACE.sample(source) for _ in range(50))]:
         assert table.predict_ms(network) == pytest.approx(additive(network), rel=0.03)
     assert table.validation.mape < 0.01
     assert table.validation.tau > 0.98
-    assert table.validation.networks == latency.HELD_OUT
+    assert table.validation.networks == tables.HELD_OUT
 
 
 def test_other_prices_make_other_predictions(tmp_path: Path, good: Path) -> None:
@@ -96,17 +97,17 @@ def test_other_prices_make_other_predictions(tmp_path: Path, good: Path) -> None
         )
         return additive(network) + 0.1 * depthwise
 
-    table, other = latency.load(good, SPACE, HERE), build(tmp_path / "table.json", dear_depthwise)
+    table, other = tables.load(good, SPACE, HERE), build(tmp_path / "table.json", dear_depthwise)
     network = next(
         network
-        for network in latency.held_out(SPACE)
+        for network in tables.held_out(SPACE)
         if any(block.kind == "dw3" for stage in network.stages for block in stage.blocks)
     )
     assert other.predict_ms(network) > table.predict_ms(network) + 0.09
 
 
 def test_the_table_never_learns_from_the_networks_that_validate_it() -> None:
-    unseen = latency.held_out(SPACE)
+    unseen = tables.held_out(SPACE)
     learned = {network.key for network in DESIGN.all_networks(SPACE, unseen)}
     assert not learned & {network.key for network in unseen}
     crowded = DESIGN.wholes(SPACE, Design(networks=5).wholes(SPACE, unseen))
@@ -127,7 +128,7 @@ def test_what_layers_cost_more_in_whole_networks_is_learned(tmp_path: Path) -> N
 
 def test_a_network_outside_the_space_is_refused(good: Path) -> None:
     with pytest.raises(HarnessError, match="does not know this architecture: it has 10 classes"):
-        latency.load(good, SPACE, HERE).predict_ms(resnet50(10, 64, 0.2))
+        tables.load(good, SPACE, HERE).predict_ms(resnet50(10, 64, 0.2))
 
 
 @pytest.mark.parametrize("name", ["cpu", "isa", "openvino", "nncf", "scenario", "hint", "threads", "space"])
@@ -136,24 +137,24 @@ def test_a_stale_table_is_refused_with_the_reason(name: str, good: Path, tmp_pat
     document["key"][name] = "another"
     (tmp_path / "table.json").write_text(json.dumps(document))
     with pytest.raises(HarnessError, match=rf"another case \({name} another, here .*\): build it anew with"):
-        latency.load(tmp_path / "table.json", SPACE, HERE)
+        tables.load(tmp_path / "table.json", SPACE, HERE)
 
 
 def test_a_table_of_other_conditions_is_refused(good: Path) -> None:
     with pytest.raises(HarnessError, match="scenario SingleStream, here Offline"):
-        latency.load(good, SPACE, Conditions.of(Scenario.OFFLINE, 1))
+        tables.load(good, SPACE, Conditions.of(Scenario.OFFLINE, 1))
 
 
 def test_a_table_that_predicts_badly_is_refused(tmp_path: Path) -> None:
     build(tmp_path / "table.json", noisy)
     with pytest.raises(HarnessError, match=r"not good enough to search with, .*mean error is"):
-        latency.load(tmp_path / "table.json", SPACE, HERE)
+        tables.load(tmp_path / "table.json", SPACE, HERE)
 
 
 def test_a_table_no_better_than_counting_is_refused(tmp_path: Path) -> None:
     build(tmp_path / "table.json", lambda network: 0.1 + network.count_macs() * 1e-8)
     with pytest.raises(HarnessError, match="calibrated multiply-accumulates do as well"):
-        latency.load(tmp_path / "table.json", SPACE, HERE)
+        tables.load(tmp_path / "table.json", SPACE, HERE)
 
 
 @pytest.mark.parametrize(
@@ -189,12 +190,12 @@ def test_a_damaged_table_and_another_file_are_refused(good: Path, tmp_path: Path
     for text, message in (("{", "is damaged"), ("[]", "is no latency table"), ("{}", "is no latency table")):
         path.write_text(text)
         with pytest.raises(HarnessError, match=message):
-            latency.obtain(SPACE, HERE, path)
+            tables.obtain(SPACE, HERE, path)
     document = json.loads(good.read_text())
     del document["visits"][next(iter(document["visits"]))]
     path.write_text(json.dumps(document))
     with pytest.raises(HarnessError, match="is damaged"):
-        latency.load(path, SPACE, HERE)
+        tables.load(path, SPACE, HERE)
 
 
 def test_an_interrupted_build_goes_on_and_measures_nothing_twice(tmp_path: Path, good: Path) -> None:
@@ -214,9 +215,9 @@ def test_an_interrupted_build_goes_on_and_measures_nothing_twice(tmp_path: Path,
         build(tmp_path / "table.json", interrupted)
     assert not (tmp_path / "table.json").exists()
     table = build(tmp_path / "table.json", go_on)
-    visits = {key: latency.VISITS if key in UNSEEN else 1 for key in table.visits}
+    visits = {key: tables.VISITS if key in UNSEEN else 1 for key in table.visits}
     assert Counter(measured) == visits
-    assert table.ratios == latency.load(good, SPACE, HERE).ratios
+    assert table.ratios == tables.load(good, SPACE, HERE).ratios
     assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
 
 
@@ -225,12 +226,12 @@ def test_a_journal_of_another_design_is_not_mixed_in(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        latency.build(SPACE, HERE, tmp_path / "table.json", Design(blocks=3), timer(interrupted))
+        tables.build(SPACE, HERE, tmp_path / "table.json", Design(blocks=3), timer(interrupted))
     measured: list[str] = []
     build(tmp_path / "table.json", lambda network: measured.append(network.key) or additive(network))
-    unseen = latency.held_out(SPACE)
+    unseen = tables.held_out(SPACE)
     assert set(measured) == {network.key for network in [*unseen, *DESIGN.all_networks(SPACE, unseen)]}
-    assert len(measured) == len(set(measured)) + (latency.VISITS - 1) * len(unseen)
+    assert len(measured) == len(set(measured)) + (tables.VISITS - 1) * len(unseen)
 
 
 def test_networks_that_validate_are_measured_several_times_and_count_by_their_median(tmp_path: Path) -> None:
@@ -241,7 +242,7 @@ def test_networks_that_validate_are_measured_several_times_and_count_by_their_me
         return additive(network) * (1.1 if seen[network.key] == 2 else 1.0)
 
     table = build(tmp_path / "table.json", disturbed)
-    for network in latency.held_out(SPACE):
+    for network in tables.held_out(SPACE):
         one = additive(network) / Planted.quiet_ms
         assert sorted(table.visits[network.key]) == pytest.approx([one, one, 1.1 * one])
         assert table.ratios[network.key] == pytest.approx(one)
@@ -261,13 +262,13 @@ def test_blocks_are_covered_evenly() -> None:
 def test_a_real_table_is_measured_and_refused_for_want_of_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency, "HELD_OUT", 3)
+    monkeypatch.setattr(tables, "HELD_OUT", 3)
     # That other processes quantize is another test's.
     monkeypatch.setattr(int8, "_FEW", 100)
-    table = latency.build(TINY, HERE, tmp_path / "table.json", Design(blocks=2, networks=2))
+    table = tables.build(TINY, HERE, tmp_path / "table.json", Design(blocks=2, networks=2))
     assert 0.001 < table.predict_ms(TINY.baseline) < 10
     with pytest.raises(HarnessError, match=r"held against \d+ networks, 30 are the least"):
-        latency.load(tmp_path / "table.json", TINY, HERE)
+        tables.load(tmp_path / "table.json", TINY, HERE)
 
 
 def test_the_command_prints_json_alone_and_measures_a_good_table_once(
@@ -286,7 +287,7 @@ def test_the_command_prints_json_alone_and_measures_a_good_table_once(
         done = CliRunner().invoke(command, [*arguments, "--json"])
         assert done.exit_code == 0, done.output
         document = json.loads(done.stdout)
-        assert document["validation"]["networks"] == latency.HELD_OUT
+        assert document["validation"]["networks"] == tables.HELD_OUT
         assert document["key"]["scenario"] == "SingleStream"
         assert document["faults"] == []
     assert len(calls) == 1
@@ -310,6 +311,6 @@ def test_a_table_of_an_earlier_version_is_measured_anew(
     path = tmp_path / "table.json"
     path.write_text(json.dumps({"format": 2, "key": {}}))
     with pytest.raises(HarnessError, match="another version of the harness: build it anew"):
-        latency.load(path, SPACE, HERE)
+        tables.load(path, SPACE, HERE)
     monkeypatch.setattr(timing, "timer", timer(additive))
-    assert latency.obtain(SPACE, HERE, path).validation.faults == []
+    assert tables.obtain(SPACE, HERE, path).validation.faults == []

@@ -16,9 +16,9 @@ from harness.architecture import KINDS, STEMS, Architecture, Block, Stage
 from harness.commands.search_profile import command
 from harness.errors import ModelError
 from harness.scenario import Scenario
-from harness.search import profile, timing
-from harness.search.profile import Cost
-from harness.search.timing import Conditions, Stopwatch
+from harness.search.latency import profile, timing
+from harness.search.latency.profile import Cost
+from harness.search.latency.timing import Conditions, Stopwatch
 
 HERE = Conditions.of(Scenario.SINGLE_STREAM)
 CANDIDATE = Architecture(

@@ -28,7 +28,7 @@ pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed
 
 from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
 from harness.search import report, result, session  # noqa: E402
-from harness.search.estimator import Macs  # noqa: E402
+from harness.search.accuracy.estimator import Macs  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402

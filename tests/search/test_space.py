@@ -29,7 +29,7 @@ def test_resnet50_has_its_published_size_and_work() -> None:
 
 def test_the_baseline_is_a_point_of_the_space(space: Space) -> None:
     taken = space.decisions(space.baseline)
-    assert space.build(lambda name, _: taken[name]) == space.baseline
+    assert space.decided(taken) == space.baseline
 
 
 def test_the_decisions_of_an_architecture_lead_back_to_it(space: Space) -> None:
@@ -37,7 +37,7 @@ def test_the_decisions_of_an_architecture_lead_back_to_it(space: Space) -> None:
     for _ in range(200):
         found = space.sample(source)
         taken = space.decisions(found)
-        assert space.build(lambda name, _, taken=taken: taken[name]) == found
+        assert space.decided(taken) == found
 
 
 def test_samples_reach_further_to_both_ends_of_the_space_than_uniform_draws(space: Space) -> None:

@@ -15,7 +15,6 @@ from harness.search.space import Space
 from harness.search.strategy import (
     Effort,
     Problem,
-    all_decisions,
     nsga2,
     random_search,
     starting_points,
@@ -204,6 +203,6 @@ def test_a_study_with_another_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_decision_is_a_gene() -> None:
-    genes = all_decisions(SPACE)
+    genes = SPACE.all_decisions()
     assert set(SPACE.decisions(BASELINE)) == set(genes)
     assert all(len(options) == len(set(options)) for options in genes.values())

@@ -12,8 +12,8 @@ from harness.architecture import Architecture, Block, Stage, resnet50
 from harness.calibration import quantize_uncorrected
 from harness.errors import HarnessError
 from harness.scenario import Scenario
-from harness.search import timing
-from harness.search.timing import Conditions, Watch
+from harness.search.latency import timing
+from harness.search.latency.timing import Conditions, Watch
 
 SMALL = Architecture(
     10, 16, "3x3", 16, (Stage(64, (Block(32, "group16", True, "hswish"), Block(16), Block(32, "dw5"))),)

@@ -29,14 +29,13 @@ from torch import Tensor, nn
 
 from harness import console
 from harness.architecture import Architecture
-from harness.search import costs as tables
-from harness.search import stem
-from harness.search.costs import Costs, Table
-from harness.search.finetuning import Material
-from harness.search.inheritance import inherit, stream
+from harness.search.accuracy import costs as tables
+from harness.search.accuracy import stem
+from harness.search.accuracy.costs import Costs, Table
+from harness.search.accuracy.finetuning import Material
+from harness.search.accuracy.inheritance import inherit, stream
 from harness.search.space import Space
 from harness.search.split import digest
-from harness.search.strategy import all_decisions
 from harness.training.loop import digest as network_digest
 from harness.training.loop import normalised
 from harness.training.network import ResNet
@@ -98,21 +97,17 @@ def _todo(space: Space, found: Costs) -> list[tuple[str, Any, Architecture]]:
     """Return decisions, options and the baseline so revised; what changes nothing is entered at once."""
     taken = space.decisions(space.baseline)
     todo = []
-    for name, options in all_decisions(space).items():
+    for name, options in space.all_decisions().items():
         for option in options:
             if option in found.get(name, {}):
                 continue
             chosen = {**taken, name: option}
-            revised = space.build(partial(_follow, chosen))
+            revised = space.decided(chosen)
             if revised == space.baseline.canonical:
                 found.setdefault(name, {})[option] = 0.0
             else:
                 todo.append((name, option, revised))
     return todo
-
-
-def _follow(chosen: Mapping[str, Any], name: str, _: Any) -> Any:
-    return chosen[name]
 
 
 def _part(decision: str) -> str:

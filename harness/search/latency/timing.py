@@ -20,7 +20,7 @@ from harness.console import progress
 from harness.errors import HarnessError
 from harness.graph import Compiled
 from harness.scenario import SEARCHED, Scenario
-from harness.search.int8 import Network, quantized, quantized_ahead
+from harness.search.latency.int8 import Network, quantized, quantized_ahead
 from harness.settings import CompileSettings
 
 LARGEST_DRIFT = 0.05

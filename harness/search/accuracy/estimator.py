@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.architecture import Architecture
-from harness.search.costs import Table
+from harness.search.accuracy.costs import Table
 
 CONVERGED_LEAST = 10
 """Networks trained to convergence without which no estimator counts as validated."""

@@ -14,8 +14,8 @@ from harness.architecture import Architecture
 from harness.dataset import ImageList
 from harness.errors import DataError
 from harness.recipe import Recipe
-from harness.search import norms, stem
-from harness.search.inheritance import inherit
+from harness.search.accuracy import norms, stem
+from harness.search.accuracy.inheritance import inherit
 from harness.search.split import Split, subset
 from harness.training import export
 from harness.training.data import Augmentation, Images, Order

@@ -10,10 +10,10 @@ from harness.card import Card
 from harness.console import progress
 from harness.graph import Compiled
 from harness.kernels import Layer as KernelLayer
-from harness.search import timing
-from harness.search.chains import Layer, chain, stem
-from harness.search.int8 import Network
-from harness.search.timing import Conditions, Timer
+from harness.search.latency import timing
+from harness.search.latency.chains import Layer, chain, stem
+from harness.search.latency.int8 import Network
+from harness.search.latency.timing import Conditions, Timer
 
 _CHAIN = 5
 _PROFILED_INFERENCES = 100

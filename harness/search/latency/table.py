@@ -15,11 +15,11 @@ from harness.architecture import Architecture
 from harness.console import note, progress
 from harness.errors import HarnessError
 from harness.model_file import cache_folder
-from harness.search import timing
+from harness.search.latency import timing
+from harness.search.latency.prediction import Design, Prediction
+from harness.search.latency.timing import Conditions, Timer
+from harness.search.latency.validation import Validation, validate
 from harness.search.space import Space
-from harness.search.table import Design, Prediction
-from harness.search.timing import Conditions, Timer
-from harness.search.validation import Validation, validate
 
 HELD_OUT = 32
 """Random networks that no entry is made from, measured to validate the table; 30 are the least."""
