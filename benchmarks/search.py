@@ -8,8 +8,8 @@ stopped. The images held out, which decide, are new to the baseline.
 
 - builtin, an hour on two cores: draws the images that the shipped baseline learned from, and 6,000 others.
 - cifar10: CIFAR holds train/CLASS/ and test/CLASS/. A tenth of each class of train/ is held out; the
-  baseline, a ResNet-50 for 32 px, is trained on the rest, in 75 minutes on two cores. It reached 89.7 % on
-  2,000 of the test images after 12 of its 13 epochs: short of the 93 % that a baseline should have.
+  baseline, a ResNet-50 for 32 px, is trained on the rest, in about 75 minutes on two cores. It reached
+  89.7 % on 2,000 of the test images after 12 of its 13 epochs: short of the 93 % that a baseline should have.
 """
 
 import argparse

@@ -59,7 +59,7 @@ _FOLDER = options.PATH
     type=click.Choice(["sgd", "adamw", "muon"]),
     default="sgd",
     show_default=True,
-    help="Update rule; muon learns most per epoch, at learning rates of 0.02 to 0.1.",
+    help="Update rule; muon learns most per epoch, and wants a --learning-rate of about 0.05.",
 )
 @click.option(
     "--learning-rate",

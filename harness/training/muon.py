@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]
                 *({"params": found, "matrices": groups} for groups, found in sorted(by_groups.items())),
                 {"params": list(others), "matrices": 0},
             ],
-            {"lr": learning_rate, "weight_decay": weight_decay, "matrices": 0},
+            {"lr": learning_rate, "weight_decay": weight_decay},
         )
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
