@@ -76,8 +76,12 @@ class Contest:
         """Return the baseline's measured latency in INT8, and all points of all fronts with theirs."""
         space = self.setting.space
         networks = [space.baseline, *(one.architecture for front in fronts for one in front)]
+        effort = self.setting.request.effort
         found = self.setting.parts.kept(
-            "front", lambda: measure(networks, self.setting.conditions, space.reference)
+            "front",
+            lambda: measure(networks, self.setting.conditions, space.reference),
+            trials=effort.trials,
+            fronts=effort.fronts,
         )
         times = iter(found[1:])
         return found[0], [[(point, next(times)) for point in front] for front in fronts]
@@ -132,10 +136,14 @@ class Contest:
         self, shortlist: Sequence[Architecture], look: Callable[[Architecture, Conditions], dict[str, Any]]
     ) -> dict[str, Any]:
         """Return by key which kernels each of the shortlist runs in, and the share of its time in INT8."""
-        found: dict[str, Any] = self.setting.parts.kept(
-            "kernels", lambda: {one.key: look(one, self.setting.conditions) for one in shortlist}
-        )
-        return found
+
+        def kept(one: Architecture) -> dict[str, Any]:
+            found: dict[str, Any] = self.setting.parts.kept(
+                f"kernels-{one.key}", lambda: look(one, self.setting.conditions)
+            )
+            return found
+
+        return {one.key: kept(one) for one in shortlist}
 
     def tuned(self, measured: Sequence[Measured]) -> list[Candidate]:
         """Fine-tune all candidates briefly."""
@@ -168,18 +176,18 @@ class Contest:
             )
         return picked, trained
 
-    def rivals(self, latency_ms: float, measure: Measure) -> list[control.Timed]:
-        """Return uniform scalings of all sizes and depths that take `latency_ms` or just more."""
+    def rivals(self, picked: Candidate, measure: Measure) -> list[control.Timed]:
+        """Return uniform scalings of all sizes and depths that take as long as `picked` or just more."""
         setting = self.setting
 
         def one_ms(architecture: Architecture) -> float:
             return measure([architecture], setting.conditions, setting.space.reference)[0]
 
         def find() -> list[Any]:
-            found = control.rivals(setting.space, latency_ms, one_ms)
+            found = control.rivals(setting.space, picked.latency_ms, one_ms)
             return [[one.to_dict(), found_ms] for one, found_ms in found]
 
-        found = setting.parts.kept("uniform", find)
+        found = setting.parts.kept(f"uniform-{picked.key}", find, latency_ms=f"{picked.latency_ms:.6g}")
         return [(Architecture.from_dict(values), found_ms) for values, found_ms in found]
 
     def ranked(self, rivals: Sequence[control.Timed]) -> list[Candidate]:
@@ -190,7 +198,7 @@ class Contest:
     def train(self, architecture: Architecture) -> Trained:
         """Train a network to the end and quantize it; what is finished is not repeated."""
         setting, key = self.setting, architecture.key
-        folder = setting.path("trained", key)
+        folder = setting.path("trained", f"{key}-epochs-{self.final.epochs}")
 
         def make() -> dict[str, Any]:
             tuned = self.material.finetune(architecture, folder, self.final)
@@ -203,7 +211,7 @@ class Contest:
             made = quantized(card, key, self.calibration(), self.held_out_accuracy, folder)
             return {**made.to_dict(), "fp32_accuracy": tuned.accuracy}
 
-        found = setting.parts.kept(f"final-{key}", make)
+        found = setting.parts.kept(f"final-{key}", make, epochs=self.final.epochs)
         return Trained(architecture, read_card(folder / CARD_NAME), found)
 
     def converged(self, estimator: Estimator) -> list[dict[str, Any]]:
@@ -268,13 +276,13 @@ class Contest:
 
     def _end(self, architecture: Architecture, seed: int) -> float:
         name = f"converged-{architecture.key}-{seed}"
-        folder = self.setting.path("converged", name)
+        folder = self.setting.path("converged", f"{name}-epochs-{self.final.epochs}")
         accuracy = self._accuracy(name, architecture, folder, replace(self.final, seed=seed))
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
 
     def _brief(self, architecture: Architecture) -> float:
-        folder = self.setting.path("tuned", architecture.key)
+        folder = self.setting.path("tuned", f"{architecture.key}-epochs-{self.brief.epochs}")
         return self._accuracy(f"brief-{architecture.key}", architecture, folder, self.brief)
 
     def _accuracy(
@@ -287,7 +295,10 @@ class Contest:
     ) -> float:
         """Return the part `name`: top-1 on the held-out images after a fine-tuning."""
         accuracy: float = self.setting.parts.kept(
-            name, lambda: self.material.finetune(architecture, folder, settings, count=count).accuracy
+            name,
+            lambda: self.material.finetune(architecture, folder, settings, count=count).accuracy,
+            epochs=settings.epochs,
+            images=count or len(self.setting.images.learned.names),
         )
         return accuracy
 
@@ -322,6 +333,7 @@ def _plain(settings: Settings) -> dict[str, Any]:
 def _copy(card: Card, name: str, models: Path) -> Card:
     """Copy a card and its files to `models`/`name`, under that name."""
     assert card.path is not None
+    shutil.rmtree(models / name, ignore_errors=True)
     folder = files.make_writable_folder(models / name)
     record = card.quantization.get("record")
     for path in (card.path, card.path.with_suffix(".bin"), *([card.folder / record] if record else [])):

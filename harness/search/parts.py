@@ -52,12 +52,15 @@ class Parts:
         path = self.folder / _SPENT
         return dict(_read(path)) if path.exists() else {}
 
-    def has(self, name: str) -> bool:
-        return self._path(name).exists()
+    def has(self, name: str, **effort: Any) -> bool:
+        return self._path(name, effort).exists()
 
-    def kept(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return a part in JSON values: what an earlier call made, or else what `make` makes now."""
-        path = self._path(name)
+    def kept(self, name: str, make: Callable[[], Any], **effort: Any) -> Any:
+        """Return a part in JSON values: what an earlier call made, or else what `make` makes now.
+
+        `effort` is what was spent on it, or what else may change from call to call: a part is kept for each.
+        """
+        path = self._path(name, effort)
         if not path.exists():
             with self.timed(name):
                 made = make()
@@ -75,8 +78,9 @@ class Parts:
             spent[name] = spent.get(name, 0.0) + time.monotonic() - started
             files.write_json(self.folder / _SPENT, spent)
 
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+    def _path(self, name: str, effort: Mapping[str, Any]) -> Path:
+        words = [name, *(f"{key}-{value}" for key, value in sorted(effort.items()))]
+        return self.folder / f"{'-'.join(words)}.json"
 
 
 def _read(path: Path) -> Any:

@@ -74,7 +74,7 @@ def _body(outcome: dict[str, Any]) -> Iterator[str]:
     found = _tables(outcome)
     yield html.table(found[0])
     yield html.items(list(_sentences(outcome)))
-    yield f'<p><a href="{result.COMPARISON}/{COMPARED}">All rounds and their logs</a></p>'
+    yield f'<p><a href="{outcome["comparison"]}/{COMPARED}">All rounds and their logs</a></p>'
     yield "<h2>What was found</h2>"
     named = [
         ("baseline", Architecture.from_dict(request["space"]["baseline"])),

@@ -28,7 +28,7 @@ UNTIL = ("table", "estimator", "search", "front", "finals", "uniform", "models")
 
 @dataclass(frozen=True)
 class Effort:
-    """How much of everything."""
+    """How much of everything; what is finished of one is of use to another in the same folder."""
 
     trials: int = 1500
     """Architectures that each search tries; random search as many."""
@@ -144,7 +144,6 @@ def open_setting(request: Request) -> Setting:
         "allowed drop": request.max_drop,
         "wanted latency": request.target_ms,
         "seed": request.seed,
-        "effort": asdict(request.effort),
         "version": {"harness": __version__, **system.describe().versions},
     }
     parts = Parts(request.out, asked)

@@ -1,12 +1,13 @@
 """What a search ends with: the LoadGen comparison and OUT/result.json, from which every report is made."""
 
 import datetime
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import __version__, files, system
+from harness import __version__, files, model_file, system
 from harness.card import Card
 from harness.comparison import document as comparisons
 from harness.comparison import findings, output, statistics
@@ -22,20 +23,26 @@ if TYPE_CHECKING:
     from harness.search.contest import Trained
 
 FILE_NAME = "result.json"
-COMPARISON = "comparison"
-"""Folder of the comparison in that of the search."""
-FORMAT = 4
+COMPARISONS = "comparisons"
+"""Folder of the comparisons, each in one of its own, in that of the search."""
+FORMAT = 5
 
 _ACCURACY_LOG = "mlperf_log_accuracy.json"
 
 
-def compare(setting: Setting, cards: Sequence[Card]) -> Comparison:
+def compare(setting: Setting, cards: Sequence[Card]) -> tuple[str, Comparison]:
     """Hold the models against each other on the test images, the first as baseline, in alternating rounds.
 
     None uses what `harness tune` may have found for it, so that all run under one set of settings.
+
+    Returns:
+        The folder in that of the search, which belongs to these very models and this duration of the tests,
+        and what was found.
     """
     request = setting.request
-    out = setting.path(COMPARISON)
+    models = [*map(model_file.sha256, cards), f"{request.effort.duration_s:g} s"]
+    folder = f"{COMPARISONS}/{hashlib.sha256(' '.join(models).encode()).hexdigest()[:8]}"
+    out = setting.path(folder)
     found = comparing.compare(
         comparing.Request(
             cards=tuple(cards),
@@ -48,7 +55,7 @@ def compare(setting: Setting, cards: Sequence[Card]) -> Comparison:
         )
     )
     output.write([found], out)
-    return found
+    return folder, found
 
 
 def document(
@@ -68,12 +75,12 @@ def document(
     picked: Candidate,
     controls: Sequence[Candidate],
     converged: Sequence[Mapping[str, Any]],
-    compared: Comparison,
+    comparison: tuple[str, Comparison],
 ) -> dict[str, Any]:
     """Return the whole outcome in JSON values; latencies in ms, accuracies as fractions.
 
     Of `controls` the first is the one that was trained to the end; `converged` is what Contest.converged
-    returned.
+    returned, and `comparison` what `compare` did.
     """
     brief = {one.key: one.brief for one in candidates}
     return {
@@ -113,7 +120,8 @@ def document(
             for one in controls
         ],
         "converged": list(converged),
-        "test": _test(setting, compared),
+        "comparison": comparison[0],
+        "test": _test(setting, *comparison),
         "seconds": setting.parts.seconds,
     }
 
@@ -145,8 +153,8 @@ def read(out: Path) -> dict[str, Any]:
 
 
 def comparison_of(out: Path) -> Comparison:
-    """Return the comparison that belongs to a search."""
-    return comparisons.read(out / COMPARISON / comparisons.FILE_NAME)[0]
+    """Return the comparison that a search ended with."""
+    return comparisons.read(out / read(out)["comparison"] / comparisons.FILE_NAME)[0]
 
 
 def _chosen(candidate: Candidate, trained: "Mapping[str, Trained]") -> dict[str, Any]:
@@ -161,7 +169,7 @@ def _chosen(candidate: Candidate, trained: "Mapping[str, Trained]") -> dict[str,
     }
 
 
-def _test(setting: Setting, compared: Comparison) -> dict[str, Any]:
+def _test(setting: Setting, folder: str, compared: Comparison) -> dict[str, Any]:
     """Return the figures on the test images, and what McNemar says of searched against uniform."""
     rows = {}
     for variant in compared.variants:
@@ -189,14 +197,14 @@ def _test(setting: Setting, compared: Comparison) -> dict[str, Any]:
             for one in findings.speedups(compared)
         ],
         "accuracies": [findings.accuracy_text(compared, pair) for pair in compared.accuracy_pairs],
-        "searched_against_uniform": _pair(setting, compared),
+        "searched_against_uniform": _pair(setting, folder, compared),
     }
 
 
-def _pair(setting: Setting, compared: Comparison) -> dict[str, Any] | None:
+def _pair(setting: Setting, folder: str, compared: Comparison) -> dict[str, Any] | None:
     scores = [compared.variant(name).accuracy for name in (UNIFORM, SEARCHED)]
     count = setting.store.count
-    logs = [setting.path(COMPARISON, score.log, _ACCURACY_LOG) for score in scores if score is not None]
+    logs = [setting.path(folder, score.log, _ACCURACY_LOG) for score in scores if score is not None]
     if len(logs) < 2:
         return None
     first, second = (answers(path, count) for path in logs)

@@ -117,6 +117,8 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
                 identity,
                 fronts=request.effort.fronts,
             ),
+            trials=request.effort.trials,
+            fronts=request.effort.fronts,
         )
         if reached("search"):
             return None
@@ -133,7 +135,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         picked, trained = contest.train_up(candidates, bar)
         if reached("finals"):
             return None
-        rivals = contest.rivals(picked.latency_ms, tools.measure)
+        rivals = contest.rivals(picked, tools.measure)
         if reached("uniform"):
             return None
         controls = contest.ranked(rivals)
@@ -147,7 +149,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         converged = contest.converged(estimator)
     kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
     with parts.timed("comparison"):
-        compared = result.compare(setting, cards)
+        comparison = result.compare(setting, cards)
     document = result.document(
         setting=setting,
         predictor=predictor.facts,
@@ -164,7 +166,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         picked=picked,
         controls=controls,
         converged=converged,
-        compared=compared,
+        comparison=comparison,
     )
     result.write(document, request.out)
     return document

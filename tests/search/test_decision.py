@@ -26,14 +26,19 @@ def test_a_look_leaves_hope_as_long_as_a_twentieth_of_its_gap_is_allowed() -> No
     assert [hopeful(one, BAR) for one in (lost, near, level)] == [False, True, True]
 
 
-def test_the_middle_of_the_unbeaten_is_trained_first() -> None:
-    given = candidates(0.80, 0.90, 0.85, 0.94)
+def test_the_fastest_that_may_keep_the_bar_is_trained_first() -> None:
+    given = candidates(0.80, 0.92, 0.94, 0.95)
+    assert next_to_train(given, {}, BAR) == given[2]
+
+
+def test_where_nobody_is_expected_to_keep_the_bar_the_most_accurate_is_trained_first() -> None:
+    given = candidates(0.80, 0.90, 0.85)
     assert next_to_train(given, {}, BAR) == given[1]
 
 
 def test_the_gap_that_training_leaves_is_learned_from_the_trained() -> None:
     given = candidates(0.80, 0.90)
-    assert remaining_share(given, {}, BAR) == 1
+    assert remaining_share(given, {}, BAR) == pytest.approx(1 / 3)
     share = remaining_share(given, {given[1].key: 0.945}, BAR)
     assert share == pytest.approx(0.25)
     assert expected(given[0], share, BAR) == pytest.approx(0.92)

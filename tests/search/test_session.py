@@ -29,6 +29,7 @@ pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed
 from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
 from harness.search import report, result, session  # noqa: E402
 from harness.search.accuracy.estimator import Macs  # noqa: E402
+from harness.search.accuracy.finetuning import Material  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
@@ -149,6 +150,22 @@ def test_a_second_call_measures_and_trains_nothing_again(task: Request, outcome:
     assert again is not None
     assert again["test"]["models"] == outcome["test"]["models"]
     assert again["searched"] == outcome["searched"]
+
+
+def test_a_call_with_longer_trainings_goes_on_from_what_is_finished(
+    task: Request, outcome: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs: list[int] = []
+    finetune = Material.finetune
+
+    def watched(self: Material, *asked: Any, **more: Any) -> Any:
+        epochs.append(asked[2].epochs)
+        return finetune(self, *asked, **more)
+
+    monkeypatch.setattr(Material, "finetune", watched)
+    longer = replace(EFFORT, epochs=2, finals=1)
+    assert session.run(replace(task, effort=longer, until="finals"), TOOLS) is None
+    assert epochs == [2]
 
 
 def test_rankings_are_held_against_random_networks_trained_to_the_end(
