@@ -61,6 +61,12 @@ _USUAL = Effort()
     help="Milliseconds an image that must be reached in INT8 [default: the baseline's].",
 )
 @click.option(
+    "--target-speedup",
+    type=float,
+    metavar="X",
+    help="Instead: how many times as fast as the baseline in FP32 it must be in INT8.",
+)
+@click.option(
     "--latency-table",
     "table",
     type=options.PATH,

@@ -69,7 +69,9 @@ class Request:
     held_out: Path | None = None
     """Images to judge by that the baseline has not learned from; None: a tenth of `train`."""
     target_ms: float | None = None
-    """Wanted latency; None: the baseline's own in INT8."""
+    """Wanted latency; None: see the next."""
+    target_speedup: float | None = None
+    """Wanted speed over that of the baseline in f32; if this is None, too: what the baseline has in INT8."""
     table: Path | None = None
     """Latency table; None: made in `out`."""
     seed: int = 1
@@ -126,6 +128,10 @@ def open_setting(request: Request) -> Setting:
         raise HarnessError(f"--max-drop {request.max_drop:g} is no share: give 0 or more, less than 1.")
     if request.target_ms is not None and not request.target_ms > 0:
         raise HarnessError(f"--target-latency {request.target_ms:g} cannot be reached: give more than 0 ms.")
+    if request.target_speedup is not None and not request.target_speedup > 0:
+        raise HarnessError(f"--target-speedup {request.target_speedup:g} is none: give more than 0.")
+    if None not in (request.target_ms, request.target_speedup):
+        raise HarnessError("--target-latency and --target-speedup are two wishes for one: give one of them.")
     conditions = Conditions.of(request.scenario, request.threads)
     card = request.card
     architecture, state = baseline.read(card)
@@ -143,6 +149,7 @@ def open_setting(request: Request) -> Setting:
         "objective": conditions.to_dict(),
         "allowed drop": request.max_drop,
         "wanted latency": request.target_ms,
+        "wanted speed": request.target_speedup,
         "seed": request.seed,
         "version": {"harness": __version__, **system.describe().versions},
     }
@@ -175,6 +182,7 @@ def facts(setting: Setting) -> dict[str, Any]:
         "conditions": setting.conditions.to_dict(),
         "max_drop": request.max_drop,
         "target_ms": request.target_ms,
+        "target_speedup": request.target_speedup,
         "seed": request.seed,
         "effort": asdict(request.effort),
     }

@@ -84,6 +84,6 @@ def search(
 def _nobody(best: Point, cap_ms: float, tried: int) -> str:
     return (
         f"None of the {tried:,} architectures tried reaches {cap_ms:.3g} ms: the nearest, "
-        f"{best.architecture.key}, is predicted to take {best.latency_ms:.4g} ms, so give a --target-latency "
-        "above that."
+        f"{best.architecture.key}, is predicted to take {best.latency_ms:.4g} ms, so ask for less, by "
+        "--target-latency or --target-speedup."
     )

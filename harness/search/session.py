@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness import files
 from harness.architecture import Architecture
+from harness.card import Card
 from harness.console import note
 from harness.errors import HarnessError
 from harness.search import result
@@ -54,6 +55,8 @@ class Tools:
     measure: Measure
     kernels: Callable[[Architecture, Conditions], dict[str, Any]]
     """Which kernels a network runs in; see profile.Kernels.to_dict."""
+    int8_gain: Callable[[Card, Architecture, Conditions], float]
+    """How much faster the baseline is in INT8; see timing.int8_gain."""
 
 
 def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
@@ -89,6 +92,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
 
     with parts.timed("latency table"):
         predictor = tools.predictor(setting)
+    cap_ms = _cap_ms(setting, predictor, tools)
     if reached("table"):
         ranks.tell(False)
         return None
@@ -101,12 +105,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
             estimator, estimated = tools.estimator(setting, material)
         if reached("estimator"):
             return None
-        problem = Problem(
-            setting.space,
-            predictor.predict_ms,
-            estimator.score,
-            request.target_ms or predictor.predict_ms(setting.space.baseline),
-        )
+        problem = Problem(setting.space, predictor.predict_ms, estimator.score, cap_ms)
         identity = {"table": predictor.facts["sha256"], "estimator": estimated["sha256"]}
         found = parts.kept(
             "search",
@@ -172,6 +171,25 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
     return document
 
 
+def _cap_ms(setting: Setting, predictor: Predictor, tools: Tools) -> float:
+    """Return the latency that must be reached, in ms as the latency model has them."""
+    request, baseline = setting.request, setting.space.baseline
+    if request.target_ms is not None:
+        return request.target_ms
+    usual_ms = predictor.predict_ms(baseline)
+    if request.target_speedup is None:
+        return usual_ms
+    gain: float = setting.parts.kept(
+        "int8-gain", lambda: tools.int8_gain(request.card, baseline, setting.conditions)
+    )
+    cap_ms = usual_ms * gain / request.target_speedup
+    note(
+        f"{request.target_speedup:g} times the speed of {request.card.name}, which takes {gain:.2f} times as "
+        f"long in f32 as in INT8, are {cap_ms:.3g} ms."
+    )
+    return cap_ms
+
+
 def _material(setting: Setting, ranks: Ranks) -> Material:
     return Material(
         setting.space.baseline,
@@ -222,7 +240,7 @@ def find_kernels(architecture: Architecture, conditions: Conditions) -> dict[str
     return profile.kernels_of(architecture, conditions).to_dict()
 
 
-TOOLS = Tools(build_table, build_estimator, timing.measure_ms, find_kernels)
+TOOLS = Tools(build_table, build_estimator, timing.measure_ms, find_kernels, timing.int8_gain)
 
 
 def _forecast(setting: Setting, material: Material) -> str:

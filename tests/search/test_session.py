@@ -55,6 +55,7 @@ TOOLS = session.Tools(
     lambda *_: (Macs(), {"sha256": "macs"}),
     cheap_measure,
     lambda *_: {"int8_share": 0.5, "wide": [{"name": "planted"}], "fallbacks": [], "total_us": 1.0},
+    lambda *_: 3.0,
 )
 
 
@@ -228,6 +229,29 @@ def test_a_target_that_nobody_reaches_is_one_sentence(task: Request, tmp_path: P
 
 
 @pytest.mark.usefixtures("outcome")
+def test_a_wanted_speed_is_one_over_the_baseline_in_f32(task: Request, tmp_path: Path) -> None:
+    request = replace(task, out=tmp_path / "out", target_speedup=6.0, until="search")
+    assert session.run(request, TOOLS) is None
+    found = json.loads(next((tmp_path / "out" / "parts").glob("search-*.json")).read_text(encoding="utf-8"))
+    assert found["cap_ms"] == pytest.approx(cheap_ms(SHAPE) / 2)
+    assert max(one["latency_ms"] for one in found["front"]) <= found["cap_ms"]
+
+
+@pytest.mark.parametrize(
+    ("wished", "told"),
+    [
+        ({"target_speedup": 2.0, "target_ms": 1.0}, "two wishes for one"),
+        ({"target_speedup": 0.0}, "--target-speedup 0 is none"),
+    ],
+)
+def test_wishes_that_cannot_be_are_one_sentence(
+    task: Request, tmp_path: Path, wished: dict[str, float], told: str
+) -> None:
+    with pytest.raises(HarnessError, match=told):
+        session.run(replace(task, out=tmp_path / "out", **wished), TOOLS)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_report_needs_no_torch(
     task: Request, harness_without: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

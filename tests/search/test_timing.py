@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from harness import resnet, system
 from harness.architecture import Architecture, Block, Stage, resnet50
 from harness.calibration import quantize_uncorrected
+from harness.card import find_card
 from harness.errors import HarnessError
 from harness.scenario import Scenario
+from harness.search import baseline
 from harness.search.latency import timing
 from harness.search.latency.timing import Conditions, Watch
 
@@ -115,6 +118,15 @@ def test_a_network_of_ten_times_the_work_takes_longer(scenario: Scenario) -> Non
     assert large.count_macs() > 10 * small.count_macs()
     times_ms = timing.measure_ms([large, small], Conditions.of(scenario))
     assert times_ms[0] > 1.5 * times_ms[1] > 0
+
+
+@pytest.mark.usefixtures("_however_busy")
+def test_a_model_in_f32_takes_more_time_over_a_smaller_twin() -> None:
+    card = find_card("builtin-resnet50")
+    twin, _ = baseline.read(card)
+    gain = timing.int8_gain(card, twin, ONE_CORE)
+    tenth = replace(twin, stages=twin.stages[:1])
+    assert timing.int8_gain(card, tenth, ONE_CORE) > 1.5 * gain > 0
 
 
 def test_one_core_is_the_default_in_single_stream_and_all_in_offline() -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from harness import graph, system
+from harness import graph, model_file, system
 from harness.architecture import Architecture
 from harness.backend import undisturbed
+from harness.card import Card
 from harness.console import progress
 from harness.errors import HarnessError
 from harness.graph import Compiled
@@ -132,6 +133,26 @@ def measure_ms(
             ratios.append(ratio)
             bar.advance()
         return [ratio * stopwatch.quiet_ms for ratio in ratios]
+
+
+def int8_gain(card: Card, twin: Architecture, conditions: Conditions) -> float:
+    """Return how many times as long an image takes in a card's model as in INT8, measured side by side.
+
+    Args:
+        card: the model, whose layers that are not quantized run in f32.
+        twin: its architecture, which is quantized.
+        conditions: see `measure_ms`.
+
+    Raises:
+        HarnessError: the machine is too busy to measure.
+    """
+    quick = _lanes(compiled(twin, conditions))
+    plain = _lanes(
+        graph.compile_model(graph.deployed(model_file.read(card), card), conditions.compile_settings)
+    )
+    watch = Watch(lambda: _burst_ms(quick, _LOOK_S, _LOOK_INFERENCES))
+    with undisturbed():
+        return watch.ratio(lambda: _burst_ms(plain, _BURST_S, _BURST_INFERENCES))
 
 
 @contextmanager
