@@ -196,12 +196,15 @@ class Contest:
         return sorted(tuned, key=lambda one: -one.brief)
 
     def train(self, architecture: Architecture) -> Trained:
-        """Train a network to the end and quantize it; what is finished is not repeated."""
+        """Train a network on, after its brief fine-tuning, to the end, and quantize it.
+
+        What is finished is not repeated.
+        """
         setting, key = self.setting, architecture.key
-        folder = setting.path("trained", f"{key}-epochs-{self.final.epochs}")
+        folder = setting.path("trained", f"{key}-after-{self.brief.epochs}-epochs-{self.final.epochs}")
 
         def make() -> dict[str, Any]:
-            tuned = self.material.finetune(architecture, folder, self.final)
+            tuned = self.material.finetune(architecture, folder, self.final, start=self._tuned(architecture))
             recipe = replace(setting.recipe, size=architecture.size)
             description = f"Revision {key} of {setting.request.card.name}, found by `harness search`"
             card = export.export(
@@ -211,7 +214,7 @@ class Contest:
             made = quantized(card, key, self.calibration(), self.held_out_accuracy, folder)
             return {**made.to_dict(), "fp32_accuracy": tuned.accuracy}
 
-        found = setting.parts.kept(f"final-{key}", make, epochs=self.final.epochs)
+        found = setting.parts.kept(f"final-{key}", make, epochs=self.final.epochs, after=self.brief.epochs)
         return Trained(architecture, read_card(folder / CARD_NAME), found)
 
     def converged(self, estimator: Estimator) -> list[dict[str, Any]]:
@@ -282,8 +285,12 @@ class Contest:
         return accuracy
 
     def _brief(self, architecture: Architecture) -> float:
-        folder = self.setting.path("tuned", f"{architecture.key}-epochs-{self.brief.epochs}")
+        folder = self._tuned(architecture)
         return self._accuracy(f"brief-{architecture.key}", architecture, folder, self.brief)
+
+    def _tuned(self, architecture: Architecture) -> Path:
+        """Return the folder of the brief fine-tuning."""
+        return self.setting.path("tuned", f"{architecture.key}-epochs-{self.brief.epochs}")
 
     def _accuracy(
         self,
@@ -312,6 +319,7 @@ class Contest:
             "key": architecture.key,
             "inherits_from": self.setting.space.baseline.key,
             **_plain(self.final),
+            "epochs_before": self.brief.epochs,
             **{f"{name}_version": found for name, found in export.versions().items()},
         }
 

@@ -41,7 +41,7 @@ class Effort:
     finetune_epochs: int = 1
     """Of the brief fine-tuning."""
     epochs: int = 20
-    """Of the training of the pick, and of its control."""
+    """Of the training of the pick, and of its control, which follows the brief fine-tuning."""
     finals: int = 3
     """Candidates that are trained to the end at most."""
     rounds: int = 5

@@ -12,7 +12,7 @@ import pytest
 from harness import model_file
 from harness.card import Card
 from harness.dataset import ImageList, find_images
-from harness.errors import DataError
+from harness.errors import DataError, OutputError
 from harness.search.space import Space
 from harness.search.split import digest, split, subset
 
@@ -21,6 +21,7 @@ torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not i
 from harness.search.accuracy import norms, stem  # noqa: E402 - they need torch
 from harness.search.accuracy.finetuning import BRIEF, Material  # noqa: E402
 from harness.search.accuracy.inheritance import inherit  # noqa: E402
+from harness.training.loop import digest as network_digest  # noqa: E402
 from harness.training.loop import evaluate, normalised  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 
@@ -130,6 +131,19 @@ def test_a_brief_distilled_training_improves_what_was_inherited(
     again = material.finetune(half, tmp_path / "half", SHORT)
     assert again.history == tuned.history
     assert same_weights(again.network, tuned.network)
+
+
+def test_a_second_fine_tuning_can_begin_where_the_first_one_ended(
+    material: Material, half: Any, tmp_path: Path
+) -> None:
+    settings = replace(SHORT, epochs=2)
+    first = material.finetune(half, tmp_path / "first", settings)
+    second = material.finetune(half, tmp_path / "second", settings, start=tmp_path / "first")
+    assert second.history[0].loss < first.history[0].loss
+    checkpoint = torch.load(tmp_path / "second" / "checkpoint.pt", weights_only=True)
+    assert checkpoint["identity"]["origin"] == network_digest(first.network)
+    with pytest.raises(OutputError, match=r"There is no checkpoint .*none"):
+        material.finetune(half, tmp_path / "third", settings, start=tmp_path / "none")
 
 
 def test_another_input_size_has_its_own_images_and_the_same_teacher(

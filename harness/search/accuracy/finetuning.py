@@ -19,7 +19,7 @@ from harness.search.accuracy.inheritance import inherit
 from harness.search.split import Split, subset
 from harness.training import export
 from harness.training.data import Augmentation, Images, Order
-from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, evaluate, train
+from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, evaluate, start_from, train
 from harness.training.network import ResNet
 from harness.training.ranks import Ranks
 from harness.training.teacher import Teacher
@@ -156,6 +156,7 @@ class Material:
         settings: Settings = BRIEF,
         *,
         count: int | None = None,
+        start: Path | None = None,
         resume: bool = True,
     ) -> Tuned:
         """Train the inherited network with the baseline as teacher and return what it reaches.
@@ -165,14 +166,15 @@ class Material:
             folder: where its checkpoint goes; a training that broke off there goes on.
             settings: with a share for the teacher (`distillation`) or none.
             count: images to learn from; default: all but the held-out ones.
+            start: folder of an earlier fine-tuning, with whose weights this one begins instead.
             resume: go on from the checkpoint, if there is one.
 
         Raises:
             DataError: there are fewer images than one batch needs.
-            OutputError: `folder` cannot be written, or holds another training.
+            OutputError: `folder` cannot be written, or holds another training; `start` holds none.
             RunFailed: the training diverged.
         """
-        asked = (architecture, folder, settings, count, resume)
+        asked = (architecture, folder, settings, count, start, resume)
         self.ranks.tell(asked)
         return self._finetune(*asked)
 
@@ -194,12 +196,14 @@ class Material:
         folder: Path,
         settings: Settings,
         count: int | None,
+        start: Path | None,
         resume: bool,
     ) -> Tuned:
         files.make_writable_folder(folder)
         torch.manual_seed(settings.seed)
         resume = resume and (folder / CHECKPOINT_NAME).exists()
-        network = ResNet(architecture) if resume else self.initial(architecture)
+        network = ResNet(architecture) if resume or start else self.initial(architecture)
+        origin = start_from(network, start / CHECKPOINT_NAME) if start else ""
         size = architecture.size
         history = train(
             network,
@@ -209,6 +213,7 @@ class Material:
             folder,
             self.ranks,
             resume=resume,
+            origin=origin,
             teacher=self._lessons if settings.distillation else None,
         )
         return Tuned(network.eval(), history[-1].top1, history)
