@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.training.data import Images
-from harness.training.network import ResNet
+from harness.training.network import ResNet, folded
 
 _MEMORY_BYTES = 2 << 30
 
@@ -15,7 +15,7 @@ class Lesson:
     """The answers of a teacher to the images of one epoch."""
 
     def __init__(self, teacher: ResNet, known: Tensor | None) -> None:
-        """Take the teacher and f32 [images, classes] to keep answers in, NaN where there is none yet."""
+        """Take the teacher, in eval mode, and f32 [images, classes] to keep answers in, NaN where is none yet."""
         self._teacher, self._known = teacher, known
 
     def answers(self, x: Tensor, indices: Tensor) -> Tensor:
@@ -46,17 +46,20 @@ class Teacher:
     def __init__(self, network: ResNet, memory_bytes: int = _MEMORY_BYTES) -> None:
         """Take the network and how much its answers may fill; further ones are not kept."""
         self.network = network.eval()
+        self._quick: ResNet | None = None
         self._room = memory_bytes
         self._lessons: dict[tuple[Any, ...], Tensor] = {}
 
     def lesson(self, images: Images, epoch: int, precision: str) -> Lesson:
         """Return what there is to learn from `images` in an epoch, counted from 0."""
+        # Made late: until now the network may have been moved to another device.
+        self._quick = self._quick or folded(self.network)
         key = (*images.identity, epoch, precision)
         if key not in self._lessons:
             shape = len(images), self.network.architecture.classes
             needed = 4 * shape[0] * shape[1]
             if needed > self._room:
-                return Lesson(self.network, None)
+                return Lesson(self._quick, None)
             self._room -= needed
             self._lessons[key] = torch.full(shape, torch.nan)
-        return Lesson(self.network, self._lessons[key])
+        return Lesson(self._quick, self._lessons[key])

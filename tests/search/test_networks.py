@@ -30,7 +30,7 @@ def test_graph_and_module_give_the_same_logits(name: str, seed: int) -> None:
         warnings.simplefilter("ignore")
         torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from harness.training import export
-    from harness.training.network import ResNet
+    from harness.training.network import ResNet, folded
 
     architecture = SPACES[name].sample(random.Random(seed))
     torch.manual_seed(seed)
@@ -47,6 +47,10 @@ def test_graph_and_module_give_the_same_logits(name: str, seed: int) -> None:
     found = logits(resnet.assemble(architecture, export.arrays(network)), images.numpy())
     assert np.abs(found - wanted).max() <= 1e-4 * max(1.0, float(np.abs(wanted).max()))
     assert sum(value.numel() for value in network.parameters()) == architecture.count_parameters()
+    quick = folded(network)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in quick.modules())
+    with torch.inference_mode():
+        assert np.abs(quick(images).numpy() - wanted).max() <= 1e-4 * max(1.0, float(np.abs(wanted).max()))
 
 
 @pytest.mark.parametrize("seed", range(4))
