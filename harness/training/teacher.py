@@ -15,7 +15,7 @@ class Lesson:
     """The answers of a teacher to the images of one epoch."""
 
     def __init__(self, teacher: ResNet, known: Tensor | None) -> None:
-        """Take the teacher, in eval mode, and f32 [images, classes] to keep answers in, NaN where is none yet."""
+        """Take the teacher, in eval mode, and f32 [images, classes] to keep answers in, NaN: none yet."""
         self._teacher, self._known = teacher, known
 
     def answers(self, x: Tensor, indices: Tensor) -> Tensor:
