@@ -16,7 +16,7 @@ nothing. `estimator.agreement` tells how far that holds.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -167,10 +167,6 @@ class _Chain:
         """Return the logits that follow from what the part makes."""
         return self._teacher.head(self._run(x, self._end, len(self._steps)))
 
-    def whole(self, x: Tensor) -> Tensor:
-        """Return the baseline's logits."""
-        return self.after(self.inside(self.before(x)))
-
     def _run(self, x: Tensor, start: int, end: int) -> Tensor:
         for step in self._steps[start:end]:
             x = step(x)
@@ -189,19 +185,17 @@ def _measure(
     pool = material.pool(material.baseline.size, count)
     cut = max(1, len(pool) * effort.judged // count)
     chain = _Chain(material.teacher, part)
+    judge = _Judge(chain, pool[:cut], device)
     if part == "size":
         for _ in range(effort.steps):
             advance()
         return {
-            key: _divergence(chain, nn.Identity(), pool[:cut], material.pool(one.size, count)[:cut], device)
+            key: judge.divergence_on(material.pool(one.size, count)[:cut], device)
             for key, one in revised.items()
         }
     students = {key: _student(material, one, part).to(device) for key, one in revised.items()}
     _teach(students, chain, pool[cut:], effort, device, advance)
-    return {
-        key: _divergence(chain, student.eval(), pool[:cut], pool[:cut], device)
-        for key, student in students.items()
-    }
+    return {key: judge.divergence(student.eval()) for key, student in students.items()}
 
 
 def _student(material: Material, revised: Architecture, part: str) -> _Student:
@@ -263,18 +257,36 @@ def _lesson(chain: _Chain, pixels: Tensor, device: torch.device) -> Callable[[Te
     return lambda chosen: (read[chosen], wanted[chosen])
 
 
-def _divergence(
-    chain: _Chain, student: nn.Module, pixels: Tensor, given: Tensor, device: torch.device
-) -> float:
-    """Return the mean Kullback-Leibler divergence from the baseline's answers to `pixels`, in nats.
+class _Judge:
+    """Tells what the baseline's answers to some images lose when another part is put in place of its own."""
 
-    The other answers are those to `given`, the same images, with `student` in place of the chain's part.
-    """
-    total = 0.0
-    with torch.no_grad():
-        for one, other in zip(pixels.split(_BATCH), given.split(_BATCH), strict=True):
-            answers = nn.functional.log_softmax(chain.whole(normalised(one, device)), 1)
-            found = chain.after(student(chain.before(normalised(other, device))))
-            found = nn.functional.log_softmax(found, 1)
+    def __init__(self, chain: _Chain, pixels: Tensor, device: torch.device) -> None:
+        """Take u8 [count, size, size, 3] RGB, whose answers, and what the part reads, are computed once."""
+        self._chain = chain
+        with torch.no_grad():
+            self._read = [chain.before(normalised(some, device)) for some in pixels.split(_BATCH)]
+            self._answers = [self._log_softmax(chain.inside(read)) for read in self._read]
+
+    def divergence(self, student: nn.Module) -> float:
+        """Return the mean Kullback-Leibler divergence from the baseline's answers, in nats."""
+        with torch.no_grad():
+            return self._mean(student(read) for read in self._read)
+
+    def divergence_on(self, pixels: Tensor, device: torch.device) -> float:
+        """Return the same of the baseline's own answers to the same images at another size."""
+        with torch.no_grad():
+            return self._mean(
+                self._chain.inside(self._chain.before(normalised(some, device)))
+                for some in pixels.split(_BATCH)
+            )
+
+    def _mean(self, made: Iterable[Tensor]) -> float:
+        total, count = 0.0, 0
+        for one, answers in zip(made, self._answers, strict=True):
+            found = self._log_softmax(one)
             total += float(nn.functional.kl_div(found, answers, reduction="sum", log_target=True))
-    return total / len(pixels)
+            count += len(answers)
+        return total / count
+
+    def _log_softmax(self, made: Tensor) -> Tensor:
+        return nn.functional.log_softmax(self._chain.after(made), 1)
