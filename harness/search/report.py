@@ -161,6 +161,7 @@ def _costs(outcome: dict[str, Any]) -> Table:
 
 
 _COSTS = {
+    "int8": "comparing the baseline with its INT8 twin",
     "front": "measuring the front",
     "look": "first look",
     "brief": "brief fine-tuning",
