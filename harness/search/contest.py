@@ -26,6 +26,7 @@ from harness.search.decision import (
 from harness.search.deployment import CALIBRATION_IMAGES, quantized
 from harness.search.front import Point, best
 from harness.search.latency.timing import Conditions
+from harness.search.parts import named
 from harness.search.request import Setting
 from harness.search.split import subset
 from harness.store import Store, prepare
@@ -76,12 +77,10 @@ class Contest:
         """Return the baseline's measured latency in INT8, and all points of all fronts with theirs."""
         space = self.setting.space
         networks = [space.baseline, *(one.architecture for front in fronts for one in front)]
-        effort = self.setting.request.effort
         found = self.setting.parts.kept(
             "front",
             lambda: measure(networks, self.setting.conditions, space.reference),
-            trials=effort.trials,
-            fronts=effort.fronts,
+            **self.setting.request.effort.on_fronts,
         )
         times = iter(found[1:])
         return found[0], [[(point, next(times)) for point in front] for front in fronts]
@@ -201,7 +200,8 @@ class Contest:
         What is finished is not repeated.
         """
         setting, key = self.setting, architecture.key
-        folder = setting.path("trained", f"{key}-after-{self.brief.epochs}-epochs-{self.final.epochs}")
+        effort = {"after": self.brief.epochs, "epochs": self.final.epochs}
+        folder = setting.path("trained", named(key, **effort))
 
         def make() -> dict[str, Any]:
             tuned = self.material.finetune(architecture, folder, self.final, start=self._tuned(architecture))
@@ -214,7 +214,7 @@ class Contest:
             made = quantized(card, key, self.calibration(), self.held_out_accuracy, folder)
             return {**made.to_dict(), "fp32_accuracy": tuned.accuracy}
 
-        found = setting.parts.kept(f"final-{key}", make, epochs=self.final.epochs, after=self.brief.epochs)
+        found = setting.parts.kept(f"final-{key}", make, **effort)
         return Trained(architecture, read_card(folder / CARD_NAME), found)
 
     def converged(self, estimator: Estimator) -> list[dict[str, Any]]:
@@ -279,7 +279,7 @@ class Contest:
 
     def _end(self, architecture: Architecture, seed: int) -> float:
         name = f"converged-{architecture.key}-{seed}"
-        folder = self.setting.path("converged", f"{name}-epochs-{self.final.epochs}")
+        folder = self.setting.path("converged", named(name, epochs=self.final.epochs))
         accuracy = self._accuracy(name, architecture, folder, replace(self.final, seed=seed))
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
@@ -290,7 +290,7 @@ class Contest:
 
     def _tuned(self, architecture: Architecture) -> Path:
         """Return the folder of the brief fine-tuning."""
-        return self.setting.path("tuned", f"{architecture.key}-epochs-{self.brief.epochs}")
+        return self.setting.path("tuned", named(architecture.key, epochs=self.brief.epochs))
 
     def _accuracy(
         self,

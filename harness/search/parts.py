@@ -79,8 +79,12 @@ class Parts:
             files.write_json(self.folder / _SPENT, spent)
 
     def _path(self, name: str, effort: Mapping[str, Any]) -> Path:
-        words = [name, *(f"{key}-{value}" for key, value in sorted(effort.items()))]
-        return self.folder / f"{'-'.join(words)}.json"
+        return self.folder / f"{named(name, **effort)}.json"
+
+
+def named(name: str, **effort: Any) -> str:
+    """Return the name, of a file or folder, that tells what was spent on what it holds."""
+    return "-".join([name, *(f"{key}-{value}" for key, value in sorted(effort.items()))])
 
 
 def _read(path: Path) -> Any:

@@ -49,6 +49,11 @@ class Effort:
     duration_s: float = 10.0
     """Least duration of each."""
 
+    @property
+    def on_fronts(self) -> dict[str, int]:
+        """What decides which points the fronts have."""
+        return {"trials": self.trials, "fronts": self.fronts}
+
 
 @dataclass(frozen=True)
 class Request:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__, files, model_file, system
 from harness.card import Card
-from harness.comparison import document as comparisons
 from harness.comparison import findings, output, statistics
 from harness.comparison import session as comparing
 from harness.comparison.document import METRICS, Comparison
@@ -150,11 +149,6 @@ def read(out: Path) -> dict[str, Any]:
     if form != FORMAT:
         raise OutputError(f"{path} has format {form}, this harness reads {FORMAT}: repeat the search.")
     return found
-
-
-def comparison_of(out: Path) -> Comparison:
-    """Return the comparison that a search ended with."""
-    return comparisons.read(out / read(out)["comparison"] / comparisons.FILE_NAME)[0]
 
 
 def _chosen(candidate: Candidate, trained: "Mapping[str, Trained]") -> dict[str, Any]:

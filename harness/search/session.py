@@ -116,8 +116,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
                 identity,
                 fronts=request.effort.fronts,
             ),
-            trials=request.effort.trials,
-            fronts=request.effort.fronts,
+            **request.effort.on_fronts,
         )
         if reached("search"):
             return None

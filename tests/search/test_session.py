@@ -228,7 +228,6 @@ def test_a_target_that_nobody_reaches_is_one_sentence(task: Request, tmp_path: P
         session.run(replace(task, out=tmp_path / "out", target_ms=1e-6), TOOLS)
 
 
-@pytest.mark.usefixtures("outcome")
 def test_a_wanted_speed_is_one_over_the_baseline_in_f32(task: Request, tmp_path: Path) -> None:
     request = replace(task, out=tmp_path / "out", target_speedup=6.0, until="search")
     assert session.run(request, TOOLS) is None
@@ -252,6 +251,7 @@ def test_wishes_that_cannot_be_are_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("outcome")
 def test_the_report_needs_no_torch(
     task: Request, harness_without: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

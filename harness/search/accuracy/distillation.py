@@ -16,7 +16,7 @@ nothing. `estimator.agreement` tells how far that holds.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -190,8 +190,7 @@ def _measure(
         for _ in range(effort.steps):
             advance()
         return {
-            key: judge.divergence_on(material.pool(one.size, count)[:cut], device)
-            for key, one in revised.items()
+            key: judge.divergence_on(material.pool(one.size, count)[:cut]) for key, one in revised.items()
         }
     students = {key: _student(material, one, part).to(device) for key, one in revised.items()}
     _teach(students, chain, pool[cut:], effort, device, advance)
@@ -262,30 +261,29 @@ class _Judge:
 
     def __init__(self, chain: _Chain, pixels: Tensor, device: torch.device) -> None:
         """Take u8 [count, size, size, 3] RGB, whose answers, and what the part reads, are computed once."""
-        self._chain = chain
+        self._chain, self._device = chain, device
         with torch.no_grad():
-            self._read = [chain.before(normalised(some, device)) for some in pixels.split(_BATCH)]
+            self._read = list(self._reads(pixels))
             self._answers = [self._log_softmax(chain.inside(read)) for read in self._read]
 
     def divergence(self, student: nn.Module) -> float:
         """Return the mean Kullback-Leibler divergence from the baseline's answers, in nats."""
-        with torch.no_grad():
-            return self._mean(student(read) for read in self._read)
+        return self._mean(map(student, self._read))
 
-    def divergence_on(self, pixels: Tensor, device: torch.device) -> float:
+    def divergence_on(self, pixels: Tensor) -> float:
         """Return the same of the baseline's own answers to the same images at another size."""
-        with torch.no_grad():
-            return self._mean(
-                self._chain.inside(self._chain.before(normalised(some, device)))
-                for some in pixels.split(_BATCH)
-            )
+        return self._mean(map(self._chain.inside, self._reads(pixels)))
+
+    def _reads(self, pixels: Tensor) -> Iterator[Tensor]:
+        return (self._chain.before(normalised(some, self._device)) for some in pixels.split(_BATCH))
 
     def _mean(self, made: Iterable[Tensor]) -> float:
         total, count = 0.0, 0
-        for one, answers in zip(made, self._answers, strict=True):
-            found = self._log_softmax(one)
-            total += float(nn.functional.kl_div(found, answers, reduction="sum", log_target=True))
-            count += len(answers)
+        with torch.no_grad():
+            for one, answers in zip(made, self._answers, strict=True):
+                found = self._log_softmax(one)
+                total += float(nn.functional.kl_div(found, answers, reduction="sum", log_target=True))
+                count += len(answers)
         return total / count
 
     def _log_softmax(self, made: Tensor) -> Tensor:

@@ -146,38 +146,39 @@ def int8_gain(card: Card, twin: Architecture, conditions: Conditions) -> float:
     Raises:
         HarnessError: the machine is too busy to measure.
     """
-    quick = _lanes(compiled(twin, conditions))
-    plain = _lanes(
-        graph.compile_model(graph.deployed(model_file.read(card), card), conditions.compile_settings)
-    )
-    watch = Watch(lambda: _burst_ms(quick, _LOOK_S, _LOOK_INFERENCES))
-    with undisturbed():
-        return watch.ratio(lambda: _burst_ms(plain, _BURST_S, _BURST_INFERENCES))
+    plain = graph.deployed(model_file.read(card), card)
+    return _Beside(twin, conditions).ratio_as_is(plain)
 
 
 @contextmanager
-def timer(reference: Network, conditions: Conditions) -> Iterator["Stopwatch"]:
+def timer(reference: Network, conditions: Conditions) -> Iterator[Stopwatch]:
     """Yield what measures networks in INT8 beside a reference."""
-    watched = _lanes(compiled(reference, conditions))
-    watch = Watch(lambda: _burst_ms(watched, _LOOK_S, _LOOK_INFERENCES))
+    yield _Beside(reference, conditions)
 
-    class Beside(Stopwatch):
-        @property
-        def quiet_ms(self) -> float:
-            return watch.quiet_ms
 
-        def ratio(self, network: Network) -> float:
-            return self._ratio(quantized(network))
+class _Beside(Stopwatch):
+    """Measures beside a reference, which runs in INT8."""
 
-        def ratios(self, architectures: Sequence[Architecture]) -> Iterator[float]:
-            yield from map(self._ratio, quantized_ahead(architectures))
+    def __init__(self, reference: Network, conditions: Conditions) -> None:
+        self._settings = conditions.compile_settings
+        watched = _lanes(compiled(reference, conditions))
+        self._watch = Watch(lambda: _burst_ms(watched, _LOOK_S, _LOOK_INFERENCES))
 
-        def _ratio(self, network: ov.Model) -> float:
-            lanes = _lanes(graph.compile_model(network, conditions.compile_settings))
-            with undisturbed():
-                return watch.ratio(lambda: _burst_ms(lanes, _BURST_S, _BURST_INFERENCES))
+    @property
+    def quiet_ms(self) -> float:
+        return self._watch.quiet_ms
 
-    yield Beside()
+    def ratio(self, network: Network) -> float:
+        return self.ratio_as_is(quantized(network))
+
+    def ratios(self, architectures: Sequence[Architecture]) -> Iterator[float]:
+        yield from map(self.ratio_as_is, quantized_ahead(architectures))
+
+    def ratio_as_is(self, deployed: ov.Model) -> float:
+        """Return the `ratio` of a model with u8 pixels in, which is not quantized any further."""
+        lanes = _lanes(graph.compile_model(deployed, self._settings))
+        with undisturbed():
+            return self._watch.ratio(lambda: _burst_ms(lanes, _BURST_S, _BURST_INFERENCES))
 
 
 class Watch:
