@@ -88,6 +88,13 @@ _USUAL = Effort()
     help="Processes that search; with one alone a seed always gives the same answer.",
 )
 @click.option(
+    "--scouts",
+    type=click.IntRange(0),
+    default=_USUAL.scouts,
+    show_default=True,
+    help="Networks near the wanted latency to look at before the search, so that its estimator learns.",
+)
+@click.option(
     "--shortlist",
     type=click.IntRange(8, 16),
     default=_USUAL.shortlist,
@@ -167,6 +174,7 @@ def _request(
     baseline: str,
     objective: str,
     trials: int,
+    scouts: int,
     shortlist: int,
     fronts: int,
     finetune_epochs: int,
@@ -182,6 +190,7 @@ def _request(
         scenario=parse_scenario(objective),
         effort=Effort(
             trials=trials,
+            scouts=scouts,
             fronts=fronts,
             shortlist=shortlist,
             finetune_epochs=finetune_epochs,

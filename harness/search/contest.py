@@ -13,7 +13,7 @@ from harness.console import note
 from harness.dataset import ImageList
 from harness.search import control
 from harness.search.accuracy.estimator import Estimator, Inherited
-from harness.search.accuracy.finetuning import BRIEF, Material
+from harness.search.accuracy.finetuning import Material
 from harness.search.decision import (
     Bar,
     Candidate,
@@ -29,6 +29,7 @@ from harness.search.latency.timing import Conditions
 from harness.search.parts import named
 from harness.search.request import Setting
 from harness.search.split import subset
+from harness.search.tunings import Tunings
 from harness.store import Store, prepare
 from harness.training import export
 from harness.training.data import Images
@@ -52,16 +53,20 @@ class Trained:
     """See deployment.Quantized.to_dict."""
 
 
+def fast_enough(fronts: Sequence[Sequence[Measured]], cap_ms: float) -> list[list[Measured]]:
+    """Return the points that keep the wanted latency when measured, too; all if none does."""
+    kept = [[one for one in front if one[1] <= cap_ms] for front in fronts]
+    return kept if any(kept) else [list(front) for front in fronts]
+
+
 class Contest:
     """Everything that trains, with what it trains on."""
 
-    def __init__(self, setting: Setting, material: Material, provenance: Mapping[str, Any]) -> None:
+    def __init__(
+        self, setting: Setting, material: Material, tunings: Tunings, provenance: Mapping[str, Any]
+    ) -> None:
         """Take the setting, the trained baseline with its images, and facts for the cards."""
-        self.setting, self.material, self.provenance = setting, material, provenance
-        effort, seed = setting.request.effort, setting.request.seed
-        self.look = replace(BRIEF, seed=seed)
-        self.brief = replace(BRIEF, epochs=effort.finetune_epochs, seed=seed)
-        self.final = replace(BRIEF, epochs=effort.epochs, seed=seed)
+        self.setting, self.material, self.tunings, self.provenance = setting, material, tunings, provenance
 
     def bar(self) -> Bar:
         """Return what must be kept: the baseline's FP32 accuracy on the held-out images less the drop."""
@@ -85,22 +90,31 @@ class Contest:
         times = iter(found[1:])
         return found[0], [[(point, next(times)) for point in front] for front in fronts]
 
-    def looked_at(self, fronts: Sequence[Sequence[Measured]], bar: Bar) -> list[Candidate]:
+    def looked_at(
+        self, fronts: Sequence[Sequence[Measured]], scouts: Sequence[Measured], bar: Bar
+    ) -> list[Candidate]:
         """Fine-tune points of all fronts on some images: the first of two rungs, as in successive halving.
 
         (Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
         AISTATS 2016.) Of each front the slowest comes first, and what is faster than two hopeless ones is
-        left out. Nothing is done where there is but one front: then all of the shortlist is on it.
+        left out. All scouts, which were looked at before, come along. Nothing is done where there are none
+        and but one front: then all of the shortlist is on it.
         """
-        found: list[Candidate] = []
-        for front in fronts if len(fronts) > 1 else ():
+        if len(fronts) == 1 and not scouts:
+            return []
+        found = [self._looked_at(one) for one in scouts]
+        for front in fronts:
             hopeless = 0
-            for point, latency_ms in reversed(self._best(front)):
-                found.append(Candidate(point.architecture, latency_ms, self._look(point.architecture)))
+            for one in reversed(self._best(front)):
+                found.append(self._looked_at(one))
                 hopeless += not hopeful(found[-1], bar)
                 if hopeless == _ENOUGH:
                     break
-        return found
+        return list({one.key: one for one in found}.values())
+
+    def _looked_at(self, measured: Measured) -> Candidate:
+        point, latency_ms = measured
+        return Candidate(point.architecture, latency_ms, self.tunings.look(point.architecture))
 
     def shortlist(
         self, fronts: Sequence[Sequence[Measured]], looks: Sequence[Candidate], bar: Bar
@@ -110,7 +124,7 @@ class Contest:
         Hopeless ones are among them only if there are too few others.
         """
         if not looks:
-            return self._best(fronts[0])
+            return self._best([one for front in fronts for one in front])
         count = self.setting.request.effort.shortlist
         ranked = sorted(looks, key=lambda one: -one.brief)
         kept = [one for place, one in enumerate(ranked) if place < count or hopeful(one, bar)]
@@ -147,7 +161,7 @@ class Contest:
     def tuned(self, measured: Sequence[Measured]) -> list[Candidate]:
         """Fine-tune all candidates briefly."""
         return [
-            Candidate(point.architecture, latency_ms, self._brief(point.architecture))
+            Candidate(point.architecture, latency_ms, self.tunings.briefly(point.architecture))
             for point, latency_ms in measured
         ]
 
@@ -191,7 +205,7 @@ class Contest:
 
     def ranked(self, rivals: Sequence[control.Timed]) -> list[Candidate]:
         """Return them by falling accuracy after the brief fine-tuning."""
-        tuned = [Candidate(one, found_ms, self._brief(one)) for one, found_ms in rivals]
+        tuned = [Candidate(one, found_ms, self.tunings.briefly(one)) for one, found_ms in rivals]
         return sorted(tuned, key=lambda one: -one.brief)
 
     def train(self, architecture: Architecture) -> Trained:
@@ -200,11 +214,13 @@ class Contest:
         What is finished is not repeated.
         """
         setting, key = self.setting, architecture.key
-        effort = {"after": self.brief.epochs, "epochs": self.final.epochs}
+        effort = {"after": self.tunings.brief.epochs, "epochs": self.tunings.final.epochs}
         folder = setting.path("trained", named(key, **effort))
 
         def make() -> dict[str, Any]:
-            tuned = self.material.finetune(architecture, folder, self.final, start=self._tuned(architecture))
+            tuned = self.material.finetune(
+                architecture, folder, self.tunings.final, start=self.tunings.tuned(architecture)
+            )
             recipe = replace(setting.recipe, size=architecture.size)
             description = f"Revision {key} of {setting.request.card.name}, found by `harness search`"
             card = export.export(
@@ -226,13 +242,15 @@ class Contest:
         """
         request = self.setting.request
         rankings = {one.name: one.score for one in (estimator, Inherited(self.material))}
-        rankings |= {"first look": self._look, "brief fine-tuning": self._brief}
+        rankings |= {"first look": self.tunings.look, "brief fine-tuning": self.tunings.briefly}
         return [
             {
                 "key": one.key,
                 "architecture": one.to_dict(),
                 "scores": {name: score(one) for name, score in rankings.items()},
-                "accuracies": [self._end(one, seed) for seed in (request.seed, request.seed + 1)],
+                "accuracies": [
+                    self.tunings.to_the_end(one, seed) for seed in (request.seed, request.seed + 1)
+                ],
             }
             for one in self.setting.space.samples(request.seed, request.converged)
         ]
@@ -271,44 +289,6 @@ class Contest:
         found = self.setting.parts.kept("baseline-int8", make)
         return read_card(Path(found["card"])), found
 
-    def _look(self, architecture: Architecture) -> float:
-        count, folder = self.setting.request.effort.look_images, self.setting.path("looks", architecture.key)
-        accuracy = self._accuracy(f"look-{architecture.key}", architecture, folder, self.look, count)
-        shutil.rmtree(folder, ignore_errors=True)
-        return accuracy
-
-    def _end(self, architecture: Architecture, seed: int) -> float:
-        name = f"converged-{architecture.key}-{seed}"
-        folder = self.setting.path("converged", named(name, epochs=self.final.epochs))
-        accuracy = self._accuracy(name, architecture, folder, replace(self.final, seed=seed))
-        shutil.rmtree(folder, ignore_errors=True)
-        return accuracy
-
-    def _brief(self, architecture: Architecture) -> float:
-        folder = self._tuned(architecture)
-        return self._accuracy(f"brief-{architecture.key}", architecture, folder, self.brief)
-
-    def _tuned(self, architecture: Architecture) -> Path:
-        """Return the folder of the brief fine-tuning."""
-        return self.setting.path("tuned", named(architecture.key, epochs=self.brief.epochs))
-
-    def _accuracy(
-        self,
-        name: str,
-        architecture: Architecture,
-        folder: Path,
-        settings: Settings,
-        count: int | None = None,
-    ) -> float:
-        """Return the part `name`: top-1 on the held-out images after a fine-tuning."""
-        accuracy: float = self.setting.parts.kept(
-            name,
-            lambda: self.material.finetune(architecture, folder, settings, count=count).accuracy,
-            epochs=settings.epochs,
-            images=count or len(self.setting.images.learned.names),
-        )
-        return accuracy
-
     def _held_out(self, size: int) -> Images:
         return self.material.held_out(size)
 
@@ -318,8 +298,8 @@ class Contest:
             "architecture": architecture.to_dict(),
             "key": architecture.key,
             "inherits_from": self.setting.space.baseline.key,
-            **_plain(self.final),
-            "epochs_before": self.brief.epochs,
+            **_plain(self.tunings.final),
+            "epochs_before": self.tunings.brief.epochs,
             **{f"{name}_version": found for name, found in export.versions().items()},
         }
 

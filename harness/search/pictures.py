@@ -55,15 +55,16 @@ def scatter(marks: Sequence[Mark], x_name: str, y_name: str, label: str, bar: fl
     return svg.drawing(_HEIGHT, label, parts)
 
 
-def agreement(marks: Sequence[Mark], label: str) -> str:
-    """Return predicted (upwards) against measured milliseconds, with the line where both are equal."""
+def agreement(marks: Sequence[Mark], x_name: str, y_name: str, label: str, *, logarithmic: bool) -> str:
+    """Return points with the line where both of their values are equal, on alike axes."""
     values = [value for mark in marks for value in (mark.x, mark.y)]
-    bottom, top = _HEIGHT - _BOTTOM, _TOP
-    x = svg.logarithmic(min(values), max(values), _LEFT + 6, WIDTH - _RIGHT - 6)
-    y = svg.logarithmic(min(values), max(values), bottom, top)
-    parts = _frame(x, y, "measured ms, logarithmic", "predicted ms")
-    ends = min(values), max(values)
-    parts.append(line(x.place(ends[0]), y.place(ends[0]), x.place(ends[1]), y.place(ends[1]), "front"))
+    low, high = min(values), max(values)
+    margin = 0.05 * (high - low) or 1.0
+    axis, reach = (svg.logarithmic, 0.0) if logarithmic else (svg.linear, margin)
+    x = axis(low - reach, high + reach, _LEFT + 6, WIDTH - _RIGHT - 6)
+    y = axis(low - reach, high + reach, _HEIGHT - _BOTTOM, _TOP)
+    parts = _frame(x, y, x_name, y_name)
+    parts.append(line(x.place(low), y.place(low), x.place(high), y.place(high), "front"))
     for mark in marks:
         spot = {"cx": x.place(mark.x), "cy": y.place(mark.y), "r": mark.radius}
         parts.append(element("circle", title(mark.label), class_=f"dot {mark.class_}", **spot))

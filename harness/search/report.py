@@ -33,7 +33,14 @@ _DECISION = (
 _AGREEMENT = (
     "Orange: random networks that the table has not seen; blue: the front. On the dashed line both are equal."
 )
+_EXPECTATIONS = (
+    "Scouts, networks looked at before the search: what the estimator expects of each, having learned from "
+    "all others, against the accuracy seen."
+)
 _ARCHITECTURES = "A bar a block, as wide as its middle; all of a stage on one scale."
+
+
+_SIGNIFICANT = 0.05
 
 
 def write(out: Path) -> Path:
@@ -86,6 +93,8 @@ def _body(outcome: dict[str, Any]) -> Iterator[str]:
     yield html.figure("Front of the search", _front(outcome), _FRONT)
     yield html.figure("Decision", _decision(outcome), _DECISION)
     yield html.figure("Predicted and measured latency", _agreement(outcome), _AGREEMENT)
+    if outcome["estimator"]["scouts"] is not None:
+        yield html.figure("Expected and seen accuracy", _expectations(outcome), _EXPECTATIONS)
     yield "</div>"
     for one in found[1:]:
         yield html.table(one)
@@ -162,8 +171,9 @@ def _costs(outcome: dict[str, Any]) -> Table:
 
 _COSTS = {
     "int8": "comparing the baseline with its INT8 twin",
+    "scouts": "finding the scouts",
     "front": "measuring the front",
-    "look": "first look",
+    "look": "first look, scouts included",
     "brief": "brief fine-tuning",
     "bar": "measuring the baseline's accuracy",
     "final": "training to the end, with quantization",
@@ -199,7 +209,7 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
     if pair is not None:
         yield (
             f"{SEARCHED} against {UNIFORM} on {pair['count']:,} test images: {pair['points']:+.2f} points "
-            f"(McNemar's exact test: p = {pair['p_value']:.2g})."
+            f"(McNemar's exact test: p = {pair['p_value']:.2g}). {_verdict(pair)}"
         )
     yield from _wide(outcome)
     table = outcome["table"]
@@ -218,8 +228,17 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
         f"{100 * statistics.fmean(errors):.1f} %, largest {100 * max(errors):.1f} %, "
         f"Kendall's tau {ranked:.3f}."
     )
+    yield from _scouted(outcome)
     yield from _first_look(outcome)
     yield from _trust(outcome)
+
+
+def _verdict(pair: dict[str, Any]) -> str:
+    """Say which of the two to take, as far as the test images tell."""
+    if pair["p_value"] > _SIGNIFICANT:
+        return f"That shows no difference: {UNIFORM} is the plainer one."
+    better = SEARCHED if pair["points"] > 0 else UNIFORM
+    return f"Take {better}."
 
 
 def _rivals(outcome: dict[str, Any]) -> str:
@@ -236,12 +255,24 @@ def _first_look(outcome: dict[str, Any]) -> Iterator[str]:
     if not looks:
         return
     shortlist, front = outcome["shortlist"], {one["key"] for one in outcome["front"]}
-    behind = sum(one["key"] not in front for one in shortlist)
+    others = sum(one["key"] not in front for one in shortlist)
     tau = kendall([looks[one["key"]] for one in shortlist], [one["brief"] for one in shortlist])
     yield (
-        f"First look: {len(looks)} networks of the front and of those behind it, fine-tuned on "
-        f"{outcome['request']['effort']['look_images']:,} images; {behind} of the {len(shortlist)} in the "
-        f"shortlist come from behind. Kendall's tau of their looks with the brief fine-tuning: {tau:.2f}."
+        f"First look: {len(looks)} networks of the front, those behind it and the scouts, fine-tuned on "
+        f"{outcome['request']['effort']['look_images']:,} images; {others} of the {len(shortlist)} in the "
+        f"shortlist are not of the front. Kendall's tau of their looks with the brief fine-tuning: {tau:.2f}."
+    )
+
+
+def _scouted(outcome: dict[str, Any]) -> Iterator[str]:
+    """Say how far what was seen before the search agrees with the estimator, before and after it learned."""
+    scouts = outcome["estimator"]["scouts"]
+    if scouts is None:
+        return
+    taus = ", ".join(f"{name} {tau:.2f}" for name, tau in scouts["taus"].items())
+    yield (
+        f"Scouts: {len(scouts['seen'])} networks near the wanted latency, looked at before the search. "
+        f"Kendall's tau with their accuracies: {taus}, where each is predicted from the others alone."
     )
 
 
@@ -347,7 +378,29 @@ def _agreement(outcome: dict[str, Any]) -> str:
         )
         for one, kind, radius in pairs
     ]
-    return pictures.agreement(marks, "Predicted and measured latency")
+    return pictures.agreement(
+        marks,
+        "measured ms, logarithmic",
+        "predicted ms",
+        "Predicted and measured latency",
+        logarithmic=True,
+    )
+
+
+def _expectations(outcome: dict[str, Any]) -> str:
+    marks = [
+        Mark(
+            100 * one["accuracy"],
+            100 * one["predicted"],
+            f"{one['key']}: expected {100 * one['predicted']:.1f} %, seen {100 * one['accuracy']:.1f} %",
+            "v0",
+            radius=3.0,
+        )
+        for one in outcome["estimator"]["scouts"]["seen"]
+    ]
+    return pictures.agreement(
+        marks, "seen top-1, %", "expected, %", "Expected and seen accuracy", logarithmic=False
+    )
 
 
 def _tip(key: str, latency_ms: float, value: float) -> str:

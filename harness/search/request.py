@@ -19,7 +19,7 @@ from harness.search.space import Space
 from harness.search.split import Split, digest, split
 from harness.store import Store, open_store
 
-UNTIL = ("table", "estimator", "search", "front", "finals", "uniform", "models")
+UNTIL = ("table", "estimator", "scouts", "search", "front", "finals", "uniform", "models")
 """Parts after which a search can be told to stop; the same call without it goes on.
 
 "table", "front" and "uniform" measure, and so does what follows "models"; the others only compute.
@@ -32,10 +32,13 @@ class Effort:
 
     trials: int = 1500
     """Architectures that each search tries; random search as many."""
+    scouts: int = 24
+    """Networks near the wanted latency that are looked at before the search, for its estimator; 0: none."""
     fronts: int = 3
-    """Fronts, one behind the other, of which points are looked at for the shortlist; 1: no look is needed."""
+    """Fronts, one behind the other, of which points are looked at for the shortlist; 1 without scouts: no
+    look is needed."""
     look_images: int = 8192
-    """Images that each of them learns from before it is looked at."""
+    """Images that a network learns from before it is looked at."""
     shortlist: int = 12
     """Candidates that are fine-tuned briefly; so many are looked at of each front."""
     finetune_epochs: int = 1
@@ -52,7 +55,7 @@ class Effort:
     @property
     def on_fronts(self) -> dict[str, int]:
         """What decides which points the fronts have."""
-        return {"trials": self.trials, "fronts": self.fronts}
+        return {"trials": self.trials, "scouts": self.scouts, "fronts": self.fronts}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FILE_NAME = "result.json"
 COMPARISONS = "comparisons"
 """Folder of the comparisons, each in one of its own, in that of the search."""
-FORMAT = 5
+FORMAT = 6
 
 _ACCURACY_LOG = "mlperf_log_accuracy.json"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from harness import console
 from harness.architecture import Architecture
-from harness.errors import HarnessError
-from harness.search.front import Point, feasible, hypervolume, layers, nearest, spread
+from harness.search.climbing import climb
+from harness.search.front import Point, feasible, hypervolume, layers, spread
 from harness.search.strategy import (
     Effort,
     Problem,
@@ -16,10 +16,13 @@ from harness.search.strategy import (
     random_search,
     starting_points,
     uniform_scalings,
+    unreached,
 )
 
 SEEDS = 3
 """How often each search is repeated, from as many seeds."""
+_CLIMBERS = 8
+"""Points of the front from which climbs start."""
 _KEPT_BEHIND = 16
 """Points of each further front that are kept, spread over its latencies."""
 
@@ -38,6 +41,8 @@ def search(
 
     With more `fronts` than one, points of those behind the first come along: what is a little worse by
     scores that only estimate may be better in truth.
+
+    Climbs by single decisions, from points spread over that front, have the last word.
 
     Hypervolumes are against the baseline's latency and the score of its narrowest uniform scaling: what
     counts is to be faster than the one and better than the other. Journals stay in `folder`.
@@ -68,9 +73,11 @@ def search(
                 }
             )
             all_points += found.points
+    front = spread(feasible(all_points, problem.cap_ms), _CLIMBERS)
+    all_points += climb(problem, [point.architecture for point in front], effort.seed)
     found_fronts = layers(feasible(all_points, problem.cap_ms), fronts)
     if not found_fronts:
-        raise HarnessError(_nobody(nearest(all_points, problem.cap_ms), problem.cap_ms, len(all_points)))
+        raise unreached(problem, all_points)
     return {
         "cap_ms": problem.cap_ms,
         "reference": {"latency_ms": reference[0], "score": reference[1]},
@@ -79,11 +86,3 @@ def search(
         "behind": [[point.to_dict() for point in spread(one, _KEPT_BEHIND)] for one in found_fronts[1:]],
         "uniform": [point.to_dict() for point in plain],
     }
-
-
-def _nobody(best: Point, cap_ms: float, tried: int) -> str:
-    return (
-        f"None of the {tried:,} architectures tried reaches {cap_ms:.3g} ms: the nearest, "
-        f"{best.architecture.key}, is predicted to take {best.latency_ms:.4g} ms, so ask for less, by "
-        "--target-latency or --target-speedup."
-    )

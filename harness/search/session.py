@@ -15,19 +15,21 @@ from harness.console import note
 from harness.errors import HarnessError
 from harness.search import result
 from harness.search.accuracy import distillation
-from harness.search.accuracy.estimator import Blockwise, Estimator
+from harness.search.accuracy.estimator import Additive, Blockwise
 from harness.search.accuracy.finetuning import Material
-from harness.search.contest import Contest, Measure
+from harness.search.contest import Contest, Measure, fast_enough
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.front import Point
 from harness.search.latency import profile, timing
 from harness.search.latency import table as tables
 from harness.search.latency.timing import Conditions
 from harness.search.request import UNTIL, Request, Setting, facts, open_setting
+from harness.search.scouting import scout
 from harness.search.searching import SEEDS, search
 from harness.search.space import DEPTHS
 from harness.search.strategy import Effort, Problem
 from harness.search.study import require_optuna
+from harness.search.tunings import Tunings
 from harness.training.data import Augmentation
 from harness.training.loop import normalised
 from harness.training.network import ResNet
@@ -50,7 +52,7 @@ class Tools:
     """What a search measures and estimates with; tests put cheaper ones in place."""
 
     predictor: Callable[[Setting], Predictor]
-    estimator: Callable[[Setting, Material], tuple[Estimator, dict[str, Any]]]
+    estimator: Callable[[Setting, Material], tuple[Additive, dict[str, Any]]]
     """With JSON values, of which "sha256" names the estimator."""
     measure: Measure
     kernels: Callable[[Architecture, Conditions], dict[str, Any]]
@@ -105,14 +107,27 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
             estimator, estimated = tools.estimator(setting, material)
         if reached("estimator"):
             return None
+        tunings = Tunings(setting, material)
         problem = Problem(setting.space, predictor.predict_ms, estimator.score, cap_ms)
-        identity = {"table": predictor.facts["sha256"], "estimator": estimated["sha256"]}
+        effort = Effort(request.effort.trials, request.seed, request.workers)
+        scouted = None
+        if request.effort.scouts:
+            scouted = scout(problem, estimator, request.effort.scouts, request.seed, tunings.look, parts.kept)
+            problem = scouted.problem
+        weighed = scouted.weighed if scouted else estimator
+        if reached("scouts"):
+            return None
+        identity = {
+            "table": predictor.facts["sha256"],
+            "estimator": estimated["sha256"],
+            "weights": dict(scouted.weighed.weights) if scouted else None,
+        }
         found = parts.kept(
             "search",
             lambda: search(
                 problem,
-                Effort(request.effort.trials, request.seed, request.workers),
-                files.make_writable_folder(setting.path("studies")),
+                effort,
+                files.make_writable_folder(setting.path("studies", f"scouts-{request.effort.scouts}")),
                 identity,
                 fronts=request.effort.fronts,
             ),
@@ -120,15 +135,19 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         )
         if reached("search"):
             return None
-        provenance = {"search": {**facts(setting), **identity, "estimator_name": estimator.name}}
-        contest = Contest(setting, material, provenance)
+        provenance = {"search": {**facts(setting), **identity, "estimator_name": weighed.name}}
+        contest = Contest(setting, material, tunings, provenance)
         fronts = [[Point.from_dict(one) for one in front] for front in (found["front"], *found["behind"])]
+        if scouted:
+            fronts.append(scouted.points)
         baseline_ms, on_fronts = contest.measured(fronts, tools.measure)
         if reached("front"):
             return None
         bar = contest.bar()
-        looks = contest.looked_at(on_fronts, bar)
-        measured = contest.shortlist(on_fronts, looks, bar)
+        in_time = fast_enough(on_fronts, cap_ms)
+        *searched, scouts = in_time if scouted else (*in_time, [])
+        looks = contest.looked_at(searched, scouts, bar)
+        measured = contest.shortlist(in_time, looks, bar)
         candidates = contest.tuned(measured)
         picked, trained = contest.train_up(candidates, bar)
         if reached("finals"):
@@ -144,14 +163,18 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         cards.append(contest.publish(SEARCHED, trained[picked.key]))
         if reached("models"):
             return None
-        converged = contest.converged(estimator)
+        converged = contest.converged(weighed)
     kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
     with parts.timed("comparison"):
         comparison = result.compare(setting, cards)
     document = result.document(
         setting=setting,
         predictor=predictor.facts,
-        estimator={"name": estimator.name, **estimated},
+        estimator={
+            "name": weighed.name,
+            **estimated,
+            "scouts": scouted.to_dict() if scouted else None,
+        },
         found=found,
         baseline_ms=baseline_ms,
         front=on_fronts[0],
@@ -227,7 +250,7 @@ def build_table(setting: Setting) -> Predictor:
     )
 
 
-def build_estimator(setting: Setting, material: Material) -> tuple[Estimator, dict[str, Any]]:
+def build_estimator(setting: Setting, material: Material) -> tuple[Additive, dict[str, Any]]:
     """Return the block-wise distilled estimator, distilled now as far as that is not done."""
     path = setting.path("costs.json")
     table = distillation.build(setting.space, material, path)
@@ -248,7 +271,8 @@ def _forecast(setting: Setting, material: Material) -> str:
     seconds = _seconds_per_image(material)
     images = len(setting.images.learned.names)
     converged = setting.request.converged
-    looked_at = converged + (effort.shortlist * effort.fronts if effort.fronts > 1 else 0)
+    with_looks = effort.fronts > 1 or effort.scouts
+    looked_at = converged + effort.scouts + (effort.shortlist * effort.fronts if with_looks else 0)
     looks = looked_at * min(1.0, effort.look_images / images)
     briefly = converged + effort.shortlist + len(DEPTHS) * len(setting.space.sizes)
     to_the_end = 2 * converged + effort.finals + 1

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from harness.architecture import Architecture
-from harness.errors import RunFailed
+from harness.errors import HarnessError, RunFailed
 from harness.search import study as studies
-from harness.search.front import Point
+from harness.search.front import Point, nearest
 from harness.search.space import DEPTHS, WIDTHS, Space
 
 _POLL_S = 0.2
@@ -120,6 +120,16 @@ def random_search(
         _look_up(problem, architecture, memory)
         advance(1)
     return Found(tuple(memory.values()), effort.trials)
+
+
+def unreached(problem: Problem, points: Sequence[Point]) -> HarnessError:
+    """Return what to raise where none of `points` keeps the wanted latency."""
+    best = nearest(points, problem.cap_ms)
+    return HarnessError(
+        f"None of the {len(points):,} architectures tried reaches {problem.cap_ms:.3g} ms: the nearest, "
+        f"{best.architecture.key}, is predicted to take {best.latency_ms:.4g} ms, so ask for less, by "
+        "--target-latency or --target-speedup."
+    )
 
 
 def starting_points(space: Space) -> list[Architecture]:

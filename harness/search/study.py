@@ -18,6 +18,7 @@ _WORDS = {
     "space": "search space",
     "table": "latency table",
     "estimator": "accuracy estimator",
+    "weights": "set of scouts",
     "seed": "seed",
     "population": "population",
     "cap_ms": "wanted latency",

@@ -12,7 +12,7 @@ from harness.search.space import Space
 
 pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search.contest import Contest, Measured
+from harness.search.contest import Contest, Measured, fast_enough
 
 BAR = Bar(baseline=0.96, max_drop=0.01)
 NETWORKS = Space(resnet50(24, 64, 0.2), (64,)).samples(1, 60)
@@ -28,10 +28,11 @@ class Planted(Contest):
 
     def __init__(self, accuracies: dict[str, float], effort: Effort) -> None:
         self.setting = SimpleNamespace(request=SimpleNamespace(effort=effort))  # type: ignore[assignment]
+        self.tunings = self  # type: ignore[assignment]
         self.accuracies = accuracies
         self.seen: list[str] = []
 
-    def _look(self, architecture: Architecture) -> float:
+    def look(self, architecture: Architecture) -> float:
         self.seen.append(architecture.key)
         return self.accuracies[architecture.key]
 
@@ -51,7 +52,7 @@ def keys(some: list[Measured]) -> list[str]:
 
 def test_what_is_faster_than_two_hopeless_ones_is_not_looked_at() -> None:
     contest = Planted(accuracies(0, 0, 0), Effort(shortlist=12))
-    looks = contest.looked_at(FRONTS, BAR)
+    looks = contest.looked_at(FRONTS, (), BAR)
     assert [one.key for one in looks] == contest.seen
     assert contest.seen == [key for front in FRONTS for key in reversed(keys(front[-7:]))]
     assert [one.brief < 0.768 for one in looks[:7]] == [False] * 5 + [True] * 2
@@ -59,7 +60,7 @@ def test_what_is_faster_than_two_hopeless_ones_is_not_looked_at() -> None:
 
 def test_the_shortlist_is_what_looks_say_not_what_scores_said() -> None:
     contest = Planted(accuracies(0, 0.05, 0), Effort(shortlist=12))
-    looks = contest.looked_at(FRONTS, BAR)
+    looks = contest.looked_at(FRONTS, (), BAR)
     found = contest.shortlist(FRONTS, looks, BAR)
     assert len(found) == 12
     assert set(keys(found)) >= set(keys(FRONTS[1][-6:]))
@@ -69,14 +70,32 @@ def test_the_shortlist_is_what_looks_say_not_what_scores_said() -> None:
 
 def test_where_nothing_is_hopeful_the_shortlist_is_what_was_looked_at() -> None:
     contest = Planted(accuracies(-0.5, -0.5, -0.5), Effort(shortlist=8))
-    looks = contest.looked_at(FRONTS, BAR)
+    looks = contest.looked_at(FRONTS, (), BAR)
     assert len(looks) == 6
     assert len(contest.shortlist(FRONTS, looks, BAR)) == 6
 
 
 def test_one_front_needs_no_look() -> None:
     contest = Planted({}, Effort(shortlist=8))
-    assert contest.looked_at(FRONTS[:1], BAR) == []
+    assert contest.looked_at(FRONTS[:1], (), BAR) == []
     found = contest.shortlist(FRONTS[:1], [], BAR)
     assert len(found) == 8
     assert set(keys(found)) < set(keys(FRONTS[0]))
+
+
+def test_scouts_come_along_beside_a_single_front() -> None:
+    contest = Planted(accuracies(0, 0, 0), Effort(shortlist=8))
+    scouts = [*FRONTS[1], FRONTS[0][-1]]
+    looks = contest.looked_at(FRONTS[:1], scouts, BAR)
+    assert {one.key for one in looks} >= set(keys(scouts))
+    assert len({one.key for one in looks}) == len(looks)
+    assert set(keys(contest.shortlist([FRONTS[0], scouts], looks, BAR))) & set(keys(FRONTS[1]))
+
+
+def test_what_is_measured_to_be_too_slow_is_left_out_unless_all_are() -> None:
+    assert [keys(front) for front in fast_enough(FRONTS, 6.05)] == [
+        keys(FRONTS[0][:6]),
+        keys(FRONTS[1][:5]),
+        keys(FRONTS[2][:5]),
+    ]
+    assert fast_enough(FRONTS, 0.5) == FRONTS

@@ -28,7 +28,6 @@ pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed
 
 from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
 from harness.search import report, result, session  # noqa: E402
-from harness.search.accuracy.estimator import Macs  # noqa: E402
 from harness.search.accuracy.finetuning import Material  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
@@ -38,7 +37,15 @@ from harness.training.ranks import Ranks  # noqa: E402
 SHAPE = Architecture(24, 32, "7x7-pool", 16, (Stage(64, (Block(16),) * 2), Stage(128, (Block(32),) * 2)))
 RECIPE = Recipe(32, "area", 0.875)
 EFFORT = Effort(
-    trials=40, fronts=2, shortlist=8, finetune_epochs=1, epochs=1, finals=2, rounds=2, duration_s=0.2
+    trials=40,
+    scouts=4,
+    fronts=2,
+    shortlist=8,
+    finetune_epochs=1,
+    epochs=1,
+    finals=2,
+    rounds=2,
+    duration_s=0.2,
 )
 
 
@@ -50,9 +57,21 @@ def cheap_measure(architectures: Sequence[Architecture], *_: Any) -> list[float]
     return [1.02 * cheap_ms(one) for one in architectures]
 
 
+class Work:
+    """Thinks that accuracy is what work is left."""
+
+    name = "work"
+
+    def costs(self, architecture: Architecture) -> dict[str, float]:
+        return {"work": max(0.0, 1 - architecture.count_macs() / SHAPE.count_macs())}
+
+    def score(self, architecture: Architecture) -> float:
+        return -self.costs(architecture)["work"]
+
+
 TOOLS = session.Tools(
     lambda _: session.Predictor(cheap_ms, {"sha256": "cheap", "file": "cheap"}),
-    lambda *_: (Macs(), {"sha256": "macs"}),
+    lambda *_: (Work(), {"sha256": "work"}),
     cheap_measure,
     lambda *_: {"int8_share": 0.5, "wide": [{"name": "planted"}], "fallbacks": [], "total_us": 1.0},
     lambda *_: 3.0,
@@ -105,7 +124,9 @@ def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: dict[str
     assert len(looks) > len(outcome["shortlist"]) == EFFORT.shortlist
     highest = max(one["accuracy"] for one in looks.values())
     assert highest in {looks[one["key"]]["accuracy"] for one in outcome["shortlist"]}
-    assert set(looks) <= set(front) | behind
+    scouts = {one["key"] for one in outcome["estimator"]["scouts"]["seen"]}
+    assert len(scouts) >= EFFORT.scouts
+    assert set(looks) <= set(front) | behind | scouts
     for one in outcome["shortlist"]:
         look = looks[one["key"]]
         assert one["measured_ms"] == look["measured_ms"] == pytest.approx(1.02 * one["latency_ms"])
@@ -177,12 +198,12 @@ def test_rankings_are_held_against_random_networks_trained_to_the_end(
     assert found["searched"] == outcome["searched"]
     assert len({row["key"] for row in found["converged"]}) == 2
     for row in found["converged"]:
-        assert set(row["scores"]) == {"MACs", "inherited weights", "first look", "brief fine-tuning"}
+        assert set(row["scores"]) == {"work, weighed", "inherited weights", "first look", "brief fine-tuning"}
         assert all(0 <= accuracy <= 1 for accuracy in row["accuracies"])
     assert not any((task.out / "converged").iterdir())
     assert "2 networks trained to convergence, 10 are needed" in report.text(task.out)
     result.write({**found, "converged": 5 * found["converged"]}, task.out)
-    assert "Kendall tau on 10 converged networks: MACs" in report.text(task.out)
+    assert "Kendall tau on 10 converged networks: work, weighed" in report.text(task.out)
     result.write(found, task.out)
 
 
@@ -203,11 +224,19 @@ def test_candidates_learn_from_images_varied_as_the_baselines_were(
 def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) -> None:
     shown = CliRunner().invoke(report_command, ["--out", str(task.out)])
     assert shown.exit_code == 0, shown.output
-    words = ("searched", "uniform", "estimator unvalidated", "Kendall's tau with the", "Hypervolume")
+    words = (
+        "searched",
+        "uniform",
+        "Scouts: ",
+        "plainer one.",
+        "estimator unvalidated",
+        "Kendall's tau with the",
+        "Hypervolume",
+    )
     for word in (*words, "Minutes", "50 %", "planted", "points of the front, measured"):
         assert word in shown.output
     page = (task.out / report.FILE_NAME).read_text(encoding="utf-8")
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
     assert "http" not in page.replace("http://www.w3.org", "")
     assert json.loads(CliRunner().invoke(report_command, ["--out", str(task.out), "--json"]).output)
 

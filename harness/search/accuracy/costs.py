@@ -36,8 +36,18 @@ class Table:
         Raises:
             HarnessError: it is no point of the space.
         """
-        taken = self.space.decisions(architecture)
-        return sum(self.costs[name][option] for name, option in taken.items())
+        return sum(self.by_kind(architecture).values())
+
+    def by_kind(self, architecture: Architecture) -> dict[str, float]:
+        """Return what goes into `cost` for each kind of decision: the last word of its name, or "stem"."""
+        found = dict.fromkeys(map(_kind, self.costs), 0.0)
+        for name, option in self.space.decisions(architecture).items():
+            found[_kind(name)] += self.costs[name][option]
+        return found
+
+
+def _kind(decision: str) -> str:
+    return "stem" if decision.startswith("stem") else decision.rpartition(".")[2]
 
 
 def save(path: Path, costs: Costs, identity: Mapping[str, Any]) -> None:

@@ -23,6 +23,14 @@ class Estimator(Protocol):
         ...
 
 
+class Additive(Estimator, Protocol):
+    """An estimator whose score is less the sum of costs."""
+
+    def costs(self, architecture: Architecture) -> dict[str, float]:
+        """Return what each kind of decision costs, 0 or more, the same kinds for all architectures."""
+        ...
+
+
 @dataclass(frozen=True)
 class Macs:
     """The floor: more work, more accuracy."""
@@ -49,6 +57,9 @@ class Blockwise:
 
     table: Table
     name: str = "block-wise distillation"
+
+    def costs(self, architecture: Architecture) -> dict[str, float]:
+        return self.table.by_kind(architecture)
 
     def score(self, architecture: Architecture) -> float:
         return -self.table.cost(architecture)

@@ -1,0 +1,184 @@
+"""What kinds of decisions weigh where many come together: an additive estimator, corrected by the truth.
+
+Costs that were measured one decision at a time, everything else being the baseline's, do not add up. A block
+whose convolution is replaced costs next to nothing as long as its shortcut and its neighbours make up for it;
+ten such blocks cost a lot. A stage of a third of its width costs little as long as all others are whole, and
+a linear map gives its channels back. So the accuracies of a few networks, each briefly trained, are explained
+in two steps:
+
+1. A level less non-negative weights times burdens: the summed costs of each kind of decision, and logarithms
+   of the shares that are left of the baseline's widths, depths and middles, summed over stages. The latter
+   say that halving any stage costs the same, as in a production function of Cobb and Douglas ("A Theory of
+   Production", American Economic Review 18(1), 1928), so that no stage is given up for the others.
+2. What that leaves, by a Gaussian process (Rasmussen and Williams, "Gaussian Processes for Machine Learning",
+   2006, chapter 2): networks alike err alike, and of one that is unlike all others less is known.
+
+On CIFAR-10 the costs of widths and depths hardly mattered beside the shares, and a kind of convolution
+weighed a hundred times as much as they did for the same cost. Square roots of costs, and sizes of whole
+networks instead of shares, explained networks that were alike as well, and were misled by others.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.architecture import Architecture, Stage
+from harness.search.accuracy.estimator import Additive
+
+_PULL = 0.1
+"""Of each kind's weight to one that they have in common, over the mean spread of costs: what was not seen to
+cost nothing is not free."""
+_RIDGE = 0.1
+"""Pulls the weight of each share to zero, over its spread."""
+_NO_SPREAD = 1e-9
+_SHARES = ("share of width", "share of depth", "share of middle")
+
+_REACH = 1.0
+"""How far networks are alike, in the unit of `_traits`."""
+_NOISE = 0.25
+"""Of a single look, over what the first step leaves."""
+_CAUTION = 0.5
+"""Deviations by which a score is less than what is expected: a search must not live on what nobody knows."""
+
+Floats = NDArray[np.float64]
+Seen = tuple[Architecture, float]
+"""A network and its accuracy, as a fraction."""
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """An additive estimator, weighed and corrected by networks seen."""
+
+    estimator: Additive
+    baseline: Architecture
+    level: float
+    weights: Mapping[str, float]
+    """By kind of decision, or name of a share."""
+    deviation: float
+    """Of what was seen from the weighed sums."""
+    traits: Floats
+    """[seen, traits]."""
+    precision: Floats
+    """[seen, seen], inverse of the covariance of what was seen, over the square of the deviation."""
+    residuals: Floats
+    """[seen]: accuracies less the weighed sums."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.estimator.name}, weighed"
+
+    def expected(self, architecture: Architecture) -> tuple[float, float]:
+        """Return the accuracy that is expected, and its standard deviation, as fractions."""
+        burdens = _burdens(self.estimator, self.baseline, architecture)
+        mean = self.level - sum(self.weights[name] * burden for name, burden in burdens.items())
+        alike = _alike(self.traits, _traits(self.baseline, architecture)[None])[:, 0]
+        known = alike @ self.precision
+        left = self.deviation**2 * max(0.0, float(1 - known @ alike))
+        return mean + float(known @ self.residuals), math.sqrt(left)
+
+    def score(self, architecture: Architecture) -> float:
+        """Return what is expected, less something for what is not known."""
+        mean, deviation = self.expected(architecture)
+        return mean - _CAUTION * deviation
+
+
+def weigh(estimator: Additive, baseline: Architecture, seen: Sequence[Seen]) -> Weighed:
+    """Return the estimator with what explains best what was seen.
+
+    The weights are non-negative least squares (Lawson and Hanson) with ridges.
+
+    Raises:
+        ValueError: nothing was seen.
+    """
+    if not seen:
+        raise ValueError("no network was seen")
+    rows = [_burdens(estimator, baseline, one) for one, _ in seen]
+    burdens = np.array([list(row.values()) for row in rows])
+    accuracies = np.array([accuracy for _, accuracy in seen])
+    level, weights = _weights(burdens, accuracies)
+    residuals = accuracies - (level - burdens @ weights)
+    traits = np.array([_traits(baseline, one) for one, _ in seen])
+    covariance = _alike(traits, traits) + _NOISE**2 * np.eye(len(seen))
+    return Weighed(
+        estimator,
+        baseline,
+        level,
+        dict(zip(rows[0], weights.tolist(), strict=True)),
+        float(residuals.std()),
+        traits,
+        np.asarray(np.linalg.inv(covariance), np.float64),
+        residuals,
+    )
+
+
+def left_out(estimator: Additive, baseline: Architecture, seen: Sequence[Seen]) -> list[float]:
+    """Return for each of at least two networks the accuracy expected by what all the others lead to."""
+    return [
+        weigh(estimator, baseline, [*seen[:place], *seen[place + 1 :]]).expected(one)[0]
+        for place, (one, _) in enumerate(seen)
+    ]
+
+
+def _weights(burdens: Floats, accuracies: Floats) -> tuple[float, Floats]:
+    """Return the level and the weights of [seen, burdens], of which the last are the shares."""
+    from scipy.optimize import nnls
+
+    seen, count = burdens.shape
+    kinds = count - len(_SHARES)
+    # From the least of each on, so that the level, too, is never negative.
+    least, spread = burdens.min(axis=0), burdens.std(axis=0)
+    spread[:kinds] = spread[:kinds].mean()
+    spread[spread < _NO_SPREAD] = np.inf
+    # Unknown are the level, the weights, and that which kinds have in common.
+    explained = np.hstack([np.ones((seen, 1)), (least - burdens) / spread, np.zeros((seen, 1))])
+    pulls = np.diag([0.0, *[_PULL] * kinds, *[_RIDGE] * len(_SHARES), 0.0])[1:-1]
+    pulls[:kinds, -1] = -_PULL
+    found, _ = nnls(np.vstack([explained, pulls]), np.concatenate([accuracies, np.zeros(count)]))
+    weights = found[1:-1] / spread
+    return float(found[0] + weights @ least), weights
+
+
+def _alike(some: Floats, others: Floats) -> Floats:
+    """Return [some, others]: from 1 for networks with the same traits to 0."""
+    squares = ((some[:, None] - others[None]) ** 2).sum(axis=2)
+    found: Floats = np.exp(-squares / (2 * _REACH**2))
+    return found
+
+
+def _traits(baseline: Architecture, architecture: Architecture) -> Floats:
+    """Return where a network lies among others: what its stages and blocks are, halvings counting alike."""
+    found = [
+        math.log(architecture.size / baseline.size),
+        0.5 * math.log(architecture.stem_width / baseline.stem_width),
+        float(architecture.stem != baseline.stem),
+    ]
+    blocks = [block for stage in architecture.stages for block in stage.blocks]
+    found.append(statistics.fmean(block.squeeze_excite for block in blocks))
+    found.append(statistics.fmean(block.activation != "relu" for block in blocks))
+    for stage, whole in zip(architecture.stages, baseline.stages, strict=True):
+        width, depth, middle = _shares(stage, whole)
+        replaced = statistics.fmean(block.kind != "dense" for block in stage.blocks)
+        found += [width, depth, 0.5 * middle, 0.7 * replaced]
+    return np.array(found)
+
+
+def _shares(stage: Stage, whole: Stage) -> tuple[float, float, float]:
+    """Return minus the logarithms of the shares of width, depth and, on average, middle."""
+    pairs = zip(stage.blocks, whole.blocks, strict=False)
+    return (
+        -math.log(stage.width / whole.width),
+        -math.log(len(stage.blocks) / len(whole.blocks)),
+        -statistics.fmean(math.log(block.mid / old.mid) for block, old in pairs),
+    )
+
+
+def _burdens(estimator: Additive, baseline: Architecture, architecture: Architecture) -> dict[str, float]:
+    """Return costs, the same kinds in the same order for all architectures, and then the shares."""
+    costs = estimator.costs(architecture)
+    pairs = zip(architecture.stages, baseline.stages, strict=True)
+    shares = map(sum, zip(*(_shares(*pair) for pair in pairs), strict=True))
+    return {kind: costs[kind] for kind in sorted(costs)} | dict(zip(_SHARES, shares, strict=True))

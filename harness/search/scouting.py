@@ -1,0 +1,138 @@
+"""Scouts: networks near the wanted latency that are looked at before the search, for its estimator to learn.
+
+A search finds what its estimator flatters. So, a few times, the best by the estimator as it stands is
+fine-tuned on some images and looked at, and the estimator is weighed anew by all that was seen: what it
+flattered is then known, and the next turn looks elsewhere. The first to be looked at are
+uniform scalings of the baseline. (Sequential model-based optimization; Jones, Schonlau and Welch, "Efficient
+Global Optimization of Expensive Black-Box Functions", Journal of Global Optimization 13, 1998.)
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from harness.architecture import Architecture
+from harness.console import note
+from harness.search.accuracy.estimator import Additive, Estimator, Macs, kendall
+from harness.search.accuracy.weighing import Seen, Weighed, left_out, weigh
+from harness.search.climbing import climb
+from harness.search.front import Point, feasible
+from harness.search.strategy import Problem, uniform_scalings, unreached
+
+_SHARES = (1.0, 0.93, 0.86, 0.8)
+"""Of the wanted latency: what is found within each is looked at."""
+_STARTS = 6
+"""Of all that was seen the most accurate, from which climbs start."""
+_FASTEST, _SLOWEST = 0.75, 1.2
+"""Times the wanted latency: what uniform scalings that are looked at may take."""
+
+
+@dataclass(frozen=True)
+class Scouted:
+    """What scouts saw, and what was made of it."""
+
+    problem: Problem
+    """What to search."""
+    seen: tuple[Seen, ...]
+    weighed: Weighed
+
+    @property
+    def points(self) -> list[Point]:
+        """What was seen and is predicted to keep the wanted latency, as the weighed estimator has it."""
+        return [
+            Point(one, self.problem.predict_ms(one), self.weighed.score(one))
+            for one, _ in self.seen
+            if self.problem.predict_ms(one) <= self.problem.cap_ms
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it in JSON values; what is `predicted` of a network does not rest on that network."""
+        weighed = self.weighed
+        expected = left_out(weighed.estimator, weighed.baseline, self.seen)
+        return {
+            "level": weighed.level,
+            "weights": dict(weighed.weights),
+            "taus": self.taus(),
+            "seen": [
+                {
+                    "key": one.key,
+                    "architecture": one.to_dict(),
+                    "accuracy": accuracy,
+                    "predicted": predicted,
+                    "latency_ms": self.problem.predict_ms(one),
+                    "costs": weighed.estimator.costs(one),
+                }
+                for (one, accuracy), predicted in zip(self.seen, expected, strict=True)
+            ],
+        }
+
+    def taus(self) -> dict[str, float]:
+        """Return Kendall's tau of rankings with what was seen, each network weighed by the others alone."""
+        weighed, accuracies = self.weighed, [accuracy for _, accuracy in self.seen]
+        plain: tuple[Estimator, ...] = (weighed.estimator, Macs())
+        scores = {one.name: [one.score(network) for network, _ in self.seen] for one in plain}
+        scores[weighed.name] = left_out(weighed.estimator, weighed.baseline, self.seen)
+        return {name: kendall(column, accuracies) for name, column in scores.items()}
+
+
+def scout(
+    problem: Problem,
+    estimator: Additive,
+    count: int,
+    seed: int,
+    look: Callable[[Architecture], float],
+    kept: Callable[[str, Callable[[], Any]], Any],
+) -> Scouted:
+    """Look at `count` networks, or a few more, and weigh the estimator by them.
+
+    Args:
+        problem: space, latencies and the wanted one; its score is not used.
+        estimator: what ranks networks so far.
+        count: at least 1.
+        seed: of the climbs.
+        look: the accuracy of a network after a look, as a fraction.
+        kept: see Parts.kept.
+
+    Raises:
+        HarnessError: no architecture that was tried keeps the wanted latency; the nearest one is named.
+    """
+    base = problem.space.baseline
+    scalings = [one for one in uniform_scalings(problem.space) if _is_near(problem, one)]
+    seen = [(one, look(one)) for one in scalings]
+    turn = 0
+    while len(seen) < count:
+        score = weigh(estimator, base, seen).score if seen else estimator.score
+        guided = replace(problem, score=score)
+        found = kept(f"scouts-{turn}", partial(_find, guided, tuple(seen), seed + turn))
+        if not found:
+            break
+        seen += [(one, look(one)) for one in map(Architecture.from_dict, found)]
+        turn += 1
+    weighed = weigh(estimator, base, seen)
+    scouted = Scouted(replace(problem, score=weighed.score), tuple(seen), weighed)
+    named = ", ".join(f"{name} {tau:.2f}" for name, tau in scouted.taus().items())
+    note(f"Kendall's tau with {len(seen)} networks looked at near the wanted latency: {named}.")
+    return scouted
+
+
+def _is_near(problem: Problem, architecture: Architecture) -> bool:
+    return _FASTEST <= problem.predict_ms(architecture) / problem.cap_ms <= _SLOWEST
+
+
+def _find(problem: Problem, seen: Sequence[Seen], seed: int) -> list[dict[str, Any]]:
+    """Return in JSON values the best networks within shares of the wanted latency that are not yet seen."""
+    ranked = sorted(seen, key=lambda one: -one[1])
+    starts = [one for one, _ in ranked[:_STARTS]] or uniform_scalings(problem.space)
+    known = {one.key for one, _ in seen}
+    points = climb(problem, starts, seed)
+    if not seen and not feasible(points, problem.cap_ms):
+        raise unreached(problem, points)
+    fresh = [point for point in points if point.architecture.key not in known]
+    found: dict[str, Point] = {}
+    for share in _SHARES:
+        within = [one for one in feasible(fresh, share * problem.cap_ms) if one.architecture.key not in found]
+        if within:
+            best = max(within, key=lambda point: point.score)
+            found[best.architecture.key] = best
+    return [point.architecture.to_dict() for point in found.values()]

@@ -1,0 +1,53 @@
+"""Climbs by single decisions: no better network is one decision away, at the price of latency."""
+
+from harness.architecture import Architecture, resnet50
+from harness.search.climbing import climb
+from harness.search.front import feasible, hypervolume, pareto
+from harness.search.space import Space
+from harness.search.strategy import Effort, Problem, random_search
+
+SPACE = Space(resnet50(24, 64, 0.2), (64,))
+
+
+def mega_macs(architecture: Architecture) -> float:
+    return architecture.count_macs() / 1e6
+
+
+def planted(architecture: Architecture) -> float:
+    """Return a score that favours depth, 5x5 depthwise convolutions and 0.8 of the width."""
+    pairs = list(zip(architecture.stages, SPACE.baseline.stages, strict=True))
+    blocks = [block for stage in architecture.stages for block in stage.blocks]
+    return (
+        0.05 * len(blocks)
+        + 0.03 * sum(block.kind == "dw5" for block in blocks)
+        - sum(abs(stage.width / base.width - 0.8) for stage, base in pairs)
+    )
+
+
+PROBLEM = Problem(SPACE, mega_macs, planted, mega_macs(SPACE.baseline))
+
+
+def test_a_planted_optimum_is_found_from_either_end() -> None:
+    free = Problem(SPACE, lambda _: 1.0, planted, 1.0)
+    for start in (SPACE.baseline, SPACE.uniform(0.25, 1 / 3)):
+        best = max(climb(free, [start], seed=1), key=lambda point: point.score).architecture
+        assert [len(stage.blocks) for stage in best.stages] == [3, 4, 6, 3]
+        assert {block.kind for stage in best.stages for block in stage.blocks} == {"dw5"}
+        shares = [s.width / b.width for s, b in zip(best.stages, SPACE.baseline.stages, strict=True)]
+        assert all(abs(share - 0.8) < 0.1 for share in shares)
+
+
+def test_the_front_of_climbs_beats_that_of_as_many_random_trials() -> None:
+    climbed = climb(PROBLEM, [SPACE.baseline, SPACE.uniform(0.35)], seed=1)
+    drawn = random_search(PROBLEM, Effort(len(climbed))).points
+    reference = PROBLEM.cap_ms, planted(SPACE.uniform(0.25, 1 / 3))
+    assert hypervolume(climbed, *reference) > 1.2 * hypervolume(drawn, *reference)
+
+
+def test_each_network_comes_once_and_a_seed_gives_the_same() -> None:
+    some = climb(PROBLEM, [SPACE.uniform(0.5)], seed=2)
+    keys = [point.architecture.key for point in some]
+    assert len(set(keys)) == len(keys)
+    assert keys == [point.architecture.key for point in climb(PROBLEM, [SPACE.uniform(0.5)], seed=2)]
+    assert all(point.latency_ms == mega_macs(point.architecture) for point in pareto(some))
+    assert feasible(some, 0.5 * PROBLEM.cap_ms)

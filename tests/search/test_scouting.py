@@ -1,0 +1,98 @@
+"""Scouts: what an estimator flatters is seen, and the search looks elsewhere."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.architecture import Architecture, resnet50
+from harness.errors import HarnessError
+from harness.search.scouting import Scouted, scout
+from harness.search.space import Space
+from harness.search.strategy import Problem
+
+pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
+
+SPACE = Space(resnet50(24, 64, 0.2), (64,))
+
+
+def mega_macs(architecture: Architecture) -> float:
+    return architecture.count_macs() / 1e6
+
+
+CAP = mega_macs(SPACE.uniform(0.5))
+
+
+class Flattering:
+    """Believes that depthwise blocks cost little beside width and depth."""
+
+    name = "flattering"
+
+    def costs(self, architecture: Architecture) -> dict[str, float]:
+        pairs = list(zip(architecture.stages, SPACE.baseline.stages, strict=True))
+        return {
+            "kind": 0.1 * depthwise(architecture),
+            "width": sum(1 - stage.width / base.width for stage, base in pairs),
+            "depth": 0.3 * sum(len(base.blocks) - len(stage.blocks) for stage, base in pairs),
+        }
+
+    def score(self, architecture: Architecture) -> float:
+        return -sum(self.costs(architecture).values())
+
+
+def depthwise(architecture: Architecture) -> float:
+    blocks = [block for stage in architecture.stages for block in stage.blocks]
+    return sum(block.kind.startswith("dw") for block in blocks) / len(blocks)
+
+
+def truth(architecture: Architecture) -> float:
+    costs = Flattering().costs(architecture)
+    return 0.95 - 4 * costs["kind"] - 0.05 * (costs["width"] + costs["depth"])
+
+
+def scouted(count: int, look: Callable[[Architecture], float] = truth, **kept: Any) -> Scouted:
+    problem = Problem(SPACE, mega_macs, Flattering().score, CAP)
+    return scout(problem, Flattering(), count, 1, look, lambda name, make: make())
+
+
+def test_scouts_see_what_the_estimator_flatters_and_mend_it() -> None:
+    found = scouted(16)
+    turn = [depthwise(one) for one, _ in found.seen[-12:]]
+    assert min(turn[:4]) > 0.4
+    assert max(turn[4:]) < 0.1
+    assert max(accuracy for _, accuracy in found.seen[-8:]) > max(accuracy for _, accuracy in found.seen[:-8])
+    assert found.taus()["flattering, weighed"] > 0.7 > 0.4 > found.taus()["flattering"]
+
+
+def test_all_scouts_are_near_the_wanted_latency_and_each_is_seen_once() -> None:
+    found = scouted(12)
+    assert 12 <= len(found.seen) < 16
+    assert len({one.key for one, _ in found.seen}) == len(found.seen)
+    assert all(mega_macs(one) <= 1.2 * CAP for one, _ in found.seen)
+    assert SPACE.uniform(0.5).key in {one.key for one, _ in found.seen}
+    assert all(point.latency_ms <= CAP for point in found.points)
+
+
+def test_short_searches_are_kept_and_looks_decide_what_follows() -> None:
+    names: list[str] = []
+
+    def kept(name: str, make: Callable[[], Any]) -> Any:
+        names.append(name)
+        return make()
+
+    problem = Problem(SPACE, mega_macs, Flattering().score, CAP)
+    found = scout(problem, Flattering(), 10, 1, truth, kept)
+    assert names == [f"scouts-{turn}" for turn in range(len(names))]
+    document = found.to_dict()
+    assert len(document["seen"]) == len(found.seen)
+    assert document["seen"][0]["accuracy"] == truth(found.seen[0][0])
+    assert set(document["taus"]) == {"flattering", "flattering, weighed", "MACs"}
+    assert found.problem.score(SPACE.baseline) == found.weighed.score(SPACE.baseline)
+
+
+def test_a_latency_that_nobody_reaches_is_one_sentence() -> None:
+    problem = Problem(SPACE, mega_macs, Flattering().score, 1e-6)
+    with pytest.raises(
+        HarnessError, match=r"^None of the [\d,]+ architectures tried reaches 1e-06 ms: the nearest"
+    ):
+        scout(problem, Flattering(), 8, 1, truth, lambda name, make: make())
