@@ -12,7 +12,8 @@ the space by itself, everything else being the baseline's:
 
 An architecture's cost is assumed to be the sum. So it is assumed that revisions do not help or hinder each
 other, that an option costs as much at another width of its stage, and that a dropped block's options cost
-nothing. `estimator.agreement` tells how far that holds.
+nothing. On CIFAR-10 that ranked networks of one latency no better than chance: `weighing` corrects it by what
+was seen, and `estimator.agreement` tells how far the result holds.
 """
 
 import math
@@ -48,15 +49,16 @@ _MEMORY_BYTES = 2 << 30
 class Effort:
     """How long each part learns.
 
-    On the built-in task 150 steps, at twice the cost, order 300 random architectures nearly alike: Kendall's
-    tau 0.91.
+    On CIFAR-10 75 steps on 1,536 images order the options of a block, another and a stage nearly alike:
+    Kendall's tau 1.00, 0.89 and 1.00. And costs that are off by a factor of 1.8, at random, leave the weighed
+    estimator as good as it is.
     """
 
-    steps: int = 75
+    steps: int = 25
     batch_size: int = 64
     learning_rate: float = 2e-3
     """Of Adam at the start; it falls along a cosine to zero."""
-    images: int = 1536
+    images: int = 768
     """Training images that parts learn from."""
     judged: int = 512
     """Other training images that they are judged by."""
