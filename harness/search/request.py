@@ -93,6 +93,11 @@ class Request:
     command: str = ""
     """For the cards: how to repeat this."""
 
+    @property
+    def has_target(self) -> bool:
+        """Whether a latency is asked for that is not just the baseline's."""
+        return self.target_ms is not None or self.target_speedup is not None
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from harness.architecture import Architecture
 from harness.console import note
 from harness.search.accuracy.estimator import Additive, Estimator, Macs, kendall
@@ -20,11 +22,14 @@ from harness.search.climbing import climb
 from harness.search.front import Point, feasible
 from harness.search.strategy import Problem, uniform_scalings, unreached
 
-_SHARES = (1.0, 0.93, 0.86, 0.8)
-"""Of the wanted latency: what is found within each is looked at."""
+NEAR, FAR = 0.8, 0.4
+"""Shares of the wanted latency down to which scouts go: where one is asked for, and where only the baseline's
+must be kept, which the fastest that keeps the accuracy will leave behind."""
+_A_TURN = 4
+"""Networks looked at before the estimator learns from them, each the best within a share of its own."""
 _STARTS = 6
 """Of all that was seen the most accurate, from which climbs start."""
-_FASTEST, _SLOWEST = 0.75, 1.2
+_SLOWEST = 1.2
 """Times the wanted latency: what uniform scalings that are looked at may take."""
 
 
@@ -80,6 +85,7 @@ def scout(
     problem: Problem,
     estimator: Additive,
     count: int,
+    fastest: float,
     seed: int,
     look: Callable[[Architecture], float],
     kept: Callable[[str, Callable[[], Any]], Any],
@@ -90,6 +96,7 @@ def scout(
         problem: space, latencies and the wanted one; its score is not used.
         estimator: what ranks networks so far.
         count: at least 1.
+        fastest: NEAR, FAR or another share of the wanted latency.
         seed: of the climbs.
         look: the accuracy of a network after a look, as a fraction.
         kept: see Parts.kept.
@@ -98,13 +105,13 @@ def scout(
         HarnessError: no architecture that was tried keeps the wanted latency; the nearest one is named.
     """
     base = problem.space.baseline
-    scalings = [one for one in uniform_scalings(problem.space) if _is_near(problem, one)]
+    scalings = [one for one in uniform_scalings(problem.space) if _is_near(problem, fastest, one)]
     seen = [(one, look(one)) for one in scalings]
     turn = 0
     while len(seen) < count:
         score = weigh(estimator, base, seen).score if seen else estimator.score
         guided = replace(problem, score=score)
-        found = kept(f"scouts-{turn}", partial(_find, guided, tuple(seen), seed + turn))
+        found = kept(f"scouts-{turn}", partial(_find, guided, fastest, tuple(seen), seed + turn))
         if not found:
             break
         seen += [(one, look(one)) for one in map(Architecture.from_dict, found)]
@@ -116,11 +123,11 @@ def scout(
     return scouted
 
 
-def _is_near(problem: Problem, architecture: Architecture) -> bool:
-    return _FASTEST <= problem.predict_ms(architecture) / problem.cap_ms <= _SLOWEST
+def _is_near(problem: Problem, fastest: float, architecture: Architecture) -> bool:
+    return fastest <= problem.predict_ms(architecture) / problem.cap_ms <= _SLOWEST
 
 
-def _find(problem: Problem, seen: Sequence[Seen], seed: int) -> list[dict[str, Any]]:
+def _find(problem: Problem, fastest: float, seen: Sequence[Seen], seed: int) -> list[dict[str, Any]]:
     """Return in JSON values the best networks within shares of the wanted latency that are not yet seen."""
     ranked = sorted(seen, key=lambda one: -one[1])
     starts = [one for one, _ in ranked[:_STARTS]] or uniform_scalings(problem.space)
@@ -130,7 +137,7 @@ def _find(problem: Problem, seen: Sequence[Seen], seed: int) -> list[dict[str, A
         raise unreached(problem, points)
     fresh = [point for point in points if point.architecture.key not in known]
     found: dict[str, Point] = {}
-    for share in _SHARES:
+    for share in np.geomspace(1.0, fastest, _A_TURN):
         within = [one for one in feasible(fresh, share * problem.cap_ms) if one.architecture.key not in found]
         if within:
             best = max(within, key=lambda point: point.score)

@@ -24,7 +24,7 @@ from harness.search.latency import profile, timing
 from harness.search.latency import table as tables
 from harness.search.latency.timing import Conditions
 from harness.search.request import UNTIL, Request, Setting, facts, open_setting
-from harness.search.scouting import scout
+from harness.search.scouting import FAR, NEAR, scout
 from harness.search.searching import SEEDS, search
 from harness.search.space import DEPTHS
 from harness.search.strategy import Effort, Problem
@@ -112,7 +112,15 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         effort = Effort(request.effort.trials, request.seed, request.workers)
         scouted = None
         if request.effort.scouts:
-            scouted = scout(problem, estimator, request.effort.scouts, request.seed, tunings.look, parts.kept)
+            scouted = scout(
+                problem,
+                estimator,
+                request.effort.scouts,
+                NEAR if request.has_target else FAR,
+                request.seed,
+                tunings.look,
+                parts.kept,
+            )
             problem = scouted.problem
         weighed = scouted.weighed if scouted else estimator
         if reached("scouts"):

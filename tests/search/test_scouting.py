@@ -7,7 +7,7 @@ import pytest
 
 from harness.architecture import Architecture, resnet50
 from harness.errors import HarnessError
-from harness.search.scouting import Scouted, scout
+from harness.search.scouting import FAR, NEAR, Scouted, scout
 from harness.search.space import Space
 from harness.search.strategy import Problem
 
@@ -52,7 +52,7 @@ def truth(architecture: Architecture) -> float:
 
 def scouted(count: int, look: Callable[[Architecture], float] = truth, **kept: Any) -> Scouted:
     problem = Problem(SPACE, mega_macs, Flattering().score, CAP)
-    return scout(problem, Flattering(), count, 1, look, lambda name, make: make())
+    return scout(problem, Flattering(), count, NEAR, 1, look, lambda name, make: make())
 
 
 def test_scouts_see_what_the_estimator_flatters_and_mend_it() -> None:
@@ -73,6 +73,14 @@ def test_all_scouts_are_near_the_wanted_latency_and_each_is_seen_once() -> None:
     assert all(point.latency_ms <= CAP for point in found.points)
 
 
+def test_without_a_wish_scouts_go_where_much_faster_networks_are() -> None:
+    problem = Problem(SPACE, mega_macs, Flattering().score, mega_macs(SPACE.baseline))
+    seen = scout(problem, Flattering(), 24, FAR, 1, truth, lambda name, make: make()).seen
+    shares = [mega_macs(one) / problem.cap_ms for one, _ in seen]
+    assert min(shares) < 0.45
+    assert max(shares) == 1.0
+
+
 def test_short_searches_are_kept_and_looks_decide_what_follows() -> None:
     names: list[str] = []
 
@@ -81,7 +89,7 @@ def test_short_searches_are_kept_and_looks_decide_what_follows() -> None:
         return make()
 
     problem = Problem(SPACE, mega_macs, Flattering().score, CAP)
-    found = scout(problem, Flattering(), 10, 1, truth, kept)
+    found = scout(problem, Flattering(), 10, NEAR, 1, truth, kept)
     assert names == [f"scouts-{turn}" for turn in range(len(names))]
     document = found.to_dict()
     assert len(document["seen"]) == len(found.seen)
@@ -95,4 +103,4 @@ def test_a_latency_that_nobody_reaches_is_one_sentence() -> None:
     with pytest.raises(
         HarnessError, match=r"^None of the [\d,]+ architectures tried reaches 1e-06 ms: the nearest"
     ):
-        scout(problem, Flattering(), 8, 1, truth, lambda name, make: make())
+        scout(problem, Flattering(), 8, NEAR, 1, truth, lambda name, make: make())
