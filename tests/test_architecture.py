@@ -33,7 +33,8 @@ SEARCH_ROWS = [
     {"space", "split", "parts", "front", "decision", "pictures", "deployment"},
     {"baseline", "study", "control", "latency", "accuracy"},
     {"strategy", "request"},
-    {"searching", "contest"},
+    {"climbing", "tunings"},
+    {"scouting", "searching", "contest"},
     {"result"},
     {"report", "session"},
 ]
