@@ -41,7 +41,6 @@ CIFAR10_TRAININGS = {
 }
 """Two cycles of the learning rate; the second begins with the weights of the first."""
 CIFAR10_OPTIONS = "--target-speedup 12.6 --fronts 1 --shortlist 8 --epochs 6 --finals 1 --rounds 5"
-"""With longer trainings and more finals it takes more than the three hours that it should."""
 OPTIONS = "--threads 1 --trials 2000 --rounds 9 --duration 4 --seed 1"
 
 

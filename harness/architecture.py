@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ class Architecture:
         )
         return Architecture(self.classes, self.size, self.stem, self.stem_width, stages)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """12 hex digits that name the network."""
         text = json.dumps(self.canonical.to_dict(), sort_keys=True)

@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,6 +16,16 @@ from harness.scenario import parse_scenario
 from harness.search.request import UNTIL, Effort, Request
 
 _USUAL = Effort()
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T], T]:
+    """Return the option for a field of Effort, which is called alike."""
+    option = f"--{name.replace('_', '-')}"
+    return click.option(
+        option, type=allowed, default=getattr(_USUAL, name), show_default=True, help=help_text
+    )
 
 
 @click.command()
@@ -73,13 +85,7 @@ _USUAL = Effort()
     metavar="FILE",
     help="Table of `harness search latency` [default: the usual one, built if need be].",
 )
-@click.option(
-    "--trials",
-    type=click.IntRange(1),
-    default=_USUAL.trials,
-    show_default=True,
-    help="Architectures that each search tries.",
-)
+@_effort("trials", click.IntRange(1), "Architectures that each search tries.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -87,55 +93,21 @@ _USUAL = Effort()
     show_default=True,
     help="Processes that search; with one alone a seed always gives the same answer.",
 )
-@click.option(
-    "--scouts",
-    type=click.IntRange(0),
-    default=_USUAL.scouts,
-    show_default=True,
-    help="Networks near the wanted latency to look at before the search, so that its estimator learns.",
+@_effort(
+    "scouts",
+    click.IntRange(0),
+    "Networks near the wanted latency to look at before the search, so that its estimator learns.",
 )
-@click.option(
-    "--shortlist",
-    type=click.IntRange(8, 16),
-    default=_USUAL.shortlist,
-    show_default=True,
-    help="Candidates that are fine-tuned briefly.",
+@_effort("shortlist", click.IntRange(8, 16), "Candidates that are fine-tuned briefly.")
+@_effort(
+    "fronts",
+    click.IntRange(1),
+    "Fronts, one behind the other, that these are chosen from by a short look at so many of each.",
 )
-@click.option(
-    "--fronts",
-    type=click.IntRange(1),
-    default=_USUAL.fronts,
-    show_default=True,
-    help="Fronts, one behind the other, that these are chosen from by a short look at so many of each.",
-)
-@click.option(
-    "--finetune-epochs",
-    type=click.IntRange(1),
-    default=_USUAL.finetune_epochs,
-    show_default=True,
-    help="Length of the brief fine-tuning.",
-)
-@click.option(
-    "--epochs",
-    type=click.IntRange(1),
-    default=_USUAL.epochs,
-    show_default=True,
-    help="Length of the training of pick and control.",
-)
-@click.option(
-    "--finals",
-    type=click.IntRange(1),
-    default=_USUAL.finals,
-    show_default=True,
-    help="Candidates to train to the end at most.",
-)
-@click.option(
-    "--rounds",
-    type=click.IntRange(2),
-    default=_USUAL.rounds,
-    show_default=True,
-    help="LoadGen tests of each model in each scenario.",
-)
+@_effort("finetune_epochs", click.IntRange(1), "Length of the brief fine-tuning.")
+@_effort("epochs", click.IntRange(1), "Length of the training of pick and control.")
+@_effort("finals", click.IntRange(1), "Candidates to train to the end at most.")
+@_effort("rounds", click.IntRange(2), "LoadGen tests of each model in each scenario.")
 @options.duration
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of search and training.")
 @click.option(
@@ -168,37 +140,13 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
         sys.exit(1)
 
 
-def _request(
-    out: Path,
-    *,
-    baseline: str,
-    objective: str,
-    trials: int,
-    scouts: int,
-    shortlist: int,
-    fronts: int,
-    finetune_epochs: int,
-    epochs: int,
-    finals: int,
-    rounds: int,
-    duration: float,
-    **given: Any,
-) -> Request:
+def _request(out: Path, *, baseline: str, objective: str, duration: float, **given: Any) -> Request:
+    effort = {one.name: given.pop(one.name) for one in fields(Effort) if one.name in given}
     return Request(
         card=find_card(baseline),
         out=out,
         scenario=parse_scenario(objective),
-        effort=Effort(
-            trials=trials,
-            scouts=scouts,
-            fronts=fronts,
-            shortlist=shortlist,
-            finetune_epochs=finetune_epochs,
-            epochs=epochs,
-            finals=finals,
-            rounds=rounds,
-            duration_s=duration,
-        ),
+        effort=Effort(duration_s=duration, **effort),
         command=options.command_line(sys.argv[1:]),
         **given,
     )

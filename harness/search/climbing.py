@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.architecture import Architecture
 from harness.search.front import Point
-from harness.search.strategy import Problem
+from harness.search.strategy import Problem, look_up
 
 _STEEPNESS = (0.7, 1.0, 1.4, 2.0, 2.8)
 """Prices of latency, over the usual one: fronts are steeper at their fast end."""
@@ -23,29 +23,28 @@ def climb(problem: Problem, starts: Iterable[Architecture], seed: int) -> list[P
     points of the space; `seed` decides in which order decisions are tried.
     """
     space = problem.space
-    prices = [steepness * _usual_price(problem) for steepness in _STEEPNESS]
+    usual_price = _usual_price(problem)
     options = space.all_decisions()
     # Decisions about blocks that a start has not count once its stage becomes deeper.
     idle = {name: some[-1] for name, some in options.items()}
-    known: dict[str, Point] = {}
+    known: dict[Architecture, Point] = {}
 
-    def look_up(decisions: Mapping[str, Any]) -> Point:
-        architecture = space.decided(decisions)
-        key = architecture.key
-        if key not in known:
-            known[key] = Point(architecture, problem.predict_ms(architecture), problem.score(architecture))
-        return known[key]
+    def worth(decisions: Mapping[str, Any], price: float) -> float:
+        point = look_up(problem, space.decided(decisions), known)
+        # Rounded, so that sums in another order are no gain and every climb ends.
+        return round(point.score - price * point.latency_ms, 9)
 
     source = random.Random(seed)
     for start in starts:
-        for price in prices:
+        for steepness in _STEEPNESS:
+            price = steepness * usual_price
             taken = {**idle, **space.decisions(start)}
-            best, moved = _worth(look_up(taken), price), True
+            best, moved = worth(taken, price), True
             while moved:
                 moved = False
                 for name in source.sample(list(options), len(options)):
                     for option in options[name]:
-                        found = _worth(look_up({**taken, name: option}), price)
+                        found = worth({**taken, name: option}, price)
                         if found > best:
                             taken, best, moved = {**taken, name: option}, found, True
     return list(known.values())
@@ -56,8 +55,3 @@ def _usual_price(problem: Problem) -> float:
     whole, half = problem.space.baseline, problem.space.uniform(0.5)
     saved_ms = problem.predict_ms(whole) - problem.predict_ms(half)
     return max(0.0, problem.score(whole) - problem.score(half)) / saved_ms if saved_ms > 0 else 0.0
-
-
-def _worth(point: Point, price: float) -> float:
-    # Rounded, so that sums in another order are no gain and every climb ends.
-    return round(point.score - price * point.latency_ms, 9)

@@ -2,14 +2,14 @@
 
 A search finds what its estimator flatters. So, a few times, the best by the estimator as it stands is
 fine-tuned on some images and looked at, and the estimator is weighed anew by all that was seen: what it
-flattered is then known, and the next turn looks elsewhere. The first to be looked at are
-uniform scalings of the baseline. (Sequential model-based optimization; Jones, Schonlau and Welch, "Efficient
-Global Optimization of Expensive Black-Box Functions", Journal of Global Optimization 13, 1998.)
+flattered is then known, and the next turn looks elsewhere. The first to be looked at are uniform scalings of
+the baseline. (Sequential model-based optimization; Jones, Schonlau and Welch, "Efficient Global Optimization
+of Expensive Black-Box Functions", Journal of Global Optimization 13, 1998.)
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -42,19 +42,21 @@ class Scouted:
     seen: tuple[Seen, ...]
     weighed: Weighed
 
+    @cached_property
+    def predicted(self) -> list[float]:
+        """The accuracy expected of each network that was seen, by what was seen of the others alone."""
+        return left_out(self.weighed.estimator, self.weighed.baseline, self.seen)
+
     @property
     def points(self) -> list[Point]:
         """What was seen and is predicted to keep the wanted latency, as the weighed estimator has it."""
-        return [
-            Point(one, self.problem.predict_ms(one), self.weighed.score(one))
-            for one, _ in self.seen
-            if self.problem.predict_ms(one) <= self.problem.cap_ms
-        ]
+        problem = self.problem
+        points = (Point(one, problem.predict_ms(one), problem.score(one)) for one, _ in self.seen)
+        return feasible(points, problem.cap_ms)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it in JSON values; what is `predicted` of a network does not rest on that network."""
+        """Return it in JSON values."""
         weighed = self.weighed
-        expected = left_out(weighed.estimator, weighed.baseline, self.seen)
         return {
             "level": weighed.level,
             "weights": dict(weighed.weights),
@@ -68,16 +70,16 @@ class Scouted:
                     "latency_ms": self.problem.predict_ms(one),
                     "costs": weighed.estimator.costs(one),
                 }
-                for (one, accuracy), predicted in zip(self.seen, expected, strict=True)
+                for (one, accuracy), predicted in zip(self.seen, self.predicted, strict=True)
             ],
         }
 
     def taus(self) -> dict[str, float]:
-        """Return Kendall's tau of rankings with what was seen, each network weighed by the others alone."""
+        """Return Kendall's tau of rankings with what was seen; that of the weighed one is by `predicted`."""
         weighed, accuracies = self.weighed, [accuracy for _, accuracy in self.seen]
         plain: tuple[Estimator, ...] = (weighed.estimator, Macs())
         scores = {one.name: [one.score(network) for network, _ in self.seen] for one in plain}
-        scores[weighed.name] = left_out(weighed.estimator, weighed.baseline, self.seen)
+        scores[weighed.name] = self.predicted
         return {name: kendall(column, accuracies) for name, column in scores.items()}
 
 
@@ -136,10 +138,9 @@ def _find(problem: Problem, fastest: float, seen: Sequence[Seen], seed: int) -> 
     if not seen and not feasible(points, problem.cap_ms):
         raise unreached(problem, points)
     fresh = [point for point in points if point.architecture.key not in known]
-    found: dict[str, Point] = {}
+    found: list[Point] = []
     for share in np.geomspace(1.0, fastest, _A_TURN):
-        within = [one for one in feasible(fresh, share * problem.cap_ms) if one.architecture.key not in found]
+        within = [point for point in feasible(fresh, share * problem.cap_ms) if point not in found]
         if within:
-            best = max(within, key=lambda point: point.score)
-            found[best.architecture.key] = best
-    return [point.architecture.to_dict() for point in found.values()]
+            found.append(max(within, key=lambda point: point.score))
+    return [point.architecture.to_dict() for point in found]

@@ -146,14 +146,13 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         provenance = {"search": {**facts(setting), **identity, "estimator_name": weighed.name}}
         contest = Contest(setting, material, tunings, provenance)
         fronts = [[Point.from_dict(one) for one in front] for front in (found["front"], *found["behind"])]
-        if scouted:
-            fronts.append(scouted.points)
+        fronts.append(scouted.points if scouted else [])
         baseline_ms, on_fronts = contest.measured(fronts, tools.measure)
         if reached("front"):
             return None
         bar = contest.bar()
         in_time = fast_enough(on_fronts, cap_ms)
-        *searched, scouts = in_time if scouted else (*in_time, [])
+        *searched, scouts = in_time
         looks = contest.looked_at(searched, scouts, bar)
         measured = contest.shortlist(in_time, looks, bar)
         candidates = contest.tuned(measured)

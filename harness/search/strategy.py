@@ -115,9 +115,9 @@ def random_search(
     source = random.Random(effort.seed)
     start = starting_points(problem.space)[: effort.trials]
     drawn = [problem.space.sample(source) for _ in range(effort.trials - len(start))]
-    memory: dict[str, Point] = {}
+    memory: dict[Architecture, Point] = {}
     for architecture in (*start, *drawn):
-        _look_up(problem, architecture, memory)
+        look_up(problem, architecture, memory)
         advance(1)
     return Found(tuple(memory.values()), effort.trials)
 
@@ -171,10 +171,10 @@ def _first_generation(space: Space, effort: Effort) -> list[dict[str, Any]]:
 
 @dataclass
 class _Memory:
-    """What any worker has found, by the architecture's key."""
+    """What any worker has found."""
 
     study: Any
-    points: dict[str, Point] = field(default_factory=dict)
+    points: dict[Architecture, Point] = field(default_factory=dict)
     numbers: set[int] = field(default_factory=set)
 
     def refresh(self) -> int:
@@ -184,7 +184,7 @@ class _Memory:
             if trial.number not in self.numbers:
                 self.numbers.add(trial.number)
                 point = studies.point_of(trial)
-                self.points.setdefault(point.architecture.key, point)
+                self.points.setdefault(point.architecture, point)
         return len(trials)
 
 
@@ -209,7 +209,7 @@ def _work(
         trial = study.ask()
         taken = {name: trial.suggest_categorical(name, options) for name, options in decisions.items()}
         architecture = problem.space.decided(taken)
-        point = _look_up(problem, architecture, memory.points)
+        point = look_up(problem, architecture, memory.points)
         studies.finish(study, trial, point, point.latency_ms / problem.cap_ms - 1)
         done = memory.refresh()
         advance(1)
@@ -250,11 +250,12 @@ def _work_together(
         )
 
 
-def _look_up(problem: Problem, architecture: Architecture, memory: dict[str, Point]) -> Point:
-    if architecture.key not in memory:
+def look_up(problem: Problem, architecture: Architecture, memory: dict[Architecture, Point]) -> Point:
+    """Return what `memory` knows of a canonical architecture, or else what is found and remembered now."""
+    if architecture not in memory:
         latency_ms, score = problem.predict_ms(architecture), problem.score(architecture)
-        memory[architecture.key] = Point(architecture, latency_ms, score)
-    return memory[architecture.key]
+        memory[architecture] = Point(architecture, latency_ms, score)
+    return memory[architecture]
 
 
 def _distinct(points: Any) -> tuple[Point, ...]:

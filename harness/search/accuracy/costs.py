@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,15 @@ class Table:
 
     def by_kind(self, architecture: Architecture) -> dict[str, float]:
         """Return what goes into `cost` for each kind of decision: the last word of its name, or "stem"."""
-        found = dict.fromkeys(map(_kind, self.costs), 0.0)
+        found = dict.fromkeys(self._kinds.values(), 0.0)
         for name, option in self.space.decisions(architecture).items():
-            found[_kind(name)] += self.costs[name][option]
+            found[self._kinds[name]] += self.costs[name][option]
         return found
 
-
-def _kind(decision: str) -> str:
-    return "stem" if decision.startswith("stem") else decision.rpartition(".")[2]
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        """By the names of decisions; a search asks for them thousands of times."""
+        return {name: "stem" if name.startswith("stem") else name.rpartition(".")[2] for name in self.costs}
 
 
 def save(path: Path, costs: Costs, identity: Mapping[str, Any]) -> None:

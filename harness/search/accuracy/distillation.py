@@ -12,8 +12,8 @@ the space by itself, everything else being the baseline's:
 
 An architecture's cost is assumed to be the sum. So it is assumed that revisions do not help or hinder each
 other, that an option costs as much at another width of its stage, and that a dropped block's options cost
-nothing. On CIFAR-10 that ranked networks of one latency no better than chance: `weighing` corrects it by what
-was seen, and `estimator.agreement` tells how far the result holds.
+nothing. On CIFAR-10 that ranked networks of nearly one latency little better than MACs did: `weighing`
+corrects it by what was seen, and `estimator.agreement` tells how far the result holds.
 """
 
 import math

@@ -14,7 +14,7 @@ in two steps:
    2006, chapter 2): networks alike err alike, and of one that is unlike all others less is known.
 
 On CIFAR-10 the costs of widths and depths hardly mattered beside the shares, and a kind of convolution
-weighed a hundred times as much as they did for the same cost. Square roots of costs, and sizes of whole
+weighed 20 to 100 times as much as they did for the same cost. Square roots of costs, and sizes of whole
 networks instead of shares, explained networks that were alike as well, and were misled by others.
 """
 
@@ -73,9 +73,9 @@ class Weighed:
 
     def expected(self, architecture: Architecture) -> tuple[float, float]:
         """Return the accuracy that is expected, and its standard deviation, as fractions."""
-        burdens = _burdens(self.estimator, self.baseline, architecture)
+        burdens, traits = _described(self.estimator, self.baseline, architecture)
         mean = self.level - sum(self.weights[name] * burden for name, burden in burdens.items())
-        alike = _alike(self.traits, _traits(self.baseline, architecture)[None])[:, 0]
+        alike = _alike(self.traits, traits[None])[:, 0]
         known = alike @ self.precision
         left = self.deviation**2 * max(0.0, float(1 - known @ alike))
         return mean + float(known @ self.residuals), math.sqrt(left)
@@ -96,12 +96,11 @@ def weigh(estimator: Additive, baseline: Architecture, seen: Sequence[Seen]) -> 
     """
     if not seen:
         raise ValueError("no network was seen")
-    rows = [_burdens(estimator, baseline, one) for one, _ in seen]
-    burdens = np.array([list(row.values()) for row in rows])
+    rows, places = zip(*(_described(estimator, baseline, one) for one, _ in seen), strict=True)
+    burdens, traits = np.array([list(row.values()) for row in rows]), np.array(places)
     accuracies = np.array([accuracy for _, accuracy in seen])
     level, weights = _weights(burdens, accuracies)
     residuals = accuracies - (level - burdens @ weights)
-    traits = np.array([_traits(baseline, one) for one, _ in seen])
     covariance = _alike(traits, traits) + _NOISE**2 * np.eye(len(seen))
     return Weighed(
         estimator,
@@ -149,18 +148,30 @@ def _alike(some: Floats, others: Floats) -> Floats:
     return found
 
 
-def _traits(baseline: Architecture, architecture: Architecture) -> Floats:
+def _described(
+    estimator: Additive, baseline: Architecture, architecture: Architecture
+) -> tuple[dict[str, float], Floats]:
+    """Return a network's burdens, costs first and then shares, and its traits, ordered as any other's."""
+    shares = [_shares(*pair) for pair in zip(architecture.stages, baseline.stages, strict=True)]
+    costs = estimator.costs(architecture)
+    burdens = {kind: costs[kind] for kind in sorted(costs)}
+    burdens |= dict(zip(_SHARES, map(sum, zip(*shares, strict=True)), strict=True))
+    return burdens, _traits(baseline, architecture, shares)
+
+
+def _traits(
+    baseline: Architecture, architecture: Architecture, shares: Sequence[tuple[float, float, float]]
+) -> Floats:
     """Return where a network lies among others: what its stages and blocks are, halvings counting alike."""
+    blocks = [block for stage in architecture.stages for block in stage.blocks]
     found = [
         math.log(architecture.size / baseline.size),
         0.5 * math.log(architecture.stem_width / baseline.stem_width),
         float(architecture.stem != baseline.stem),
+        statistics.fmean(block.squeeze_excite for block in blocks),
+        statistics.fmean(block.activation != "relu" for block in blocks),
     ]
-    blocks = [block for stage in architecture.stages for block in stage.blocks]
-    found.append(statistics.fmean(block.squeeze_excite for block in blocks))
-    found.append(statistics.fmean(block.activation != "relu" for block in blocks))
-    for stage, whole in zip(architecture.stages, baseline.stages, strict=True):
-        width, depth, middle = _shares(stage, whole)
+    for stage, (width, depth, middle) in zip(architecture.stages, shares, strict=True):
         replaced = statistics.fmean(block.kind != "dense" for block in stage.blocks)
         found += [width, depth, 0.5 * middle, 0.7 * replaced]
     return np.array(found)
@@ -174,11 +185,3 @@ def _shares(stage: Stage, whole: Stage) -> tuple[float, float, float]:
         -math.log(len(stage.blocks) / len(whole.blocks)),
         -statistics.fmean(math.log(block.mid / old.mid) for block, old in pairs),
     )
-
-
-def _burdens(estimator: Additive, baseline: Architecture, architecture: Architecture) -> dict[str, float]:
-    """Return costs, the same kinds in the same order for all architectures, and then the shares."""
-    costs = estimator.costs(architecture)
-    pairs = zip(architecture.stages, baseline.stages, strict=True)
-    shares = map(sum, zip(*(_shares(*pair) for pair in pairs), strict=True))
-    return {kind: costs[kind] for kind in sorted(costs)} | dict(zip(_SHARES, shares, strict=True))
