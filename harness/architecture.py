@@ -14,6 +14,8 @@ from harness.errors import ModelError, did_you_mean
 KINDS = {"dense": 3, "group16": 3, "group32": 3, "dw3": 3, "dw5": 5}
 """A block's middle convolution and its kernel: dense, in groups of 16 or 32 channels, or depthwise."""
 ACTIVATIONS = ("relu", "hswish")
+STEP = 16
+"""Channels by which widths differ: what INT8 kernels fill their vectors with."""
 
 
 @dataclass(frozen=True)
@@ -297,8 +299,8 @@ def pooled(size: int) -> int:
 
 
 def rounded(channels: float) -> int:
-    """Return the nearest multiple of 16, at least 16: what INT8 kernels fill their vectors with."""
-    return max(16, 16 * int(channels / 16 + 0.5))
+    """Return the nearest multiple of STEP, at least one."""
+    return max(STEP, STEP * int(channels / STEP + 0.5))
 
 
 def _check(block: Block, stage: int) -> None:

@@ -85,7 +85,7 @@ def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T],
     metavar="FILE",
     help="Table of `harness search latency` [default: the usual one, built if need be].",
 )
-@_effort("trials", click.IntRange(1), "Architectures that each search tries.")
+@_effort("trials", click.IntRange(1), "Architectures that NSGA-II tries, from each seed, before the climbs.")
 @click.option(
     "--workers",
     type=click.IntRange(1),

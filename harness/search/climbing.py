@@ -5,7 +5,7 @@ NSGA-II breeds a few hundred networks; what it finds is a point of the front for
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.architecture import Architecture
@@ -14,6 +14,8 @@ from harness.search.strategy import Problem, look_up
 
 _STEEPNESS = (0.7, 1.0, 1.4, 2.0, 2.8)
 """Prices of latency, over the usual one: fronts are steeper at their fast end."""
+_FEW = 8
+"""Of more options, which then stand in rising order, not all are tried at each visit."""
 
 
 def climb(problem: Problem, starts: Iterable[Architecture], seed: int) -> list[Point]:
@@ -25,8 +27,6 @@ def climb(problem: Problem, starts: Iterable[Architecture], seed: int) -> list[P
     space = problem.space
     usual_price = _usual_price(problem)
     options = space.all_decisions()
-    # Decisions about blocks that a start has not count once its stage becomes deeper.
-    idle = {name: some[-1] for name, some in options.items()}
     known: dict[Architecture, Point] = {}
 
     def worth(decisions: Mapping[str, Any], price: float) -> float:
@@ -34,20 +34,43 @@ def climb(problem: Problem, starts: Iterable[Architecture], seed: int) -> list[P
         # Rounded, so that sums in another order are no gain and every climb ends.
         return round(point.score - price * point.latency_ms, 9)
 
+    def complete(architecture: Architecture) -> dict[str, Any]:
+        """Return its decisions; those about blocks that it lacks are as in the block before, if one comes."""
+        taken = space.decisions(architecture)
+        for name in options:
+            if name not in taken:
+                stage, place, what = name.split(".")
+                taken[name] = taken[f"{stage}.{int(place) - 1}.{what}"]
+        return taken
+
     source = random.Random(seed)
     for start in starts:
         for steepness in _STEEPNESS:
             price = steepness * usual_price
-            taken = {**idle, **space.decisions(start)}
+            taken = complete(start)
             best, moved = worth(taken, price), True
             while moved:
                 moved = False
                 for name in source.sample(list(options), len(options)):
-                    for option in options[name]:
+                    for option in _within_reach(options[name], taken[name]):
                         found = worth({**taken, name: option}, price)
                         if found > best:
-                            taken, best, moved = {**taken, name: option}, found, True
+                            taken = complete(space.decided({**taken, name: option}))
+                            best, moved = found, True
     return list(known.values())
+
+
+def _within_reach(options: Sequence[Any], taken: Any) -> Iterator[Any]:
+    """Return all options if they are few, else those that are 1, 2, 4, ... places away from what is taken."""
+    if len(options) <= _FEW:
+        yield from options
+        return
+    place, reach = options.index(taken), 1
+    while reach < len(options):
+        for other in (place - reach, place + reach):
+            if 0 <= other < len(options):
+                yield options[other]
+        reach *= 2
 
 
 def _usual_price(problem: Problem) -> float:

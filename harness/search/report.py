@@ -155,7 +155,7 @@ def _controls(outcome: dict[str, Any]) -> Table:
         )
         for run in outcome["search"]["runs"]
     )
-    header = ("", "trials each", "NSGA-II", "random search", "more")
+    header = ("", "networks tried by each", "search", "random search", "more")
     return Table("Hypervolume at equal budget, ms times score", header, rows)
 
 

@@ -31,7 +31,7 @@ class Effort:
     """How much of everything; what is finished of one is of use to another in the same folder."""
 
     trials: int = 1500
-    """Architectures that each search tries; random search as many."""
+    """Architectures that NSGA-II tries from each seed; random search tries those and as many as climbs do."""
     scouts: int = 24
     """Networks near the wanted latency that are looked at before the search, for its estimator; 0: none."""
     fronts: int = 3

@@ -1,4 +1,4 @@
-"""The search proper: NSGA-II from several seeds, and as many random trials beside each."""
+"""The search proper: NSGA-II and climbs from several seeds, and as many random trials beside each."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,8 +21,8 @@ from harness.search.strategy import (
 
 SEEDS = 3
 """How often each search is repeated, from as many seeds."""
-_CLIMBERS = 8
-"""Points of the front from which climbs start."""
+_CLIMBERS = 3
+"""Points of a seed's front from which climbs start."""
 _KEPT_BEHIND = 16
 """Points of each further front that are kept, spread over its latencies."""
 
@@ -37,12 +37,13 @@ def search(
 ) -> dict[str, Any]:
     """Return, in JSON values, the front of all seeds and how much better than random search each is.
 
+    Climbs by single decisions start from points spread over what NSGA-II found, and go on where breeding
+    stops. Random search draws as many networks as both have tried.
+
     A uniform scaling, in width, depth or both, that nothing found beats stands on the front, too.
 
     With more `fronts` than one, points of those behind the first come along: what is a little worse by
     scores that only estimate may be better in truth.
-
-    Climbs by single decisions, from points spread over that front, have the last word.
 
     Hypervolumes are against the baseline's latency and the score of its narrowest uniform scaling: what
     counts is to be faster than the one and better than the other. Journals stay in `folder`.
@@ -60,21 +61,25 @@ def search(
     with console.progress("search", 2 * seeds * effort.trials) as bar:
         for number in range(seeds):
             one = replace(effort, seed=effort.seed + number)
-            found = nsga2(problem, one, folder / f"nsga2-{one.seed}.journal", identity, bar.advance)
-            control = random_search(problem, one, bar.advance)
+            bred = nsga2(problem, one, folder / f"nsga2-{one.seed}.journal", identity, bar.advance)
+            starts = spread(feasible(bred.points, problem.cap_ms), _CLIMBERS)
+            climbed = climb(problem, [point.architecture for point in starts], one.seed)
+            tried = bred.trials + len(climbed)
+            control = random_search(problem, replace(one, trials=tried))
+            bar.advance(effort.trials)
+            found = [*bred.points, *climbed]
             runs.append(
                 {
                     "seed": one.seed,
-                    "trials": found.trials,
-                    "repeats": found.repeats,
-                    "hypervolume": hypervolume(feasible(found.points, problem.cap_ms), *reference),
+                    "trials": tried,
+                    "bred": bred.trials,
+                    "repeats": bred.repeats,
+                    "hypervolume": hypervolume(feasible(found, problem.cap_ms), *reference),
                     "random_repeats": control.repeats,
                     "random_hypervolume": hypervolume(feasible(control.points, problem.cap_ms), *reference),
                 }
             )
-            all_points += found.points
-    front = spread(feasible(all_points, problem.cap_ms), _CLIMBERS)
-    all_points += climb(problem, [point.architecture for point in front], effort.seed)
+            all_points += found
     found_fronts = layers(feasible(all_points, problem.cap_ms), fronts)
     if not found_fronts:
         raise unreached(problem, all_points)

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from harness.architecture import ACTIVATIONS, KINDS, STEMS, Architecture, Block, Stage, rounded
+import numpy as np
+
+from harness.architecture import ACTIVATIONS, KINDS, STEMS, STEP, Architecture, Block, Stage, rounded
 from harness.errors import HarnessError
 
 NAME = "resnet-rev"
 
 # Shares of the baseline's widths, and widths of a block's middle over the block's own; the ranges are those
 # of the published revisions of ResNet-50 (OFA, BootstrapNAS), refined at the small end.
-WIDTHS = (0.25, 0.35, 0.5, 0.65, 0.8, 1.0)
+SHARES = (0.25, 0.35, 0.5, 0.65, 0.8, 1.0)
+"""Of the baseline's widths: what is measured. Any multiple of STEP channels between them may be proposed."""
 DEPTHS = (1.0, 2 / 3, 1 / 3)
 """Shares of the baseline's blocks that uniform scalings keep."""
 RATIOS = (0.125, 0.2, 0.25, 0.35, 0.5)
@@ -64,7 +67,8 @@ class Space:
     @property
     def key(self) -> str:
         """12 hex digits that name the space: studies and tables of another space do not fit."""
-        text = json.dumps([NAME, self.baseline.canonical.to_dict(), self.sizes, WIDTHS, RATIOS, self.stems])
+        whole = self.baseline.canonical.to_dict()
+        text = json.dumps([NAME, whole, self.sizes, SHARES, STEP, RATIOS, self.stems])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def offers_squeeze_excite(self, stage: int) -> bool:
@@ -80,10 +84,10 @@ class Space:
         base = self.baseline
         size = choose("size", self.sizes)
         stem = choose("stem", self.stems)
-        stem_width = rounded(base.stem_width * choose("stem.width", WIDTHS))
+        stem_width = choose("stem.width", widths(base.stem_width))
         stages = []
         for number, stage in enumerate(base.stages, start=1):
-            width = rounded(stage.width * choose(f"stage{number}.width", WIDTHS))
+            width = choose(f"stage{number}.width", widths(stage.width))
             depth = choose(f"stage{number}.depth", tuple(range(1, len(stage.blocks) + 1)))
             blocks = tuple(
                 self._block(choose, f"stage{number}.{place}", width, self.offers_squeeze_excite(number))
@@ -106,6 +110,13 @@ class Space:
 
         self.build(choose)
         return found
+
+    def measured_decisions(self) -> dict[str, tuple[Any, ...]]:
+        """Return every decision with the options to measure: of widths SHARES, of all else everything."""
+        return {
+            name: anchors(options[-1]) if is_width(name) else options
+            for name, options in self.all_decisions().items()
+        }
 
     def sample(self, source: random.Random) -> Architecture:
         """Return a random architecture, each decision taken uniformly."""
@@ -201,15 +212,10 @@ class Space:
         if part == "size" or (part == "stem" and not what):
             return _find(name, options, lambda option: option == getattr(wanted, part))
         if part == "stem":
-            return _find(
-                name,
-                options,
-                lambda share: rounded(self.baseline.stem_width * share) == wanted.stem_width,
-            )
-        number = int(part.removeprefix("stage")) - 1
-        stage, base = wanted.stages[number], self.baseline.stages[number]
+            return _find(name, options, lambda width: width == wanted.stem_width)
+        stage = wanted.stages[int(part.removeprefix("stage")) - 1]
         if what == "width":
-            return _find(name, options, lambda share: rounded(base.width * share) == stage.width)
+            return _find(name, options, lambda width: width == stage.width)
         if what == "depth":
             return _find(name, options, lambda depth: depth == len(stage.blocks))
         place, _, what = what.partition(".")
@@ -221,12 +227,33 @@ class Space:
         return _find(name, nearest_first, lambda share: rounded(stage.width * share) == block.mid)
 
 
+def widths(whole: int) -> tuple[int, ...]:
+    """Return what may take the place of `whole` channels: multiples of STEP from a quarter to all of them."""
+    return tuple(range(rounded(whole * SHARES[0]), whole + 1, STEP))
+
+
+def anchors(whole: int) -> tuple[int, ...]:
+    """Return those of `widths` that are measured."""
+    return tuple(sorted({rounded(whole * share) for share in SHARES}))
+
+
+def between(amounts: Mapping[int, float], width: int) -> float:
+    """Return the amount at a width from those at `anchors`, as if it grew evenly from each to the next."""
+    known = sorted(amounts)
+    return float(np.interp(width, known, [amounts[one] for one in known]))
+
+
 def block(width: int, kind: str, ratio: float, squeeze_excite: bool, activation: str) -> Block:
     """Return the block of a stage of `width` channels; groups of 32 that do not fit become groups of 16."""
     mid = rounded(width * ratio)
     if kind == "group32" and mid % 32:
         kind = "group16"
     return Block(mid, kind, squeeze_excite, activation).canonical
+
+
+def is_width(decision: str) -> bool:
+    """Whether a decision, by its name, is about the width of the stem or a stage."""
+    return decision.endswith(".width")
 
 
 def _find(name: str, options: Sequence[T], fits: Callable[[T], bool]) -> T:

@@ -17,7 +17,7 @@ from harness.architecture import Architecture
 from harness.errors import HarnessError, RunFailed
 from harness.search import study as studies
 from harness.search.front import Point, nearest
-from harness.search.space import DEPTHS, WIDTHS, Space
+from harness.search.space import DEPTHS, SHARES, Space
 
 _POLL_S = 0.2
 _VARIED = 0.05
@@ -147,7 +147,7 @@ def uniform_scalings(space: Space) -> list[Architecture]:
 
 def _scalings(space: Space, depths: Sequence[float]) -> list[Architecture]:
     """Return the baseline and its scalings, as far as they are points of the space, each once."""
-    scaled = (space.uniform(width, depth) for depth in depths for width in sorted(WIDTHS))
+    scaled = (space.uniform(width, depth) for depth in depths for width in sorted(SHARES))
     found = {one.key: one for one in (space.baseline.canonical, *scaled)}
     return [one for one in found.values() if space.fault(one) is None]
 

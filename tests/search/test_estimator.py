@@ -87,6 +87,19 @@ def test_the_blockwise_score_follows_the_table() -> None:
     assert estimator.score(SPACE.baseline) == 0
 
 
+def test_a_width_between_two_that_were_measured_costs_what_lies_between_theirs() -> None:
+    space = Space(resnet50(24, 64), (64,))
+    costs = {name: dict.fromkeys(options, 0.0) for name, options in space.measured_decisions().items()}
+    costs["stage1.width"] |= {128: 0.5, 160: 0.1}
+    table = Table(space, costs)
+
+    def cost(width: int) -> float:
+        whole = space.baseline
+        return table.cost(space.decided({**space.decisions(whole), "stage1.width": width}))
+
+    assert [cost(width) for width in (112, 128, 144, 160)] == pytest.approx([0.25, 0.5, 0.3, 0.1])
+
+
 def test_an_inherited_network_is_judged_once() -> None:
     asked = []
     estimator = Inherited(SimpleNamespace(zero_shot=lambda one: asked.append(one) or 0.5))

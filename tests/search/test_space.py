@@ -7,7 +7,7 @@ import pytest
 
 from harness.architecture import Architecture, Block, Stage, resnet50
 from harness.errors import HarnessError, ModelError
-from harness.search.space import Space
+from harness.search.space import Space, between
 
 BASELINES = {
     "imagenet": resnet50(1000, 224),
@@ -50,6 +50,26 @@ def test_samples_reach_further_to_both_ends_of_the_space_than_uniform_draws(spac
     assert outer[-20] > 1.2 * inner[-20]
 
 
+def test_widths_go_in_steps_of_sixteen_channels_from_a_quarter_to_the_whole(space: Space) -> None:
+    options, measured = space.all_decisions(), space.measured_decisions()
+    for number, stage in enumerate(space.baseline.stages, start=1):
+        offered = options[f"stage{number}.width"]
+        assert set(offered) == {
+            width for width in range(16, stage.width + 1, 16) if width > stage.width / 4 - 8
+        }
+        some = measured[f"stage{number}.width"]
+        assert set(some) <= set(offered)
+        assert (min(some), max(some)) == (min(offered), max(offered))
+    assert {name: some for name, some in measured.items() if not name.endswith(".width")} == {
+        name: some for name, some in options.items() if not name.endswith(".width")
+    }
+
+
+def test_amounts_between_measured_widths_lie_on_straight_lines() -> None:
+    amounts = {64: 1.0, 16: 4.0, 32: 2.0}
+    assert [between(amounts, width) for width in (16, 32, 48, 64)] == [4.0, 2.0, 1.5, 1.0]
+
+
 def test_an_architecture_survives_json(space: Space) -> None:
     found = space.sample(random.Random(2))
     assert Architecture.from_dict(found.to_dict()) == found
@@ -72,7 +92,7 @@ def test_one_network_has_one_key_however_it_is_written() -> None:
 
 def test_every_option_of_every_decision_is_drawn_and_makes_a_difference(space: Space) -> None:
     source, seen = random.Random(3), {}
-    for _ in range(400):
+    for _ in range(2000):
         space.build(
             lambda name, options: seen.setdefault(name, set()).add(drawn := source.choice(options)) or drawn
         )

@@ -10,17 +10,17 @@ from typing import Any
 from harness import files
 from harness.architecture import Architecture
 from harness.errors import OutputError
-from harness.search.space import Space
+from harness.search.space import Space, between, is_width
 
 Costs = dict[str, dict[Any, float]]
-"""By name and option of a decision of `Space.build`; nats, 0 for what the baseline does."""
+"""By name and option of a decision of `Space.build`, as measured; nats, 0 for what the baseline does."""
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Table:
-    """Costs of single decisions, such that an architecture's is their sum.
+    """Costs of single decisions, such that an architecture's is their sum; widths lie between measured ones.
 
     An integer program may take them as they are: one variable for each option of each decision, and those of
     a block counting only where the stage's depth reaches it.
@@ -43,8 +43,17 @@ class Table:
         """Return what goes into `cost` for each kind of decision: the last word of its name, or "stem"."""
         found = dict.fromkeys(self._kinds.values(), 0.0)
         for name, option in self.space.decisions(architecture).items():
-            found[self._kinds[name]] += self.costs[name][option]
+            found[self._kinds[name]] += self._whole[name][option]
         return found
+
+    @cached_property
+    def _whole(self) -> Costs:
+        """The costs of all options."""
+        return {
+            name: {option: between(found, option) for option in options} if is_width(name) else found
+            for name, options in self.space.all_decisions().items()
+            for found in (self.costs[name],)
+        }
 
     @cached_property
     def _kinds(self) -> dict[str, str]:

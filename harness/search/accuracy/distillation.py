@@ -2,7 +2,7 @@
 
 As in LANA (Molchanov et al., ECCV 2022), parts train apart from each other and are judged by what the answers
 of the baseline lose when one of its parts is replaced. What is measured is each option of each decision of
-the space by itself, everything else being the baseline's:
+the space by itself, of widths a few, everything else being the baseline's:
 
 - a block's kind, middle ratio, squeeze-excite or activation: that block;
 - a stage's width or depth: the stage, which reads what the baseline's stage reads; where it is narrower, a
@@ -99,7 +99,7 @@ def _todo(space: Space, found: Costs) -> list[tuple[str, Any, Architecture]]:
     """Return decisions, options and the baseline so revised; what changes nothing is entered at once."""
     taken = space.decisions(space.baseline)
     todo = []
-    for name, options in space.all_decisions().items():
+    for name, options in space.measured_decisions().items():
         for option in options:
             if option in found.get(name, {}):
                 continue

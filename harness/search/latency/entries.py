@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.architecture import ACTIVATIONS, KINDS, STEMS, Architecture, Block, Stage, rounded
-from harness.search.space import RATIOS, WIDTHS, Space, block
+from harness.architecture import ACTIVATIONS, KINDS, STEMS, Architecture, Block, Stage
+from harness.search.space import RATIOS, Space, anchors, block, widths
 
 _CLASSES = 16
 """Of the networks that blocks are measured in: few, so that the classifier does not drown a block."""
@@ -47,21 +47,20 @@ def blocks(space: Space, count: int, seed: int) -> list[Entry]:
 
 def stems(space: Space) -> dict[tuple[int, str, int], Entry]:
     """Return the entries of all stems by input size, name and width."""
-    widths = _widths(space.baseline.stem_width)
     return {
         (size, stem, width): Entry(Architecture(_CLASSES, size, stem, width), None)
         for size in space.sizes
         for stem in space.stems
-        for width in widths
+        for width in widths(space.baseline.stem_width)
     }
 
 
 def heads(space: Space) -> dict[tuple[int, int], Entry]:
-    """Return what the classes that blocks were measured without cost, by image size and features."""
+    """Return what the classes that blocks were measured without cost, by image size and some features."""
     found = {}
     for size in space.sizes:
         last = stage_sizes(space, size)[-1]
-        for width in _widths(space.baseline.stages[-1].width):
+        for width in anchors(space.baseline.stages[-1].width):
             few = Architecture(_CLASSES, last, "3x3", width)
             found[last, width] = Entry(replace(few, classes=space.baseline.classes), few)
     return found
@@ -78,7 +77,7 @@ def stage_sizes(space: Space, size: int) -> list[int]:
 def _first(space: Space, size: int, number: int, count: int, source: random.Random) -> Iterator[Entry]:
     sizes, base = stage_sizes(space, size), space.baseline
     before = base.stages[number - 1].width if number else base.stem_width
-    options = _options(space, number) | {"into": _widths(before)}
+    options = _options(space, number) | {"into": anchors(before)}
     for choice in _cover(options, count, source):
         into = choice["into"]
         stage = Stage(choice["width"], (_block(choice),))
@@ -100,7 +99,7 @@ def _later(space: Space, size: int, number: int, count: int, source: random.Rand
 
 def _options(space: Space, number: int) -> dict[str, Sequence[Any]]:
     return {
-        "width": _widths(space.baseline.stages[number].width),
+        "width": anchors(space.baseline.stages[number].width),
         "kind": tuple(KINDS),
         "ratio": RATIOS,
         "activation": ACTIVATIONS,
@@ -121,7 +120,3 @@ def _cover(options: dict[str, Sequence[Any]], count: int, source: random.Random)
 def _block(choice: dict[str, Any]) -> Block:
     shape = {name: choice[name] for name in ("width", "kind", "ratio", "squeeze_excite", "activation")}
     return block(**shape)
-
-
-def _widths(base: int) -> tuple[int, ...]:
-    return tuple(sorted({rounded(base * share) for share in WIDTHS}))
