@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.architecture import Architecture
-from harness.search.accuracy.finetuning import BRIEF, Material
+from harness.search.accuracy.finetuning import BRIEF, FINAL, Material
 from harness.search.parts import named
 from harness.search.request import Setting
 from harness.training.loop import Settings
@@ -20,7 +20,7 @@ class Tunings:
         effort, seed = setting.request.effort, setting.request.seed
         self._shortest = replace(BRIEF, seed=seed)
         self.brief = replace(BRIEF, epochs=effort.finetune_epochs, seed=seed)
-        self.final = replace(BRIEF, epochs=effort.epochs, seed=seed)
+        self.final = replace(FINAL, epochs=effort.epochs, seed=seed)
 
     def look(self, architecture: Architecture) -> float:
         """Return what a network reaches that has seen some images once."""

@@ -42,6 +42,14 @@ others: with 0.9 of the loss from the teacher 94.4 %, with 0.5 94.2 %, without 9
 rate of 0.02 93.9 %, of 0.1 93.6 %.
 """
 
+FINAL = replace(BRIEF, optimizer="muon", learning_rate=0.005, weight_decay=0.02)
+"""How some are trained on, after the brief fine-tuning, to the end.
+
+Measured on CIFAR-10 at an eighth of the baseline's work, two epochs after a brief fine-tuning, top-1 on 5,000
+held-out images: SGD as in BRIEF 87.2 %; Muon with a learning rate of 0.01 87.0 %, of 0.004 87.7 %. In fewer
+steps, as after inheriting, SGD forgets less.
+"""
+
 
 @dataclass(frozen=True)
 class Tuned:
