@@ -40,7 +40,7 @@ CIFAR10_TRAININGS = {
     "baseline": "--epochs 12 --batch 256 --warmup-epochs 0 --weight-decay 0.02 --seed 2 --start-from first",
 }
 """Two cycles of the learning rate; the second begins with the weights of the first."""
-CIFAR10_OPTIONS = "--target-speedup 12.6 --fronts 1 --shortlist 8 --epochs 6 --finals 1 --rounds 5"
+CIFAR10_OPTIONS = "--target-speedup 12.6 --fronts 1 --shortlist 8 --epochs 10 --finals 1 --rounds 5"
 OPTIONS = "--threads 1 --trials 2000 --rounds 9 --duration 4 --seed 1"
 
 
