@@ -47,8 +47,8 @@ FINAL = replace(BRIEF, optimizer="muon", learning_rate=0.005, weight_decay=0.02)
 
 Measured on CIFAR-10 at an eighth of the baseline's work, two epochs after a brief fine-tuning, top-1 on 5,000
 held-out images: SGD as in BRIEF 87.2 %; Muon with a learning rate of 0.01 87.0 %, of 0.004 87.7 %. Ten
-epochs of it at 0.005 reached 90.1 % in f32, the baseline 89.9 %. In fewer steps, as after inheriting, SGD
-forgets less.
+epochs of it at 0.005 reached 90.1 % in f32, the baseline 89.9 %. On the built-in task, three epochs of each,
+95.1 and 95.2 %. In fewer steps, as after inheriting, SGD forgets less.
 """
 
 
