@@ -287,9 +287,9 @@ def _forecast(setting: Setting, material: Material) -> str:
     training = epochs * images * seconds / 60
     loadgen = 2 * 4 * effort.rounds * effort.duration_s / 60
     return (
-        f"Forecast: {2 * SEEDS * effort.trials:,} trials; at most {training:.0f} min of training ({epochs} "
-        f"epochs of {images:,} images, if all were as slow as the baseline with {1 / seconds:.0f} images/s); "
-        f"at least {loadgen:.0f} min of LoadGen tests."
+        f"Forecast: {SEEDS * effort.trials:,} trials of NSGA-II; at most {training:.0f} min of training "
+        f"({epochs} epochs of {images:,} images, if all were as slow as the baseline with {1 / seconds:.0f} "
+        f"images/s); at least {loadgen:.0f} min of LoadGen tests."
     )
 
 

@@ -209,22 +209,19 @@ class Space:
     def _decide(self, name: str, options: Sequence[Any], wanted: Architecture) -> Any:
         """Return the option that leads to `wanted`."""
         part, _, what = name.partition(".")
-        if part == "size" or (part == "stem" and not what):
-            return _find(name, options, lambda option: option == getattr(wanted, part))
-        if part == "stem":
-            return _find(name, options, lambda width: width == wanted.stem_width)
+        if not part.startswith("stage"):
+            return _find(name, options, getattr(wanted, name.replace(".", "_")))
         stage = wanted.stages[int(part.removeprefix("stage")) - 1]
         if what == "width":
-            return _find(name, options, lambda width: width == stage.width)
+            return _find(name, options, stage.width)
         if what == "depth":
-            return _find(name, options, lambda depth: depth == len(stage.blocks))
+            return _find(name, options, len(stage.blocks))
         place, _, what = what.partition(".")
         block = stage.blocks[int(place)]
         if what != "ratio":
-            return _find(name, options, lambda option: option == getattr(block, what))
-
+            return _find(name, options, getattr(block, what))
         nearest_first = sorted(options, key=lambda share: abs(share - 0.25))
-        return _find(name, nearest_first, lambda share: rounded(stage.width * share) == block.mid)
+        return _find(name, nearest_first, block.mid, lambda share: rounded(stage.width * share))
 
 
 def widths(whole: int) -> tuple[int, ...]:
@@ -237,10 +234,12 @@ def anchors(whole: int) -> tuple[int, ...]:
     return tuple(sorted({rounded(whole * share) for share in SHARES}))
 
 
-def between(amounts: Mapping[int, float], width: int) -> float:
-    """Return the amount at a width from those at `anchors`, as if it grew evenly from each to the next."""
+def interpolated(amounts: Mapping[int, float]) -> dict[int, float]:
+    """Return amounts at all `widths` from those at `anchors`, on straight lines from each to the next."""
     known = sorted(amounts)
-    return float(np.interp(width, known, [amounts[one] for one in known]))
+    whole = widths(known[-1])
+    found = np.interp(whole, known, [amounts[one] for one in known])
+    return dict(zip(whole, found.tolist(), strict=True))
 
 
 def block(width: int, kind: str, ratio: float, squeeze_excite: bool, activation: str) -> Block:
@@ -256,8 +255,8 @@ def is_width(decision: str) -> bool:
     return decision.endswith(".width")
 
 
-def _find(name: str, options: Sequence[T], fits: Callable[[T], bool]) -> T:
+def _find(name: str, options: Sequence[T], wanted: Any, gives: Callable[[T], Any] = lambda one: one) -> T:
     for option in options:
-        if fits(option):
+        if gives(option) == wanted:
             return option
     raise LookupError(f"no option of '{name}' gives what it has")

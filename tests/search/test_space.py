@@ -7,7 +7,7 @@ import pytest
 
 from harness.architecture import Architecture, Block, Stage, resnet50
 from harness.errors import HarnessError, ModelError
-from harness.search.space import Space, between
+from harness.search.space import Space, interpolated
 
 BASELINES = {
     "imagenet": resnet50(1000, 224),
@@ -67,7 +67,7 @@ def test_widths_go_in_steps_of_sixteen_channels_from_a_quarter_to_the_whole(spac
 
 def test_amounts_between_measured_widths_lie_on_straight_lines() -> None:
     amounts = {64: 1.0, 16: 4.0, 32: 2.0}
-    assert [between(amounts, width) for width in (16, 32, 48, 64)] == [4.0, 2.0, 1.5, 1.0]
+    assert interpolated(amounts) == {16: 4.0, 32: 2.0, 48: 1.5, 64: 1.0}
 
 
 def test_an_architecture_survives_json(space: Space) -> None:

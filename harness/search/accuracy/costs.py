@@ -10,7 +10,7 @@ from typing import Any
 from harness import files
 from harness.architecture import Architecture
 from harness.errors import OutputError
-from harness.search.space import Space, between, is_width
+from harness.search.space import Space, interpolated, is_width
 
 Costs = dict[str, dict[Any, float]]
 """By name and option of a decision of `Space.build`, as measured; nats, 0 for what the baseline does."""
@@ -49,11 +49,7 @@ class Table:
     @cached_property
     def _whole(self) -> Costs:
         """The costs of all options."""
-        return {
-            name: {option: between(found, option) for option in options} if is_width(name) else found
-            for name, options in self.space.all_decisions().items()
-            for found in (self.costs[name],)
-        }
+        return {name: interpolated(found) if is_width(name) else found for name, found in self.costs.items()}
 
     @cached_property
     def _kinds(self) -> dict[str, str]:

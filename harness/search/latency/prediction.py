@@ -12,7 +12,7 @@ from harness.errors import HarnessError
 from harness.search.latency import entries
 from harness.search.latency.entries import Entry
 from harness.search.latency.terms import Term, context, terms
-from harness.search.space import Space, between
+from harness.search.space import Space, interpolated
 
 # On the built-in task the error hardly changes with these: 0.5 to 1, 0.3 to 3 and 0.001 to 0.1 were tried.
 _EXPONENT = 0.5
@@ -109,9 +109,10 @@ class Prediction:
             return (times[entry.whole.key] - before) / entry.count
 
         self._stems = {name: (entry.whole, time_of(entry)) for name, entry in entries.stems(space).items()}
-        self._heads: dict[int, dict[int, float]] = {}
+        heads: dict[int, dict[int, float]] = {}
         for (size, features), entry in entries.heads(space).items():
-            self._heads.setdefault(size, {})[features] = time_of(entry)
+            heads.setdefault(size, {})[features] = time_of(entry)
+        self._heads = {size: interpolated(found) for size, found in heads.items()}
         measured = entries.blocks(space, design.blocks, design.seed)
         amounts = [
             _less(terms(entry.whole), terms(entry.prefix), entry.count) for entry in measured if entry.prefix
@@ -141,7 +142,7 @@ class Prediction:
         """Return the time of stem and head, and the terms of the rest."""
         stem, stem_time = self._stems[architecture.size, architecture.stem, architecture.stem_width]
         last = entries.stage_sizes(self._space, architecture.size)[-1]
-        head_time = between(self._heads[last], architecture.stages[-1].width)
+        head_time = self._heads[last][architecture.stages[-1].width]
         whole = replace(architecture, classes=stem.classes)
         return stem_time + head_time, _less(terms(whole), terms(stem), 1) | context(whole)
 

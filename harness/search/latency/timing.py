@@ -140,6 +140,8 @@ def measure_ms(
 def int8_gain(card: Card, twin: Architecture, conditions: Conditions) -> float:
     """Return how many times as long an image takes in a card's model as in INT8, measured side by side.
 
+    It is measured a few times, and the middle one counts.
+
     Args:
         card: the model, whose layers that are not quantized run in f32.
         twin: its architecture, which is quantized.
