@@ -28,7 +28,7 @@ from harness.store import prepare
 BUILTIN_IMAGES = 40_000
 """The very images that the shipped baseline learned from."""
 BUILTIN_HELD_OUT = 6_000
-BUILTIN_OPTIONS = "--shortlist 12 --epochs 12 --finals 2"
+BUILTIN_OPTIONS = "--shortlist 12 --epochs 6 --finals 4"
 CIFAR10_NETWORK = (
     "--task folder --train fit --size 32 --crop-fraction 0.9 --width 0.5 --stem 3x3 --optimizer muon "
     "--learning-rate 0.05 --smallest-area 0.6 --first-size 24 --growing-share 0.75 --precision bf16"

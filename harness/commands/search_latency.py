@@ -42,7 +42,8 @@ def command(
     Blocks are timed in INT8 as the difference that they make to small networks, next to a reference that
     tells when the machine is disturbed; what lies between the measured blocks is interpolated. The table is
     then held against random networks that it has not seen, measured end to end. A table that is there
-    already and holds is not measured again; an interrupted call goes on where it stopped.
+    already and holds is not measured again; one that is not good enough is measured once more, and that
+    counts with what was there. An interrupted call goes on where it stopped.
     """
     space = space_of(find_card(baseline), sizes)
     conditions = Conditions.of(Scenario(scenario), threads)
@@ -51,7 +52,10 @@ def command(
     click.echo(json.dumps(table.summary(), indent=2) if as_json else _text(table))
     console.note(f"Table: {path}")
     if faults := table.validation.faults:
-        console.note(f"The search will refuse this table: {'; '.join(faults)}.")
+        console.note(
+            f"The search will refuse this table: {'; '.join(faults)}. Repeat the command on a quiet machine: "
+            "all is measured once more then, and added."
+        )
         sys.exit(1)
 
 

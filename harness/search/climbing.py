@@ -5,7 +5,7 @@ NSGA-II breeds a few hundred networks; what it finds is a point of the front for
 """
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.architecture import Architecture
@@ -18,11 +18,17 @@ _FEW = 8
 """Of more options, which then stand in rising order, not all are tried at each visit."""
 
 
-def climb(problem: Problem, starts: Iterable[Architecture], seed: int) -> list[Point]:
+def climb(
+    problem: Problem,
+    starts: Iterable[Architecture],
+    seed: int,
+    advance: Callable[[int], None] = lambda by: None,
+) -> list[Point]:
     """Return all networks that climbs from `starts` came by, each once.
 
     Every climb takes score less a price times latency; there is one for each start and price. `starts` are
-    points of the space; `seed` decides in which order decisions are tried.
+    points of the space; `seed` decides in which order decisions are tried; `advance` is told of how many more
+    networks.
     """
     space = problem.space
     usual_price = _usual_price(problem)
@@ -30,7 +36,10 @@ def climb(problem: Problem, starts: Iterable[Architecture], seed: int) -> list[P
     known: dict[Architecture, Point] = {}
 
     def worth(decisions: Mapping[str, Any], price: float) -> float:
+        before = len(known)
         point = look_up(problem, space.decided(decisions), known)
+        if len(known) > before:
+            advance(1)
         # Rounded, so that sums in another order are no gain and every climb ends.
         return round(point.score - price * point.latency_ms, 9)
 

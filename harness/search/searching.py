@@ -58,15 +58,23 @@ def search(
     reference = problem.predict_ms(space.baseline), problem.score(narrowest)
     runs: list[dict[str, Any]] = []
     all_points = list(plain)
-    with console.progress("search", 2 * seeds * effort.trials) as bar:
+    total = 2 * seeds * effort.trials
+    with console.progress("search", total) as bar:
+
+        def climbed_by(networks: int) -> None:
+            """Count what climbs try, and as much for random search."""
+            nonlocal total
+            total += 2 * networks
+            bar.update(total=total)
+            bar.advance(networks)
+
         for number in range(seeds):
             one = replace(effort, seed=effort.seed + number)
             bred = nsga2(problem, one, folder / f"nsga2-{one.seed}.journal", identity, bar.advance)
             starts = spread(feasible(bred.points, problem.cap_ms), _CLIMBERS)
-            climbed = climb(problem, [point.architecture for point in starts], one.seed)
+            climbed = climb(problem, [point.architecture for point in starts], one.seed, climbed_by)
             tried = bred.trials + len(climbed)
-            control = random_search(problem, replace(one, trials=tried))
-            bar.advance(effort.trials)
+            control = random_search(problem, replace(one, trials=tried), bar.advance)
             found = [*bred.points, *climbed]
             runs.append(
                 {

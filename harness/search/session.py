@@ -281,7 +281,7 @@ def _forecast(setting: Setting, material: Material) -> str:
     with_looks = effort.fronts > 1 or effort.scouts
     looked_at = converged + effort.scouts + (effort.shortlist * effort.fronts if with_looks else 0)
     looks = looked_at * min(1.0, effort.look_images / images)
-    briefly = converged + effort.shortlist + len(DEPTHS) * len(setting.space.sizes)
+    briefly = 2 * converged + effort.shortlist + len(DEPTHS) * len(setting.space.sizes)
     to_the_end = 2 * converged + effort.finals + 1
     epochs = round(looks + briefly * effort.finetune_epochs + to_the_end * effort.epochs)
     training = epochs * images * seconds / 60

@@ -108,7 +108,9 @@ def nsga2(
     return Found(_distinct(studies.point_of(trial) for trial in trials), len(trials))
 
 
-def random_search(problem: Problem, effort: Effort) -> Found:
+def random_search(
+    problem: Problem, effort: Effort, advance: Callable[[int], None] = lambda by: None
+) -> Found:
     """Try as many architectures, from the same starting points, each drawn anew: the control."""
     source = random.Random(effort.seed)
     start = starting_points(problem.space)[: effort.trials]
@@ -116,6 +118,7 @@ def random_search(problem: Problem, effort: Effort) -> Found:
     memory: dict[Architecture, Point] = {}
     for architecture in (*start, *drawn):
         look_up(problem, architecture, memory)
+        advance(1)
     return Found(tuple(memory.values()), effort.trials)
 
 

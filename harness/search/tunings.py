@@ -39,10 +39,18 @@ class Tunings:
         return self._setting.path("tuned", named(architecture.key, epochs=self.brief.epochs))
 
     def to_the_end(self, architecture: Architecture, seed: int) -> float:
-        """Return what a network reaches by the longest training, from the start, with a seed."""
+        """Return what a network reaches that is trained as pick and control are, both times with `seed`."""
         name = f"converged-{architecture.key}-{seed}"
-        folder = self._setting.path("converged", named(name, epochs=self.final.epochs))
-        accuracy = self._accuracy(name, architecture, folder, replace(self.final, seed=seed))
+        effort = {"after": self.brief.epochs, "epochs": self.final.epochs}
+        folder = self._setting.path("converged", named(name, **effort))
+        brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
+        start = self.tuned(architecture) if brief == self.brief else folder / "brief"
+
+        def learn() -> float:
+            self._material.finetune(architecture, start, brief)
+            return self._material.finetune(architecture, folder, final, start=start).accuracy
+
+        accuracy: float = self._setting.parts.kept(name, learn, **effort)
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
 

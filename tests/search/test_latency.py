@@ -249,6 +249,38 @@ def test_networks_that_validate_are_measured_several_times_and_count_by_their_me
     assert table.validation.repeatability == pytest.approx(2 / 3 * 0.2 / 2.1)
 
 
+def test_a_table_that_is_not_good_enough_is_measured_once_more_and_both_times_count(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    measured = 0
+
+    def restless(sign: int, limit: int = 10_000) -> Time:
+        def time_ms(network: Architecture) -> float:
+            nonlocal measured
+            measured += 1
+            if measured > limit:
+                raise KeyboardInterrupt
+            return additive(network) * (1 + sign * random.Random(network.key).uniform(-0.3, 0.3))
+
+        return time_ms
+
+    first = build(path, restless(1))
+    visits = {key: len(found) for key, found in first.visits.items()}
+    with pytest.raises(HarnessError, match="`harness search latency` measures all once more and adds it"):
+        tables.load(path, SPACE, HERE)
+    with pytest.raises(KeyboardInterrupt):
+        build(path, restless(-1, limit=measured + 5))
+    second = build(path, restless(-1))
+    assert {key: len(found) for key, found in second.visits.items()} == {
+        key: 2 * count for key, count in visits.items()
+    }
+    assert measured == 2 * sum(visits.values()) + 1, "the one that broke off counts twice"
+    assert second.seconds > first.seconds
+    loaded = tables.load(path, SPACE, HERE)
+    for network, measured_ms in loaded.held_out:
+        assert measured_ms == pytest.approx(additive(network))
+    assert [one.name for one in tmp_path.iterdir()] == ["table.json"]
+
+
 def test_blocks_are_covered_evenly() -> None:
     kinds = [
         entry.whole.stages[-1].blocks[-1].kind

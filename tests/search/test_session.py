@@ -28,9 +28,10 @@ pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed
 
 from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
 from harness.search import report, result, session  # noqa: E402
-from harness.search.accuracy.finetuning import Material  # noqa: E402
+from harness.search.accuracy.finetuning import BRIEF, FINAL, Material  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
+from harness.training.loop import Settings  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks  # noqa: E402
 
@@ -174,27 +175,38 @@ def test_a_second_call_measures_and_trains_nothing_again(task: Request, outcome:
     assert again["searched"] == outcome["searched"]
 
 
-def test_a_call_with_longer_trainings_goes_on_from_what_is_finished(
-    task: Request, outcome: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    epochs: list[int] = []
+@pytest.fixture
+def finetunings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """Settings of all fine-tunings on all images."""
+    seen: list[Settings] = []
     finetune = Material.finetune
 
     def watched(self: Material, *asked: Any, **more: Any) -> Any:
-        epochs.append(asked[2].epochs)
+        if more.get("count") is None:
+            seen.append(asked[2])
         return finetune(self, *asked, **more)
 
     monkeypatch.setattr(Material, "finetune", watched)
+    return seen
+
+
+def test_a_call_with_longer_trainings_goes_on_from_what_is_finished(
+    task: Request, outcome: dict[str, Any], finetunings: list[Settings]
+) -> None:
     longer = replace(EFFORT, epochs=2, finals=1)
     assert session.run(replace(task, effort=longer, until="finals"), TOOLS) is None
-    assert epochs == [2]
+    assert [one.epochs for one in finetunings] == [2]
 
 
 def test_rankings_are_held_against_random_networks_trained_to_the_end(
-    task: Request, outcome: dict[str, Any]
+    task: Request, outcome: dict[str, Any], finetunings: list[Settings]
 ) -> None:
     found = session.run(replace(task, converged=2), TOOLS)
     assert found is not None
+    trainings = [(one.seed, one.optimizer) for one in finetunings]
+    for seed in (task.seed, task.seed + 1):
+        assert trainings.count((seed, FINAL.optimizer)) == 2
+        assert trainings.count((seed, BRIEF.optimizer)) >= 2
     assert found["searched"] == outcome["searched"]
     assert len({row["key"] for row in found["converged"]}) == 2
     for row in found["converged"]:

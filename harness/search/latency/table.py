@@ -5,6 +5,7 @@ import math
 import random
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,7 +108,7 @@ def usual_path(space: Space, conditions: Conditions) -> Path:
 
 
 def obtain(space: Space, conditions: Conditions, path: Path) -> LatencyTable:
-    """Return the table at `path` if it holds here and is good enough, else build it there.
+    """Return the table at `path` if it holds here and is good enough, else build it there, or add to it.
 
     Raises:
         HarnessError: what lies there is no table, the machine is too busy to measure, or nothing can be
@@ -130,13 +131,15 @@ def build(
 ) -> LatencyTable:
     """Measure a table and its validation, and write it to `out`.
 
-    Each measured network is kept in a journal beside `out`; a second call goes on from there.
+    Each measured network is kept in a journal beside `out`; a second call goes on from there. A table of the
+    same case that lies there, whole but not good enough, is not thrown away: all its networks are measured
+    once more, and the medians of old and new measurements count.
 
     Args:
         space: whose networks the table shall predict.
         conditions: under which to measure.
-        out: the table's file; a table that is there already is replaced.
-        design: what to measure; default: enough for the promised accuracy.
+        out: the table's file; a table of another case that is there already is replaced.
+        design: what to measure; default: enough for the promised accuracy on a quiet machine.
         timer: how to measure, given the reference network and the conditions; default:
             `timing.timer`.
 
@@ -145,11 +148,13 @@ def build(
     """
     design = design or Design()
     files.make_writable_folder(out.parent)
-    journal = _Journal(out.with_name(f"{out.name}.journal"), _key(space, conditions) | asdict(design))
+    identity = _key(space, conditions) | asdict(design)
+    journal = _Journal(out.with_name(f"{out.name}.journal"), identity, _earlier(out, identity))
     unseen = held_out(space)
     often = {network.key: VISITS for network in unseen}
     networks = {network.key: network for network in [*unseen, *design.all_networks(space, unseen)]}
-    wanted = [(key, visit) for key in networks for visit in range(often.get(key, 1))]
+    rounds = 1 + min(len(journal.visits.get(key, ())) // often.get(key, 1) for key in networks)
+    wanted = [(key, visit) for key in networks for visit in range(rounds * often.get(key, 1))]
     # At random: a machine that slows down must not slow one kind of entry, or one visit, only.
     random.Random(design.seed).shuffle(wanted)
     missing = [key for key, visit in wanted if visit >= len(journal.visits.get(key, ()))]
@@ -198,8 +203,8 @@ def load(path: Path, space: Space, conditions: Conditions) -> LatencyTable:
         raise HarnessError(f"The latency table {path} is damaged ({error!r}): {_CURE}.") from error
     if faults:
         raise UnfitTable(
-            f"The latency table {path} is not good enough to search with, {'; '.join(faults)}: {_CURE} on a "
-            "quiet machine."
+            f"The latency table {path} is not good enough to search with, {'; '.join(faults)}: on a quiet "
+            "machine `harness search latency` measures all once more and adds it."
         )
     return table
 
@@ -224,6 +229,17 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
+def _earlier(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the table at `path`, as JSON values, if it is one of the same case and design."""
+    if not path.exists():
+        return None
+    try:
+        document = _read(path)
+    except UnfitTable:
+        return None
+    return document if document["key"] | document.get("design", {}) == identity else None
+
+
 def _plain(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
@@ -231,7 +247,8 @@ def _plain(value: Any) -> str:
 class _Journal:
     """What was measured so far; what is of another case is dropped."""
 
-    def __init__(self, path: Path, key: dict[str, Any]) -> None:
+    def __init__(self, path: Path, key: dict[str, Any], earlier: Mapping[str, Any] | None) -> None:
+        """Take over what the journal at `path` holds, or else an `earlier` table."""
         self.path = path
         self._key = key
         self._start = time.monotonic()
@@ -239,12 +256,10 @@ class _Journal:
         self.reference_ms = math.inf
         self._earlier_s = 0.0
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if found["key"] == key:
+            journal: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"key": None}
+            if found := journal if journal["key"] == key else earlier:
                 self.visits, self._earlier_s = dict(found["visits"]), float(found["seconds"])
                 self.reference_ms = float(found["reference_ms"])
-        except FileNotFoundError:
-            pass
         except (ValueError, LookupError, TypeError) as error:
             raise HarnessError(f"The journal {path} is damaged ({error!r}): delete it.") from error
 
