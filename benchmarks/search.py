@@ -6,7 +6,8 @@
 Prepares everything in DIR and runs `harness search run` there; the same call goes on where an interrupted one
 stopped. The images held out, which decide, are new to the baseline.
 
-- builtin, an hour on two cores: draws the images that the shipped baseline learned from, and 6,000 others.
+- builtin, about an hour on two cores: draws the images that the shipped baseline learned from, and 6,000
+  others.
 - cifar10: CIFAR holds train/CLASS/ and test/CLASS/. A tenth of each class of train/ is held out; the
   baseline, a ResNet-50 for 32 px, is trained on the rest, in about two hours on two cores. It reached 89.92 %
   of the test images, as JPEGs of quality 75 with halved chroma. On such a copy of CIFAR-10 others lost 2 to 3

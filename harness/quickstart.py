@@ -21,6 +21,8 @@ BUILTIN_MODEL = "builtin-resnet50"
 SEARCHED_MODEL = "builtin-searched"
 """Found by `benchmarks/search.py`."""
 UNIFORM_MODEL = "builtin-uniform"
+CONTROL = "uniform"
+"""Its row, which is there to be compared with: it may miss the accuracy that all others must reach."""
 """Its control: the baseline made narrower until it was just not faster, trained the same way."""
 SPEED_MODEL = "resnet50-seeded"
 
@@ -58,7 +60,9 @@ class Row:
     not_run: str = ""
     """Why the row could not be run."""
     invalid: str = ""
-    """Why the row counts for nothing though it was run."""
+    """Why LoadGen refuses the row."""
+    missed: str = ""
+    """By how much the row misses the accuracy that it must reach."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class Story:
 
     @property
     def good(self) -> bool:
-        return not any(row.invalid for row in (*self.task, *self.resnet50))
+        rows = (*self.task, *self.resnet50)
+        return not any(row.invalid or (row.missed and row.variant != CONTROL) for row in rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the story as JSON values."""
@@ -122,7 +127,7 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         results = out / "results"
         step("Running the built-in task on one core")
         measure = partial(_row, duration_s=effort.duration_s, results=results, threads=1)
-        names = ("FP32", "INT8", "searched", "uniform")
+        names = ("FP32", "INT8", "searched", CONTROL)
         task = [measure(*named, store) for named in zip(names, (card, *small_int8), strict=True)]
         step(f"Running ResNet-50 at 224 px on one core ({SPEED_ONLY})")
         resnet50 = [
@@ -204,13 +209,14 @@ def _row(
         latency["latency_ns"]["p90"] / 1e6,
         throughput["samples_per_second"],
         min(accuracies, default=None),
-        invalid="; ".join(_faults(documents)),
+        invalid="; ".join(
+            f"{scenario} is INVALID: {' '.join(document['performance']['advice'])}"
+            for scenario, document in documents.items()
+            if not document["performance"]["valid"]
+        ),
+        missed="; ".join(
+            f"{scenario}: {document['accuracy']['verdicts'][0]['text']}"
+            for scenario, document in documents.items()
+            if document["accuracy"] is not None and not document["accuracy"]["passed"]
+        ),
     )
-
-
-def _faults(documents: dict[Scenario, dict[str, Any]]) -> Iterator[str]:
-    for scenario, document in documents.items():
-        if not document["performance"]["valid"]:
-            yield f"{scenario} is INVALID: {' '.join(document['performance']['advice'])}"
-        if document["accuracy"] is not None and not document["accuracy"]["passed"]:
-            yield f"{scenario}: {document['accuracy']['verdicts'][0]['text']}"

@@ -88,7 +88,7 @@ def _table(title: str, rows: list[quickstart.Row]) -> Table:
             f"{row.latency_p90_ms:.3g} ms",
             f"{row.samples_per_second:.4g}",
             "" if row.accuracy is None else f"{100 * row.accuracy:.2f} %",
-            row.invalid or _gains(row, baseline),
+            row.invalid or row.missed or _gains(row, baseline),
         )
     return table
 

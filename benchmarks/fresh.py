@@ -1,0 +1,46 @@
+"""The built-in task's models on images that nothing has looked at, enough of them to tell a third of a point.
+
+    python benchmarks/fresh.py --out DIR [--count 20000] CARD CARD ...
+
+Draws COUNT images of the built-in set beyond its 2,000 test images, and holds the models of the cards against
+each other there: top-1 from LoadGen's accuracy logs, and McNemar's test. Speeds are told as well, of two
+rounds of a second, which is too little to quote.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from harness import builtin
+from harness.card import find_card
+from harness.dataset import find_images
+from harness.quickstart import BUILTIN_MODEL
+from harness.store import prepare
+
+COUNT = 20_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("cards", nargs="+", metavar="CARD")
+    parser.add_argument("--count", type=int, default=COUNT, help=f"images (default: {COUNT:,})")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    drawn = builtin.generate(options.out / "images", builtin.TEST_COUNT + options.count)
+    fresh = options.out / "fresh_map.txt"
+    lines = (drawn / builtin.MAP_NAME).read_text(encoding="utf-8").splitlines(keepends=True)
+    fresh.write_text("".join(lines[builtin.TEST_COUNT :]), encoding="utf-8")
+    images = find_images(drawn, len(builtin.CLASSES), fresh)
+    store = options.out / "store"
+    prepare(images, find_card(BUILTIN_MODEL).input.recipe, store, "builtin")
+    words = [word for card in options.cards for word in ("--model", card)]
+    words += ["--data", str(store), "--scenario", "SingleStream", "--threads", "1"]
+    words += ["--rounds", "2", "--duration", "1", "--out", str(options.out / "compared")]
+    return subprocess.run([sys.executable, "-m", "harness", "compare", *words], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
