@@ -121,7 +121,8 @@ def test_a_network_of_ten_times_the_work_takes_longer(scenario: Scenario) -> Non
 
 
 @pytest.mark.usefixtures("_however_busy")
-def test_a_model_in_f32_takes_more_time_over_a_smaller_twin() -> None:
+def test_a_model_in_f32_takes_more_time_over_a_smaller_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_GAIN_VISITS", 3)
     card = find_card("builtin-resnet50")
     twin, _ = baseline.read(card)
     gain = timing.int8_gain(card, twin, ONE_CORE)
