@@ -47,7 +47,7 @@ def _print(story: quickstart.Story) -> None:
     console.print(_table(f"Built-in task on one core: a narrowed ResNet-50 v1.5, {count}", story.task))
     console.print(
         "searched: found by `harness search run` on one virtual Zen 4 core, in INT8; uniform: its control, "
-        "the model made narrower in all stages alike, trained the same way.\n",
+        "the model with fewer blocks, narrower in all stages alike, trained the same way.\n",
         style="dim",
     )
     resnet50 = _table(f"ResNet-50 v1.5 at 224 px on one core ({SPEED_ONLY})", story.resnet50)
