@@ -8,20 +8,19 @@ rounds of a second, which is too little to quote.
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 from harness import builtin
 from harness.card import find_card
-from harness.dataset import find_images
+from harness.cli import cli
+from harness.dataset import ImageList, find_images
 from harness.quickstart import BUILTIN_MODEL
 from harness.store import prepare
 
 COUNT = 20_000
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,17 +29,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     drawn = builtin.generate(options.out / "images", builtin.TEST_COUNT + options.count)
-    fresh = options.out / "fresh_map.txt"
-    lines = (drawn / builtin.MAP_NAME).read_text(encoding="utf-8").splitlines(keepends=True)
-    fresh.write_text("".join(lines[builtin.TEST_COUNT :]), encoding="utf-8")
-    images = find_images(drawn, len(builtin.CLASSES), fresh)
+    images = find_images(drawn, len(builtin.CLASSES))
+    fresh = slice(builtin.TEST_COUNT, None)
+    images = ImageList(images.names[fresh], images.labels[fresh], images.root)
     store = options.out / "store"
     prepare(images, find_card(BUILTIN_MODEL).input.recipe, store, "builtin")
     words = [word for card in options.cards for word in ("--model", card)]
     words += ["--data", str(store), "--scenario", "SingleStream", "--threads", "1"]
     words += ["--rounds", "2", "--duration", "1", "--out", str(options.out / "compared")]
-    return subprocess.run([sys.executable, "-m", "harness", "compare", *words], check=False).returncode
+    cli(["compare", *words])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

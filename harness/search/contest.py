@@ -214,8 +214,7 @@ class Contest:
         What is finished is not repeated.
         """
         setting, key = self.setting, architecture.key
-        effort = {"after": self.tunings.brief.epochs, "epochs": self.tunings.final.epochs}
-        folder = setting.path("trained", named(key, **effort))
+        folder = setting.path("trained", named(key, **self.tunings.effort))
 
         def make() -> dict[str, Any]:
             tuned = self.material.finetune(
@@ -230,7 +229,7 @@ class Contest:
             made = quantized(card, key, self.calibration(), self.held_out_accuracy, folder)
             return {**made.to_dict(), "fp32_accuracy": tuned.accuracy}
 
-        found = setting.parts.kept(f"final-{key}", make, **effort)
+        found = setting.parts.kept(f"final-{key}", make, **self.tunings.effort)
         return Trained(architecture, read_card(folder / CARD_NAME), found)
 
     def converged(self, estimator: Estimator) -> list[dict[str, Any]]:

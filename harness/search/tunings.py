@@ -22,6 +22,11 @@ class Tunings:
         self.brief = replace(BRIEF, epochs=effort.finetune_epochs, seed=seed)
         self.final = replace(FINAL, epochs=effort.epochs, seed=seed)
 
+    @property
+    def effort(self) -> dict[str, int]:
+        """What is spent on a network that is trained to the end, for the names of what that gives."""
+        return {"after": self.brief.epochs, "epochs": self.final.epochs}
+
     def look(self, architecture: Architecture) -> float:
         """Return what a network reaches that has seen some images once."""
         count = self._setting.request.effort.look_images
@@ -41,8 +46,7 @@ class Tunings:
     def to_the_end(self, architecture: Architecture, seed: int) -> float:
         """Return what a network reaches that is trained as pick and control are, both times with `seed`."""
         name = f"converged-{architecture.key}-{seed}"
-        effort = {"after": self.brief.epochs, "epochs": self.final.epochs}
-        folder = self._setting.path("converged", named(name, **effort))
+        folder = self._setting.path("converged", named(name, **self.effort))
         brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
         start = self.tuned(architecture) if brief == self.brief else folder / "brief"
 
@@ -50,7 +54,7 @@ class Tunings:
             self._material.finetune(architecture, start, brief)
             return self._material.finetune(architecture, folder, final, start=start).accuracy
 
-        accuracy: float = self._setting.parts.kept(name, learn, **effort)
+        accuracy: float = self._setting.parts.kept(name, learn, **self.effort)
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
 

@@ -256,8 +256,11 @@ class _Journal:
         self.reference_ms = math.inf
         self._earlier_s = 0.0
         try:
-            journal: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"key": None}
-            if found := journal if journal["key"] == key else earlier:
+            found = earlier
+            if path.exists():
+                journal = json.loads(path.read_text(encoding="utf-8"))
+                found = journal if journal["key"] == key else earlier
+            if found:
                 self.visits, self._earlier_s = dict(found["visits"]), float(found["seconds"])
                 self.reference_ms = float(found["reference_ms"])
         except (ValueError, LookupError, TypeError) as error:
