@@ -160,8 +160,7 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
     Raises:
         ModelError: the CPU cannot compute in the precision asked for, or OpenVINO silently chose another.
     """
-    core = ov.Core()
-    if settings.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if settings.precision == "bf16" and not has_bf16():
         raise ModelError("This CPU has no BF16 instructions (AVX512_BF16 or AMX): use --precision f32.")
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": settings.hint,
@@ -180,7 +179,7 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
     if profile:
         config["PERF_COUNT"] = True
     try:
-        compiled = core.compile_model(model, "CPU", config)
+        compiled = ov.Core().compile_model(model, "CPU", config)
     except RuntimeError as error:
         raise ModelError(
             f"OpenVINO cannot compile '{model.get_friendly_name()}' with {config}: {first_line(error)}"
@@ -200,6 +199,11 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
         kernels=counts,
         properties=properties,
     )
+
+
+def has_bf16() -> bool:
+    """Tell whether OpenVINO can compute in BF16 on this CPU."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def port_name(port: Any) -> str:

@@ -1,6 +1,7 @@
 """Real LoadGen runs of a model whose answers are known."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import Oracle
 
-from harness import child, cli, conf, log, measurement, plan, run
+from harness import child, cli, conf, graph, log, measurement, plan, run
 from harness.errors import DataError, HarnessError, OutputError, RunFailed
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
@@ -84,9 +85,7 @@ def test_every_batch_size_answers_every_sample_rightly(oracle: Oracle, tmp_path:
 
 
 def test_bf16_is_a_variant_with_a_folder_of_its_own(oracle: Oracle, tmp_path: Path) -> None:
-    import openvino
-
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if not graph.has_bf16():
         pytest.skip("this CPU has no BF16")
     for precision in ("f32", "bf16"):
         document, folder = run.run(
@@ -188,12 +187,17 @@ def test_estimates_of_the_user_take_the_place_of_the_probe(oracle: Oracle, tmp_p
 def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plan, "_SHORT_OFFLINE_MARGIN", 0.5)
+    # Far from what a busy neighbour does between probe and test; and so more attempts are needed.
+    margin = 0.1
+    monkeypatch.setattr(plan, "_SHORT_OFFLINE_MARGIN", margin)
+    monkeypatch.setattr(measurement, "ATTEMPTS", 8)
     document, folder = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
     assert document["performance"]["valid"]
     assert "INVALID, and so repeated with target_qps" in capsys.readouterr().err
     told = document["performance"]["estimate"]["target_qps"]
-    assert told > document["probe"]["samples_per_second"] * 0.9
+    doublings = math.log2(told / (document["probe"]["samples_per_second"] * margin))
+    assert doublings >= 1
+    assert doublings == pytest.approx(round(doublings))
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
     assert detail["effective_target_qps"] == pytest.approx(told, rel=1e-4)
     assert conf.read_user_conf(folder / "user.conf", "resnet50").values(Scenario.OFFLINE)[

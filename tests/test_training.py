@@ -26,7 +26,7 @@ from harness.training import export, loop  # noqa: E402 - they need torch
 from harness.training.data import Augmentation, Images, Order, batches, count_classes  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks, joined  # noqa: E402
-from harness.training.teacher import Teacher  # noqa: E402
+from harness.training.teacher import Lesson, Teacher, quick  # noqa: E402
 
 RECIPE = Recipe(32, "area", 0.875)
 SHAPE = Architecture(24, 64, "7x7-pool", 16, tuple(Stage(64, (Block(16),) * depth) for depth in (1, 2, 1, 1)))
@@ -235,12 +235,17 @@ def test_a_resumed_distillation_ends_as_the_uninterrupted_one(
 
 
 def test_a_teacher_answers_once_and_remembers_for_the_next_training(
-    data: tuple[Images, Images], tmp_path: Path
+    data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked, compute = [], Lesson._compute
+
+    def counted(lesson: Lesson, x: Any) -> Any:
+        asked.append(1)
+        return compute(lesson, x)
+
+    monkeypatch.setattr(Lesson, "_compute", counted)
     torch.manual_seed(11)
     teacher = Teacher(ResNet(replace(SHAPE, size=40)))
-    asked = []
-    teacher.network.register_forward_hook(lambda *_: asked.append(1))
     first = distilled(data, tmp_path / "first", teacher=teacher)
     assert len(asked) == SETTINGS.epochs * (len(data[0]) // SETTINGS.batch_size)
     second = distilled(data, tmp_path / "second", teacher=teacher)
@@ -249,6 +254,27 @@ def test_a_teacher_answers_once_and_remembers_for_the_next_training(
     assert all(torch.equal(tensor, second[0][name]) for name, tensor in first[0].items())
     distilled(growing(data), tmp_path / "other cuts", teacher=teacher)
     assert len(asked) > SETTINGS.epochs * (len(data[0]) // SETTINGS.batch_size)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_openvino_gives_the_answers_of_the_teacher(precision: str) -> None:
+    torch.manual_seed(11)
+    network = ResNet(SHAPE).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    with torch.no_grad():
+        network(torch.randn(32, 3, SHAPE.size, SHAPE.size))
+    answer, network = quick(network, precision), network.eval()
+    for count in (8, 3):
+        x = torch.randn(count, 3, SHAPE.size, SHAPE.size)
+        with torch.no_grad():
+            wanted = network(x)
+        found = answer(x)
+        assert found.dtype == torch.float32
+        scale = float(wanted.abs().max())
+        assert float((found - wanted).abs().max()) < (1e-5 if precision == "f32" else 0.03) * scale
+    assert not torch.equal(answer(x), answer(-x))
 
 
 def test_a_teacher_without_memory_gives_the_same_answers(data: tuple[Images, Images], tmp_path: Path) -> None:

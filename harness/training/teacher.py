@@ -1,22 +1,35 @@
 """A trained network that others learn from; it remembers its answers, which many trainings ask for."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from harness import graph, resnet
+from harness.settings import CompileSettings
+from harness.training import export
 from harness.training.data import Images
 from harness.training.network import ResNet, folded
 
 _MEMORY_BYTES = 2 << 30
 
+Answer = Callable[[Tensor], Tensor]
+"""Normalised f32 [batch, 3, size, size] at the teacher's size to f32 [batch, classes], its logits."""
+
 
 class Lesson:
     """The answers of a teacher to the images of one epoch."""
 
-    def __init__(self, teacher: ResNet, known: Tensor | None) -> None:
-        """Take the teacher, in eval mode, and f32 [images, classes] to keep answers in, NaN: none yet."""
-        self._teacher, self._known = teacher, known
+    def __init__(self, answer: Answer, size: int, known: Tensor | None) -> None:
+        """Take the teacher and the size of its images, and where its answers are kept.
+
+        Args:
+            answer: the teacher.
+            size: of the images that it takes, in pixels.
+            known: f32 [images, classes], NaN where there is no answer yet; None: none are kept.
+        """
+        self._answer, self._size, self._known = answer, size, known
 
     def answers(self, x: Tensor, indices: Tensor) -> Tensor:
         """Return f32 [batch, classes], the teacher's logits, computed only where they are not known yet.
@@ -32,12 +45,10 @@ class Lesson:
         return self._known[indices].to(x.device)
 
     def _compute(self, x: Tensor) -> Tensor:
-        size = self._teacher.architecture.size
+        size = self._size
         if x.shape[-1] != size:
             x = nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
-        with torch.no_grad():
-            answers: Tensor = self._teacher(x)
-        return answers.float()
+        return self._answer(x)
 
 
 class Teacher:
@@ -46,20 +57,58 @@ class Teacher:
     def __init__(self, network: ResNet, memory_bytes: int = _MEMORY_BYTES) -> None:
         """Take the network and how much its answers may fill; further ones are not kept."""
         self.network = network.eval()
-        self._quick: ResNet | None = None
+        self._quick: dict[str, Answer] = {}
         self._room = memory_bytes
         self._lessons: dict[tuple[Any, ...], Tensor] = {}
 
     def lesson(self, images: Images, epoch: int, precision: str) -> Lesson:
-        """Return what there is to learn from `images` in an epoch, counted from 0."""
+        """Return what there is to learn from `images` in an epoch, counted from 0, in f32 or bf16."""
         # Made late: until now the network may have been moved to another device.
-        self._quick = self._quick or folded(self.network)
+        if precision not in self._quick:
+            self._quick[precision] = quick(self.network, precision)
         key = (*images.identity, epoch, precision)
         if key not in self._lessons:
             shape = len(images), self.network.architecture.classes
             needed = 4 * shape[0] * shape[1]
-            if needed > self._room:
-                return Lesson(self._quick, None)
-            self._room -= needed
-            self._lessons[key] = torch.full(shape, torch.nan)
-        return Lesson(self._quick, self._lessons[key])
+            if needed <= self._room:
+                self._room -= needed
+                self._lessons[key] = torch.full(shape, torch.nan)
+        return Lesson(self._quick[precision], self.network.architecture.size, self._lessons.get(key))
+
+
+def quick(network: ResNet, precision: str) -> Answer:
+    """Return the quickest way to the answers of a network that learns no more, in f32 or bf16.
+
+    On a CPU that is OpenVINO, with as many threads as PyTorch has: on two Zen 4 cores a ResNet-50 for 32 px
+    answers 1.7 times as fast as by PyTorch with folded batch normalisation, in either precision. A CPU
+    without BF16 answers in f32.
+    """
+    if next(network.parameters()).device.type == "cpu":
+        return _Compiled(network, precision)
+    answers = folded(network)
+
+    def answer(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = answers(x)
+        return found.float()
+
+    return answer
+
+
+class _Compiled:
+    """A network in OpenVINO, compiled for each batch that is asked for."""
+
+    def __init__(self, network: ResNet, precision: str) -> None:
+        self._model = resnet.assemble(network.architecture, export.arrays(network))
+        precision = precision if graph.has_bf16() else "f32"
+        # Several processes may train together: none of them keeps a CPU to itself.
+        self._settings = CompileSettings("LATENCY", precision, torch.get_num_threads(), 1, pinning=False)
+        self._compiled: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        shape = tuple(x.shape)
+        if shape not in self._compiled:
+            self._model.reshape(list(shape))
+            self._compiled[shape] = graph.compile_model(self._model, self._settings).model
+        found = self._compiled[shape](x.contiguous().numpy())
+        return torch.from_numpy(found[0].copy())
