@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click.testing
@@ -334,7 +335,7 @@ def test_tests_of_a_newer_format_are_refused_and_left_as_they_are(pair: Oracle, 
 
 
 def test_multistream_is_compared_by_the_p99_of_its_queries(pair: Oracle, tmp_path: Path) -> None:
-    cards = (read_card(pair.card_path.parent / "slow.toml"), pair.card)
+    cards = (pair.card, replace(pair.card, name="twin"))
     scenarios = (Scenario.MULTI_STREAM,)
     found = session.compare(
         Request(cards, tmp_path / "out", pair.store.path, scenarios, rounds=2, threads=(1,), duration_s=0.3)

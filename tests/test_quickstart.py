@@ -19,7 +19,7 @@ from harness.errors import ModelError, OutputError
 from harness.quickstart import Effort
 
 MODELS = Path(__file__).parents[1] / "models"
-SMALL = Effort(600, calibration_count=96, speed_count=8, speed_calibration_count=2, duration_s=0.2)
+SMALL = Effort(600, calibration_count=48, speed_count=8, speed_calibration_count=2, duration_s=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_one_core_and_an_unwritable_home_are_enough(tmp_path: Path) -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "from pathlib import Path; from harness import quickstart as q\n"
-        "q.SEARCHED_MODEL = q.UNIFORM_MODEL = q.SPEED_MODEL = q.BUILTIN_MODEL\n"
+        "q.BUILTIN_MODEL = q.SEARCHED_MODEL = q.SPEED_MODEL = q.UNIFORM_MODEL\n"
         "if __name__ == '__main__':\n"
         "    story = q.quickstart(Path('out'), q.Effort(48, 24, 48, 1, 0.1))\n"
         "    print(story.machine.usable_cpus, story.good)\n"

@@ -122,6 +122,28 @@ def test_a_new_stem_learns_what_the_old_one_gives(material: Material) -> None:
     assert losses[1] < losses[0] / 2
 
 
+def test_a_new_stem_is_fitted_once_for_all_networks_that_have_it(
+    material: Material, half: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted, fit = [], stem.fit
+
+    def counted(network: ResNet, *arguments: Any) -> float:
+        fitted.append(network.architecture)
+        return fit(network, *arguments, steps=2)
+
+    monkeypatch.setattr(stem, "fit", counted)
+    monkeypatch.setattr(material, "_stems", {})
+    one = replace(material.baseline, stem="3x3s2-pool")
+    other = replace(half, stem="3x3s2-pool", stem_width=one.stem_width)
+    material.initial(one)
+    second = material.initial(other)
+    assert fitted == [one]
+    monkeypatch.setattr(material, "_stems", {})
+    assert same_weights(material.initial(other), second)
+    material.initial(replace(one, stem_width=one.stem_width // 2))
+    assert len(fitted) == 3
+
+
 def test_a_brief_distilled_training_improves_what_was_inherited(
     material: Material, half: Any, tmp_path: Path
 ) -> None:

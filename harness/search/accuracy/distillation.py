@@ -31,15 +31,14 @@ from torch import Tensor, nn
 from harness import console
 from harness.architecture import Architecture
 from harness.search.accuracy import costs as tables
-from harness.search.accuracy import stem
 from harness.search.accuracy.costs import Costs, Table
 from harness.search.accuracy.finetuning import Material
-from harness.search.accuracy.inheritance import inherit, stream
+from harness.search.accuracy.inheritance import stream
 from harness.search.space import Space
 from harness.search.split import digest
 from harness.training.loop import digest as network_digest
 from harness.training.loop import normalised
-from harness.training.network import ResNet
+from harness.training.network import ResNet, folded
 
 _BATCH = 128
 _MEMORY_BYTES = 2 << 30
@@ -186,7 +185,7 @@ def _measure(
     count, device = effort.images + effort.judged, material.ranks.device
     pool = material.pool(material.baseline.size, count)
     cut = max(1, len(pool) * effort.judged // count)
-    chain = _Chain(material.teacher, part)
+    chain = _Chain(folded(material.teacher), part)
     judge = _Judge(chain, pool[:cut], device)
     if part == "size":
         for _ in range(effort.steps):
@@ -200,12 +199,7 @@ def _measure(
 
 
 def _student(material: Material, revised: Architecture, part: str) -> _Student:
-    network = ResNet(revised)
-    state = inherit(revised, material.baseline, material.state)
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, False)
-    network.to(material.ranks.device)
-    if revised.stem != material.baseline.stem:
-        stem.fit(network, material.teacher, material.state, material.pool(revised.size))
+    network = material.inherited(revised)
     stage = 0 if part == "stem" else int(part.removeprefix("stage").partition(".")[0])
     kept = stream(revised, material.baseline, material.state, stage)
     width = material.baseline.stages[stage - 1].width if stage else material.baseline.stem_width

@@ -106,6 +106,7 @@ class Material:
         self._augmentation = augmentation or Augmentation()
         self._kept: dict[tuple[str, int, int], Images] = {}
         self._pools: dict[tuple[int, int], Tensor] = {}
+        self._stems: dict[tuple[str, int, int], dict[str, Tensor]] = {}
         self.teacher = ResNet(baseline)
         self.teacher.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, False)
         self.teacher.to(ranks.device)
@@ -136,17 +137,21 @@ class Material:
         """Return the images to judge by, as a benchmark would see them."""
         return self._images("held out", size, self.parts.held_out)
 
-    def initial(self, architecture: Architecture) -> ResNet:
-        """Return the network with inherited weights, its stem fitted if new, its statistics recalibrated."""
+    def inherited(self, architecture: Architecture) -> ResNet:
+        """Return the network with inherited weights, its stem fitted if new."""
         network = ResNet(architecture)
         state = inherit(architecture, self.baseline, self.state)
         network.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, False)
         network.to(self.ranks.device)
-        pixels = self.pool(architecture.size)
         if architecture.stem != self.baseline.stem:
-            stem.fit(network, self.teacher, self.state, pixels)
+            self._fit_stem(network)
+        return network
+
+    def initial(self, architecture: Architecture) -> ResNet:
+        """Return the network as `inherited` gives it, its statistics recalibrated, in eval mode."""
+        network = self.inherited(architecture)
         if architecture != self.baseline:
-            norms.recalibrate(network, pixels)
+            norms.recalibrate(network, self.pool(architecture.size))
         network.eval()
         return network
 
@@ -235,6 +240,20 @@ class Material:
             "statistics_images": self._statistics,
             "seed": self._seed,
         }
+
+    def _fit_stem(self, network: ResNet) -> None:
+        """Fit a stem that the baseline does not have, or take what an equal one learned before."""
+        wanted = network.architecture
+        key = wanted.stem, wanted.stem_width, wanted.size
+        if key not in self._stems:
+            stem.fit(network, self.teacher, self.state, self.pool(wanted.size))
+            self._stems[key] = {
+                f"{name}.{inner}": value.clone()
+                for layer in wanted.layers().stem
+                for name in (layer.name, layer.norm)
+                for inner, value in network.get_submodule(name).state_dict().items()
+            }
+        network.load_state_dict(self._stems[key], strict=False)
 
     def _at(self, size: int) -> Recipe:
         return replace(self._recipe, size=size)
