@@ -85,9 +85,30 @@ def test_the_card_in_readme_works_as_written(tmp_path: Path) -> None:
     assert card.output.labels == tomllib.loads(text)["output"]["classes"] - 1
 
 
-def test_every_file_that_readme_links_to_exists() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists()
+@pytest.mark.parametrize("readme", ["README.md", "benchmarks/README.md", "calibration/README.md"])
+def test_every_file_that_a_readme_links_to_or_runs_exists(readme: str) -> None:
+    path = ROOT / readme
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert (path.parent / target).exists()
+    for script in re.findall(r"python (\S+\.py)", text):
+        assert (ROOT / script).exists()
+
+
+def test_every_heading_that_a_readme_links_to_exists() -> None:
+    headings = re.findall(r"^## (.+)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", one.lower()).replace(" ", "-") for one in headings}
+    linked = re.findall(
+        r"README\.md#([\w-]+)", (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    )
+    assert linked
+    assert set(linked) <= anchors
+
+
+def test_every_benchmark_stands_in_its_readme_and_no_other() -> None:
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+\.py)` \|", text, re.MULTILINE)
+    assert sorted(rows) == sorted(path.name for path in (ROOT / "benchmarks").glob("*.py"))
 
 
 def test_every_version_and_command_has_a_line_in_the_changelog() -> None:
