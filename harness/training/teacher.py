@@ -88,7 +88,7 @@ def quick(network: ResNet, precision: str) -> Answer:
     answers = folded(network)
 
     def answer(x: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, precision == "bf16"):
             found: Tensor = answers(x)
         return found.float()
 

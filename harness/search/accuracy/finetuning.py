@@ -249,9 +249,8 @@ class Material:
             stem.fit(network, self.teacher, self.state, self.pool(wanted.size))
             self._stems[key] = {
                 f"{name}.{inner}": value.clone()
-                for layer in wanted.layers().stem
-                for name in (layer.name, layer.norm)
-                for inner, value in network.get_submodule(name).state_dict().items()
+                for name, module in stem.modules(network).items()
+                for inner, value in module.state_dict().items()
             }
         network.load_state_dict(self._stems[key], strict=False)
 

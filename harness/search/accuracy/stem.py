@@ -13,6 +13,12 @@ _BATCH = 64
 _LEARNING_RATE = 3e-2
 
 
+def modules(network: ResNet) -> dict[str, nn.Module]:
+    """Return the convolutions and norms of `network`'s stem by name."""
+    layers = network.architecture.layers().stem
+    return {name: network.get_submodule(name) for layer in layers for name in (layer.name, layer.norm)}
+
+
 def fit(network: ResNet, teacher: ResNet, state: resnet.State, pixels: Tensor, steps: int = STEPS) -> float:
     """Train `network`'s stem alone to give the channels of `teacher`'s that it keeps; return the last loss.
 
@@ -22,13 +28,7 @@ def fit(network: ResNet, teacher: ResNet, state: resnet.State, pixels: Tensor, s
     """
     device = next(network.parameters()).device
     kept = torch.from_numpy(stream(network.architecture, teacher.architecture, state, 0)).to(device)
-    layers = network.architecture.layers().stem
-    parameters = [
-        value
-        for layer in layers
-        for name in (layer.name, layer.norm)
-        for value in network.get_submodule(name).parameters()
-    ]
+    parameters = [value for module in modules(network).values() for value in module.parameters()]
     optimizer = torch.optim.Adam(parameters, _LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     source = torch.Generator().manual_seed(0)
