@@ -58,6 +58,20 @@ def test_each_group_of_a_kernel_has_steps_of_its_own() -> None:
     torch.testing.assert_close(whole.detach(), torch.cat([half.detach() for half in halves]))
 
 
+def test_kernels_of_one_shape_change_as_each_alone_would() -> None:
+    gradients = [random_kernel(8, 4, 3, 3).detach(), random_kernel(8, 4, 3, 3).detach().flip(1)]
+    together, alone = ([random_kernel(8, 4, 3, 3) for _ in gradients] for _ in range(2))
+    for kernels in (together, alone):
+        for kernel, gradient in zip(kernels, gradients, strict=True):
+            kernel.grad = gradient.clone()
+    Muon([(kernel, 2) for kernel in together], [], 0.1, 0.5).step()
+    for kernel in alone:
+        Muon([(kernel, 2)], [], 0.1, 0.5).step()
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other)
+    assert not torch.equal(together[0], together[1])
+
+
 def test_a_kernel_without_gradient_of_its_own_only_decays() -> None:
     kernel = random_kernel(8, 4, 1, 1)
     before = kernel.detach().clone()

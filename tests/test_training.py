@@ -126,6 +126,21 @@ def test_bf16_trains_to_a_loss_near_that_of_f32(data: tuple[Images, Images], tmp
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
 
 
+def test_a_trivially_augmented_image_is_another_each_epoch_and_the_same_each_time(
+    data: tuple[Images, Images],
+) -> None:
+    shown = [
+        [
+            Images(data[0].images, RECIPE, Augmentation(trivial=trivial), seed=1)[epoch, 5][0]
+            for epoch in range(6)
+        ]
+        for trivial in (True, True, False)
+    ]
+    assert all(map(torch.equal, shown[0], shown[1]))
+    assert sum(map(torch.equal, shown[0], shown[2])) < 3
+    assert not any(torch.equal(shown[0][0], other) for other in shown[0][1:])
+
+
 def test_a_checkpoint_of_other_settings_is_refused_with_the_difference(
     data: tuple[Images, Images], tmp_path: Path
 ) -> None:
@@ -467,10 +482,11 @@ def test_a_training_stopped_on_purpose_goes_on_to_the_result_of_the_whole(
 def test_images_grow_over_the_share_of_the_epochs_that_is_asked_for(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    growing = ("--first-size", "16", "--growing-share", "0.5", "--optimizer", "muon")
+    growing = ("--first-size", "16", "--growing-share", "0.5", "--optimizer", "muon", "--trivial-augment")
     invoke(folders, tmp_path / "out", "--epochs", "2", *growing)
     training = read_card(tmp_path / "out" / "card.toml").training
     assert training["augmentation"]["growing_epochs"] == 1
+    assert training["augmentation"]["trivial"]
     assert training["optimizer"] == "muon"
 
 

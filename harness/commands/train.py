@@ -111,6 +111,12 @@ _FOLDER = options.PATH
 )
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Mirror half of the images.")
 @click.option(
+    "--trivial-augment",
+    "trivial",
+    is_flag=True,
+    help="Also turn, shear, recolour ... each image, one at random: for long trainings.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["f32", "bf16"]),
     default="f32",
@@ -176,6 +182,7 @@ def _train(
     batch: int,
     smallest_area: float,
     flip: bool,
+    trivial: bool,
     first_size: int | None,
     growing_share: float,
     epochs: int,
@@ -213,7 +220,11 @@ def _train(
             width=width,
             stem=stem,
             augmentation=Augmentation(
-                smallest_area, flip, first_size, 0 if first_size is None else round(growing_share * epochs)
+                smallest_area,
+                flip,
+                trivial,
+                first_size,
+                0 if first_size is None else round(growing_share * epochs),
             ),
             command=options.command_line(sys.argv[1:]),
             threads=threads,

@@ -121,7 +121,8 @@ class Setting:
         """How the baseline's training images were varied, as far as its card says: Augmentation's arguments.
 
         Candidates learn from images that are varied alike: the teacher knows such, and where it saw no
-        mirrored images, as with digits, they must not see any.
+        mirrored images, as with digits, they must not see any. TrivialAugment, which wants long trainings,
+        is not taken over: candidates learn for few epochs.
         """
         given = self.request.card.training.get("augmentation", {})
         return {name: given[name] for name in ("smallest_area", "flip") if name in given}

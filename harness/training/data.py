@@ -1,5 +1,6 @@
 """Image folders as training data: found, decoded once, cut and flipped by a rule that a seed fixes."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from harness.errors import DataError
 from harness.recipe import Pixels, Recipe, decode
 from harness.signals import deliver_on_the_normal_stack
 from harness.training.ranks import Ranks
+from harness.training.trivial import augment
 
 Draw = tuple[int, int]
 """What a sampler yields: epoch and index of an image. The epoch is part of the augmentation's seed."""
@@ -33,6 +35,8 @@ class Augmentation:
     """Least share of the image's area that a cut keeps."""
     flip: bool = True
     """Mirror half of the images; turn it off where left and right differ, as in digits."""
+    trivial: bool = False
+    """Put each image through one of TrivialAugment's operations; see trivial.augment."""
     first_size: int | None = None
     """Size of the images in the first epoch, in pixels; None: the recipe's size from the beginning."""
     growing_epochs: int = 0
@@ -153,8 +157,11 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         return shrunk
 
     def _vary(self, pixels: Pixels, source: np.random.PCG64, augmentation: Augmentation, size: int) -> Pixels:
-        """Cut out a random part (area and aspect ratio 3/4 to 4/3 at random), resize it, mirror it or not."""
-        area, ratio, top, left, mirror = (source.random_raw(5) >> np.uint64(11)) * 2.0**-53
+        """Cut out a random part (area and aspect ratio 3/4 to 4/3 at random), resize it, mirror it or not.
+
+        Perhaps one of TrivialAugment's operations follows.
+        """
+        area, ratio, top, left, mirror, *more = (source.random_raw(8) >> np.uint64(11)) * 2.0**-53
         height, width = pixels.shape[:2]
         keep = augmentation.smallest_area + (1 - augmentation.smallest_area) * area
         aspect = (4 / 3) ** (2 * ratio - 1)
@@ -168,7 +175,8 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
             (size, size),
             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
         )
-        return cut[:, ::-1] if augmentation.flip and mirror < 0.5 else cut
+        flipped = cut[:, ::-1] if augmentation.flip and mirror < 0.5 else cut
+        return augment(np.ascontiguousarray(flipped), *more) if augmentation.trivial else flipped
 
 
 class Order(Sampler[Draw]):  # type: ignore[misc]
@@ -208,6 +216,9 @@ class _Loader(DataLoader):  # type: ignore[misc]
 
 def batches(images: Images, order: Order, batch_size: int, workers: int, *, whole: bool) -> DataLoader:
     """Return a loader of (u8 [batch, size, size, 3], i64 [batch]); `whole` drops an incomplete last batch."""
+    # What a worker imports, its server has: it starts in milliseconds instead of seconds.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     return _Loader(
         images,
         batch_size,
@@ -217,7 +228,7 @@ def batches(images: Images, order: Order, batch_size: int, workers: int, *, whol
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
         # A plain fork beside the threads of OpenVINO, in a process that has compiled a model, can hang.
-        multiprocessing_context="forkserver" if workers else None,
+        multiprocessing_context=context if workers else None,
         worker_init_fn=_one_thread,
     )
 

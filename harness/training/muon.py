@@ -61,27 +61,37 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}
             for value in group["params"]:
                 if value.grad is not None:
-                    self._change(value, group)
+                    alike.setdefault(value.shape, []).append(value)
+            for values in alike.values():
+                self._change(values, group)
         return loss
 
-    def _change(self, value: Tensor, group: dict[str, Any]) -> None:
+    def _change(self, values: list[Tensor], group: dict[str, Any]) -> None:
+        """Change parameters of one shape: together, which on a GPU takes a fraction of the calls."""
+        rate, groups = group["lr"], group["matrices"]
+        ahead = [self._ahead(value) for value in values]
+        if not groups:
+            # Averaged gradients are shorter than the sums of usual momentum by this factor.
+            for value, one in zip(values, ahead, strict=True):
+                value.add_(one, alpha=-rate * OTHERS_RATE / (1 - _MOMENTUM))
+            return
+        matrices = torch.stack(ahead).reshape(len(values) * groups, len(values[0]) // groups, -1)
+        rows, columns = matrices.shape[1:]
+        directions = orthogonal(matrices.to(self._dtype)).to(values[0].dtype)
+        for value, direction in zip(values, directions.chunk(len(values)), strict=True):
+            value.mul_(1 - rate * group["weight_decay"])
+            value.add_(direction.reshape(value.shape), alpha=-rate * max(1.0, rows / columns) ** 0.5)
+
+    def _ahead(self, value: Tensor) -> Tensor:
+        """Return the gradient, led by the momentum of those before, as Nesterov's rule has it."""
         state = self.state[value]
         if not state:
             state["momentum"] = torch.zeros_like(value)
         momentum = state["momentum"].mul_(_MOMENTUM).add_(value.grad, alpha=1 - _MOMENTUM)
-        ahead = value.grad.lerp(momentum, _MOMENTUM)
-        rate, groups = group["lr"], group["matrices"]
-        if not groups:
-            # Averaged gradients are shorter than the sums of usual momentum by this factor.
-            value.add_(ahead, alpha=-rate * OTHERS_RATE / (1 - _MOMENTUM))
-            return
-        matrices = ahead.reshape(groups, len(value) // groups, -1)
-        rows, columns = matrices.shape[1:]
-        direction = orthogonal(matrices.to(self._dtype)).to(value.dtype)
-        value.mul_(1 - rate * group["weight_decay"])
-        value.add_(direction.reshape(value.shape), alpha=-rate * max(1.0, rows / columns) ** 0.5)
+        return value.grad.lerp(momentum, _MOMENTUM)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -86,6 +86,9 @@ def joined() -> Iterator[Ranks]:
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
+        # Otherwise convolutions in f32 silently have TF32's ten bits.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
     if count == 1:
         yield Ranks(0, 1, device)
         return
