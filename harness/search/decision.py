@@ -3,13 +3,15 @@
 Every candidate's latency is measured, and its accuracy after a brief fine-tuning is known. Training to the
 end closes part of the gap to the baseline; how much of it stays is learned from the candidates trained so
 far. The bar is the baseline's accuracy less the drop that is allowed. All accuracies are of held-out training
-images.
+images, so that the fastest that keeps the bar there misses it on other images half of the time. Safe is what
+keeps it by one standard error more (the rule by which Breiman et al., "Classification and Regression Trees",
+1984, choose a tree).
 
-1. The fastest candidate that is expected to keep the bar is trained to the end; before any was, a third of
-   the gap is expected to stay. If none is expected to, the most accurate after the brief fine-tuning is.
-2. So it goes on while a faster one than the fastest that keeps the bar is expected to keep it, too, or none
-   keeps it yet and a more accurate one is expected.
-3. Chosen is the fastest that keeps the bar; if there is none, the most accurate.
+1. The fastest candidate that is expected to be safe is trained to the end; before any was, a third of the gap
+   is expected to stay. If none is expected to, the most accurate after the brief fine-tuning is.
+2. So it goes on while a faster one than the fastest safe one is expected to be safe, too, or none is safe yet
+   and a more accurate one is expected.
+3. Chosen is the fastest safe one; if there is none, the most accurate.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,10 +50,17 @@ class Bar:
     """The baseline's accuracy on the same images, as a fraction."""
     max_drop: float
     """Share of it that may be lost."""
+    images: int
+    """How many the accuracies are of."""
 
     @property
     def least(self) -> float:
         return (1 - self.max_drop) * self.baseline
+
+    @property
+    def safe(self) -> float:
+        """What keeps `least` by one standard error of an accuracy on so many images."""
+        return self.least + (self.least * (1 - self.least) / self.images) ** 0.5
 
 
 def remaining_share(candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar) -> float:
@@ -90,21 +99,21 @@ def next_to_train(
     """Return the candidate to train next, None when there is nothing to gain."""
     share = remaining_share(candidates, trained, bar)
     rest = [one for one in candidates if one.key not in trained]
-    kept = [one for one in candidates if trained.get(one.key, 0.0) >= bar.least]
-    limit = min((one.latency_ms for one in kept), default=float("inf"))
-    promising = [one for one in rest if one.latency_ms < limit and expected(one, share, bar) >= bar.least]
+    safe = [one for one in candidates if trained.get(one.key, 0.0) >= bar.safe]
+    limit = min((one.latency_ms for one in safe), default=float("inf"))
+    promising = [one for one in rest if one.latency_ms < limit and expected(one, share, bar) >= bar.safe]
     if promising:
         return min(promising, key=lambda one: one.latency_ms)
-    if kept or not rest:
+    if safe or not rest:
         return None
     most = max(rest, key=lambda one: (one.brief, -one.latency_ms))
     return most if expected(most, share, bar) > max(trained.values(), default=0.0) else None
 
 
 def choose(candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar) -> Candidate:
-    """Return the fastest of the trained candidates that keeps the bar, or else the most accurate."""
+    """Return the fastest of the trained candidates that is safe, or else the most accurate."""
     finished = [one for one in candidates if one.key in trained]
-    kept = [one for one in finished if trained[one.key] >= bar.least]
-    if kept:
-        return min(kept, key=lambda one: one.latency_ms)
+    safe = [one for one in finished if trained[one.key] >= bar.safe]
+    if safe:
+        return min(safe, key=lambda one: one.latency_ms)
     return max(finished, key=lambda one: trained[one.key])

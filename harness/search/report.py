@@ -186,7 +186,10 @@ _COSTS = {
 
 def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
     bar, picked, rival = outcome["bar"], outcome[SEARCHED], outcome[UNIFORM]
-    keeps = "keeps" if picked["held_out"] >= bar["least"] else "does not keep"
+    keeps = "does not keep"
+    if picked["held_out"] >= bar["least"]:
+        margin = "more" if picked["held_out"] >= bar["safe"] else "less"
+        keeps = f"keeps, by {margin} than a standard error,"
     yield (
         f"Chosen: {picked['key']}, {figure_text(picked['measured_ms'])} ms where the baseline in INT8 takes "
         f"{figure_text(outcome['baseline_ms'])} ms; {100 * picked['held_out']:.2f} % in INT8 on held-out "

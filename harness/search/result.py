@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 FILE_NAME = "result.json"
 COMPARISONS = "comparisons"
 """Folder of the comparisons, each in one of its own, in that of the search."""
-FORMAT = 6
+FORMAT = 7
 
 _ACCURACY_LOG = "mlperf_log_accuracy.json"
 
@@ -103,7 +104,7 @@ def document(
             }
             for point, latency_ms in measured
         ],
-        "bar": {"baseline": bar.baseline, "max_drop": bar.max_drop, "least": bar.least},
+        "bar": {**asdict(bar), "least": bar.least, "safe": bar.safe},
         "trained": {
             key: {**one.int8, "architecture": one.architecture.to_dict()} for key, one in trained.items()
         },

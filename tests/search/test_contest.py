@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed
 
 from harness.search.contest import Contest, Measured, fast_enough
 
-BAR = Bar(baseline=0.96, max_drop=0.01)
+BAR = Bar(baseline=0.96, max_drop=0.01, images=10_000)
 NETWORKS = Space(resnet50(24, 64, 0.2), (64,)).samples(1, 60)
 FRONTS = [
     [(Point(NETWORKS[20 * row + place], 0.0, place), 1.0 + place + row / 10) for place in range(12)]

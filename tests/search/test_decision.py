@@ -9,7 +9,7 @@ from harness.search import control
 from harness.search.decision import Bar, Candidate, choose, expected, hopeful, next_to_train, remaining_share
 from harness.search.space import Space
 
-BAR = Bar(baseline=0.96, max_drop=0.01)
+BAR = Bar(baseline=0.96, max_drop=0.01, images=10_000)
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
 
 
@@ -48,9 +48,19 @@ def test_a_faster_one_is_trained_while_it_is_expected_to_keep_the_bar() -> None:
     given = candidates(0.80, 0.90, 0.93, 0.94)
     trained = {given[2].key: 0.957}
     assert next_to_train(given, trained, BAR) == given[1]
-    trained[given[1].key] = 0.952
+    trained[given[1].key] = 0.953
     assert next_to_train(given, trained, BAR) is None
     assert choose(given, trained, BAR) == given[1]
+
+
+def test_one_that_keeps_the_bar_by_less_than_a_standard_error_is_not_chosen_for_its_speed() -> None:
+    assert BAR.safe - BAR.least == pytest.approx(0.00217, abs=1e-5)
+    given = candidates(0.80, 0.90, 0.93, 0.94)
+    trained = {given[1].key: 0.952}
+    assert trained[given[1].key] > BAR.least
+    assert next_to_train(given, trained, BAR) == given[2]
+    trained[given[2].key] = 0.954
+    assert choose(given, trained, BAR) == given[2]
 
 
 def test_a_slower_one_is_trained_when_the_bar_is_missed() -> None:
