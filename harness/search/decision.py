@@ -14,6 +14,7 @@ keeps it by one standard error more (the rule by which Breiman et al., "Classifi
 3. Chosen is the fastest safe one; if there is none, the most accurate.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ class Bar:
     @property
     def safe(self) -> float:
         """What keeps `least` by one standard error of an accuracy on so many images."""
-        return self.least + (self.least * (1 - self.least) / self.images) ** 0.5
+        return self.least + math.sqrt(self.least * (1 - self.least) / self.images)
 
 
 def remaining_share(candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar) -> float:
