@@ -111,7 +111,10 @@ def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T],
 @options.duration
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of search and training.")
 @click.option(
-    "--until", type=click.Choice(UNTIL), help="Stop after this part; without it the same command goes on."
+    "--until",
+    type=click.Choice(UNTIL),
+    help="Stop after this part; without it the same command goes on. All but table, front and uniform also "
+    "go on in a folder that comes from another machine, for whose CPU they compute.",
 )
 @click.option("--out", type=options.PATH, required=True, metavar="DIR", help="Where everything goes.")
 @click.option(

@@ -10,6 +10,7 @@ from typing import Any
 from harness import files
 from harness.errors import OutputError
 
+_PARTS = "parts"
 _REQUEST = "request.json"
 _SPENT = "spent.json"
 
@@ -27,7 +28,7 @@ class Parts:
         Raises:
             OutputError: the folder cannot be written, or holds another search or something else.
         """
-        self.folder = out / "parts"
+        self.folder = out / _PARTS
         if out.exists() and not out.is_dir():
             raise OutputError(f"{out} is a file: choose a folder with --out.")
         path = self.folder / _REQUEST
@@ -80,6 +81,16 @@ class Parts:
 
     def _path(self, name: str, effort: Mapping[str, Any]) -> Path:
         return self.folder / f"{named(name, **effort)}.json"
+
+
+def asked_before(out: Path) -> dict[str, Any]:
+    """Return what the search in `out` depends on, as `Parts` was given it; nothing where there is none.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    path = out / _PARTS / _REQUEST
+    return dict(_read(path)) if path.exists() else {}
 
 
 def named(name: str, **effort: Any) -> str:

@@ -13,8 +13,8 @@ from harness.recipe import Recipe
 from harness.resnet import State
 from harness.scenario import Scenario
 from harness.search import baseline
-from harness.search.latency.timing import Conditions
-from harness.search.parts import Parts
+from harness.search.latency.timing import MACHINE, Conditions
+from harness.search.parts import Parts, asked_before
 from harness.search.space import Space
 from harness.search.split import Split, digest, split
 from harness.store import Store, open_store
@@ -22,8 +22,10 @@ from harness.store import Store, open_store
 UNTIL = ("table", "estimator", "scouts", "search", "front", "finals", "uniform", "models")
 """Parts after which a search can be told to stop; the same call without it goes on.
 
-"table", "front" and "uniform" measure, and so does what follows "models"; the others only compute.
+"table", "front" and "uniform" measure, and so does what follows "models"; the others, COMPUTING, only
+compute, and can do so on another machine.
 """
+COMPUTING = ("estimator", "scouts", "search", "finals", "models")
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def open_setting(request: Request) -> Setting:
         raise HarnessError(f"--target-speedup {request.target_speedup:g} is none: give more than 0.")
     if None not in (request.target_ms, request.target_speedup):
         raise HarnessError("--target-latency and --target-speedup are two wishes for one: give one of them.")
-    conditions = Conditions.of(request.scenario, request.threads)
+    conditions = _conditions(request)
     card = request.card
     architecture, state = baseline.read(card)
     store = open_store(request.data)
@@ -171,6 +173,26 @@ def open_setting(request: Request) -> Setting:
     held = ", ".join(f"{size} px" for size in sizes)
     note(f"Input sizes that {store.path} holds for this baseline's recipe: {held}; only these are searched.")
     return Setting(request, space, state, images, store, conditions, parts)
+
+
+def _conditions(request: Request) -> Conditions:
+    """Return the conditions to search for: those here, or, to compute, those where the search was begun.
+
+    Raises:
+        HarnessError: the search was begun on another machine, and its next part may have to measure.
+    """
+    there = asked_before(request.out).get("objective", {})
+    machine = {name: there[name] for name in MACHINE if name in there}
+    here = Conditions.of(request.scenario, request.threads)
+    if machine.items() <= here.to_dict().items():
+        return here
+    if request.until not in COMPUTING:
+        raise HarnessError(
+            f"The folder {request.out} holds a search for {machine['cpu']}, which is not the CPU here: go on "
+            f"there, or give --until {' or '.join(COMPUTING)}, which measure nothing."
+        )
+    note(f"This search is for {machine['cpu']}; the CPU here is another and only computes for it.")
+    return Conditions(request.scenario, request.threads or there["threads"], machine)
 
 
 def facts(setting: Setting) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One search, start to finish; what is finished is kept, and the same call goes on from there."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -232,16 +233,22 @@ def _material(setting: Setting, ranks: Ranks) -> Material:
 
 
 def build_table(setting: Setting) -> Predictor:
-    """Return the latency table that was given, or else the one for this case in the cache, built if need be.
+    """Return the latency table that was given, or else the search's own.
+
+    That is a copy of the one for this case in the cache, which is built if need be.
 
     Raises:
         HarnessError: the table is of another machine, space or version, is not good enough, or the machine is
-            too busy to measure one.
+            too busy, or not the one, to measure one.
+        OutputError: the search's folder cannot be written.
     """
-    space, conditions, given = setting.space, setting.conditions, setting.request.table
-    path = given or tables.usual_path(space, conditions)
-    if given is None:
-        tables.obtain(space, conditions, path)
+    space, conditions = setting.space, setting.conditions
+    path = setting.request.table or setting.path("table.json")
+    if not (setting.request.table or path.exists()):
+        usual = tables.usual_path(space, conditions)
+        tables.obtain(space, conditions, usual)
+        with files.replacing(path) as temporary:
+            shutil.copyfile(usual, temporary)
     table = tables.load(path, space, conditions)
     return Predictor(
         table.predict_ms,

@@ -3,10 +3,12 @@
 import json
 import random
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -143,6 +145,33 @@ def test_a_stale_table_is_refused_with_the_reason(name: str, good: Path, tmp_pat
 def test_a_table_of_other_conditions_is_refused(good: Path) -> None:
     with pytest.raises(HarnessError, match="scenario SingleStream, here Offline"):
         tables.load(good, SPACE, Conditions.of(Scenario.OFFLINE, 1))
+
+
+def test_a_search_keeps_a_table_of_its_own_which_holds_elsewhere_only_for_the_machine_it_is_of(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
+    from harness.search.session import build_table
+
+    cached, own = tmp_path / "cached.json", tmp_path / "table.json"
+    shutil.copy(good, cached)
+    monkeypatch.setattr(tables, "usual_path", lambda *_: cached)
+    request = SimpleNamespace(table=None)
+    setting = SimpleNamespace(space=SPACE, conditions=HERE, request=request, path=tmp_path.joinpath)
+    assert build_table(setting).facts["file"] == str(own)
+    cached.unlink()
+    found = build_table(setting)
+    assert found.predict_ms(SPACE.baseline) == pytest.approx(additive(SPACE.baseline), rel=0.05)
+    document = json.loads(own.read_text(encoding="utf-8"))
+    there = {"cpu": "another CPU", "isa": ["avx512_fp16"]}
+    own.write_text(json.dumps({**document, "key": {**document["key"], **there}}), encoding="utf-8")
+    with pytest.raises(HarnessError, match=r"made for another case \(cpu another CPU"):
+        build_table(setting)
+    setting.conditions = Conditions(HERE.scenario, HERE.threads, there)
+    assert build_table(setting).predict_ms(SPACE.baseline) == found.predict_ms(SPACE.baseline)
+    own.unlink()
+    with pytest.raises(HarnessError, match="Times of another CPU are wanted"):
+        build_table(setting)
 
 
 def test_a_table_that_predicts_badly_is_refused(tmp_path: Path) -> None:

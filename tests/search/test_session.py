@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed
 from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
 from harness.search import report, result, session  # noqa: E402
 from harness.search.accuracy.finetuning import BRIEF, FINAL, Material  # noqa: E402
+from harness.search.latency import timing  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
 from harness.training.loop import Settings  # noqa: E402
@@ -222,6 +224,31 @@ def test_rankings_are_held_against_random_networks_trained_to_the_end(
 def test_a_folder_keeps_to_its_search(task: Request, outcome: dict[str, Any]) -> None:
     with pytest.raises(OutputError, match="holds a search with another allowed drop, another wanted latency"):
         open_setting(replace(task, max_drop=0.5, target_ms=5.0))
+
+
+@pytest.fixture
+def begun_elsewhere(task: Request, outcome: dict[str, Any], tmp_path: Path) -> Request:
+    """Return the request of the search as if it had been begun on another machine."""
+    out = shutil.copytree(task.out, tmp_path / "out")
+    path = out / "parts" / "request.json"
+    asked = json.loads(path.read_text(encoding="utf-8"))
+    asked["objective"] |= {"cpu": "another CPU", "isa": ["avx512_fp16"]}
+    path.write_text(json.dumps(asked), encoding="utf-8")
+    return replace(task, out=out)
+
+
+def test_a_search_that_was_begun_elsewhere_is_trained_here_and_measured_there(
+    begun_elsewhere: Request, finetunings: list[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    longer = replace(begun_elsewhere, effort=replace(EFFORT, epochs=2, finals=1))
+    with pytest.raises(HarnessError, match="for another CPU, which is not the CPU here: go on there"):
+        session.run(longer, TOOLS)
+    assert session.run(replace(longer, until="finals"), replace(TOOLS, measure=timing.measure_ms)) is None
+    assert [one.epochs for one in finetunings] == [2]
+    assert "This search is for another CPU" in capsys.readouterr().err
+    more = replace(longer, effort=replace(EFFORT, trials=50), until="finals")
+    with pytest.raises(HarnessError, match="Times of another CPU are wanted, which is not the CPU here"):
+        session.run(more, replace(TOOLS, measure=timing.measure_ms))
 
 
 def test_candidates_learn_from_images_varied_as_the_baselines_were(

@@ -5,7 +5,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +40,9 @@ _BURST_S = 0.02
 _BURST_INFERENCES = 3
 _LOOK_S = 0.01
 _LOOK_INFERENCES = 1
+MACHINE = ("cpu", "isa")
+"""What `Conditions.to_dict` says of the machine."""
+
 _GAIN_VISITS = 5
 """Measurements of which the middle one says how much faster INT8 is: the wanted latency hangs on it alone."""
 
@@ -80,11 +83,13 @@ class Conditions:
     scenario: Scenario
     threads: int
     """CPU threads for inference."""
+    elsewhere: Mapping[str, Any] | None = None
+    """What `to_dict` gives of the MACHINE that times are of if it is not this one; none can be taken."""
 
     def __post_init__(self) -> None:
         if self.scenario not in SEARCHED:
             raise HarnessError(f"The search knows no times for {self.scenario}: use {' or '.join(SEARCHED)}.")
-        if not 1 <= self.threads <= system.usable_cpus():
+        if self.elsewhere is None and not 1 <= self.threads <= system.usable_cpus():
             raise HarnessError(
                 f"--threads {self.threads} cannot be had: this process may use {system.usable_cpus()} CPU(s)."
             )
@@ -111,6 +116,7 @@ class Conditions:
             "scenario": str(self.scenario),
             "hint": self.compile_settings.hint,
             "threads": self.threads,
+            **(self.elsewhere or {}),
         }
 
 
@@ -165,6 +171,11 @@ class _Beside(Stopwatch):
     """Measures beside a reference, which runs in INT8."""
 
     def __init__(self, reference: Network, conditions: Conditions) -> None:
+        if conditions.elsewhere is not None:
+            raise HarnessError(
+                f"Times of {conditions.elsewhere['cpu']} are wanted, which is not the CPU here: repeat the "
+                "command there, where it measures and goes on."
+            )
         self._settings = conditions.compile_settings
         watched = _lanes(compiled(reference, conditions))
         self._watch = Watch(lambda: _burst_ms(watched, _LOOK_S, _LOOK_INFERENCES))
