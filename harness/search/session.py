@@ -35,6 +35,7 @@ from harness.training.data import Augmentation
 from harness.training.loop import normalised
 from harness.training.network import ResNet
 from harness.training.ranks import Ranks, joined
+from harness.training.teacher import quick
 
 _PROBE_IMAGES = 64
 
@@ -314,14 +315,13 @@ def step_s(teacher: ResNet, pixels: Tensor, device: torch.device) -> float:
         pixels: u8 [batch, size, size, 3] RGB.
         device: to train on.
     """
+    answer = quick(teacher, "bf16")
     network = ResNet(teacher.architecture).to(device).train()
     seconds = 0.0
     for _ in range(2):
         started = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16):
             x = normalised(pixels, device)
-            with torch.no_grad():
-                wanted = teacher(x)
-            nn.functional.mse_loss(network(x), wanted).backward()
+            nn.functional.mse_loss(network(x), answer(x)).backward()
         seconds = time.perf_counter() - started
     return seconds
