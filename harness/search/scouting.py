@@ -22,7 +22,7 @@ from harness.search.climbing import climb
 from harness.search.front import Point, feasible
 from harness.search.strategy import Problem, uniform_scalings, unreached
 
-NEAR, FAR = 0.8, 0.4
+NEAR, FAR = 0.9, 0.4
 """Shares of the wanted latency down to which scouts go: where one is asked for, and where only the baseline's
 must be kept, which the fastest that keeps the accuracy will leave behind."""
 _A_TURN = 4
