@@ -58,7 +58,7 @@ def scouted(count: int, look: Callable[[Architecture], float] = truth, **kept: A
 
 def test_scouts_see_what_the_estimator_flatters_and_mend_it() -> None:
     found = scouted(16)
-    turn = [depthwise(one) for one, _ in found.seen[-12:]]
+    turn = [depthwise(one) for one, _ in found.seen[-16:]]
     assert min(turn[:4]) > 0.4
     assert max(turn[4:]) < 0.1
     assert max(accuracy for _, accuracy in found.seen[-8:]) > max(accuracy for _, accuracy in found.seen[:-8])
