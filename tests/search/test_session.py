@@ -240,11 +240,11 @@ def begun_elsewhere(task: Request, outcome: dict[str, Any], tmp_path: Path) -> R
 def test_a_search_that_was_begun_elsewhere_is_trained_here_and_measured_there(
     begun_elsewhere: Request, finetunings: list[Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    longer = replace(begun_elsewhere, effort=replace(EFFORT, epochs=2, finals=1))
+    longer = replace(begun_elsewhere, effort=replace(EFFORT, epochs=4, finals=1))
     with pytest.raises(HarnessError, match="for another CPU, which is not the CPU here: go on there"):
         session.run(longer, TOOLS)
     assert session.run(replace(longer, until="finals"), replace(TOOLS, measure=timing.measure_ms)) is None
-    assert [one.epochs for one in finetunings] == [2]
+    assert [one.epochs for one in finetunings] == [4]
     assert "This search is for another CPU" in capsys.readouterr().err
     more = replace(longer, effort=replace(EFFORT, trials=50), until="finals")
     with pytest.raises(HarnessError, match="Times of another CPU are wanted, which is not the CPU here"):
