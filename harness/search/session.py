@@ -243,13 +243,15 @@ def build_table(setting: Setting) -> Predictor:
             too busy, or not the one, to measure one.
         OutputError: the search's folder cannot be written.
     """
-    space, conditions = setting.space, setting.conditions
-    path = setting.request.table or setting.path("table.json")
-    if not (setting.request.table or path.exists()):
-        usual = tables.usual_path(space, conditions)
-        tables.obtain(space, conditions, usual)
-        with files.replacing(path) as temporary:
-            shutil.copyfile(usual, temporary)
+    space, conditions, own = setting.space, setting.conditions, setting.path("table.json")
+    path = setting.request.table or own
+    if setting.request.table is None and not own.exists():
+        path = tables.usual_path(space, conditions)
+        # What is not good enough stays in the cache alone, where the next call adds to it.
+        if not tables.obtain(space, conditions, path).validation.faults:
+            with files.replacing(own) as temporary:
+                shutil.copyfile(path, temporary)
+            path = own
     table = tables.load(path, space, conditions)
     return Predictor(
         table.predict_ms,

@@ -216,9 +216,6 @@ class _Loader(DataLoader):  # type: ignore[misc]
 
 def batches(images: Images, order: Order, batch_size: int, workers: int, *, whole: bool) -> DataLoader:
     """Return a loader of (u8 [batch, size, size, 3], i64 [batch]); `whole` drops an incomplete last batch."""
-    # What a worker imports, its server has: it starts in milliseconds instead of seconds.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     return _Loader(
         images,
         batch_size,
@@ -227,10 +224,19 @@ def batches(images: Images, order: Order, batch_size: int, workers: int, *, whol
         drop_last=whole,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        # A plain fork beside the threads of OpenVINO, in a process that has compiled a model, can hang.
-        multiprocessing_context=context if workers else None,
+        multiprocessing_context=_server() if workers else None,
         worker_init_fn=_one_thread,
     )
+
+
+def _server() -> Any:
+    """Return what starts loader processes: a process that has all they import, so that each starts at once.
+
+    A plain fork beside the threads of OpenVINO, in a process that has compiled a model, can hang.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _one_thread(_: int) -> None:

@@ -22,7 +22,7 @@ def augment(pixels: Pixels, which: float, strength: float, sign: float) -> Pixel
     Args:
         pixels: the image.
         which: of the operations, by a number from 0 to less than 1.
-        strength: from 0, which changes nothing, to less than 1, which changes most.
+        strength: from 0, which changes nothing, to less than 1, which changes most; two operations have none.
         sign: less than 0.5 turns the direction, of operations that have one.
     """
     operation = OPERATIONS[int(which * len(OPERATIONS))]

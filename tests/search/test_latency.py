@@ -174,6 +174,23 @@ def test_a_search_keeps_a_table_of_its_own_which_holds_elsewhere_only_for_the_ma
         build_table(setting)
 
 
+def test_a_table_that_is_not_good_enough_does_not_become_a_searchs_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
+    from harness.search.session import build_table
+
+    cached, own = tmp_path / "cached.json", tmp_path / "table.json"
+    monkeypatch.setattr(tables, "usual_path", lambda *_: cached)
+    monkeypatch.setattr(tables, "obtain", lambda _, __, path: build(path, noisy))
+    request = SimpleNamespace(table=None)
+    setting = SimpleNamespace(space=SPACE, conditions=HERE, request=request, path=tmp_path.joinpath)
+    with pytest.raises(HarnessError, match=r"cached\.json is not good enough to search with"):
+        build_table(setting)
+    assert cached.exists()
+    assert not own.exists()
+
+
 def test_a_table_that_predicts_badly_is_refused(tmp_path: Path) -> None:
     build(tmp_path / "table.json", noisy)
     with pytest.raises(HarnessError, match=r"not good enough to search with, .*mean error is"):

@@ -26,6 +26,8 @@ from harness.settings import CompileSettings
 
 LARGEST_DRIFT = 0.05
 """The reference may be so much slower than in its quiet moments while a sample is taken."""
+MACHINE = ("cpu", "isa")
+"""What `Conditions.to_dict` says of the machine."""
 _BURSTS = 8
 _KEPT_PERCENTILE = 25
 _PATIENCE_S = 120.0
@@ -40,9 +42,6 @@ _BURST_S = 0.02
 _BURST_INFERENCES = 3
 _LOOK_S = 0.01
 _LOOK_INFERENCES = 1
-MACHINE = ("cpu", "isa")
-"""What `Conditions.to_dict` says of the machine."""
-
 _GAIN_VISITS = 5
 """Measurements of which the middle one says how much faster INT8 is: the wanted latency hangs on it alone."""
 
