@@ -1,19 +1,26 @@
-"""The plain alternative to a search: the baseline, uniformly scaled, at the latency of what was found."""
+"""The plain alternative to a search: the baseline, uniformly scaled, at the latency of what was found.
 
-from collections.abc import Callable, Sequence
+Channels come in multiples of 16, and all blocks of a stage become wider at once: where a baseline is narrow,
+from one uniform scaling to the next the work may rise by a fifth, and a control at the latency of what was
+found would be none. Between two of them, therefore, blocks become wider one after another.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from harness.architecture import Architecture
 from harness.search.space import DEPTHS, Space
 
 _STEPS = 100
-"""Widths are tried in hundredths, finer than multiples of 16 channels can follow."""
+"""Widths are tried in hundredths, which multiples of 16 channels hardly follow."""
 
 Timed = tuple[Architecture, float]
 """A network and its latency in ms."""
 
 
 def rivals(space: Space, latency_ms: float, measure: Callable[[Architecture], float]) -> list[Timed]:
-    """Return, for each input size and depth, the narrowest uniform scaling that takes `latency_ms` or more.
+    """Return, for each input size and depth, the narrowest scaling that takes `latency_ms` or more.
 
     So no control has less time, except where even the baseline is faster: then that is the only one.
     """
@@ -25,11 +32,13 @@ def rivals(space: Space, latency_ms: float, measure: Callable[[Architecture], fl
 
 
 def scalings(space: Space, size: int, depth: float = 1.0) -> tuple[Architecture, ...]:
-    """Return all uniform scalings of the baseline at an input size and depth, each once, by rising work."""
-    found: dict[str, Architecture] = {}
-    for step in range(1, _STEPS + 1):
-        scaled = space.uniform(step / _STEPS, depth, size=size)
-        found.setdefault(scaled.key, scaled)
+    """Return all uniform scalings of the baseline at an input size and depth, and what leads from each to the
+    next, each once, by rising work."""
+    uniform = [space.uniform(step / _STEPS, depth, size=size) for step in range(1, _STEPS + 1)]
+    found = {one.key: one for one in uniform}
+    for narrow, wide in itertools.pairwise(uniform):
+        for one in _between(narrow, wide):
+            found.setdefault(one.key, one)
     return tuple(sorted(found.values(), key=Architecture.count_macs))
 
 
@@ -52,3 +61,21 @@ def of_latency(
     if low not in known:
         known[low] = measure(wanted[low])
     return wanted[low], known[low]
+
+
+def _between(narrow: Architecture, wide: Architecture) -> Iterator[Architecture]:
+    """Yield `wide` with the middles of `narrow` in all blocks, in all but the first, and so on."""
+    middles = [block.mid for stage in narrow.stages for block in stage.blocks]
+    for count in range(len(middles)):
+        place = itertools.count()
+        stages = tuple(
+            replace(
+                stage,
+                blocks=tuple(
+                    block if (here := next(place)) < count else replace(block, mid=middles[here])
+                    for block in stage.blocks
+                ),
+            )
+            for stage in wide.stages
+        )
+        yield replace(wide, stages=stages).canonical

@@ -1,5 +1,7 @@
 """The rule that decides what is trained to the end and what is chosen, and the control's latency."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -99,6 +101,22 @@ def test_the_control_is_the_narrowest_that_is_not_faster(share: float) -> None:
     assert found == slow
     assert found_ms == macs_ms(slow)
     assert len(asked) < 10
+
+
+def test_between_uniform_scalings_blocks_become_wider_one_after_another() -> None:
+    narrow = Space(resnet50(10, 32, 0.5, "3x3"), (32,))
+    uniform = {narrow.uniform(step / 100, 2 / 3).key for step in range(1, 101)}
+    scalings = control.scalings(narrow, 32, 2 / 3)
+    assert uniform < {one.key for one in scalings}
+    plain = [one for one in scalings if one.key in uniform]
+    assert largest_rise(scalings) - 1 < (largest_rise(plain) - 1) / 2
+    assert all(len(one.stages[2].blocks) == 4 for one in scalings)
+
+
+def largest_rise(scalings: Sequence[Architecture]) -> float:
+    """Return the work of a network over that of the next smaller one, at most, from 40 million MACs on."""
+    macs = [one.count_macs() for one in scalings if one.count_macs() > 40e6]
+    return max(after / before for before, after in itertools.pairwise(macs))
 
 
 def macs_ms(architecture: Architecture) -> float:
