@@ -13,7 +13,7 @@ from harness.card import find_card
 from harness.commands import options
 from harness.errors import HarnessError
 from harness.scenario import parse_scenario
-from harness.search.request import UNTIL, Effort, Request
+from harness.search.request import MEASURING, UNTIL, Effort, Request
 
 _USUAL = Effort()
 
@@ -113,7 +113,7 @@ def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T],
 @click.option(
     "--until",
     type=click.Choice(UNTIL),
-    help="Stop after this part; without it the same command goes on. All but table, front and uniform also "
+    help=f"Stop after this part; without it the same command goes on. All but {', '.join(MEASURING)} also "
     "go on in a folder that comes from another machine, for whose CPU they compute.",
 )
 @click.option("--out", type=options.PATH, required=True, metavar="DIR", help="Where everything goes.")

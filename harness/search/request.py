@@ -20,12 +20,9 @@ from harness.search.split import Split, digest, split
 from harness.store import Store, open_store
 
 UNTIL = ("table", "estimator", "scouts", "search", "front", "finals", "uniform", "models")
-"""Parts after which a search can be told to stop; the same call without it goes on.
-
-"table", "front" and "uniform" measure, and so does what follows "models"; the others, COMPUTING, only
-compute, and can do so on another machine.
-"""
-COMPUTING = ("estimator", "scouts", "search", "finals", "models")
+"""Parts after which a search can be told to stop; the same call without it goes on."""
+MEASURING = ("table", "front", "uniform")
+"""Those that measure, as does what follows the last one; the others can compute on another machine."""
 
 
 @dataclass(frozen=True)
@@ -186,10 +183,11 @@ def _conditions(request: Request) -> Conditions:
     here = Conditions.of(request.scenario, request.threads)
     if machine.items() <= here.to_dict().items():
         return here
-    if request.until not in COMPUTING:
+    if request.until is None or request.until in MEASURING:
+        computing = [part for part in UNTIL if part not in MEASURING]
         raise HarnessError(
             f"The folder {request.out} holds a search for {machine['cpu']}, which is not the CPU here: go on "
-            f"there, or give --until {' or '.join(COMPUTING)}, which measure nothing."
+            f"there, or give --until {' or '.join(computing)}, which measure nothing."
         )
     note(f"This search is for {machine['cpu']}; the CPU here is another and only computes for it.")
     return Conditions(request.scenario, request.threads or there["threads"], machine)
