@@ -192,11 +192,16 @@ class Contest:
         return picked, trained
 
     def rivals(self, picked: Candidate, measure: Measure) -> list[control.Timed]:
-        """Return uniform scalings of all sizes and depths that take as long as `picked` or just more."""
+        """Return uniform scalings of all sizes and depths that take as long as `picked` or just more.
+
+        Each is measured beside `picked`, and its milliseconds are in proportion to those that `picked` has.
+        """
         setting = self.setting
 
         def one_ms(architecture: Architecture) -> float:
-            return measure([architecture], setting.conditions, setting.space.reference)[0]
+            pair = (picked.architecture, architecture)
+            picked_ms, found_ms = measure(pair, setting.conditions, setting.space.reference)
+            return picked.latency_ms * found_ms / picked_ms
 
         def find() -> list[Any]:
             found = control.rivals(setting.space, picked.latency_ms, one_ms)
