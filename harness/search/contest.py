@@ -201,7 +201,7 @@ class Contest:
         def one_ms(architecture: Architecture) -> float:
             pair = (picked.architecture, architecture)
             picked_ms, found_ms = measure(pair, setting.conditions, setting.space.reference)
-            return picked.latency_ms * found_ms / picked_ms
+            return picked.latency_ms * (found_ms / picked_ms)
 
         def find() -> list[Any]:
             found = control.rivals(setting.space, picked.latency_ms, one_ms)
