@@ -32,11 +32,13 @@ def rivals(space: Space, latency_ms: float, measure: Callable[[Architecture], fl
 
 
 def scalings(space: Space, size: int, depth: float = 1.0) -> tuple[Architecture, ...]:
-    """Return all uniform scalings of the baseline at an input size and depth, and what leads from each to the
-    next, each once, by rising work."""
-    uniform = [space.uniform(step / _STEPS, depth, size=size) for step in range(1, _STEPS + 1)]
-    found = {one.key: one for one in uniform}
-    for narrow, wide in itertools.pairwise(uniform):
+    """Return all uniform scalings of the baseline at an input size and depth, and what lies between them.
+
+    Each once, by rising work.
+    """
+    steps = (space.uniform(step / _STEPS, depth, size=size) for step in range(1, _STEPS + 1))
+    found = {one.key: one for one in steps}
+    for narrow, wide in itertools.pairwise(list(found.values())):
         for one in _between(narrow, wide):
             found.setdefault(one.key, one)
     return tuple(sorted(found.values(), key=Architecture.count_macs))
@@ -65,17 +67,12 @@ def of_latency(
 
 def _between(narrow: Architecture, wide: Architecture) -> Iterator[Architecture]:
     """Yield `wide` with the middles of `narrow` in all blocks, in all but the first, and so on."""
-    middles = [block.mid for stage in narrow.stages for block in stage.blocks]
-    for count in range(len(middles)):
-        place = itertools.count()
-        stages = tuple(
-            replace(
-                stage,
-                blocks=tuple(
-                    block if (here := next(place)) < count else replace(block, mid=middles[here])
-                    for block in stage.blocks
-                ),
-            )
-            for stage in wide.stages
-        )
-        yield replace(wide, stages=stages).canonical
+    mixed = [
+        [replace(block, mid=before.mid) for block, before in zip(stage.blocks, old.blocks, strict=True)]
+        for stage, old in zip(wide.stages, narrow.stages, strict=True)
+    ]
+    for number, stage in enumerate(wide.stages):
+        for place, block in enumerate(stage.blocks):
+            stages = (replace(one, blocks=tuple(mixed[at])) for at, one in enumerate(wide.stages))
+            yield replace(wide, stages=tuple(stages)).canonical
+            mixed[number][place] = block
