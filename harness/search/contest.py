@@ -306,6 +306,7 @@ class Contest:
             "inherits_from": self.setting.space.baseline.key,
             **_plain(self.tunings.final),
             "epochs_before": self.tunings.brief.epochs,
+            "augmentation": asdict(self.material.augmentation),
             **{f"{name}_version": found for name, found in export.versions().items()},
         }
 

@@ -95,7 +95,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Request:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.weight.data.fill_(0.5)
     (root / "baseline").mkdir()
-    training = {"augmentation": asdict(Augmentation(0.5, False, first_size=24, growing_epochs=3))}
+    varied = Augmentation(0.5, flip=False, trivial=True, first_size=24, growing_epochs=3)
+    training = {"augmentation": asdict(varied)}
     export.export(network, RECIPE, root / "baseline", "tiny", "a tiny baseline", training)
     card = read_card(root / "baseline" / "card.toml")
     return Request(card, train, store.path, root / "out", max_drop=0.9, effort=EFFORT, command="harness")
@@ -162,6 +163,7 @@ def test_the_cards_say_where_they_come_from(task: Request, outcome: dict[str, An
         assert facts["search"]["space"]["key"] == outcome["request"]["space"]["key"]
         assert facts["search"]["table"] == "cheap"
         assert facts["search"]["seed"] == 1
+        assert Augmentation(**facts["augmentation"]) == Augmentation(0.5, flip=False)
         record = card.folder / card.quantization["record"]
         assert hashlib.sha256(record.read_bytes()).hexdigest() == card.quantization["record_sha256"]
         assert read_card(task.out / "models" / f"{name}-fp32" / "card.toml").name == f"{name}-fp32"

@@ -103,7 +103,8 @@ class Material:
             )
         self.baseline, self.parts, self.ranks = baseline, parts, ranks
         self._recipe, self._seed, self._statistics = recipe, seed, statistics
-        self._augmentation = augmentation or Augmentation()
+        self.augmentation = augmentation or Augmentation()
+        """How the images that networks learn from are varied."""
         self._kept: dict[tuple[str, int, int], Images] = {}
         self._pools: dict[tuple[int, int], Tensor] = {}
         self._stems: dict[tuple[str, int, int], dict[str, Tensor]] = {}
@@ -261,7 +262,7 @@ class Material:
         key = part, size, len(images.names)
         if key not in self._kept:
             recipe = self._at(size)
-            varied = None if part == "held out" else self._augmentation
+            varied = None if part == "held out" else self.augmentation
             found = Images(images, recipe, varied, seed=self._seed)
             if len(images.names) * 5 * recipe.short_side**2 * self.ranks.count < _CACHE_BYTES:
                 found.keep_in_memory(self.ranks)
