@@ -203,7 +203,8 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
         )
     yield (
         f"Control: the uniform scaling {rival['key']}, {figure_text(rival['measured_ms'])} ms, trained the "
-        f"same way, has {100 * rival['held_out']:.2f} % on the same images."
+        f"same way, has {100 * rival['held_out']:.2f} % on the same {bar['images']:,} images. An accuracy on "
+        f"so many has a standard error of {100 * (bar['safe'] - bar['least']):.2f} points."
     )
     yield _rivals(outcome)
     yield from (one["text"] for one in outcome["test"]["speedups"] if one["variant"] == SEARCHED)

@@ -276,6 +276,9 @@ def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) ->
     )
     for word in (*words, "Minutes", "50 %", "planted", "points of the front, measured"):
         assert word in shown.output
+    bar = outcome["bar"]
+    error = (bar["least"] * (1 - bar["least"]) / bar["images"]) ** 0.5
+    assert f"on so many has a standard error of {100 * error:.2f} points" in shown.output
     page = (task.out / report.FILE_NAME).read_text(encoding="utf-8")
     assert page.count("<svg") == 5
     assert "http" not in page.replace("http://www.w3.org", "")
