@@ -59,9 +59,14 @@ class Bar:
         return (1 - self.max_drop) * self.baseline
 
     @property
+    def standard_error(self) -> float:
+        """That of an accuracy near the bar on so many images, as a fraction."""
+        return math.sqrt(self.least * (1 - self.least) / self.images)
+
+    @property
     def safe(self) -> float:
-        """What keeps `least` by one standard error of an accuracy on so many images."""
-        return self.least + math.sqrt(self.least * (1 - self.least) / self.images)
+        """What keeps `least` by one standard error."""
+        return self.least + self.standard_error
 
 
 def remaining_share(candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar) -> float:

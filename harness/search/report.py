@@ -17,7 +17,7 @@ from harness.comparison.table import Table
 from harness.scenario import Scenario
 from harness.search import pictures, result
 from harness.search.accuracy.estimator import agreement, kendall
-from harness.search.decision import SEARCHED, UNIFORM
+from harness.search.decision import SEARCHED, UNIFORM, Bar
 from harness.search.pictures import Mark
 
 FILE_NAME = "report.html"
@@ -185,16 +185,17 @@ _COSTS = {
 
 
 def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
-    bar, picked, rival = outcome["bar"], outcome[SEARCHED], outcome[UNIFORM]
+    bar = Bar(*(outcome["bar"][name] for name in ("baseline", "max_drop", "images")))
+    picked, rival = outcome[SEARCHED], outcome[UNIFORM]
     keeps = "does not keep"
-    if picked["held_out"] >= bar["least"]:
-        margin = "more" if picked["held_out"] >= bar["safe"] else "less"
+    if picked["held_out"] >= bar.least:
+        margin = "more" if picked["held_out"] >= bar.safe else "less"
         keeps = f"keeps, by {margin} than a standard error,"
     yield (
         f"Chosen: {picked['key']}, {figure_text(picked['measured_ms'])} ms where the baseline in INT8 takes "
         f"{figure_text(outcome['baseline_ms'])} ms; {100 * picked['held_out']:.2f} % in INT8 on held-out "
-        f"training images, which {keeps} the {100 * bar['least']:.2f} % that were needed "
-        f"(the baseline's {100 * bar['baseline']:.2f} % less {100 * bar['max_drop']:g} % of it)."
+        f"training images, which {keeps} the {100 * bar.least:.2f} % that were needed "
+        f"(the baseline's {100 * bar.baseline:.2f} % less {100 * bar.max_drop:g} % of it)."
     )
     if not outcome["request"]["images"]["held_out_unseen"]:
         yield (
@@ -203,8 +204,8 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
         )
     yield (
         f"Control: the uniform scaling {rival['key']}, {figure_text(rival['measured_ms'])} ms, trained the "
-        f"same way, has {100 * rival['held_out']:.2f} % on the same {bar['images']:,} images. An accuracy on "
-        f"so many has a standard error of {100 * (bar['safe'] - bar['least']):.2f} points."
+        f"same way, has {100 * rival['held_out']:.2f} % on the same {bar.images:,} images. An accuracy on "
+        f"so many has a standard error of {100 * bar.standard_error:.2f} points."
     )
     yield _rivals(outcome)
     yield from (one["text"] for one in outcome["test"]["speedups"] if one["variant"] == SEARCHED)
