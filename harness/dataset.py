@@ -1,6 +1,7 @@
 """Labelled images: from an image folder to an ordered list of names and labels."""
 
 import csv
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,12 @@ class ImageList:
     labels: tuple[int, ...]
     """The class of each image, from 0."""
     root: Path
+
+    @property
+    def sha256(self) -> str:
+        """The hex SHA-256 of the lines "name label"."""
+        lines = "".join(f"{name} {label}\n" for name, label in zip(self.names, self.labels, strict=True))
+        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def require_known(dataset: str) -> None:
@@ -64,6 +71,23 @@ def find_images(root: Path, label_count: int, labels_file: Path | None = None) -
         raise DataError(f"{labels_file or root} lists no images: give the folder and labels of some.")
     names, labels = zip(*entries, strict=True)
     return ImageList(names, labels, root)
+
+
+def count_classes(folder: Path) -> int:
+    """Return the number of classes of a training set: the folders below `folder`.
+
+    Raises:
+        DataError: the folder is missing or has fewer than two classes.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no image folder {folder}: check the path.")
+    count = sum(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
+    if count < 2:
+        raise DataError(
+            f"The folder {folder} holds {count} class folders: sort the training images into one folder per "
+            "class, at least two."
+        )
+    return count
 
 
 def _lines(path: Path) -> list[str]:

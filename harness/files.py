@@ -41,13 +41,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader sees the old file or the whole new one."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write `text` to `path` so that a reader sees the old file or the whole new one.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path} ({error.strerror}): free some space, or choose a folder that can be "
+            "written to."
+        ) from error
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write `document` as indented JSON, atomically."""
+    """Write `document` as indented JSON, as `write_text` does."""
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 

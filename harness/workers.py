@@ -14,13 +14,13 @@ def pool(count: int) -> Iterator[ProcessPoolExecutor]:
     One that dies raises concurrent.futures.process.BrokenProcessPool where a result is awaited.
     """
     # Spawned, because forking a process that has threads (progress bar, OpenVINO, PyTorch) may hang.
-    found = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _ignore_interrupt)
+    found = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), ignore_interrupt)
     try:
         yield found
     finally:
         found.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which shuts the pool down."""
+def ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent, which ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -3,7 +3,7 @@
 import pytest
 from sample_images import REAL, needs_real_images
 
-from harness.dataset import find_images, require_known
+from harness.dataset import count_classes, find_images, require_known
 from harness.errors import DataError
 
 
@@ -156,3 +156,10 @@ def test_the_real_list_is_read():
     images = find_images(REAL, 1000)
     assert len(images.names) == 400
     assert listed(images)[0] == ("n01440764.JPEG", 0)
+
+
+def test_a_training_folder_without_classes_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds 0 class folders"):
+        count_classes(tmp_path)
+    with pytest.raises(DataError, match="no image folder"):
+        count_classes(tmp_path / "missing")

@@ -23,7 +23,7 @@ from harness.recipe import Recipe
 torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
 
 from harness.training import export, loop  # noqa: E402 - they need torch
-from harness.training.data import Augmentation, Images, Order, batches, count_classes  # noqa: E402
+from harness.training.data import Augmentation, Images, Order, batches  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks, joined  # noqa: E402
 from harness.training.teacher import Lesson, Teacher, quick  # noqa: E402
@@ -147,6 +147,22 @@ def test_a_checkpoint_of_other_settings_is_refused_with_the_difference(
     trained(data, tmp_path / "run", replace(SETTINGS, epochs=1))
     with pytest.raises(OutputError, match=r"another training \(epochs 1 there, 3 here\)"):
         trained(data, tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_of_other_images_or_sizes_is_refused(
+    data: tuple[Images, Images], tmp_path: Path
+) -> None:
+    images, tests = data
+    trained(data, tmp_path, replace(SETTINGS, epochs=1))
+    smaller = Images(images.images, replace(RECIPE, size=24), images.augmentation, seed=1)
+    labels = images.images.labels
+    turned = Images(replace(images.images, labels=labels[::-1]), RECIPE, images.augmentation, seed=1)
+    for other, named in (
+        (smaller, "size 32 there, 24 here"),
+        (turned, r"images 72 \(\w+\) there, 72 \(\w+\) here"),
+    ):
+        with pytest.raises(OutputError, match=rf"another training \({named}\)"):
+            trained((other, tests), tmp_path, replace(SETTINGS, epochs=1), resume=True)
 
 
 GROWING = Augmentation(first_size=24, growing_epochs=2)
@@ -430,13 +446,6 @@ def test_the_learning_rate_rises_then_falls_to_zero() -> None:
     assert rate(9) == rate(10) == pytest.approx(1.0)
     assert rate(30) == pytest.approx(0.5)
     assert rate(50) == pytest.approx(0.0)
-
-
-def test_a_training_folder_without_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds 0 class folders"):
-        count_classes(tmp_path)
-    with pytest.raises(DataError, match="no image folder"):
-        count_classes(tmp_path / "missing")
 
 
 def test_a_name_that_no_card_may_have_is_refused_before_training(tmp_path: Path) -> None:

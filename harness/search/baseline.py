@@ -61,7 +61,7 @@ def space(card: Card, sizes: Sequence[int] = ()) -> Space:
         HarnessError: the model is no network of bottleneck blocks, or outside the space.
     """
     architecture, _ = read(card)
-    known = tuple(dict.fromkeys(sizes)) or (architecture.size,)
+    known = tuple(sorted(set(sizes))) or (architecture.size,)
     size = architecture.size if architecture.size in known else max(known)
     return Space(replace(architecture, size=size), known)
 

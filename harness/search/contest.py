@@ -33,7 +33,7 @@ from harness.search.tunings import Tunings
 from harness.store import Store, prepare
 from harness.training import export
 from harness.training.data import Images
-from harness.training.loop import Settings
+from harness.training.loop import lasting
 
 _ENOUGH = 2
 
@@ -279,7 +279,7 @@ class Contest:
         """Copy a trained network to OUT/models, as NAME (INT8) and NAME-fp32; return the INT8 card."""
         models = self.setting.path("models")
         _copy(trained.fp32, f"{name}-fp32", models)
-        int8 = read_card(Path(trained.int8["card"]))
+        int8 = read_card(trained.fp32.folder / f"{trained.architecture.key}.toml")
         facts = {**int8.quantization, "original": f"{name}-fp32", "tried": trained.int8["accuracies"]}
         return _copy(replace(int8, quantization=facts), name, models)
 
@@ -287,13 +287,13 @@ class Contest:
         """Quantize the baseline as the candidates are; return its card and how it was chosen."""
         card = self.setting.request.card
         name = f"{card.name}-int8"
+        folder = self.setting.path("models", name)
 
         def make() -> dict[str, Any]:
-            folder = self.setting.path("models", name)
             return quantized(card, name, self.calibration(), self.held_out_accuracy, folder).to_dict()
 
         found = self.setting.parts.kept("baseline-int8", make)
-        return read_card(Path(found["card"])), found
+        return read_card(folder / f"{name}.toml"), found
 
     def _held_out(self, size: int) -> Images:
         return self.material.held_out(size)
@@ -304,7 +304,7 @@ class Contest:
             "architecture": architecture.to_dict(),
             "key": architecture.key,
             "inherits_from": self.setting.space.baseline.key,
-            **_plain(self.tunings.final),
+            **lasting(self.tunings.final),
             "epochs_before": self.tunings.brief.epochs,
             "augmentation": asdict(self.material.augmentation),
             **{f"{name}_version": found for name, found in export.versions().items()},
@@ -318,11 +318,6 @@ class Contest:
         fraction = round(1 - self.setting.request.max_drop, 6)
         source = f"that of {wanted.name} ({wanted.accuracy.source or 'its card'})"
         return export.with_accuracy(card, wanted.accuracy.reference, fraction, source)
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    """Return the settings that decide the result."""
-    return {name: value for name, value in asdict(settings).items() if name != "workers"}
 
 
 def _copy(card: Card, name: str, models: Path) -> Card:

@@ -30,7 +30,6 @@ class Quantized:
     def to_dict(self) -> dict[str, Any]:
         """Return what was tried, as JSON values."""
         return {
-            "card": str(self.card.folder / f"{self.card.name}.toml"),
             "accuracies": self.accuracies,
             "chosen": self.chosen,
             "accuracy": self.accuracy,

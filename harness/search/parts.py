@@ -52,9 +52,6 @@ class Parts:
         path = self.folder / _SPENT
         return dict(_read(path)) if path.exists() else {}
 
-    def has(self, name: str, **effort: Any) -> bool:
-        return self._path(name, effort).exists()
-
     def kept(self, name: str, make: Callable[[], Any], **effort: Any) -> Any:
         """Return a part in JSON values: what an earlier call made, or else what `make` makes now.
 

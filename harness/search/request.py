@@ -7,7 +7,7 @@ from typing import Any
 from harness import __version__, model_file, system
 from harness.card import Card
 from harness.console import note
-from harness.dataset import find_images
+from harness.dataset import count_classes, find_images
 from harness.errors import DataError, HarnessError
 from harness.recipe import Recipe
 from harness.resnet import State
@@ -16,7 +16,7 @@ from harness.search import baseline
 from harness.search.latency.timing import MACHINE, Conditions
 from harness.search.parts import Parts, asked_before
 from harness.search.space import Space
-from harness.search.split import Split, digest, split
+from harness.search.split import Split, split
 from harness.store import Store, open_store
 
 UNTIL = ("table", "estimator", "scouts", "search", "front", "finals", "uniform", "models")
@@ -156,8 +156,8 @@ def open_setting(request: Request) -> Setting:
     asked = {
         "baseline": model_file.sha256(card),
         "search space": space.key,
-        "set of training images": digest(images.learned),
-        "set of held-out images": digest(images.held_out),
+        "set of training images": images.learned.sha256,
+        "set of held-out images": images.held_out.sha256,
         "store": {str(size): store.sha256(_at(card.input.recipe, size)) for size in sizes},
         "objective": conditions.to_dict(),
         "allowed drop": request.max_drop,
@@ -180,9 +180,8 @@ def _conditions(request: Request) -> Conditions:
     """
     there = asked_before(request.out).get("objective", {})
     machine = {name: there[name] for name in MACHINE if name in there}
-    here = Conditions.of(request.scenario, request.threads)
-    if machine.items() <= here.to_dict().items():
-        return here
+    if machine.items() <= Conditions(request.scenario, 1).to_dict().items():
+        return Conditions.of(request.scenario, request.threads)
     if request.until is None or request.until in MEASURING:
         computing = [part for part in UNTIL if part not in MEASURING]
         raise HarnessError(
@@ -209,8 +208,8 @@ def facts(setting: Setting) -> dict[str, Any]:
             "learned": len(setting.images.learned.names),
             "held_out": len(setting.images.held_out.names),
             "held_out_unseen": request.held_out is not None,
-            "learned_sha256": digest(setting.images.learned),
-            "held_out_sha256": digest(setting.images.held_out),
+            "learned_sha256": setting.images.learned.sha256,
+            "held_out_sha256": setting.images.held_out.sha256,
             "variation": setting.variation,
         },
         "conditions": setting.conditions.to_dict(),
@@ -225,7 +224,7 @@ def facts(setting: Setting) -> dict[str, Any]:
 def _require_classes(request: Request, store: Store) -> None:
     classes = request.card.output.labels
     for folder in filter(None, (request.train, request.held_out)):
-        found = _count_classes(folder)
+        found = count_classes(folder)
         if found != classes:
             raise DataError(
                 f"The images in {folder} have {found} classes and the baseline {classes}: give the data that "
@@ -237,12 +236,6 @@ def _require_classes(request: Request, store: Store) -> None:
             f"The store {store.path} has the label {highest}, but the baseline knows 0 to {classes - 1}: use "
             "a store of its data set."
         )
-
-
-def _count_classes(folder: Path) -> int:
-    if not folder.is_dir():
-        raise DataError(f"There is no image folder {folder}: check the path.")
-    return sum(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _sizes(store: Store, recipe: Recipe) -> tuple[int, ...]:
@@ -264,5 +257,4 @@ def _images(request: Request) -> Split:
     found = find_images(request.train, request.card.output.labels)
     if request.held_out is None:
         return split(found, seed=request.seed)
-    unseen = find_images(request.held_out, request.card.output.labels)
-    return Split(found, unseen, len(unseen.names) / (len(found.names) + len(unseen.names)), request.seed)
+    return Split(found, find_images(request.held_out, request.card.output.labels))

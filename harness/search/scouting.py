@@ -27,6 +27,8 @@ NEAR, FAR = 0.9, 0.4
 must be kept, which the fastest that keeps the accuracy will leave behind."""
 _A_TURN = 4
 """Networks looked at before the estimator learns from them, each the best within a share of its own."""
+_LEAST = 2
+"""Networks from which something can be learned: each is judged by what the others lead to."""
 _STARTS = 6
 """Of all that was seen the most accurate, from which climbs start."""
 _SLOWEST = 1.2
@@ -91,13 +93,15 @@ def scout(
     seed: int,
     look: Callable[[Architecture], float],
     kept: Callable[[str, Callable[[], Any]], Any],
-) -> Scouted:
+) -> Scouted | None:
     """Look at `count` networks, or a few more, and weigh the estimator by them.
+
+    Nothing comes of it where there are fewer than two to look at.
 
     Args:
         problem: space, latencies and the wanted one; its score is not used.
         estimator: what ranks networks so far.
-        count: at least 1.
+        count: how many; at least two are looked at.
         fastest: NEAR, FAR or another share of the wanted latency.
         seed: of the climbs.
         look: the accuracy of a network after a look, as a fraction.
@@ -110,7 +114,7 @@ def scout(
     scalings = [one for one in uniform_scalings(problem.space) if _is_near(problem, fastest, one)]
     seen = [(one, look(one)) for one in scalings]
     turn = 0
-    while len(seen) < count:
+    while len(seen) < max(_LEAST, count):
         score = weigh(estimator, base, seen).score if seen else estimator.score
         guided = replace(problem, score=score)
         found = kept(f"scouts-{turn}", partial(_find, guided, fastest, tuple(seen), seed + turn))
@@ -118,6 +122,8 @@ def scout(
             break
         seen += [(one, look(one)) for one in map(Architecture.from_dict, found)]
         turn += 1
+    if len(seen) < _LEAST:
+        return None
     weighed = weigh(estimator, base, seen)
     scouted = Scouted(replace(problem, score=weighed.score), tuple(seen), weighed)
     named = ", ".join(f"{name} {tau:.2f}" for name, tau in scouted.taus().items())

@@ -13,11 +13,11 @@ from harness import files
 from harness.architecture import Architecture
 from harness.card import Card
 from harness.console import note
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError
 from harness.search import result
 from harness.search.accuracy import distillation
 from harness.search.accuracy.estimator import Additive, Blockwise
-from harness.search.accuracy.finetuning import Material
+from harness.search.accuracy.finetuning import BRIEF, Material
 from harness.search.contest import Contest, Measure, fast_enough
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.front import Point
@@ -87,6 +87,7 @@ def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
 
 def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None:
     setting = open_setting(request)
+    _require_a_batch(setting)
     parts = setting.parts
 
     def reached(part: str) -> bool:
@@ -96,6 +97,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
 
     with parts.timed("latency table"):
         predictor = tools.predictor(setting)
+    _require_same_table(setting, predictor)
     cap_ms = _cap_ms(setting, predictor, tools)
     if reached("table"):
         ranks.tell(False)
@@ -123,6 +125,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
                 tunings.look,
                 parts.kept,
             )
+        if scouted:
             problem = scouted.problem
         weighed = scouted.weighed if scouted else estimator
         if reached("scouts"):
@@ -170,9 +173,9 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         cards = [request.card, contest.baseline_int8()[0]]
         cards.append(contest.publish(UNIFORM, trained[rival.key]))
         cards.append(contest.publish(SEARCHED, trained[picked.key]))
+        converged = contest.converged(weighed)
         if reached("models"):
             return None
-        converged = contest.converged(weighed)
     kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
     with parts.timed("comparison"):
         comparison = result.compare(setting, cards)
@@ -200,6 +203,25 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
     )
     result.write(document, request.out)
     return document
+
+
+def _require_a_batch(setting: Setting) -> None:
+    learned = setting.images.learned
+    if len(learned.names) < BRIEF.batch_size:
+        raise DataError(
+            f"There are {len(learned.names)} images to learn from in {learned.root}, fewer than one batch of "
+            f"{BRIEF.batch_size}: give more."
+        )
+
+
+def _require_same_table(setting: Setting, predictor: Predictor) -> None:
+    """Raise HarnessError if the search was begun with another latency table."""
+    here = predictor.facts["sha256"]
+    if setting.parts.kept("table", lambda: here) != here:
+        raise HarnessError(
+            f"The search in {setting.request.out} was begun with another latency table: repeat the "
+            "--latency-table that began it, or choose another --out."
+        )
 
 
 def _cap_ms(setting: Setting, predictor: Predictor, tools: Tools) -> float:

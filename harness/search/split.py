@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from harness.dataset import ImageList
 from harness.errors import DataError
@@ -17,22 +16,6 @@ class Split:
 
     learned: ImageList
     held_out: ImageList
-    share: float
-    seed: int
-
-    def manifest(self) -> dict[str, Any]:
-        """Return what proves the split, as JSON values: the held-out names, and hashes of both parts."""
-        return {
-            "root": str(self.held_out.root),
-            "share": self.share,
-            "seed": self.seed,
-            "learned": {"images": len(self.learned.names), "sha256": digest(self.learned)},
-            "held_out": {
-                "images": len(self.held_out.names),
-                "sha256": digest(self.held_out),
-                "names": list(self.held_out.names),
-            },
-        }
 
 
 def split(images: ImageList, share: float = SHARE, seed: int = SEED) -> Split:
@@ -58,7 +41,7 @@ def split(images: ImageList, share: float = SHARE, seed: int = SEED) -> Split:
         members.sort(key=lambda index: hashlib.sha256(f"{seed}/{images.names[index]}".encode()).digest())
         held_out.update(members[: max(1, round(share * len(members)))])
     kept = [index for index in range(len(images.names)) if index not in held_out]
-    return Split(pick(images, kept), pick(images, sorted(held_out)), share, seed)
+    return Split(pick(images, kept), pick(images, sorted(held_out)))
 
 
 def subset(images: ImageList, count: int, seed: int = SEED) -> ImageList:
@@ -77,9 +60,3 @@ def pick(images: ImageList, indices: list[int]) -> ImageList:
         tuple(images.labels[index] for index in indices),
         images.root,
     )
-
-
-def digest(images: ImageList) -> str:
-    """Return the SHA-256 of the lines "name label", as hex digits."""
-    lines = "".join(f"{name} {label}\n" for name, label in zip(images.names, images.labels, strict=True))
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

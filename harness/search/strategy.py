@@ -18,6 +18,7 @@ from harness.errors import HarnessError, RunFailed
 from harness.search import study as studies
 from harness.search.front import Point, nearest
 from harness.search.space import DEPTHS, SHARES, Space
+from harness.workers import ignore_interrupt
 
 _POLL_S = 0.2
 _VARIED = 0.05
@@ -226,7 +227,7 @@ def _work_together(
     # Spawned, because forking a process that has threads (progress bar, OpenVINO, PyTorch) may hang.
     context = multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=_work, args=(problem, effort, journal, identity, number), daemon=True)
+        context.Process(target=_work_beside, args=(problem, effort, journal, identity, number), daemon=True)
         for number in range(effort.workers)
     ]
     for worker in workers:
@@ -248,6 +249,12 @@ def _work_together(
             f"{len(broken)} of {len(workers)} workers of the search {journal} ended with code "
             f"{broken[0].exitcode}: repeat the command to go on, with fewer --workers if memory was short."
         )
+
+
+def _work_beside(*arguments: Any) -> None:
+    """Do what `_work` does in a process of its own."""
+    ignore_interrupt()
+    _work(*arguments)
 
 
 def look_up(problem: Problem, architecture: Architecture, memory: dict[Architecture, Point]) -> Point:

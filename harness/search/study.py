@@ -43,13 +43,12 @@ def require_optuna() -> Any:
     return optuna
 
 
-def open_study(path: Path, identity: Mapping[str, Any], sampler: Any = None) -> Any:
-    """Return the study whose journal is `path`, made where there is none.
+def open_study(path: Path, identity: Mapping[str, Any]) -> Any:
+    """Return the study whose journal is `path`, made where there is none, with a sampler to be replaced.
 
     Args:
         path: a file; what a killed process left half-written at its end is cut off.
         identity: what the study depends on, in JSON values; see _WORDS.
-        sampler: Optuna's, or None for one that proposes nothing sensible.
 
     Raises:
         OutputError: the journal is of another study, damaged, or cannot be written.
@@ -64,7 +63,7 @@ def open_study(path: Path, identity: Mapping[str, Any], sampler: Any = None) -> 
             storage=storage,
             study_name=_NAME,
             directions=_DIRECTIONS,
-            sampler=sampler or optuna.samplers.RandomSampler(),
+            sampler=optuna.samplers.RandomSampler(),
             load_if_exists=True,
         )
     except OSError as error:

@@ -48,10 +48,14 @@ class Tunings:
         name = f"converged-{architecture.key}-{seed}"
         folder = self._setting.path("converged", named(name, **self.effort))
         brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
-        start = self.tuned(architecture) if brief == self.brief else folder / "brief"
 
         def learn() -> float:
-            self._material.finetune(architecture, start, brief)
+            if brief == self.brief:
+                self.briefly(architecture)
+                start = self.tuned(architecture)
+            else:
+                start = folder / "brief"
+                self._material.finetune(architecture, start, brief)
             return self._material.finetune(architecture, folder, final, start=start).accuracy
 
         accuracy: float = self._setting.parts.kept(name, learn, **self.effort)

@@ -1,1 +1,1 @@
-"""Training with PyTorch, the `train` extra: nothing else in the harness imports this package."""
+"""Training with PyTorch, which comes with the extras `train` and `search` and is not there without them."""

@@ -23,6 +23,9 @@ from harness.signals import deliver_on_the_normal_stack
 from harness.training.ranks import Ranks
 from harness.training.trivial import augment
 
+CACHE_BYTES = 4 << 30
+"""What images that are kept in memory may take there."""
+
 Draw = tuple[int, int]
 """What a sampler yields: epoch and index of an image. The epoch is part of the augmentation's seed."""
 
@@ -54,21 +57,9 @@ class Augmentation:
         return self.first_size + int(grown // 4) * 4
 
 
-def count_classes(folder: Path) -> int:
-    """Return the number of classes of a training set: the folders below `folder`.
-
-    Raises:
-        DataError: the folder is missing or has fewer than two classes.
-    """
-    if not folder.is_dir():
-        raise DataError(f"There is no image folder {folder}: check the path.")
-    count = sum(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
-    if count < 2:
-        raise DataError(
-            f"The folder {folder} holds {count} class folders: sort the training images into one folder per "
-            "class, at least two."
-        )
-    return count
+def cache_bytes(images: ImageList, recipe: Recipe, processes: int) -> int:
+    """Return about what so many processes need to keep the images in memory; see CACHE_BYTES."""
+    return len(images.names) * 5 * recipe.short_side**2 * processes
 
 
 class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]

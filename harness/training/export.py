@@ -65,7 +65,7 @@ def export(
     except (OSError, RuntimeError) as error:
         raise OutputError(
             f"Cannot write the trained model to {folder} ({error}): free some space, then repeat "
-            "the command with --resume."
+            "the command, `harness train` with --resume."
         ) from error
     return card
 

@@ -1,6 +1,5 @@
 """The training loop: any image classifier, checkpoints that it resumes from, the same result every time."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from harness.errors import DataError, OutputError, RunFailed
 from harness.recipe import MEAN, SCALE
 from harness.training.data import Images, Order, batches
 from harness.training.muon import Muon
+from harness.training.network import digest
 from harness.training.ranks import Ranks
 from harness.training.teacher import Teacher
 
@@ -114,13 +114,14 @@ def train(
     identity = {
         "settings": lasting(settings),
         "augmentation": asdict(images.augmentation) if images.augmentation else {},
-        "images": len(images),
+        "recipe": images.recipe.to_dict(),
+        "images": f"{len(images)} ({images.images.sha256[:12]})",
         "ranks": ranks.count,
     }
     if origin:
         identity["origin"] = origin
     if teacher is not None:
-        identity["teacher"] = digest(teacher.network)
+        identity["teacher"] = teacher.sha256
     history: list[Epoch] = []
     if resume and checkpoint.exists():
         history = _restore(checkpoint, identity, network, optimizer, ranks.device)
@@ -204,15 +205,6 @@ def normalised(pixels: Tensor, device: torch.device) -> Tensor:
     return (x - mean) / scale
 
 
-def digest(network: nn.Module) -> str:
-    """Return the SHA-256 of the network's tensors and their names, as hex digits."""
-    found = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
-
-
 def schedule(settings: Settings, steps_per_epoch: int) -> Callable[[int], float]:
     """Return the learning rate as a function of the step, counted from 0."""
     warmup = settings.warmup_epochs * steps_per_epoch
@@ -284,7 +276,8 @@ def _save(
             torch.save(state, temporary)
     except (OSError, RuntimeError) as error:
         raise OutputError(
-            f"Cannot write the checkpoint {path} ({error}): free some space, then go on with --resume."
+            f"Cannot write the checkpoint {path} ({error}): free some space, then repeat the command, "
+            "`harness train` with --resume."
         ) from error
 
 
@@ -329,7 +322,7 @@ def _load(network: nn.Module, state: dict[str, Any], path: Path) -> None:
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    groups = ("settings", "augmentation")
+    groups = ("settings", "augmentation", "recipe")
     there, here = (
         {**document, **{name: value for group in groups for name, value in document.get(group, {}).items()}}
         for document in (found, wanted)

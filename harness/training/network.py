@@ -1,6 +1,7 @@
 """An architecture as a PyTorch module, under torchvision's parameter names."""
 
 import copy
+import hashlib
 from itertools import pairwise
 
 import torch
@@ -119,3 +120,12 @@ def _convolution(layer: Convolution) -> nn.Conv2d:
     return nn.Conv2d(
         layer.into, layer.out, layer.kernel, layer.stride, layer.pad, groups=layer.groups, bias=False
     )
+
+
+def digest(network: nn.Module) -> str:
+    """Return the SHA-256 of the network's tensors and their names, as hex digits."""
+    found = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

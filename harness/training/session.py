@@ -10,17 +10,16 @@ import torch
 from harness import builtin, files
 from harness.architecture import resnet50
 from harness.console import note
-from harness.dataset import find_images
+from harness.dataset import count_classes, find_images
 from harness.errors import DataError, OutputError
 from harness.recipe import Recipe
 from harness.training import export
-from harness.training.data import Augmentation, Images, count_classes
+from harness.training.data import CACHE_BYTES, Augmentation, Images, cache_bytes
 from harness.training.loop import CHECKPOINT_NAME, Settings, lasting, start_from, train
 from harness.training.network import ResNet
 from harness.training.ranks import Ranks, joined
 
 RESULT_NAME = "training.json"
-_CACHE_BYTES = 4 << 30
 _TARGET_FRACTION = 0.99
 
 
@@ -84,7 +83,8 @@ def run(request: Request) -> dict[str, Any] | None:
         recipe = Recipe(request.size, "area", request.crop_fraction)
         settings = request.settings
         found = find_images(train_folder, classes), find_images(test_folder, classes)
-        fits = sum(len(item.names) for item in found) * 5 * recipe.short_side**2 * ranks.count < _CACHE_BYTES
+        processes = ranks.count * (1 + settings.workers)
+        fits = sum(cache_bytes(item, recipe, processes) for item in found) < CACHE_BYTES
         images = Images(found[0], recipe, request.augmentation, seed=settings.seed)
         tests = Images(found[1], recipe)
         if fits:

@@ -10,7 +10,7 @@ from harness import graph, resnet
 from harness.settings import CompileSettings
 from harness.training import export
 from harness.training.data import Images
-from harness.training.network import ResNet, folded
+from harness.training.network import ResNet, digest, folded
 
 _MEMORY_BYTES = 2 << 30
 
@@ -54,9 +54,18 @@ class Lesson:
 class Teacher:
     """A network in eval mode, and its answers to images that were varied in the same way before."""
 
-    def __init__(self, network: ResNet, memory_bytes: int = _MEMORY_BYTES) -> None:
-        """Take the network and how much its answers may fill; further ones are not kept."""
+    def __init__(
+        self, network: ResNet, sha256: str | None = None, *, memory_bytes: int = _MEMORY_BYTES
+    ) -> None:
+        """Take a trained network.
+
+        Args:
+            network: what answers.
+            sha256: that tells it from others, also on another machine; default: of its tensors.
+            memory_bytes: how much its answers may fill; further ones are not kept.
+        """
         self.network = network.eval()
+        self.sha256 = sha256 or digest(network)
         self._quick: dict[str, Answer] = {}
         self._room = memory_bytes
         self._lessons: dict[tuple[Any, ...], Tensor] = {}

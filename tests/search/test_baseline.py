@@ -110,6 +110,13 @@ def test_a_model_that_takes_other_pixels_than_the_trainer_is_refused(
         baseline.read(card_of(model, tmp_path, **changes))
 
 
+def test_sizes_stand_in_rising_order_whatever_order_they_are_given_in(tmp_path: Path) -> None:
+    card = card_of(resnet.assemble(SMALL, resnet.seeded_state(1, SMALL)), tmp_path)
+    found = baseline.space(card, (SMALL.size, SMALL.size - 16, SMALL.size))
+    assert found.sizes == (SMALL.size - 16, SMALL.size)
+    assert found.key == baseline.space(card, found.sizes).key
+
+
 def test_a_baseline_outside_the_space_is_refused_by_the_space(tmp_path: Path) -> None:
     odd: Architecture = replace(SMALL, stem_width=24)
     found, _ = baseline.read(card_of(resnet.assemble(odd, resnet.seeded_state(1, odd)), tmp_path))

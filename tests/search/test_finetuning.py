@@ -13,17 +13,18 @@ from harness import model_file
 from harness.card import Card
 from harness.dataset import ImageList, find_images
 from harness.errors import DataError, OutputError
+from harness.search import baseline
 from harness.search.space import Space
-from harness.search.split import digest, split, subset
+from harness.search.split import split, subset
 
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search.accuracy import norms, stem  # noqa: E402 - they need torch
+from harness.search.accuracy import finetuning, norms, stem  # noqa: E402 - they need torch
 from harness.search.accuracy.finetuning import BRIEF, Material  # noqa: E402
 from harness.search.accuracy.inheritance import inherit  # noqa: E402
-from harness.training.loop import digest as network_digest  # noqa: E402
+from harness.training.data import Images, cache_bytes  # noqa: E402
 from harness.training.loop import evaluate, normalised  # noqa: E402
-from harness.training.network import ResNet  # noqa: E402
+from harness.training.network import ResNet, digest  # noqa: E402
 
 SHORT = replace(BRIEF, batch_size=24, epochs=4, learning_rate=0.02)
 
@@ -163,7 +164,7 @@ def test_a_second_fine_tuning_can_begin_where_the_first_one_ended(
     second = material.finetune(half, tmp_path / "second", settings, start=tmp_path / "first")
     assert second.history[0].loss < first.history[0].loss
     checkpoint = torch.load(tmp_path / "second" / "checkpoint.pt", weights_only=True)
-    assert checkpoint["identity"]["origin"] == network_digest(first.network)
+    assert checkpoint["identity"]["origin"] == digest(first.network)
     with pytest.raises(OutputError, match=r"There is no checkpoint .*none"):
         material.finetune(half, tmp_path / "third", settings, start=tmp_path / "none")
 
@@ -203,14 +204,43 @@ def test_the_split_depends_on_names_and_seed_alone(train_folder: Path) -> None:
     assert set(one.held_out.names) != set(split(images, seed=2).held_out.names)
 
 
-def test_the_manifest_proves_the_split(train_folder: Path) -> None:
+def test_a_list_of_images_is_known_by_names_and_labels(train_folder: Path) -> None:
     images = find_images(train_folder, 24)
-    manifest = split(images).manifest()
-    assert manifest == split(images).manifest()
-    assert manifest["held_out"]["images"] + manifest["learned"]["images"] == 240
-    assert manifest["held_out"]["sha256"] != split(images, seed=2).manifest()["held_out"]["sha256"]
+    assert split(images).held_out.sha256 == split(replace(images, root=Path("elsewhere"))).held_out.sha256
+    assert split(images).held_out.sha256 != split(images, seed=2).held_out.sha256
     relabelled = replace(images, labels=images.labels[1:] + images.labels[:1])
-    assert digest(relabelled) != digest(images)
+    assert relabelled.sha256 != images.sha256
+
+
+def test_the_teacher_is_known_by_the_weights_that_were_read_not_by_statistics_that_were_taken(
+    builtin_card: Card, material: Material
+) -> None:
+    _, read = baseline.read(builtin_card)
+
+    def made(state: Any, statistics: int) -> Material:
+        asked = material.baseline, state, material.parts, builtin_card.input.recipe, material.ranks
+        return Material(*asked, statistics=statistics)
+
+    other = made(read, 48)
+    assert not same_weights(other.teacher, material.teacher)
+    assert other.teacher_sha256 == material.teacher_sha256
+    state = {**read, "fc.bias": read["fc.bias"] + 1}
+    assert made(state, 96).teacher_sha256 != material.teacher_sha256
+
+
+def test_images_are_kept_in_memory_as_long_as_all_of_them_together_fit(
+    builtin_card: Card, material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, parts = builtin_card.input.recipe, material.parts
+    needed = cache_bytes(parts.learned, recipe, 1)
+    monkeypatch.setattr(finetuning, "CACHE_BYTES", needed + 1)
+    state = baseline.read(builtin_card)[1]
+    made = Material(material.baseline, state, parts, recipe, material.ranks, statistics=24)
+    first, second = made.learned(64), made.held_out(64)
+    monkeypatch.delattr(Images, "_load")
+    assert first[0, 0][0].shape == (64, 64, 3)
+    with pytest.raises(AttributeError, match="_load"):
+        second[0, 0]
 
 
 def test_a_class_of_one_image_cannot_be_split() -> None:

@@ -233,7 +233,11 @@ def test_a_restless_machine_makes_no_table_good_and_the_fault_says_how_measureme
 
 def test_a_damaged_table_and_another_file_are_refused(good: Path, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    for text, message in (("{", "is damaged"), ("[]", "is no latency table"), ("{}", "is no latency table")):
+    for text, message in (
+        ("{", r"is damaged .*: delete it"),
+        ("[]", "is no latency table: delete it"),
+        ("{}", "is no latency table"),
+    ):
         path.write_text(text)
         with pytest.raises(HarnessError, match=message):
             tables.obtain(SPACE, HERE, path)

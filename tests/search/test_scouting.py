@@ -53,7 +53,9 @@ def truth(architecture: Architecture) -> float:
 
 def scouted(count: int, look: Callable[[Architecture], float] = truth, **kept: Any) -> Scouted:
     problem = Problem(SPACE, mega_macs, Flattering().score, CAP)
-    return scout(problem, Flattering(), count, NEAR, 1, look, lambda name, make: make())
+    found = scout(problem, Flattering(), count, NEAR, 1, look, lambda name, make: make())
+    assert found is not None
+    return found
 
 
 def test_scouts_see_what_the_estimator_flatters_and_mend_it() -> None:
@@ -76,8 +78,9 @@ def test_all_scouts_are_near_the_wanted_latency_and_each_is_seen_once() -> None:
 
 def test_without_a_wish_scouts_go_where_much_faster_networks_are() -> None:
     problem = Problem(SPACE, mega_macs, Flattering().score, mega_macs(SPACE.baseline))
-    seen = scout(problem, Flattering(), 24, FAR, 1, truth, lambda name, make: make()).seen
-    shares = [mega_macs(one) / problem.cap_ms for one, _ in seen]
+    found = scout(problem, Flattering(), 24, FAR, 1, truth, lambda name, make: make())
+    assert found is not None
+    shares = [mega_macs(one) / problem.cap_ms for one, _ in found.seen]
     assert min(shares) < 0.45
     assert max(shares) == 1.0
 
@@ -91,6 +94,7 @@ def test_short_searches_are_kept_and_looks_decide_what_follows() -> None:
 
     problem = Problem(SPACE, mega_macs, Flattering().score, CAP)
     found = scout(problem, Flattering(), 10, NEAR, 1, truth, kept)
+    assert found is not None
     assert names == [f"scouts-{turn}" for turn in range(len(names))]
     document = found.to_dict()
     assert len(document["seen"]) == len(found.seen)
@@ -105,3 +109,17 @@ def test_a_latency_that_nobody_reaches_is_one_sentence() -> None:
         HarnessError, match=r"^None of the [\d,]+ architectures tried reaches 1e-06 ms: the nearest"
     ):
         scout(problem, Flattering(), 8, NEAR, 1, truth, lambda name, make: make())
+
+
+def test_one_network_teaches_nothing_and_a_wish_for_one_sees_two() -> None:
+    narrowest = mega_macs(SPACE.uniform(0.25, 1 / 3))
+    below = Problem(SPACE, mega_macs, Flattering().score, narrowest / 1.19)
+    seen: list[Architecture] = []
+
+    def look(architecture: Architecture) -> float:
+        seen.append(architecture)
+        return truth(architecture)
+
+    assert scout(below, Flattering(), 24, NEAR, 1, look, lambda name, make: []) is None
+    assert [one.key for one in seen] == [SPACE.uniform(0.25, 1 / 3).key]
+    assert len(scouted(1).seen) >= 2

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from harness import builtin
+from harness import builtin, system
 from harness.architecture import Architecture, Block, Stage
 from harness.card import read_card
 from harness.commands import options
@@ -28,7 +28,7 @@ torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not i
 pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
 
 from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
-from harness.search import report, result, session  # noqa: E402
+from harness.search import contest, report, result, session  # noqa: E402
 from harness.search.accuracy.finetuning import BRIEF, FINAL, Material  # noqa: E402
 from harness.search.latency import timing  # noqa: E402
 from harness.training import export  # noqa: E402
@@ -58,6 +58,10 @@ def cheap_ms(architecture: Architecture) -> float:
 
 def cheap_measure(architectures: Sequence[Architecture], *_: Any) -> list[float]:
     return [1.02 * cheap_ms(one) for one in architectures]
+
+
+def never(*_: Any) -> Any:
+    raise AssertionError("nothing is to be measured")
 
 
 class Work:
@@ -170,9 +174,6 @@ def test_the_cards_say_where_they_come_from(task: Request, outcome: dict[str, An
 
 
 def test_a_second_call_measures_and_trains_nothing_again(task: Request, outcome: dict[str, Any]) -> None:
-    def never(*_: Any) -> Any:
-        raise AssertionError
-
     again = session.run(task, replace(TOOLS, measure=never))
     assert again is not None
     assert again["test"]["models"] == outcome["test"]["models"]
@@ -242,7 +243,7 @@ def begun_elsewhere(task: Request, outcome: dict[str, Any], tmp_path: Path) -> R
 def test_a_search_that_was_begun_elsewhere_is_trained_here_and_measured_there(
     begun_elsewhere: Request, finetunings: list[Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    longer = replace(begun_elsewhere, effort=replace(EFFORT, epochs=4, finals=1))
+    longer = replace(begun_elsewhere, effort=replace(EFFORT, epochs=4, finals=1), threads=1)
     with pytest.raises(HarnessError, match="for another CPU, which is not the CPU here: go on there"):
         session.run(longer, TOOLS)
     assert session.run(replace(longer, until="finals"), replace(TOOLS, measure=timing.measure_ms)) is None
@@ -251,6 +252,48 @@ def test_a_search_that_was_begun_elsewhere_is_trained_here_and_measured_there(
     more = replace(longer, effort=replace(EFFORT, trials=50), until="finals")
     with pytest.raises(HarnessError, match="Times of another CPU are wanted, which is not the CPU here"):
         session.run(more, replace(TOOLS, measure=timing.measure_ms))
+
+
+def test_a_search_with_more_threads_than_there_are_here_is_trained_here(begun_elsewhere: Request) -> None:
+    many = system.usable_cpus() + 1
+    path = begun_elsewhere.out / "parts" / "request.json"
+    asked = json.loads(path.read_text(encoding="utf-8"))
+    asked["objective"]["threads"] = many
+    path.write_text(json.dumps(asked), encoding="utf-8")
+    there = open_setting(replace(begun_elsewhere, threads=many, until="finals"))
+    assert there.conditions.threads == many
+
+
+def test_a_search_that_was_moved_publishes_the_models_that_moved_with_it(
+    task: Request, outcome: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(task.out, tmp_path / "moved")
+    read: list[Path] = []
+
+    def watched(path: Path) -> Any:
+        read.append(path)
+        return read_card(path)
+
+    monkeypatch.setattr(contest, "read_card", watched)
+    assert session.run(replace(task, out=out, until="models"), TOOLS) is None
+    assert len(read) >= 3
+    assert all(path.is_relative_to(out) for path in read)
+
+
+def test_a_search_keeps_to_the_latency_table_that_it_was_begun_with(
+    task: Request, outcome: dict[str, Any]
+) -> None:
+    other = session.Predictor(cheap_ms, {"sha256": "another", "file": "another"})
+    with pytest.raises(HarnessError, match="begun with another latency table: repeat the --latency-table"):
+        session.run(task, replace(TOOLS, predictor=lambda _: other))
+
+
+def test_too_few_images_are_refused_before_anything_is_measured(
+    task: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "BRIEF", replace(BRIEF, batch_size=1000))
+    with pytest.raises(DataError, match=r"There are 336 images .* fewer than one batch of 1000: give more"):
+        session.run(replace(task, out=tmp_path), replace(TOOLS, predictor=never))
 
 
 def test_candidates_learn_from_images_varied_as_the_baselines_were(

@@ -166,6 +166,18 @@ def test_several_workers_share_a_study(tmp_path: Path) -> None:
     assert len(outcome.points) + outcome.repeats == 60
 
 
+class Interrupted(Planted):
+    def score(self, architecture: Architecture) -> float:
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().score(architecture)
+
+
+def test_workers_leave_ctrl_c_to_the_search(tmp_path: Path) -> None:
+    made = Interrupted()
+    problem = Problem(SPACE, made.predict_ms, made.score, 14)
+    assert nsga2(problem, quick(20, workers=2), tmp_path / "journal", IDENTITY).trials == 20
+
+
 class Dies(Planted):
     def score(self, architecture: Architecture) -> float:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -35,8 +35,6 @@ from harness.search.accuracy.costs import Costs, Table
 from harness.search.accuracy.finetuning import Material
 from harness.search.accuracy.inheritance import stream
 from harness.search.space import Space
-from harness.search.split import digest
-from harness.training.loop import digest as network_digest
 from harness.training.loop import normalised
 from harness.training.network import ResNet, folded
 
@@ -75,8 +73,8 @@ def build(space: Space, material: Material, path: Path, effort: Effort | None = 
     effort = effort or Effort()
     identity = {
         "space": space.key,
-        "baseline": network_digest(material.teacher),
-        "images": digest(material.parts.learned),
+        "baseline": material.teacher_sha256,
+        "images": material.parts.learned.sha256,
         "effort": asdict(effort),
     }
     found = tables.load(path, identity)

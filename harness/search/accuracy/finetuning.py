@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,13 +17,11 @@ from harness.search.accuracy import norms, stem
 from harness.search.accuracy.inheritance import inherit
 from harness.search.split import Split, subset
 from harness.training import export
-from harness.training.data import Augmentation, Images, Order
+from harness.training.data import CACHE_BYTES, Augmentation, Images, Order, cache_bytes
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, evaluate, start_from, train
-from harness.training.network import ResNet
+from harness.training.network import ResNet, digest
 from harness.training.ranks import Ranks
 from harness.training.teacher import Teacher
-
-_CACHE_BYTES = 4 << 30
 
 BRIEF = Settings(
     epochs=1,
@@ -106,13 +103,16 @@ class Material:
         self.augmentation = augmentation or Augmentation()
         """How the images that networks learn from are varied."""
         self._kept: dict[tuple[str, int, int], Images] = {}
+        self._room = CACHE_BYTES
         self._pools: dict[tuple[int, int], Tensor] = {}
         self._stems: dict[tuple[str, int, int], dict[str, Tensor]] = {}
         self.teacher = ResNet(baseline)
         self.teacher.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, False)
+        self.teacher_sha256 = digest(self.teacher)
+        """Of the baseline's weights as they were read: the statistics below differ between machines."""
         self.teacher.to(ranks.device)
         norms.liven(self.teacher, self.pool(baseline.size))
-        self._lessons = Teacher(self.teacher)
+        self._lessons = Teacher(self.teacher, self.teacher_sha256)
         self.state = export.arrays(self.teacher)
         """The baseline's weights with live batch normalisation."""
 
@@ -172,7 +172,6 @@ class Material:
         *,
         count: int | None = None,
         start: Path | None = None,
-        resume: bool = True,
     ) -> Tuned:
         """Train the inherited network with the baseline as teacher and return what it reaches.
 
@@ -182,14 +181,13 @@ class Material:
             settings: with a share for the teacher (`distillation`) or none.
             count: images to learn from; default: all but the held-out ones.
             start: folder of an earlier fine-tuning, with whose weights this one begins instead.
-            resume: go on from the checkpoint, if there is one.
 
         Raises:
             DataError: there are fewer images than one batch needs.
             OutputError: `folder` cannot be written, or holds another training; `start` holds none.
             RunFailed: the training diverged.
         """
-        asked = (architecture, folder, settings, count, start, resume)
+        asked = (architecture, folder, settings, count, start)
         self.ranks.tell(asked)
         return self._finetune(*asked)
 
@@ -212,11 +210,10 @@ class Material:
         settings: Settings,
         count: int | None,
         start: Path | None,
-        resume: bool,
     ) -> Tuned:
         files.make_writable_folder(folder)
         torch.manual_seed(settings.seed)
-        resume = resume and (folder / CHECKPOINT_NAME).exists()
+        resume = (folder / CHECKPOINT_NAME).exists()
         network = ResNet(architecture) if resume or start else self.initial(architecture)
         origin = start_from(network, start / CHECKPOINT_NAME) if start else ""
         size = architecture.size
@@ -232,15 +229,6 @@ class Material:
             teacher=self._lessons if settings.distillation else None,
         )
         return Tuned(network.eval(), history[-1].top1, history)
-
-    def facts(self) -> dict[str, Any]:
-        """Return what decides the candidates' accuracies, as JSON values."""
-        return {
-            "baseline": self.baseline.key,
-            "split": self.parts.manifest(),
-            "statistics_images": self._statistics,
-            "seed": self._seed,
-        }
 
     def _fit_stem(self, network: ResNet) -> None:
         """Fit a stem that the baseline does not have, or take what an equal one learned before."""
@@ -264,7 +252,9 @@ class Material:
             recipe = self._at(size)
             varied = None if part == "held out" else self.augmentation
             found = Images(images, recipe, varied, seed=self._seed)
-            if len(images.names) * 5 * recipe.short_side**2 * self.ranks.count < _CACHE_BYTES:
+            needed = cache_bytes(images, recipe, self.ranks.count)
+            if needed < self._room:
+                self._room -= needed
                 found.keep_in_memory(self.ranks)
             self._kept[key] = found
         return self._kept[key]

@@ -29,6 +29,7 @@ VISITS = 3
 _HELD_OUT_SEED = 20_261_121
 _FORMAT = 4
 _CURE = "build it anew with `harness search latency`"
+_CURE_DAMAGE = f"delete it and {_CURE}"
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def load(path: Path, space: Space, conditions: Conditions) -> LatencyTable:
         table = LatencyTable(space, conditions, design, visits, level, seconds)
         faults = table.validation.faults
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HarnessError(f"The latency table {path} is damaged ({error!r}): {_CURE}.") from error
+        raise HarnessError(f"The latency table {path} is damaged ({error!r}): {_CURE_DAMAGE}.") from error
     if faults:
         raise UnfitTable(
             f"The latency table {path} is not good enough to search with, {'; '.join(faults)}: on a quiet "
@@ -221,9 +222,9 @@ def _read(path: Path) -> dict[str, Any]:
             f"Cannot read the latency table {path} ({error.strerror}): make it with `harness search latency`."
         ) from error
     except ValueError as error:
-        raise HarnessError(f"The latency table {path} is damaged ({error}): {_CURE}.") from error
+        raise HarnessError(f"The latency table {path} is damaged ({error}): {_CURE_DAMAGE}.") from error
     if not isinstance(document, dict) or "format" not in document or "key" not in document:
-        raise HarnessError(f"The file {path} is no latency table: {_CURE}.")
+        raise HarnessError(f"The file {path} is no latency table: {_CURE_DAMAGE}.")
     if document["format"] != _FORMAT:
         raise UnfitTable(f"The latency table {path} is of another version of the harness: {_CURE}.")
     return document
