@@ -195,12 +195,25 @@ def _convert(hint: Any, value: Any, key: str, path: Path) -> Any:
     if get_origin(hint) is dict:
         if not isinstance(value, dict):
             raise CardError(f"'{key}' in {path} must be a table: write it as [{key}].")
+        _require_plain(value, key, path)
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
         raise CardError(f"'{key}' in {path} must be {_words(hint)}, not {value!r}.")
     return value
+
+
+def _require_plain(value: Any, key: str, path: Path) -> None:
+    """Raise CardError for what neither a card that is written again nor a result can hold, such as dates."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _require_plain(inner, f"{key}.{name}", path)
+    elif isinstance(value, list):
+        for inner in value:
+            _require_plain(inner, key, path)
+    elif not isinstance(value, str | bool | int | float):
+        raise CardError(f"'{key}' in {path} must be a text, a number, true or false, not {value}.")
 
 
 def _is_list_of_numbers(value: Any, count: int) -> bool:

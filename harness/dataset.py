@@ -2,7 +2,8 @@
 
 import csv
 import hashlib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ DATASETS = {
 }
 
 _KAGGLE_SUFFIX = ".JPEG"
+_VALIDATION = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
 _IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
 
 
@@ -50,6 +52,7 @@ def find_images(root: Path, label_count: int, labels_file: Path | None = None) -
 
     Labels come from `labels_file` (lines `name label`, or Kaggle's LOC_val_solution.csv), else from a file of
     either kind in `root`, else from one folder per class: the label is then the rank of the folder's name.
+    ImageNet's validation images in such folders, or in Kaggle's file, are put in the order of MLPerf's list.
 
     Raises:
         DataError: no folder, no labels, a broken label file, a label out of range, an image listed twice.
@@ -69,6 +72,8 @@ def find_images(root: Path, label_count: int, labels_file: Path | None = None) -
         entries = list(_val_map(labels_file, label_count))
     if not entries:
         raise DataError(f"{labels_file or root} lists no images: give the folder and labels of some.")
+    if not is_in_official_order([name for name, _ in entries]) and labels_file is None:
+        entries.sort(key=lambda entry: _file_name(entry[0]))
     names, labels = zip(*entries, strict=True)
     return ImageList(names, labels, root)
 
@@ -88,6 +93,19 @@ def count_classes(folder: Path) -> int:
             "class, at least two."
         )
     return count
+
+
+def is_in_official_order(names: Sequence[str]) -> bool:
+    """Return whether names stand as in MLPerf's val_map.txt, as far as they are ImageNet's of validation.
+
+    Its accuracy script knows an image by its place there.
+    """
+    found = list(map(_file_name, names))
+    return not all(map(_VALIDATION.fullmatch, found)) or found == sorted(found)
+
+
+def _file_name(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _lines(path: Path) -> list[str]:
@@ -139,13 +157,15 @@ def _kaggle(path: Path, label_count: int) -> Iterator[tuple[str, int]]:
         _refuse_repetition(first_line, name, rows.line_num, path)
         names.append(name)
         classes.append(words[0])
+    # In the order of MLPerf's val_map.txt, by which its accuracy script knows an image; Kaggle's is another.
+    rows_by_name = sorted(zip(names, classes, strict=True))
     rank = {wnid: label for label, wnid in enumerate(sorted(set(classes)))}
     if len(rank) != label_count:
         raise DataError(
             f"{path} names {len(rank)} classes, but the model has {label_count} labels: "
             f"give a file of '<image name> <label>' lines with --labels."
         )
-    for name, wnid in zip(names, classes, strict=True):
+    for name, wnid in rows_by_name:
         yield name, rank[wnid]
 
 

@@ -17,6 +17,8 @@ _LOGS = {
 }
 _IDENTITY = ("harness", "model", "data")
 _SETTINGS = ("scenario", "precision", *TUNABLE)
+PERFORMANCE_SETTINGS = ("official", "user_conf", "user_conf_sha256", "duration_s", "stall_timeout_s")
+"""What only a performance test depends on: with the accuracy of one run goes the speed of another."""
 _MACHINE = ("cpu_model", "usable_cpus", "versions")
 
 

@@ -55,6 +55,8 @@ def take_place(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     old = target.with_name(f".{target.name}.old")
     if target.exists():
+        # What a call left that was killed while it cleared away.
+        shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
     source.rename(target)
     if old.exists():

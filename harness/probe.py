@@ -161,6 +161,8 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
     ladder = [single]
     if job.settings.batch is not None:
         ladder = backend.compile_ladder(settings)
+        if ladder[-1].batch > 1:
+            rate = max(rate, busy(ladder[-1])[0])
     while job.settings.batch is None and ladder[-1].batch < _MAX_BATCH:
         larger = _compile(backend, replace(settings, batch=None), 2 * ladder[-1].batch)
         if larger is None:

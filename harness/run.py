@@ -13,7 +13,7 @@ from harness import __version__, child, conf, files, log, model_file, result, sy
 from harness.card import SPEED_ONLY, Card
 from harness.console import note, progress
 from harness.errors import DataError, HarnessError, OutputError, RunFailed
-from harness.held import differences, tests_to_keep
+from harness.held import PERFORMANCE_SETTINGS, differences, tests_to_keep
 from harness.job import Estimate, Job
 from harness.measurement import run_test, take_place, take_test
 from harness.plan import Demands, Plan, Request, estimates
@@ -233,7 +233,8 @@ def _adopt(
     """Go on with what is held: its finished tests, and the settings that its probe chose."""
     for mode in kept:
         document[mode] = held[mode]
-    document["settings"] = {**held["settings"], "duration_s": document["settings"]["duration_s"]}
+    own = {key: document["settings"][key] for key in PERFORMANCE_SETTINGS}
+    document["settings"] = held["settings"] if Mode.PERFORMANCE in kept else held["settings"] | own
     document["precision"], document["probe"] = held["precision"], held["probe"]
     settings = request.settings.choose(held["settings"]["batch"], held["settings"]["streams"])
     return replace(request, settings=settings)
@@ -315,5 +316,5 @@ def _conclude(document: dict[str, Any], plan: Plan) -> None:
         *plan.store.submittable_faults(),
         *([SPEED_ONLY] if plan.request.card.speed_only else []),
     ]
-    document["official"] = plan.request.settings.official and not document["not_official_because"]
+    document["official"] = document["settings"]["official"] and not document["not_official_because"]
     files.write_json(plan.folder / result.FILE_NAME, document)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from harness import __version__, console, files
 from harness.benchmark import BENCHMARKS
-from harness.dataset import ImageList
+from harness.dataset import ImageList, is_in_official_order
 from harness.errors import DataError, OutputError
 from harness.manifest import (
     MANIFEST,
@@ -92,6 +92,8 @@ class Store:
                 f"the store {self.path} holds {self.count:,} images, "
                 f"where {self.dataset} has {benchmark.sample_count:,}"
             )
+        if not is_in_official_order(self.names):
+            faults.append(f"the store {self.path} has its images in another order than MLPerf's val_map.txt")
         return faults
 
     def _file(self, recipe: Recipe) -> RecipeFile:

@@ -148,6 +148,12 @@ BROKEN = {
     "not a list": ("mean = [0.0, 0.0, 0.0]", "mean = 0.0", "'input.mean'.* list of 3 numbers"),
     "infinite mean": ("mean = [0.0, 0.0, 0.0]", "mean = [inf, 0.0, 0.0]", "'input.mean'"),
     "not a table": (f"[file]\n{PATH}\n", 'file = "a.onnx"\n', "'file'.* must be a table"),
+    "a date": ("[accuracy]", "[quantization]\nmade = 2026-11-26\n[accuracy]", "'quantization.made'.* a text"),
+    "a date within": (
+        "[accuracy]",
+        "[training]\nat = [{on = 2026-11-26}]\n[accuracy]",
+        "'training.at.on'.* a text",
+    ),
     "unusable name": ('name = "mobilenet_v2"', 'name = "../up"', "'name' is '../up'"),
     "unknown benchmark": ('benchmark = "resnet50"', 'benchmark = "resnet5"', "Did you mean 'resnet50'"),
     "unknown layout": ('"NHWC"', '"NHCW"', "'input.layout'.* Did you mean 'NHWC'"),

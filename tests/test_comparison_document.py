@@ -137,10 +137,12 @@ def test_what_cannot_stand_in_one_table_is_not_merged(tmp_path: Path, part: str,
 def test_folders_that_make_no_merge_are_refused(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a"), write(tmp_path / "b")
     (tmp_path / "empty").mkdir()
+    (write(tmp_path / "full") / "request.json").touch()
     for folders, out, message in (
         ([first], "all", "needs at least two folders"),
         ([first, second, tmp_path / "x" / ".." / "a"], "all", "is given twice"),
         ([first, second], "a", "is one of the folders to merge: choose another"),
+        ([first, second], "full", "full holds something else: choose a new or empty one"),
         ([first, tmp_path / "empty"], "all", "empty holds no compare.json: give a folder that"),
     ):
         with pytest.raises(OutputError, match=message):

@@ -3,7 +3,7 @@
 import pytest
 from sample_images import REAL, needs_real_images
 
-from harness.dataset import count_classes, find_images, require_known
+from harness.dataset import count_classes, find_images, is_in_official_order, require_known
 from harness.errors import DataError
 
 
@@ -74,7 +74,17 @@ KAGGLE = "ImageId,PredictionString\nval_3,n02 1 2 3 4 n02 5 6 7 8\nval_1,n01 9 9
 
 def test_kaggles_file_ranks_the_wordnet_ids(tmp_path):
     (tmp_path / "LOC_val_solution.csv").write_text(KAGGLE)
-    assert listed(find_images(tmp_path, 2)) == [("val_3.JPEG", 1), ("val_1.JPEG", 0), ("val_2.JPEG", 1)]
+    assert listed(find_images(tmp_path, 2)) == [("val_1.JPEG", 0), ("val_2.JPEG", 1), ("val_3.JPEG", 1)]
+
+
+def test_validation_images_in_class_folders_stand_in_the_order_of_mlperfs_list(tmp_path):
+    first, second = (f"ILSVRC2012_val_0000000{number}.JPEG" for number in (1, 2))
+    touch(tmp_path, f"n01/{second}", f"n02/{first}")
+    assert listed(find_images(tmp_path, 2)) == [(f"n02/{first}", 1), (f"n01/{second}", 0)]
+    touch(tmp_path, "n01/another.JPEG")
+    assert find_images(tmp_path, 2).names[-1] == f"n02/{first}"
+    assert is_in_official_order([first, second])
+    assert not is_in_official_order([f"n01/{second}", f"n02/{first}"])
 
 
 def test_kaggles_file_may_be_given_by_path(tmp_path):

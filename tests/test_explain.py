@@ -74,6 +74,13 @@ def test_offline_accounts_for_all_of_its_streams_time_and_needs_no_benchmark_app
     assert "benchmark_app is not installed" in page.text(found)
 
 
+def test_a_long_round_is_not_taken_for_one_that_hangs() -> None:
+    machine = system.describe()
+    for duration_s, stall_timeout_s in ((10.0, 120.0), (100.0, 300.0)):
+        settings = RunSettings(Scenario.SINGLE_STREAM, threads=1, duration_s=duration_s)
+        assert session._settled(settings, machine).stall_timeout_s == stall_timeout_s
+
+
 def test_a_latency_is_split_at_its_clocks() -> None:
     services = [Service(0, 3, 103, 107, 150, 1), Service(1000, 1003, 1103, 1107, 1150, 1)]
     split = split_latency(services, 120.0, 10.0)

@@ -146,6 +146,26 @@ def test_a_row_that_the_cpu_cannot_run_says_why(
     assert again.good
 
 
+def test_a_model_that_breaks_is_not_passed_over(
+    story: quickstart.Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(request: run.Request) -> Any:
+        raise ModelError("The model file is not there: check the path.")
+
+    monkeypatch.setattr(run, "run", broken)
+    with pytest.raises(ModelError, match="is not there"):
+        quickstart.quickstart(story.folder, SMALL)
+
+
+def test_an_int8_model_that_lost_its_weights_is_made_again(story: quickstart.Story) -> None:
+    weights = story.folder / "models" / "resnet50-seeded-int8.bin"
+    weights.unlink()
+    again = quickstart.quickstart(story.folder, SMALL)
+    assert weights.exists()
+    assert again.task == story.task
+    assert not any(row.not_run for row in again.resnet50)
+
+
 def test_a_model_that_misses_its_accuracy_fails_but_the_control_may(story: quickstart.Story) -> None:
     *others, control = (replace(row, missed="") for row in story.task)
     assert control.variant == quickstart.CONTROL

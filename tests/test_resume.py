@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from conftest import Oracle
 
-from harness import child, measurement, run
+from harness import child, files, measurement, run
 from harness.errors import OutputError, RunFailed
+from harness.held import PERFORMANCE_SETTINGS
 from harness.job import Job
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
@@ -167,6 +168,49 @@ def test_another_user_conf_is_another_test(oracle: Oracle, out: Path, tmp_path: 
     user_conf.write_text("resnet50.MultiStream.target_latency = 1\n")
     with pytest.raises(OutputError, match=r"is of another user\.conf"):
         run.run(again(oracle, out, user_conf=user_conf))
+
+
+def test_what_a_performance_test_was_asked_goes_with_it_whichever_test_came_first(
+    oracle: Oracle, tmp_path: Path, jobs: list[Mode | None]
+) -> None:
+    user_conf = tmp_path / "mine.conf"
+    user_conf.write_text("resnet50.Offline.target_qps = 2000\n")
+    own = {"user_conf": user_conf, "duration_s": 0.3}
+    run.run(request(oracle, tmp_path, (Mode.ACCURACY,)))
+    document, folder = run.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
+    stated = {key: document["settings"][key] for key in PERFORMANCE_SETTINGS}
+    assert stated["user_conf"] == "mine.conf"
+    assert stated["user_conf_sha256"] == files.sha256_file(user_conf)
+    assert stated["duration_s"] == 0.3
+    shutil.rmtree(folder / "accuracy")
+    document, _ = run.run(request(oracle, tmp_path, (Mode.ACCURACY,)))
+    assert {key: document["settings"][key] for key in PERFORMANCE_SETTINGS} == stated
+    del jobs[:]
+    if document["performance"]["valid"]:
+        run.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
+        assert jobs == []
+
+
+def test_an_official_run_stays_one_when_its_accuracy_is_added_without_the_word(
+    oracle: Oracle, out: Path
+) -> None:
+    path = folder_of(out) / "result.json"
+    document = json.loads(path.read_text())
+    document["settings"]["official"] = True
+    path.write_text(json.dumps(document))
+    shutil.rmtree(folder_of(out) / "accuracy")
+    added, _ = run.run(again(oracle, out, (Mode.ACCURACY,)))
+    assert added["settings"]["official"]
+    assert added["performance"] == document["performance"]
+
+
+def test_what_a_killed_call_left_while_it_cleared_away_does_no_harm(tmp_path: Path) -> None:
+    for name in ("new", "run_1", ".run_1.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log").write_text(name)
+    measurement.take_place(tmp_path / "new", tmp_path / "run_1")
+    assert (tmp_path / "run_1" / "log").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["run_1"]
 
 
 def test_a_result_of_another_machine_is_not_continued(oracle: Oracle, out: Path) -> None:

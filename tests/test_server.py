@@ -97,6 +97,16 @@ def test_the_accuracy_of_server_needs_no_search_for_a_rate(oracle: Oracle, tmp_p
     assert document["settings"]["batch"] in (1, 2, 4, 8)
 
 
+def test_a_batch_that_was_asked_for_may_answer_more_than_single_samples(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    asked = request(oracle, tmp_path, "", (Mode.ACCURACY,), user_conf=None, batch=4, streams=1)
+    document, _ = run.run(asked)
+    tried = {batch: rate for batch, _, rate in document["probe"]["candidates"]}
+    assert set(tried) == {1, 4}
+    assert document["probe"]["samples_per_second"] == max(tried.values())
+
+
 def test_the_rate_that_the_search_found_is_told_to_loadgen(oracle: Oracle, tmp_path: Path) -> None:
     asked = request(oracle, tmp_path, "", user_conf=None, batch=1, threads=1)
     try:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -312,6 +313,12 @@ def test_only_the_whole_data_set_of_a_benchmark_can_be_submitted(tmp_path, image
     assert made.submittable_faults() == [f"the store {made.path} holds 70 images, where imagenet has 50,000"]
     other = prepare(images, SMALL, tmp_path / "other", "custom")
     assert other.submittable_faults() == ["'custom' is not the data set of an MLPerf benchmark"]
+    turned = replace(
+        made, names=tuple(f"ILSVRC2012_val_000000{number:02}.JPEG" for number in range(69, -1, -1))
+    )
+    assert turned.submittable_faults()[1:] == [
+        f"the store {made.path} has its images in another order than MLPerf's val_map.txt"
+    ]
 
 
 @needs_real_images

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.comparison import output
 from harness.comparison.document import FILE_NAME, Comparison, read
 from harness.errors import OutputError
 
@@ -24,6 +25,8 @@ def merge(folders: Sequence[Path], out: Path) -> list[Comparison]:
             raise OutputError(f"The folder {folder} is given twice: give each once.")
         if place == out.resolve():
             raise OutputError(f"--out {out} is one of the folders to merge: choose another.")
+    if out.exists() and not _may_replace(out):
+        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
     found: list[Comparison] = []
     for folder in folders:
         for comparison in read(folder / FILE_NAME):
@@ -32,6 +35,11 @@ def merge(folders: Sequence[Path], out: Path) -> list[Comparison]:
     for comparison in found[1:]:
         _require_same(found[0], comparison)
     return found
+
+
+def _may_replace(out: Path) -> bool:
+    """Return whether a folder is empty or holds nothing but an earlier merger."""
+    return out.is_dir() and {path.name for path in out.iterdir()} <= set(output.FILES)
 
 
 def _require_same(first: Comparison, other: Comparison) -> None:

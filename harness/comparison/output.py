@@ -8,6 +8,7 @@ from harness.comparison import document, findings, page, table
 from harness.comparison.document import Comparison
 
 MARKDOWN, CSV, REPORT = "table.md", "table.csv", "report.html"
+FILES = (MARKDOWN, CSV, REPORT, document.FILE_NAME)
 
 
 def write(comparisons: list[Comparison], out: Path) -> None:

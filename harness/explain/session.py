@@ -111,7 +111,9 @@ def _settled(settings: RunSettings, machine: system.Machine) -> RunSettings:
     threads = usable if settings.threads is None else settings.threads
     if threads > usable:
         raise HarnessError(f"--threads {threads}: this process may use {usable} CPU(s), give 1 to {usable}.")
-    return replace(settings, threads=threads).with_defaults()
+    # A bare loop, or a kind of peak, says nothing until it is over, and takes up to 1.6 durations.
+    patience_s = max(settings.stall_timeout_s, 3 * settings.duration_s)
+    return replace(settings, threads=threads, stall_timeout_s=patience_s).with_defaults()
 
 
 def _store(request: Request, folder: Path) -> Path:

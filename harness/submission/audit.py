@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import files, log, run
+from harness import files, log, result, run
 from harness.accuracy import Score
 from harness.card import Card
 from harness.console import note
@@ -95,7 +95,8 @@ class TestOutcome:
 def run_all(request: Request) -> list[TestOutcome]:
     """Run and verify every compliance test of every result; keep each as soon as it is finished.
 
-    A test that is there already is verified again, and only run again if the request says so.
+    A test that is there already is verified again, and only run again if the request says so, or if it is of
+    another model or other data than the result is by now.
 
     Raises:
         HarnessError: the results, the model or the data cannot be used, or a test broke.
@@ -111,13 +112,22 @@ def run_all(request: Request) -> list[TestOutcome]:
     ]
     if reasons:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
-    labels = open_store(request.store).labels
+    store = open_store(request.store)
+    reasons = [
+        f"{one.shown}: was measured on other data than those in {store.path}: give its store with --data."
+        for one in found
+        if store.sha256(cards[one.document["model"]["name"]].input.recipe)
+        != one.document["data"]["pixels_sha256"]
+    ]
+    if reasons:
+        raise refusal(f"The results in {request.results} cannot be tested", reasons)
+    labels = store.labels
     outcomes = []
     for one in found:
         task = find_round(NEWEST).tasks[one.document["benchmark"]]
         for test in task.audits:
             folder = one.folder / test
-            if folder.is_dir() and not request.replace:
+            if compliance.is_of(folder, one.document) and not request.replace:
                 note(f"{one.shown} {test}: verifying the test that is there.")
                 answers = folder / "accuracy" / logs.ACCURACY
                 audited = verify(test, one.folder, folder / PERFORMANCE, labels, accuracy_log=answers)
@@ -168,6 +178,8 @@ def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
         run.mkdir(parents=True)
         for name in (logs.SUMMARY, logs.DETAIL):
             shutil.copyfile(taken / name, run / name)
+        document = result.read(scenario / result.FILE_NAME)
+        files.write_json(built / compliance.TESTED, compliance.tested(document))
         files.write_text(built / compliance.PERFORMANCE_FILE, audited.performance.text)
         if audited.answers is not None and audited.score is not None:
             folder = built / "accuracy"

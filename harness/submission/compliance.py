@@ -3,9 +3,11 @@
 Source: compliance/TEST01 and compliance/TEST04 of mlcommons/inference (audit.config, verify_*.py).
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,8 @@ PERFORMANCE_FILE = "verify_performance.txt"
 ACCURACY_FILE = "verify_accuracy.txt"
 BASELINE = "baseline_accuracy.txt"
 COMPLIANCE = "compliance_accuracy.txt"
+TESTED = "tested.json"
+"""What of result.json the test is of; it stays out of the submission."""
 PASS = "TEST PASS"
 FILES = {
     "TEST01": (
@@ -67,6 +71,20 @@ def audit_config(test: str, sampling_target: int) -> str:
         },
     }
     return "".join(f"*.*.{key} = {value}\n" for key, value in settings[test].items())
+
+
+def tested(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digests of what a test of a result is true of; `is_of` holds them against it later."""
+    return {"model": document["model"]["sha256"], "data": document["data"]["pixels_sha256"]}
+
+
+def is_of(folder: Path, document: Mapping[str, Any]) -> bool:
+    """Return whether the test in a folder is of the model and data of a result."""
+    try:
+        found = json.loads((folder / TESTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(found == tested(document))
 
 
 def verify_answers(accuracy_log: Path, test_log: Path) -> Verification:

@@ -1,11 +1,11 @@
 """The texts of a submission: how to repeat each run, how models were calibrated, what they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness.card import Card
+from harness.card import Card, shipped_cards
 from harness.scenario import parse_scenario
 from harness.settings import RunSettings
 from harness.submission.results import Result
@@ -41,7 +41,7 @@ def readme(one: Result, card: Card, made_for: Round, division: str) -> str:
     document = one.document
     task = made_for.tasks[document["benchmark"]]
     data, versions = document["data"], document["machine"]["versions"]
-    shipped = not card.quantization and card.file.url is not None
+    shipped = not card.quantization and card.file.url is not None and card.name in shipped_cards()
     model = card.name if shipped else f"{_HOME}/src/{folder_name(one, task, division)}/card.toml"
     official_data = data["dataset"] == task.benchmark.dataset
     lines = [
@@ -108,26 +108,48 @@ def measurements(one: Result, card: Card) -> dict[str, str]:
     source = card.file.url or card.file.path or ""
     return {
         "input_data_types": {"u8": "uint8", "f32": "fp32"}[card.input.element_type],
-        "weight_data_types": "int8" if card.quantization else _TYPES[document["precision"]["requested"]],
+        "weight_data_types": "int8"
+        if card.quantization or is_int8(one)
+        else _TYPES[document["precision"]["requested"]],
         "retraining": "Yes" if card.training else "No",
         "starting_weights_filename": str(card.quantization.get("original", source.rsplit("/", 1)[-1])),
-        "weight_transformations": "post-training quantization to int8 by NNCF (documentation/calibration.md)"
-        if card.quantization
-        else "none but OpenVINO's own on loading",
+        "weight_transformations": _transformations(one, card),
         "data_set": str(document["data"]["dataset"]),
         "model_sha256": str(document["model"]["sha256"]),
     }
 
 
+def is_int8(one: Result) -> bool:
+    """Return whether a result's model computes in int8, whoever has quantized it."""
+    return bool(one.document["precision"]["computed"] == "int8")
+
+
+def _transformations(one: Result, card: Card) -> str:
+    if card.quantization:
+        return "post-training quantization to int8 by NNCF (documentation/calibration.md)"
+    return f"{_QUANTIZED_BEFORE}; then " * is_int8(one) + "none but OpenVINO's own on loading"
+
+
+_QUANTIZED_BEFORE = "quantized to int8 before the harness was given it"
 _TYPES = {"f32": "fp32", "bf16": "bf16"}
 
 
-def calibration(records: Mapping[str, dict[str, Any] | None]) -> str:
-    """Return calibration.md, from each model's calibration record; None for a model without one."""
+def calibration(records: Mapping[str, dict[str, Any] | None], int8: Container[str]) -> str:
+    """Return calibration.md.
+
+    Args:
+        records: each model's calibration record; None for a model without one.
+        int8: the models that compute in int8.
+    """
     lines = ["# Calibration", ""]
     for name, record in sorted(records.items()):
         lines += [f"## {name}", ""]
-        lines += ["Not quantized, so nothing was calibrated.", ""] if record is None else _calibration(record)
+        if record is not None:
+            lines += _calibration(record)
+        elif name in int8:
+            lines += [f"{_QUANTIZED_BEFORE.capitalize()}, which knows nothing of its calibration.", ""]
+        else:
+            lines += ["Not quantized, so nothing was calibrated.", ""]
     return "\n".join(lines)
 
 

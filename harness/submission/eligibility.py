@@ -8,7 +8,7 @@ from typing import Any
 from harness import calibration, conf, files, log, model_file
 from harness.card import SPEED_ONLY, Card, find_card
 from harness.errors import HarnessError
-from harness.submission import logs
+from harness.submission import compliance, logs
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.round import Round, Task
 from harness.submission.verdict import Check, Ledger, faults
@@ -209,6 +209,13 @@ def _closed(
             absent = [test for test in task.audits if not (one.folder / test).is_dir()]
             if absent:
                 yield f"{one.shown}: has no {' and '.join(absent)}: run `harness compliance`."
+            there = [test for test in task.audits if test not in absent]
+            stale = [test for test in there if not compliance.is_of(one.folder / test, one.document)]
+            if stale:
+                yield (
+                    f"{one.shown}: has {' and '.join(stale)} of another model or other data: "
+                    f"run `harness compliance` again."
+                )
 
 
 def _closed_model(card: Card, references: tuple[str, ...]) -> Iterator[str]:
@@ -246,9 +253,15 @@ def calibration_record(card: Card) -> dict[str, Any]:
     Raises:
         HarnessError: it is missing, or not the one that the card was made with.
     """
-    path = card.folder / str(card.quantization["record"])
+    named, digest = (card.quantization.get(key) for key in ("record", "record_sha256"))
+    if not named or not digest:
+        raise HarnessError(
+            f"The card of '{card.name}' names no calibration record (record, record_sha256): "
+            f"quantize the model with `harness quantize`."
+        )
+    path = card.folder / str(named)
     try:
-        if files.sha256_file(path) != card.quantization["record_sha256"]:
+        if files.sha256_file(path) != digest:
             raise HarnessError(f"The calibration record {path} was changed: quantize the model again.")
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -105,11 +105,12 @@ def _build(submission: Submission, home: Path) -> None:
         folder = documentation.folder_name(one, task, submission.division)
         _write_scenario(submission, one, home / "results" / one.system / folder / one.scenario)
         card = submission.card(one)
-        if card.name not in records:
-            records[card.name] = calibration_record(card) if card.quantization else None
+        records[card.name] = calibration_record(card) if card.quantization else None
+        if not (home / "src" / folder).exists():
             _write_model(submission, card, home / "src" / folder)
     (home / "documentation").mkdir()
-    files.write_text(home / "documentation" / "calibration.md", documentation.calibration(records))
+    int8 = {submission.card(one).name for one in submission.results if documentation.is_int8(one)}
+    files.write_text(home / "documentation" / "calibration.md", documentation.calibration(records, int8))
     if submission.division == "open":
         mapping = documentation.model_mapping(submission.results, submission.round)
         files.write_json(home / "model_mapping.json", mapping)
@@ -172,7 +173,7 @@ def _write_code(submission: Submission, target: Path) -> None:
     """Write the harness itself, laid out as installed, so that others can repeat the runs with its code."""
     package = Path(harness.__file__).parent
     _copy_files(package, target / "harness", lambda path: path.suffix == ".py", without=_LEFT_OUT)
-    for shipped in (resources.MODELS, resources.CALIBRATION):
+    for shipped in (resources.MODELS, resources.CALIBRATION, resources.PUBLISHED):
         _copy_files(shipped, target / "harness" / "data" / shipped.name, _is_small)
     for conf in (resources.USER_CONF, resources.MLPERF_CONF):
         shutil.copyfile(conf, target / "harness" / "data" / conf.name)

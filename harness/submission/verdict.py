@@ -44,9 +44,6 @@ class Ledger:
         )
         return passed
 
-    def add(self, checks: Iterable[Check]) -> None:
-        self.checks.extend(checks)
-
 
 def faults(checks: Iterable[Check], *, strict: bool = False) -> list[Check]:
     """Return the checks that count as faults."""

@@ -150,6 +150,15 @@ def test_compliance_runs_both_tests_on_a_real_model(oracle: Oracle, short_result
     assert "[not official: a short run]" in again.stdout
 
 
+def test_compliance_refuses_data_that_the_result_is_not_of(
+    short_results: Path, oracle: Oracle, new_oracle: Callable[..., Oracle]
+) -> None:
+    other = new_oracle(count=40).store.path
+    done = harness("compliance", "--results", short_results, "--data", other, "--model", oracle.card_path)
+    assert done.returncode == 2
+    assert "was measured on other data than those in" in done.stderr
+
+
 def test_compliance_needs_both_modes(
     oracle: Oracle, short_results: Path, new_oracle: Callable[..., Oracle]
 ) -> None:

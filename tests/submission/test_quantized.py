@@ -12,6 +12,8 @@ from conftest import oracle_model
 from harness import calibration, files, model_file
 from harness.card import FileSpec, find_card, write_card
 from harness.errors import HarnessError
+from harness.submission import compliance
+from harness.submission.eligibility import calibration_record
 
 from .conftest import Results
 
@@ -59,6 +61,8 @@ def quantized(results: Results, folder: Path, written: dict[str, Any]) -> Result
     facts = {"name": card.name, "sha256": model_file.sha256(card), "quantization": card.quantization}
     for path in sorted(results.folder.rglob("result.json")):
         results.edit(path.parent.name, lambda document: document["model"].update(facts))
+        for test in path.parent.glob("TEST*"):
+            files.write_json(test / compliance.TESTED, compliance.tested(json.loads(path.read_text())))
     old = results.scenario("Offline").parent
     old.rename(old.with_name(card.name))
     return Results(results.folder, folder / "int8.toml", results.description)
@@ -104,6 +108,12 @@ def test_closed_refuses_another_calibration(
     with pytest.raises(HarnessError) as caught:
         results.submit(tmp_path / "tree", "closed")
     assert said in str(caught.value)
+
+
+def test_a_card_that_names_no_calibration_record_is_refused() -> None:
+    card = replace(find_card("resnet50-mlperf"), quantization={"original": "resnet50-mlperf"})
+    with pytest.raises(HarnessError, match=r"names no calibration record .*: quantize the model with"):
+        calibration_record(card)
 
 
 def test_a_changed_calibration_record_is_refused(closed_results: Results, tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import files
+from harness.card import find_card
 from harness.errors import HarnessError, OutputError
+from harness.submission import documentation, results
+from harness.submission.round import NEWEST, find_round
 
-from .conftest import Results
+from .conftest import SCENARIOS, Results
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "submission"
 
@@ -65,6 +69,46 @@ def test_the_readme_says_the_very_command_and_that_the_data_are_not_imagenet(ope
     assert "**Not ImageNet.**" in readme
     system = json.loads(next(open_tree.rglob("systems/*.json")).read_text())
     assert system["sw_notes"] == "measured on 'builtin', not on MLPerf's data set"
+
+
+def test_a_model_that_was_quantized_before_the_harness_had_it_is_called_so(
+    open_results: Results, tmp_path: Path
+) -> None:
+    for scenario in SCENARIOS:
+        open_results.edit(scenario, lambda document: document["precision"].update(computed="int8"))
+    open_results.submit(tmp_path / "tree")
+    home = tmp_path / "tree" / "open" / "Us"
+    stated = json.loads(next(home.rglob("Offline/measurements.json")).read_text())
+    assert stated["weight_data_types"] == "int8"
+    assert stated["weight_transformations"].startswith("quantized to int8 before the harness was given it")
+    text = (home / "documentation" / "calibration.md").read_text()
+    assert (
+        "Quantized to int8 before the harness was given it, which knows nothing of its calibration." in text
+    )
+
+
+def test_each_precision_of_a_model_has_its_card_in_the_tree(open_results: Results, tmp_path: Path) -> None:
+    home = open_results.scenario("Offline").parent
+    shutil.copytree(home, home.with_name("waiting-bf16"))
+    for path in home.with_name("waiting-bf16").glob("*/result.json"):
+        document = json.loads(path.read_text())
+        document["precision"] |= {"requested": "bf16", "computed": "bf16"}
+        document["settings"]["precision"] = "bf16"
+        path.write_text(json.dumps(document))
+    open_results.submit(tmp_path / "tree")
+    for name in ("waiting", "waiting-bf16"):
+        readme = next((tmp_path / "tree").rglob(f"{name}/Offline/README.md"))
+        model = readme.read_text().partition("harness run --model ")[2].partition(" ")[0]
+        assert find_card(str((readme.parent / model).resolve())).name == "waiting"
+
+
+def test_a_card_of_ones_own_with_an_address_is_not_taken_for_a_shipped_one(open_results: Results) -> None:
+    found, _ = results.collect(open_results.folder)
+    card = find_card(str(open_results.card))
+    own = replace(card, file=replace(card.file, url="https://example.org/waiting.onnx"))
+    text = documentation.readme(found[0], own, find_round(NEWEST), "open")
+    assert "harness run --model ../../../../src/waiting/card.toml" in text
+    assert "harness model fetch" not in text
 
 
 def test_the_custom_model_is_mapped_to_the_checkers_name(open_tree: Path) -> None:
@@ -228,6 +272,10 @@ CLOSED_REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
     "a missing compliance test": (
         lambda results: shutil.rmtree(results.scenario("Offline") / "TEST04"),
         "Offline: has no TEST04: run `harness compliance`",
+    ),
+    "a compliance test of another model": (
+        lambda results: results.edit("Offline", lambda d: d["model"].update(sha256="f" * 64)),
+        "Offline: has TEST01 and TEST04 of another model or other data: run `harness compliance` again",
     ),
     "settings that make it Open": (
         lambda results: (results.scenario("MultiStream") / "user.conf").write_text(
