@@ -37,7 +37,8 @@ class Trial:
     """One attempt of the Server search."""
 
     target_qps: float
-    p99_latency_ns: float
+    p99_latency_ns: float | None
+    """None: it was broken off, as more samples waited than can be answered in time."""
     held: bool
 
 

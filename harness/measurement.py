@@ -8,11 +8,13 @@ from typing import Any
 
 from harness import accuracy, child, conf, log, reasons, result
 from harness.benchmark import BENCHMARKS
+from harness.card import Card
 from harness.console import note, progress
 from harness.held import ACCURACY_LOGS, PERFORMANCE_LOGS
 from harness.job import Job
 from harness.plan import ATTEMPTS, Plan
 from harness.scenario import Mode
+from harness.store import Store
 
 
 def take_test(plan: Plan, mode: Mode) -> dict[str, Any]:
@@ -113,7 +115,6 @@ def _accuracy(plan: Plan) -> dict[str, Any]:
     detail = log.read_detail(logs / "mlperf_log_detail.txt")
     score = accuracy.score(logs / "mlperf_log_accuracy.json", plan.store.labels, plan.store.count)
     (logs / "accuracy.txt").write_text(score.text + "\n", encoding="utf-8")
-    verdicts = _verdicts(plan, score)
     take_place(logs, plan.folder / ACCURACY_LOGS)
     return {
         "text": score.text,
@@ -121,8 +122,7 @@ def _accuracy(plan: Plan) -> dict[str, Any]:
         "total": score.total,
         "accuracy": score.fraction,
         "errors": detail.errors,
-        "verdicts": verdicts,
-        "passed": verdicts[0]["passed"] if verdicts else None,
+        **judged(plan.request.card, plan.store, score.good, score.total),
     }
 
 
@@ -132,15 +132,18 @@ _SECTIONS: dict[Mode, Callable[[Plan], dict[str, Any]]] = {
 }
 
 
-def _verdicts(plan: Plan, score: accuracy.Score) -> list[dict[str, Any]]:
-    """Return the verdict on the card's own target first, then on MLPerf's where the data set is its own."""
-    card = plan.request.card
+def judged(card: Card, store: Store, good: int, total: int) -> dict[str, Any]:
+    """Return the part of an accuracy section that depends on targets: `verdicts`, and whether it `passed`.
+
+    The verdict on the card's own target comes first, then that on MLPerf's where the data set is its own.
+    """
+    score = accuracy.Score(good, total)
     benchmark = BENCHMARKS[card.benchmark]
     targets = []
     if card.accuracy is not None:
         targets.append(("the card's target", card.accuracy.reference, card.accuracy.target_fraction))
     official = (benchmark.reference_accuracy, benchmark.target_fraction)
-    if plan.store.dataset == benchmark.dataset and official not in [target[1:] for target in targets]:
+    if store.dataset == benchmark.dataset and official not in [target[1:] for target in targets]:
         targets.append((f"MLPerf {benchmark.name}, Closed division", *official))
     verdicts = []
     for rule, reference, fraction in targets:
@@ -149,7 +152,7 @@ def _verdicts(plan: Plan, score: accuracy.Score) -> list[dict[str, Any]]:
         if not found.passed:
             advice = reasons.of_accuracy(score.good, score.total, found.target, bool(card.quantization))
         verdicts.append({"rule": rule, **asdict(found), "advice": advice})
-    return verdicts
+    return {"verdicts": verdicts, "passed": verdicts[0]["passed"] if verdicts else None}
 
 
 def _rule_faults(detail: log.Detail, plan: Plan) -> list[str]:
@@ -162,4 +165,6 @@ def _rule_faults(detail: log.Detail, plan: Plan) -> list[str]:
     if detail["effective_min_duration_ms"] < rules.min_duration_ms:
         seconds = detail["effective_min_duration_ms"] / 1000
         faults.append(f"short run ({seconds:g} s, the rules ask for {rules.min_duration_ms / 1000:g} s)")
+    elif not plan.request.settings.official:
+        faults.append("run without --official")
     return faults

@@ -46,6 +46,8 @@ def locate(card: Card) -> Path | None:
 def files(card: Card) -> list[Path]:
     """Return the files that hold the model: none if it is built from its seed, .xml and .bin of an IR.
 
+    Beside an ONNX or Paddle file its weights may lie in another, under the names that their exporters use.
+
     Raises:
         ModelError: one of them is not there.
     """
@@ -53,6 +55,9 @@ def files(card: Card) -> list[Path]:
     if path is None:
         return []
     paths = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    beside = (path.with_name(path.name + ".data"), path.with_name(path.name + "_data"))
+    known = {".onnx": (*beside, path.with_suffix(".data")), ".pdmodel": (path.with_suffix(".pdiparams"),)}
+    paths += [one for one in known.get(path.suffix.lower(), ()) if one.is_file()]
     for item in paths:
         if not item.is_file():
             cure = "check the path" if card.file.url is None else f"run `harness model fetch {card.name}`"

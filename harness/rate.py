@@ -1,5 +1,6 @@
 """The highest rate of random arrivals that a system under test answers in time."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ _STEP_DOWN = 0.95
 _LEAST_BOUNDS = 30
 _OVERLOADED_BOUNDS = 5
 _SEED = 1
+_REPORT_NS = 1_000_000_000
 
 
 def find_rate(
@@ -53,7 +55,8 @@ def find_rate(
 
     def holds(qps: float, seconds: float) -> bool:
         p99_ns = arrivals.p99_ns(qps, max(_LEAST_QUERIES, round(qps * seconds)), overload)
-        trials.append(Trial(qps, p99_ns, p99_ns <= _BOUND_SHARE * bound_ns))
+        stated = p99_ns if math.isfinite(p99_ns) else None
+        trials.append(Trial(qps, stated, p99_ns <= _BOUND_SHARE * bound_ns))
         return trials[-1].held
 
     held_qps, failed_qps = 0.0, ceiling_qps
@@ -85,6 +88,7 @@ class _Arrivals:
         self._indices = indices
         self._report = report
         self._random = np.random.default_rng(_SEED)
+        self._next_report_ns = 0
         self._done_ns: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.sut = make(self._complete)
         self.sut.samples_loaded()
@@ -93,6 +97,12 @@ class _Arrivals:
         now_ns = time.perf_counter_ns()
         for slot in slots:
             self._done_ns[slot.id] = now_ns
+
+    def _report_at_times(self) -> None:
+        now_ns = time.perf_counter_ns()
+        if now_ns >= self._next_report_ns:
+            self._next_report_ns = now_ns + _REPORT_NS
+            self._report(self.sut.completed)
 
     def p99_ns(self, qps: float, count: int, overload: float) -> float:
         """Return the 99th percentile of latency from the scheduled arrival on.
@@ -113,10 +123,10 @@ class _Arrivals:
             issued += 1
             if issued - (self.sut.completed - before) > overload:
                 break
-            if issued % _LEAST_QUERIES == 0:
-                self._report(self.sut.completed)
+            self._report_at_times()
         while self.sut.completed - before < issued:
             time.sleep(0.001)
+            self._report_at_times()
         self._report(self.sut.completed)
         if issued < count:
             return float("inf")

@@ -1,6 +1,7 @@
 """One benchmark run, start to finish: probe, forecast, LoadGen tests, verdicts, files."""
 
 import datetime
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from harness.console import note, progress
 from harness.errors import DataError, HarnessError, OutputError, RunFailed
 from harness.held import PERFORMANCE_SETTINGS, differences, tests_to_keep
 from harness.job import Estimate, Job
-from harness.measurement import run_test, take_place, take_test
+from harness.measurement import judged, run_test, take_place, take_test
 from harness.plan import Demands, Plan, Request, estimates
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
@@ -65,7 +66,11 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         if mode in kept:
             note(f"Reused: the finished {request.settings.scenario} {mode} test in {folder}.")
     if held is not None:
+        if held["accuracy"] is not None:
+            # The targets are those that the card has by now.
+            held["accuracy"] |= judged(card, store, held["accuracy"]["good"], held["accuracy"]["total"])
         if not modes:
+            files.write_json(folder / result.FILE_NAME, held)
             return held, folder
         request = _adopt(request, document, held, kept)
     files.make_writable_folder(folder)
@@ -168,6 +173,7 @@ def within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings
         HarnessError: there are fewer.
     """
     usable = machine.usable_cpus
+    settings = unpinned_under_quota(settings, machine)
     if settings.threads is None:
         # OpenVINO counts the machine's CPUs, not the container's quota.
         return settings if usable >= (machine.cpus_present or usable) else replace(settings, threads=usable)
@@ -175,6 +181,17 @@ def within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings
         raise HarnessError(
             f"--threads {settings.threads}: this process may use {usable} CPU(s), give at most that."
         )
+    return settings
+
+
+def unpinned_under_quota(settings: RunSettings, machine: system.Machine) -> RunSettings:
+    """Return settings that pin no thread, unless asked to, where a quota is less than the CPUs there are.
+
+    OpenVINO (2026.4) knows no quota and would pin to the first of all CPUs, which others use as well: a
+    thread that is pinned cannot give way to them.
+    """
+    if settings.pinning is None and machine.usable_cpus < machine.cpus_allowed:
+        return replace(settings, pinning=False)
     return settings
 
 
@@ -193,12 +210,14 @@ def _new_document(request: Request, store: Store, machine: system.Machine) -> di
             "sha256": model_file.sha256(card),
             "note": SPEED_ONLY if card.speed_only else "",
             "quantization": card.quantization or None,
+            **json.loads(json.dumps({"input": asdict(card.input), "output": asdict(card.output)})),
         },
         "data": {
             "dataset": store.dataset,
             "count": store.count,
             "recipe": card.input.recipe.to_dict(),
             "pixels_sha256": store.sha256(card.input.recipe),
+            "list_sha256": store.manifest.list_sha256,
         },
         "settings": {
             **settings.to_dict(),

@@ -270,6 +270,27 @@ def test_an_ir_is_its_xml_and_its_bin(ir: Card, tmp_path: Path) -> None:
     assert np.allclose(run(model_file.read(checked), images(16)), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("m.onnx", "m.onnx.data"),
+        ("m.onnx", "m.onnx_data"),
+        ("m.onnx", "m.data"),
+        ("m.pdmodel", "m.pdiparams"),
+    ],
+)
+def test_weights_beside_a_graph_belong_to_the_model(tmp_path: Path, name: str, beside: str) -> None:
+    (tmp_path / name).write_bytes(b"graph")
+    card = make_card(tmp_path, path=name)
+    alone = model_file.sha256(card)
+    digests = set()
+    for weights in (b"first", b"other"):
+        (tmp_path / beside).write_bytes(weights)
+        assert model_file.files(card) == [tmp_path / name, tmp_path / beside]
+        digests.add(model_file.sha256(card))
+    assert len(digests | {alone}) == 3
+
+
 def test_a_local_file_of_another_checksum_is_refused(ir: Card) -> None:
     card = replace(ir, file=replace(ir.file, sha256="0" * 64))
 

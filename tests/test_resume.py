@@ -10,6 +10,7 @@ import pytest
 from conftest import Oracle
 
 from harness import child, files, measurement, run
+from harness.card import read_card
 from harness.errors import OutputError, RunFailed
 from harness.held import PERFORMANCE_SETTINGS
 from harness.job import Job
@@ -202,6 +203,45 @@ def test_an_official_run_stays_one_when_its_accuracy_is_added_without_the_word(
     added, _ = run.run(again(oracle, out, (Mode.ACCURACY,)))
     assert added["settings"]["official"]
     assert added["performance"] == document["performance"]
+
+
+def corrected(oracle: Oracle, folder: Path, old: str, new: str) -> Any:
+    """Return the oracle's card with a line of it changed, in another file."""
+    text = oracle.card_path.read_text().replace("oracle.xml", str(oracle.card_path.with_suffix(".xml")))
+    assert old in text
+    path = folder / "corrected.toml"
+    path.write_text(text.replace(old, new))
+    return read_card(path)
+
+
+def test_a_finished_accuracy_is_held_against_the_target_that_the_card_has_by_now(
+    oracle: Oracle, out: Path, tmp_path: Path, jobs: list[Mode | None]
+) -> None:
+    for fraction, passed in (("0.96", False), ("0.94", True)):
+        card = corrected(oracle, tmp_path, "fraction = 0.9", f"fraction = {fraction}")
+        document, folder = run.run(replace(again(oracle, out), card=card))
+        assert document["accuracy"]["passed"] is passed
+        assert json.loads((folder / "result.json").read_text()) == document
+    assert jobs == []
+
+
+def test_a_result_of_a_card_that_feeds_the_model_otherwise_is_another_models(
+    oracle: Oracle, out: Path, tmp_path: Path
+) -> None:
+    card = corrected(oracle, tmp_path, 'channels = "RGB"', 'channels = "BGR"')
+    with pytest.raises(OutputError, match="is of another model"):
+        run.run(replace(again(oracle, out), card=card))
+
+
+def test_a_result_of_other_labels_is_of_other_data(oracle: Oracle, out: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(oracle.store.path, tmp_path / "store")
+    lines = (path / "val_map.txt").read_text().replace(" 1\n", " 2\n")
+    (path / "val_map.txt").write_text(lines)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["list_sha256"] = files.sha256_file(path / "val_map.txt")
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(OutputError, match="is of another data"):
+        run.run(replace(again(oracle, out), store=path))
 
 
 def test_what_a_killed_call_left_while_it_cleared_away_does_no_harm(tmp_path: Path) -> None:

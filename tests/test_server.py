@@ -221,6 +221,19 @@ def test_an_overloaded_trial_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> N
     arrivals = rate._Arrivals(clock.sut, range(8), lambda _: None)
     assert arrivals.p99_ns(5000, 100_000, 50) == float("inf")
     assert arrivals.sut.completed < 100
+    monkeypatch.setattr(rate._Arrivals, "p99_ns", lambda *_: float("inf"))
+    _, trials = rate.find_rate(clock.sut, range(8), 500.0, 1_000_000, 1, lambda _: None)
+    assert {trial.p99_latency_ns for trial in trials} == {None}
+    assert not any(trial.held for trial in trials)
+
+
+def test_a_trial_with_few_arrivals_shows_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimulatedTime(0.01)
+    monkeypatch.setattr(rate, "time", clock)
+    told_at_s: list[float] = []
+    arrivals = rate._Arrivals(clock.sut, range(8), lambda _: told_at_s.append(clock.perf_counter_ns() / 1e9))
+    arrivals.p99_ns(1, 50, 1000)
+    assert max(np.diff(told_at_s)) < 10
 
 
 def test_a_model_too_slow_for_the_bound_is_told_with_its_latency(

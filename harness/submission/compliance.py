@@ -73,9 +73,13 @@ def audit_config(test: str, sampling_target: int) -> str:
     return "".join(f"*.*.{key} = {value}\n" for key, value in settings[test].items())
 
 
-def tested(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digests of what a test of a result is true of; `is_of` holds them against it later."""
-    return {"model": document["model"]["sha256"], "data": document["data"]["pixels_sha256"]}
+def tested(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a test of a result is true of; `is_of` holds it against the result later."""
+    model, data = document["model"], document["data"]
+    return {
+        **{key: model.get(key) for key in ("sha256", "input", "output")},
+        **{key: data.get(key) for key in ("pixels_sha256", "list_sha256")},
+    }
 
 
 def is_of(folder: Path, document: Mapping[str, Any]) -> bool:
