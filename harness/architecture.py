@@ -34,6 +34,12 @@ class Stem:
             stride *= step
         return stride
 
+    def shrunk(self, size: int) -> int:
+        """Return the size of the image that is made of one of `size` pixels."""
+        for kernel, step, _ in self.convolutions:
+            size = (size if kernel == step else size + step - 1) // step
+        return pooled(size) if self.pool else size
+
 
 STEMS = {
     "7x7-pool": Stem(((7, 2, 1.0),), True),

@@ -1,7 +1,6 @@
 """The built-in task: 24 classes of drawn images, written as JPEG files in ImageNet's layout."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import console, files
+from harness import console, files, system
 from harness.drawing import FILLS, SHAPES, Dice, picture
 from harness.errors import DataError, OutputError, RunFailed, did_you_mean
 from harness.workers import pool
@@ -67,7 +66,7 @@ def generate(out: Path, count: int = TEST_COUNT, split: str = "val", workers: in
         files.require_free_space(out, len(missing) * _BYTES_PER_IMAGE, purpose)
         for index in range(min(count, len(CLASSES)) if missing else 0):
             (out / image_name(split, index)).parent.mkdir(exist_ok=True)
-        _write_images(out, split, missing, workers or len(os.sched_getaffinity(0)))
+        _write_images(out, split, missing, workers or system.usable_cpus())
         if split == "val":
             lines = (f"{image_name(split, index)} {index % len(CLASSES)}\n" for index in range(count))
             _write_if_new(out / MAP_NAME, "".join(lines))

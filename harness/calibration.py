@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ DEFAULT_SAMPLES = 500
 NOT_OFFICIAL = "not the official list"
 
 _RECORD_FORMAT = 1
+_SEED = 1
 _VALIDATION_SAMPLES = 5000
 
 
@@ -53,7 +55,8 @@ class CalibrationSettings:
 def choose(store: Store, samples: int | None, list_file: Path | None) -> list[int]:
     """Return the indices of the calibration samples, in calibration order.
 
-    Without a list they are spread evenly over the store, so that a store sorted by class gives all classes.
+    Without a list one comes, at random, from each of as many equal stretches of the store: one that is sorted
+    by class, or goes round the classes, gives all of them.
 
     Raises:
         DataError: more samples than the store holds, or a listed image that it lacks.
@@ -65,7 +68,9 @@ def choose(store: Store, samples: int | None, list_file: Path | None) -> list[in
         raise DataError(
             f"--samples {count} cannot be drawn from {store.path}: give 1 to {store.count}, which it holds."
         )
-    return [int(index) for index in np.linspace(0, store.count, count, endpoint=False)]
+    edges = np.linspace(0, store.count, count + 1).astype(int)
+    source = np.random.default_rng(_SEED)
+    return [int(source.integers(first, end)) for first, end in pairwise(edges)]
 
 
 def quantize(
@@ -164,9 +169,9 @@ class _Inputs:
 def _listed(store: Store, list_file: Path) -> list[int]:
     try:
         lines = list_file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"Cannot read the calibration list {list_file} ({error.strerror}): check --list."
+            f"Cannot read the calibration list {list_file} ({error}): give a UTF-8 text with --list."
         ) from error
     wanted = [line.split()[0] for line in lines if line.strip()]
     if not wanted:

@@ -9,7 +9,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
-from harness import kernels
+from harness import kernels, system
 from harness.card import Card
 from harness.errors import ModelError
 from harness.settings import OPENVINO_CORE_TYPES, CompileSettings
@@ -172,6 +172,9 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
         config["NUM_STREAMS"] = settings.streams
     if settings.pinning is not None:
         config["ENABLE_CPU_PINNING"] = settings.pinning
+    elif not system.allowance().whole:
+        # As in run.unpinned_under_quota, for all that is compiled without a run.
+        config["ENABLE_CPU_PINNING"] = False
     if settings.smt is not None:
         config["ENABLE_HYPER_THREADING"] = settings.smt
     if settings.core_type is not None:

@@ -19,7 +19,7 @@ _IDENTITY = ("harness", "model", "data")
 _SETTINGS = ("scenario", "precision", *TUNABLE)
 PERFORMANCE_SETTINGS = ("official", "user_conf", "user_conf_sha256", "duration_s", "stall_timeout_s")
 """What only a performance test depends on: with the accuracy of one run goes the speed of another."""
-_MACHINE = ("cpu_model", "usable_cpus", "versions")
+_MACHINE = ("cpu_model", "isa", "usable_cpus", "versions")
 
 
 def differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
@@ -41,6 +41,7 @@ _WORDS = {
     "harness": "version of the harness",
     "versions": "set of library versions",
     "cpu_model": "CPU",
+    "isa": "set of CPU instructions",
     "usable_cpus": "number of usable CPUs",
     "official": "kind (official or not)",
     "duration_s": "duration",

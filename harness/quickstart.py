@@ -209,7 +209,9 @@ def _row(
     for scenario in (Scenario.SINGLE_STREAM, Scenario.OFFLINE):
         settings = RunSettings(scenario, precision=precision, threads=threads, duration_s=duration_s)
         try:
-            documents[scenario], _ = run.run(run.Request(card, data.path, settings, modes, results))
+            documents[scenario], _ = run.run(
+                run.Request(card, data.path, settings, modes, results, tuning=False)
+            )
         except ModelError as error:
             # Only that a CPU, or a layer, has no BF16 is an answer.
             if precision != "bf16":

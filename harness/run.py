@@ -47,7 +47,8 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         )
     machine = system.describe()
     found = tuning.find(tuning.key_of(card, request.settings, machine)) if request.tuning else None
-    settings = request.settings if found is None else found.apply(request.settings)
+    settings = unpinned_under_quota(request.settings, machine)
+    settings = settings if found is None else found.apply(settings)
     request = replace(request, settings=within_limits(settings, machine).with_defaults())
     demands, given = _demands(request)
     folder = (
@@ -68,9 +69,12 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
     if held is not None:
         if held["accuracy"] is not None:
             # The targets are those that the card has by now.
-            held["accuracy"] |= judged(card, store, held["accuracy"]["good"], held["accuracy"]["total"])
+            accuracy = held["accuracy"]
+            verdicts = judged(card, store, accuracy["good"], accuracy["total"])
+            if not modes and accuracy | verdicts != accuracy:
+                files.write_json(folder / result.FILE_NAME, held | {"accuracy": accuracy | verdicts})
+            held["accuracy"] = accuracy | verdicts
         if not modes:
-            files.write_json(folder / result.FILE_NAME, held)
             return held, folder
         request = _adopt(request, document, held, kept)
     files.make_writable_folder(folder)
@@ -227,7 +231,7 @@ def _new_document(request: Request, store: Store, machine: system.Machine) -> di
         "tuning": None,
         "precision": None,
         "probe": None,
-        "machine": machine.to_dict(),
+        "machine": json.loads(json.dumps(machine.to_dict())),
         "not_official_because": [],
         "performance": None,
         "accuracy": None,

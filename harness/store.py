@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness import __version__, console, files
+from harness import __version__, console, files, system
 from harness.benchmark import BENCHMARKS
 from harness.dataset import ImageList, is_in_official_order
 from harness.errors import DataError, OutputError
@@ -146,7 +146,7 @@ def prepare(
     _refuse_foreign_folder(out)
     files.make_writable_folder(out)
     if workers is None:
-        workers = min(len(os.sched_getaffinity(0)), _MAX_WORKERS)
+        workers = min(system.usable_cpus(), _MAX_WORKERS)
     try:
         with _locked(out):
             if ready := _ready(images, recipe, out, dataset, allow_missing):

@@ -170,13 +170,20 @@ def test_a_model_left_in_f32_is_told_apart_from_an_int8_one(explained: Explanati
         ),
     )
     machine = replace(system.describe(), isa=("avx2",), architecture="x86_64")
-    told = " ".join(session._remarks(mixed, machine))
+    told = " ".join(session._remarks(mixed, machine, quantized=True))
     assert "1 of 2 convolutions and matrix products do not compute in 8 bits and take 75.0 % of their" in told
     assert "stem (brgconv_avx512_f32) the most" in told
     assert "1 layer(s) run in reference or plain gemm kernels, 11.1 % of the layers' time" in told
     assert "no 8-bit dot products (VNNI or AMX)" in told
     assert "no AVX-512" in told
     assert "no AMX (amx_int8)" in told
+    wide = replace(mixed, computed="f32", layers=mixed.layers[:1])
+    told = " ".join(session._remarks(wide, machine, quantized=True))
+    assert (
+        "1 of 1 convolutions and matrix products do not compute in 8 bits and take 100.0 % of their" in told
+    )
+    assert "no 8-bit dot products (VNNI or AMX)" in told
+    assert "8 bits" not in " ".join(session._remarks(wide, machine, quantized=False))
 
 
 def test_benchmark_apps_failure_is_one_sentence_with_its_last_words(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def _measure(
         note(f"Reused: {total - len(left)} of {total} performance tests.")
     if not left:
         return
-    minutes = len(left) * (setting.duration_s * 1.1 + _OVERHEAD_S) / 60
+    minutes = sum(_seconds(series[key]) for _, key in left) / 60
     note(f"Forecast: {len(left)} performance tests in alternating rounds, about {minutes:.0f} min.")
     with progress("Rounds", total) as bar:
         bar.advance(total - len(left))
@@ -179,6 +179,13 @@ def _measure(
             done[key][number] = entry
             bar.advance()
         bar.update(description="Rounds", rate="")
+
+
+def _seconds(one: rounds.Series) -> float:
+    """Return about how long a test takes: a slow model must answer the least number of queries first."""
+    told_ms = float(one.facts["estimate"].get("target_latency", 0.0))
+    least_s = rounds.demands_of(one.card, one.settings).min_query_count * told_ms / 1e3
+    return max(one.settings.duration_s * 1.1, least_s) + _OVERHEAD_S
 
 
 def _all_series(
@@ -198,8 +205,7 @@ def _all_series(
             if found := setting.tuning_of(entry, scenario, threads):
                 if not setting.threads_given:
                     settings = replace(settings, threads=None)
-                settings = found.apply(settings)
-                settings = settings.fill({"threads": threads})
+                settings = run.within_limits(found.apply(settings), setting.machine)
                 tunings[threads, entry.name, scenario] = found
             folder = setting.out / "rounds" / entry.name / scenario / f"{threads}-threads"
             try:

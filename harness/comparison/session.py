@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ _BUILTIN_COUNT = 128
 _WORDS = {
     "variants": "set of models",
     "data": "store",
+    "calibration": "set of calibration images",
     "duration_s": "duration",
     "harness": "version of the harness",
     "machine": "machine or set of library versions",
@@ -153,14 +154,22 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
     asked = {
         "format": _FORMAT,
         "variants": [
-            [candidate.name, candidate.shown_precision, model_file.sha256(candidate.card)]
+            [
+                candidate.name,
+                candidate.shown_precision,
+                model_file.sha256(candidate.card),
+                asdict(candidate.card.input),
+                asdict(candidate.card.output),
+            ]
             for candidate in candidates
         ],
         "data": _data(store, candidates),
         "duration_s": request.duration_s,
         "harness": __version__,
-        "machine": [machine.cpu_model, machine.usable_cpus, machine.versions],
+        "machine": [machine.cpu_model, list(machine.isa or ()), machine.usable_cpus, machine.versions],
+        "calibration": _calibration(request, candidates),
     }
+    asked = json.loads(json.dumps(asked))
     path = request.out / REQUEST_NAME
     if path.exists():
         try:
@@ -180,7 +189,16 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
             raise OutputError(
                 f"The tests in {request.out} are of another {' and '.join(unlike)}: give another --out."
             )
-    files.write_json(path, json.loads(json.dumps(asked)))
+    files.write_json(path, asked)
+
+
+def _calibration(request: Request, candidates: Sequence[Candidate]) -> list[Any]:
+    """Return what INT8 twins are calibrated on, if not on the store that is scored."""
+    if request.calibration_data is None:
+        return []
+    images = open_store(request.calibration_data)
+    recipes = [one.card.input.recipe for one in candidates if one.quantize]
+    return [images.manifest.list_sha256, *(images.sha256(recipe) for recipe in recipes)]
 
 
 def _data(store: Store, candidates: Sequence[Candidate]) -> dict[str, Any]:

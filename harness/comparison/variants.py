@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +108,8 @@ def quantized(candidate: Candidate, images: Store, scored: Store, folder: Path) 
         made = read_card(card_path)
         if _is_twin(made, card, images, indices):
             note(f"{target} is up to date.")
-            return made, words
+            # The target is the one that the card has by now.
+            return replace(made, accuracy=card.accuracy), words
     for path in folder.glob(f"{target.stem}.*"):
         path.unlink()
     made, _ = calibration.quantize(card, images, indices, calibration.CalibrationSettings(), target)

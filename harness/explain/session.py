@@ -102,7 +102,8 @@ def explain(request: Request) -> Explanation:
     )
     watched = noise.remarks(noises)
     spread = noise.spread_remark({way.name: way.figures_ns for way in ways if way.figures_ns})
-    remarks = (*_remarks(found, machine), *watched, *([spread] if spread else []))
+    said = _remarks(found, machine, quantized=bool(card.quantization))
+    remarks = (*said, *watched, *([spread] if spread else []))
     return replace(found, remarks=remarks)
 
 
@@ -176,16 +177,17 @@ def _way(name: str, rounds: list[dict[str, Any]]) -> Way:
     return Way(name, tuple(entry[name] for entry in rounds))
 
 
-def _remarks(found: Explanation, machine: system.Machine) -> Iterator[str]:
+def _remarks(found: Explanation, machine: system.Machine, *, quantized: bool) -> Iterator[str]:
     """Yield what stands out in the layers, in words."""
     layers = found.layers
     whole_us = kernels.total_us(layers)
     share = kernels.int8_share(layers)
     counts = kernels.precisions(layers)
-    if share and (wide := kernels.left_wide(layers)):
+    if (share or quantized) and (wide := kernels.left_wide(layers)):
+        taken = 100 * (1 - (share or 0.0))
         yield (
             f"{len(wide)} of {sum(counts.values())} convolutions and matrix products do not compute in 8 "
-            f"bits and take {100 * (1 - share):.1f} % of their time, {wide[0].name} ({wide[0].exec_type}) "
+            f"bits and take {taken:.1f} % of their time, {wide[0].name} ({wide[0].exec_type}) "
             f"the most: make the INT8 model from its FP32 original with `harness quantize`."
         )
     if slow := kernels.fallbacks(layers):
@@ -196,15 +198,15 @@ def _remarks(found: Explanation, machine: system.Machine) -> Iterator[str]:
             f"{100 * kernels.total_us(slow) / whole_us if whole_us else 0:.1f} % of the layers' time: "
             f"{names}{more}."
         )
-    yield from _missing(found, machine)
+    yield from _missing(found, machine, int8=quantized or found.computed == "int8")
 
 
-def _missing(found: Explanation, machine: system.Machine) -> Iterator[str]:
+def _missing(found: Explanation, machine: system.Machine, *, int8: bool) -> Iterator[str]:
     """Yield what the CPU lacks for this model."""
     isa = machine.isa
     if isa is None:
         return
-    if found.computed == "int8" and not any(flag in isa for flag in system.INT8_DOT):
+    if int8 and not any(flag in isa for flag in system.INT8_DOT):
         yield (
             "This CPU has no 8-bit dot products (VNNI or AMX), so INT8 gains little over FP32: "
             "use one that has them for the full effect."

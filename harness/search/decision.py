@@ -72,6 +72,9 @@ class Bar:
 def remaining_share(candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar) -> float:
     """Return which share of the gap to the baseline training to the end leaves, on average.
 
+    It is a twentieth at least, as `hopeful` has it: one that ended better than the baseline says nothing
+    about those that are far behind it.
+
     Args:
         candidates: the shortlist.
         trained: final accuracy of those trained to the end, by key.
@@ -82,7 +85,9 @@ def remaining_share(candidates: Sequence[Candidate], trained: Mapping[str, float
         for one in candidates
         if one.key in trained and one.brief < bar.baseline
     ]
-    return sum(after for _, after in gaps) / sum(before for before, _ in gaps) if gaps else _FIRST_GUESS
+    if not gaps:
+        return _FIRST_GUESS
+    return max(1 / _HOPE, sum(after for _, after in gaps) / sum(before for before, _ in gaps))
 
 
 def expected(candidate: Candidate, share: float, bar: Bar) -> float:

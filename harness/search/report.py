@@ -1,5 +1,6 @@
 """What a search found, told: a page, and tables for a terminal."""
 
+import math
 import statistics
 from collections.abc import Iterator
 from html import escape
@@ -197,6 +198,11 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
         f"training images, which {keeps} the {100 * bar.least:.2f} % that were needed "
         f"(the baseline's {100 * bar.baseline:.2f} % less {100 * bar.max_drop:g} % of it)."
     )
+    if picked["measured_ms"] > outcome.get("wanted_ms", math.inf):
+        yield (
+            f"The wanted latency of {figure_text(outcome['wanted_ms'])} ms is missed: no point of the front "
+            "that is predicted to keep it keeps it when measured."
+        )
     if not outcome["request"]["images"]["held_out_unseen"]:
         yield (
             "The held-out images are part of --train, which the baseline has probably learned from: its own "

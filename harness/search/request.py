@@ -257,4 +257,12 @@ def _images(request: Request) -> Split:
     found = find_images(request.train, request.card.output.labels)
     if request.held_out is None:
         return split(found, seed=request.seed)
-    return Split(found, find_images(request.held_out, request.card.output.labels))
+    unseen = find_images(request.held_out, request.card.output.labels)
+    learned = {(found.root / name).resolve() for name in found.names}
+    shared = sum((unseen.root / name).resolve() in learned for name in unseen.names)
+    if shared:
+        raise DataError(
+            f"{shared:,} of the {len(unseen.names):,} images in --held-out {request.held_out} are among "
+            "those of --train: give images that the baseline has not learned from."
+        )
+    return Split(found, unseen)

@@ -74,6 +74,7 @@ def document(
     trained: "Mapping[str, Trained]",
     picked: Candidate,
     controls: Sequence[Candidate],
+    wanted_ms: float,
     converged: Sequence[Mapping[str, Any]],
     comparison: tuple[str, Comparison],
 ) -> dict[str, Any]:
@@ -93,6 +94,7 @@ def document(
         "estimator": dict(estimator),
         "search": dict(found),
         "baseline_ms": baseline_ms,
+        "wanted_ms": wanted_ms,
         "front": [{**point.to_dict(), "measured_ms": latency_ms} for point, latency_ms in front],
         "looks": [{"key": one.key, "measured_ms": one.latency_ms, "accuracy": one.brief} for one in looks],
         "shortlist": [

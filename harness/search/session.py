@@ -198,6 +198,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         trained=trained,
         picked=picked,
         controls=controls,
+        wanted_ms=cap_ms,
         converged=converged,
         comparison=comparison,
     )

@@ -55,9 +55,9 @@ class Space:
 
     @property
     def stems(self) -> tuple[str, ...]:
-        """Stems that shrink the image as the baseline's does."""
-        stride = STEMS[self.baseline.stem].stride
-        return tuple(name for name, stem in STEMS.items() if stem.stride == stride)
+        """Stems that shrink the image, of whatever size, as the baseline's does."""
+        wanted = [STEMS[self.baseline.stem].shrunk(size) for size in self.sizes]
+        return tuple(name for name, stem in STEMS.items() if list(map(stem.shrunk, self.sizes)) == wanted)
 
     @property
     def reference(self) -> Architecture:

@@ -166,6 +166,9 @@ class _Session:
             system.allowance(),
             default.samples_per_query,
         )
+        if "schedule" not in plan:
+            # It is the time that a pilot takes now from which the schedule follows.
+            shutil.rmtree(self._folder / _TESTS / "pilot", ignore_errors=True)
         start_s = self._clock()
         speed = self._test(resolved, "pilot", 1, PILOT_S)
         if speed is None:

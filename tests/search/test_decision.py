@@ -46,6 +46,13 @@ def test_the_gap_that_training_leaves_is_learned_from_the_trained() -> None:
     assert expected(given[0], share, BAR) == pytest.approx(0.92)
 
 
+def test_one_that_ended_above_the_baseline_does_not_make_hopeless_ones_promising() -> None:
+    far, near, best = candidates(0.60, 0.92, 0.93)
+    trained = {best.key: 0.962}
+    assert remaining_share([far, near, best], trained, BAR) == 1 / 20
+    assert next_to_train([far, near, best], trained, BAR) == near
+
+
 def test_a_faster_one_is_trained_while_it_is_expected_to_keep_the_bar() -> None:
     given = candidates(0.80, 0.90, 0.93, 0.94)
     trained = {given[2].key: 0.957}

@@ -296,6 +296,21 @@ def test_too_few_images_are_refused_before_anything_is_measured(
         session.run(replace(task, out=tmp_path), replace(TOOLS, predictor=never))
 
 
+def test_held_out_images_that_are_learned_from_are_refused(task: Request, tmp_path: Path) -> None:
+    (tmp_path / "held-out").symlink_to(task.train)
+    with pytest.raises(DataError, match=r"384 of the 384 images in --held-out .* are among those of --train"):
+        open_setting(replace(task, out=tmp_path / "out", held_out=tmp_path / "held-out"))
+
+
+def test_a_wanted_latency_that_nothing_keeps_is_said_in_the_report(
+    task: Request, outcome: dict[str, Any]
+) -> None:
+    assert outcome["wanted_ms"] == pytest.approx(cheap_ms(SHAPE))
+    missed = outcome | {"wanted_ms": outcome["searched"]["measured_ms"] / 2}
+    said = [" ".join(report._sentences(one)) for one in (outcome, missed)]
+    assert ["is missed" in one for one in said] == [False, True]
+
+
 def test_candidates_learn_from_images_varied_as_the_baselines_were(
     task: Request, outcome: dict[str, Any], tmp_path: Path
 ) -> None:

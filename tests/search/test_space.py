@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.architecture import Architecture, Block, Stage, resnet50
+from harness.architecture import STEMS, Architecture, Block, Stage, pooled, resnet50
 from harness.errors import HarnessError, ModelError
 from harness.search.space import Space, interpolated
 
@@ -25,6 +25,19 @@ def test_resnet50_has_its_published_size_and_work() -> None:
     plain = resnet50(1000, 224)
     assert plain.count_parameters() == 25_557_032
     assert plain.count_macs() == 4_089_184_256
+
+
+def test_stems_that_shrink_a_size_otherwise_than_the_baselines_are_not_proposed() -> None:
+    stems = {size: Space(resnet50(24, size), (size,)).stems for size in (48, 50)}
+    assert set(stems[48]) - set(stems[50]) == {"patch4"}
+    for size, names in stems.items():
+        for name in names:
+            layers = resnet50(24, size, stem=name).layers()
+            made = size
+            for convolution in layers.stem:
+                made = convolution.after(made)
+            assert (pooled(made) if STEMS[name].pool else made) == STEMS[name].shrunk(size)
+    assert "patch4" not in Space(resnet50(24, 48), (48, 46)).stems
 
 
 def test_the_baseline_is_a_point_of_the_space(space: Space) -> None:
