@@ -141,6 +141,38 @@ def test_a_trivially_augmented_image_is_another_each_epoch_and_the_same_each_tim
     assert not any(torch.equal(shown[0][0], other) for other in shown[0][1:])
 
 
+def test_images_in_memory_can_be_varied_in_another_way_without_being_read_again(
+    data: tuple[Images, Images], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, tests = data
+    trivial = Augmentation(trivial=True)
+    anew = Images(kept.images, RECIPE, trivial, seed=1)
+    anew.keep_in_memory(ALONE)
+    before = kept[0, 5][0]
+    monkeypatch.delattr(Images, "_load")
+    assert torch.equal(kept.varied(trivial)[0, 5][0], anew[0, 5][0])
+    assert kept.varied(trivial).identity == anew.identity
+    assert torch.equal(kept[0, 5][0], before)
+    with pytest.raises(ValueError, match="not varied"):
+        tests.varied(trivial)
+
+
+def test_images_in_two_versions_return_every_other_epoch(data: tuple[Images, Images]) -> None:
+    kept, tests = data
+    twice = kept.varied(Augmentation(versions=2))
+    shown = [twice[epoch, 5][0] for epoch in range(5)]
+    assert torch.equal(shown[0], kept[0, 5][0])
+    assert torch.equal(shown[1], kept[1, 5][0])
+    assert not torch.equal(shown[0], shown[1])
+    for epoch, version in enumerate((0, 1, 0, 1, 0)):
+        assert torch.equal(shown[epoch], shown[version])
+        assert twice.version(epoch) == version
+        assert kept.version(epoch) == epoch
+        assert tests.version(epoch) == 0
+    with pytest.raises(ValueError, match="grow"):
+        Augmentation(first_size=24, growing_epochs=3, versions=2)
+
+
 def test_a_checkpoint_of_other_settings_is_refused_with_the_difference(
     data: tuple[Images, Images], tmp_path: Path
 ) -> None:
@@ -265,16 +297,22 @@ def test_a_resumed_distillation_ends_as_the_uninterrupted_one(
     assert all(torch.equal(tensor, resumed_state[name]) for name, tensor in state.items())
 
 
-def test_a_teacher_answers_once_and_remembers_for_the_next_training(
-    data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def asked_of_teachers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return where the sizes of the batches that teachers will answer go."""
     asked, compute = [], Lesson._compute
 
     def counted(lesson: Lesson, x: Any) -> Any:
-        asked.append(1)
+        asked.append(len(x))
         return compute(lesson, x)
 
     monkeypatch.setattr(Lesson, "_compute", counted)
+    return asked
+
+
+def test_a_teacher_answers_once_and_remembers_for_the_next_training(
+    data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_of_teachers(monkeypatch)
     torch.manual_seed(11)
     teacher = Teacher(ResNet(replace(SHAPE, size=40)))
     first = distilled(data, tmp_path / "first", teacher=teacher)
@@ -285,6 +323,15 @@ def test_a_teacher_answers_once_and_remembers_for_the_next_training(
     assert all(torch.equal(tensor, second[0][name]) for name, tensor in first[0].items())
     distilled(growing(data), tmp_path / "other cuts", teacher=teacher)
     assert len(asked) > SETTINGS.epochs * (len(data[0]) // SETTINGS.batch_size)
+
+
+def test_a_teacher_answers_once_to_each_version_of_an_image(
+    data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_of_teachers(monkeypatch)
+    twice = data[0].varied(Augmentation(versions=2)), data[1]
+    distilled(twice, tmp_path, replace(DISTILLED, epochs=5, batch_size=24))
+    assert sum(asked) == 2 * len(data[0])
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])

@@ -306,7 +306,7 @@ class Contest:
             "inherits_from": self.setting.space.baseline.key,
             **lasting(self.tunings.final),
             "epochs_before": self.tunings.brief.epochs,
-            "augmentation": asdict(self.material.augmentation),
+            "augmentation": asdict(self.material.augmentation(self.tunings.final.epochs)),
             **{f"{name}_version": found for name, found in export.versions().items()},
         }
 

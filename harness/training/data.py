@@ -1,5 +1,6 @@
 """Image folders as training data: found, decoded once, cut and flipped by a rule that a seed fixes."""
 
+import copy
 import multiprocessing
 import os
 import signal
@@ -44,6 +45,12 @@ class Augmentation:
     """Size of the images in the first epoch, in pixels; None: the recipe's size from the beginning."""
     growing_epochs: int = 0
     """Epochs until images that start at `first_size` have the recipe's size."""
+    versions: int | None = None
+    """In how many versions each image is seen, in turn; None: in another one each epoch."""
+
+    def __post_init__(self) -> None:
+        if self.versions is not None and self.first_size is not None:
+            raise ValueError("images that grow are not the same again when their versions return")
 
     def size(self, epoch: int, full_size: int) -> int:
         """Return the size of the images in an epoch, counted from 0; it grows by multiples of 4 pixels.
@@ -92,12 +99,31 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         """What decides the pixels that a draw gives; it can be hashed."""
         return self.images, self.recipe, self.augmentation, self._seed
 
+    def version(self, epoch: int) -> int:
+        """Return the first epoch, counted from 0, in which all images are as they are in `epoch`."""
+        if self.augmentation is None:
+            return 0
+        versions = self.augmentation.versions
+        return epoch if versions is None else epoch % versions
+
+    def varied(self, augmentation: Augmentation) -> "Images":
+        """Return the same images, varied in another way; what is kept in memory is shared.
+
+        Raises:
+            ValueError: these are not varied at all, and kept in memory as the recipe has them.
+        """
+        if self.augmentation is None:
+            raise ValueError("images that are not varied cannot be varied in another way")
+        found = copy.copy(self)
+        found.augmentation = augmentation
+        return found
+
     def __getitem__(self, draw: Draw) -> tuple[Tensor, int]:
         epoch, index = draw
         pixels = self._load(index) if self._cache is None else self._cache[index]
         if self.augmentation is not None:
             size = self.augmentation.size(epoch, self.recipe.size)
-            source = np.random.PCG64([self._seed, epoch, index])
+            source = np.random.PCG64([self._seed, self.version(epoch), index])
             pixels = self._vary(pixels, source, self.augmentation, size)
         elif self._cache is None:
             pixels = self._fit(pixels, index)

@@ -75,7 +75,7 @@ class Teacher:
         # Made late: until now the network may have been moved to another device.
         if precision not in self._quick:
             self._quick[precision] = quick(self.network, precision)
-        key = (*images.identity, epoch, precision)
+        key = (*images.identity, images.version(epoch), precision)
         if key not in self._lessons:
             shape = len(images), self.network.architecture.classes
             needed = 4 * shape[0] * shape[1]

@@ -175,7 +175,7 @@ def test_another_input_size_has_its_own_images_and_the_same_teacher(
     settings = replace(SHORT, epochs=1)
     tuned = material.finetune(replace(half, size=48), tmp_path, settings, count=48)
     assert tuned.network.architecture.size == 48
-    assert len(material.learned(48, 48)) == 48
+    assert len(material.learned(48, 1, 48)) == 48
     assert material.held_out(48)[0, 0][0].shape == (48, 48, 3)
 
 
@@ -236,7 +236,7 @@ def test_images_are_kept_in_memory_as_long_as_all_of_them_together_fit(
     monkeypatch.setattr(finetuning, "CACHE_BYTES", needed + 1)
     state = baseline.read(builtin_card)[1]
     made = Material(material.baseline, state, parts, recipe, material.ranks, statistics=24)
-    first, second = made.learned(64), made.held_out(64)
+    first, second = made.learned(64, 1), made.held_out(64)
     monkeypatch.delattr(Images, "_load")
     assert first[0, 0][0].shape == (64, 64, 3)
     with pytest.raises(AttributeError, match="_load"):

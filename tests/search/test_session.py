@@ -29,7 +29,8 @@ pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed
 
 from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
 from harness.search import contest, report, result, session  # noqa: E402
-from harness.search.accuracy.finetuning import BRIEF, FINAL, Material  # noqa: E402
+from harness.search.accuracy import finetuning  # noqa: E402
+from harness.search.accuracy.finetuning import BRIEF, FINAL, MANY_EPOCHS, VERSIONS, Material  # noqa: E402
 from harness.search.latency import timing  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
@@ -99,8 +100,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Request:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.weight.data.fill_(0.5)
     (root / "baseline").mkdir()
-    varied = Augmentation(0.5, flip=False, trivial=True, first_size=24, growing_epochs=3)
-    training = {"augmentation": asdict(varied)}
+    augmentation = Augmentation(0.5, flip=False, trivial=True, first_size=24, growing_epochs=3)
+    training = {"augmentation": asdict(augmentation)}
     export.export(network, RECIPE, root / "baseline", "tiny", "a tiny baseline", training)
     card = read_card(root / "baseline" / "card.toml")
     return Request(card, train, store.path, root / "out", max_drop=0.9, effort=EFFORT, command="harness")
@@ -312,12 +313,20 @@ def test_a_wanted_latency_that_nothing_keeps_is_said_in_the_report(
 
 
 def test_candidates_learn_from_images_varied_as_the_baselines_were(
-    task: Request, outcome: dict[str, Any], tmp_path: Path
+    task: Request, outcome: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert outcome["request"]["images"]["variation"] == {"smallest_area": 0.5, "flip": False}
-    setting = open_setting(replace(task, out=tmp_path))
-    material = session._material(setting, Ranks(0, 1, torch.device("cpu")))
-    assert material.learned(32, 24).augmentation == Augmentation(0.5, False)
+    varied = {"smallest_area": 0.5, "flip": False, "trivial": True}
+    assert outcome["request"]["images"]["variation"] == varied
+    short = Augmentation(0.5, flip=False)
+    long = replace(short, trivial=True, versions=VERSIONS)
+    material = session._material(open_setting(replace(task, out=tmp_path)), Ranks(0, 1, torch.device("cpu")))
+    assert material.learned(32, MANY_EPOCHS - 1, 24).augmentation == short
+    assert material.learned(32, MANY_EPOCHS, 24).augmentation == long
+    for many, expected in ((2, short), (1, long)):
+        monkeypatch.setattr(finetuning, "MANY_EPOCHS", many)
+        material.finetune(SHAPE, tmp_path / str(many), replace(BRIEF, batch_size=24), count=24)
+        checkpoint = torch.load(tmp_path / str(many) / "checkpoint.pt", weights_only=True)
+        assert checkpoint["identity"]["augmentation"] == asdict(expected)
 
 
 def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) -> None:

@@ -48,6 +48,22 @@ epochs of it at 0.005 reached 90.1 % in f32, the baseline 89.9 %. On the built-i
 95.1 and 95.2 %. In fewer steps, as after inheriting, SGD forgets less.
 """
 
+MANY_EPOCHS = 32
+"""From how many epochs on images go through TrivialAugment, if the teacher has learned by it.
+
+Measured on CIFAR-10 at a twelfth of the baseline's latency, as FINAL, top-1 in INT8 on 5,000 held-out images
+and on 10,000 test images: after 16 epochs without it 90.36 and 90.60 %, with it 90.98 and 90.00 %, after 48
+epochs with it 91.46 and 91.31 %. What 48 epochs without it give was not measured: after 16 the network knew
+98.4 % of the images that it had learned from.
+"""
+
+VERSIONS = 16
+"""In how many versions so long a training shows each image, in turn: the teacher answers once to each.
+
+Its answers take a third of an epoch's time on a CPU, where what learns is a twelfth of it. The 48 epochs
+above were three rounds of 16 versions.
+"""
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -85,7 +101,7 @@ class Material:
             parts: the training images.
             recipe: of the baseline's card; other input sizes keep its resize and crop fraction.
             ranks: the processes that train together.
-            augmentation: of the images that networks learn from.
+            augmentation: by which the baseline has learned, as far as others shall; see MANY_EPOCHS.
             seed: of augmentation and order.
             statistics: training images that batch-normalisation statistics are taken from.
 
@@ -100,8 +116,7 @@ class Material:
             )
         self.baseline, self.parts, self.ranks = baseline, parts, ranks
         self._recipe, self._seed, self._statistics = recipe, seed, statistics
-        self.augmentation = augmentation or Augmentation()
-        """How the images that networks learn from are varied."""
+        self._augmentation = augmentation or Augmentation()
         self._kept: dict[tuple[str, int, int], Images] = {}
         self._room = CACHE_BYTES
         self._pools: dict[tuple[int, int], Tensor] = {}
@@ -116,10 +131,16 @@ class Material:
         self.state = export.arrays(self.teacher)
         """The baseline's weights with live batch normalisation."""
 
-    def learned(self, size: int, count: int | None = None) -> Images:
-        """Return the images to learn from at an input size, varied; `count` of them if given."""
+    def augmentation(self, epochs: int) -> Augmentation:
+        """Return how images are varied in a training of so many epochs."""
+        known = self._augmentation
+        return replace(known, versions=VERSIONS) if epochs >= MANY_EPOCHS else replace(known, trivial=False)
+
+    def learned(self, size: int, epochs: int, count: int | None = None) -> Images:
+        """Return the images to learn from at an input size, varied for so many epochs; `count` if given."""
         part = self.parts.learned
-        return self._images("learned", size, part if count is None else subset(part, count))
+        images = self._images("learned", size, part if count is None else subset(part, count))
+        return images.varied(self.augmentation(epochs))
 
     def pool(self, size: int, count: int | None = None) -> Tensor:
         """Return u8 [count, size, size, 3]: some images to learn from, as a benchmark would see them.
@@ -219,7 +240,7 @@ class Material:
         size = architecture.size
         history = train(
             network,
-            self.learned(size, count),
+            self.learned(size, settings.epochs, count),
             self.held_out(size),
             settings,
             folder,
@@ -250,7 +271,7 @@ class Material:
         key = part, size, len(images.names)
         if key not in self._kept:
             recipe = self._at(size)
-            varied = None if part == "held out" else self.augmentation
+            varied = None if part == "held out" else self._augmentation
             found = Images(images, recipe, varied, seed=self._seed)
             needed = cache_bytes(images, recipe, self.ranks.count)
             if needed < self._room:
