@@ -258,11 +258,20 @@ def _images(request: Request) -> Split:
     if request.held_out is None:
         return split(found, seed=request.seed)
     unseen = find_images(request.held_out, request.card.output.labels)
-    learned = {(found.root / name).resolve() for name in found.names}
-    shared = sum((unseen.root / name).resolve() in learned for name in unseen.names)
+    learned = {_file(found.root / name) for name in found.names}
+    shared = sum(_file(unseen.root / name) in learned for name in unseen.names)
     if shared:
         raise DataError(
             f"{shared:,} of the {len(unseen.names):,} images in --held-out {request.held_out} are among "
             "those of --train: give images that the baseline has not learned from."
         )
     return Split(found, unseen)
+
+
+def _file(path: Path) -> Any:
+    """Return what is the same for all names and links of a file; the path where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return path
+    return found.st_dev, found.st_ino
