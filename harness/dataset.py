@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from harness.errors import DataError, did_you_mean
@@ -34,7 +35,7 @@ class ImageList:
     """The class of each image, from 0."""
     root: Path
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The hex SHA-256 of the lines "name label"."""
         lines = "".join(f"{name} {label}\n" for name, label in zip(self.names, self.labels, strict=True))

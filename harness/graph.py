@@ -172,7 +172,7 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
         config["NUM_STREAMS"] = settings.streams
     if settings.pinning is not None:
         config["ENABLE_CPU_PINNING"] = settings.pinning
-    elif not system.allowance().whole:
+    elif system.is_under_quota():
         # As in run.unpinned_under_quota, for all that is compiled without a run.
         config["ENABLE_CPU_PINNING"] = False
     if settings.smt is not None:

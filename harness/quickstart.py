@@ -172,7 +172,8 @@ def _int8(card: Card, store: Store, samples: int, out: Path) -> Card:
     card_path = target.with_suffix(".toml")
     if card_path.exists():
         made = read_card(card_path)
-        if _is_whole(made) and made.quantization.get("original_sha256") == model_file.sha256(card):
+        is_whole = model_file.state(made) == model_file.PRESENT
+        if is_whole and made.quantization.get("original_sha256") == model_file.sha256(card):
             note(f"{target} is up to date.")
             return made
     if target.parent.exists():
@@ -184,14 +185,6 @@ def _int8(card: Card, store: Store, samples: int, out: Path) -> Card:
     indices = calibration.choose(store, samples, None)
     made, _ = calibration.quantize(card, store, indices, calibration.CalibrationSettings(), target)
     return made
-
-
-def _is_whole(card: Card) -> bool:
-    try:
-        model_file.files(card)
-    except ModelError:
-        return False
-    return True
 
 
 def _row(

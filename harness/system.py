@@ -156,6 +156,11 @@ def usable_cpus(root: Path = _HOST) -> int:
     return _usable(_cpus_allowed(), _cpu_quota(root))
 
 
+def is_under_quota(root: Path = _HOST) -> bool:
+    """Return whether a control group's quota is less than the CPUs that this process may run on."""
+    return usable_cpus(root) < _cpus_allowed()
+
+
 def allowance(root: Path = _HOST) -> Allowance:
     """Return what this process may keep busy."""
     allowed, quota = _cpus_allowed(), _cpu_quota(root)

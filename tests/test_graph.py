@@ -11,7 +11,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from harness import graph
+from harness import graph, system
 from harness.card import Card, FileSpec, InputSpec, OutputSpec
 from harness.errors import ModelError
 from harness.settings import CompileSettings
@@ -191,3 +191,13 @@ def test_the_real_model_folded_equals_its_float_pipeline_on_real_images(shared_d
         image = described.input.recipe.apply(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))[None]
         expected = plain([graph.model_input(image, described)])[0]
         assert np.abs(folded([image])[0] - expected).max() <= 1e-3 * max(1.0, float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize(("is_under_quota", "asked", "pinned"), [(True, None, False), (True, True, True)])
+def test_nothing_is_pinned_under_a_quota_unless_asked_for(
+    is_under_quota: bool, asked: bool | None, pinned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "is_under_quota", lambda: is_under_quota)
+    model = graph.deployed(network(), card())
+    compiled = graph.compile_model(model, CompileSettings("LATENCY", pinning=asked))
+    assert compiled.model.get_property("ENABLE_CPU_PINNING") is pinned

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness import system
-from harness.system import Allowance, Cache, allowance, describe, slug, usable_cpus
+from harness.system import Allowance, Cache, allowance, describe, is_under_quota, slug, usable_cpus
 
 XEON = """\
 processor\t: 0
@@ -201,6 +201,7 @@ def test_a_quota_of_the_control_group_limits_the_usable_cpus(files, quota, cpus,
     machine = describe(tree(tmp_path, files))
     assert machine.cpu_quota_cores == quota
     assert machine.usable_cpus == usable_cpus(tmp_path) == cpus
+    assert is_under_quota(tmp_path) == (cpus < machine.cpus_allowed)
 
 
 def test_the_affinity_limits_the_usable_cpus(monkeypatch, tmp_path):

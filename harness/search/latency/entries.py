@@ -68,7 +68,7 @@ def heads(space: Space) -> dict[tuple[int, int], Entry]:
 
 def stage_sizes(space: Space, size: int) -> list[int]:
     """Return the size of the images in each stage."""
-    found = [-(-size // STEMS[space.baseline.stem].stride)]
+    found = [STEMS[space.baseline.stem].shrunk(size)]
     for _ in space.baseline.stages[1:]:
         found.append((found[-1] - 1) // 2 + 1)
     return found
