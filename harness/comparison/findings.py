@@ -100,7 +100,7 @@ def speedups(comparison: Comparison) -> list[Speedup]:
                 first = comparison.cell(scenario, threads, one)
                 second = comparison.cell(scenario, threads, other)
                 if first is not None and second is not None:
-                    found.append(_speedup(comparison, first, second))
+                    found.append(speedup(comparison, first, second))
     return found
 
 
@@ -196,7 +196,8 @@ def figure_text(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _speedup(comparison: Comparison, subject: Cell, reference: Cell) -> Speedup:
+def speedup(comparison: Comparison, subject: Cell, reference: Cell) -> Speedup:
+    """Return how many times faster one cell is than another of its scenario and threads."""
     found, ratios = paired_speedup(subject, reference)
     needed = None
     if found is not None and found.outcome is Outcome.UNDECIDED:

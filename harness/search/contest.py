@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import files
 from harness.architecture import Architecture
-from harness.card import CARD_NAME, Card, read_card, write_card
+from harness.card import CARD_NAME, AccuracySpec, Card, read_card, write_card
 from harness.console import note
 from harness.dataset import ImageList
 from harness.search import control
@@ -210,10 +210,22 @@ class Contest:
         found = setting.parts.kept(f"uniform-{picked.key}", find, latency_ms=f"{picked.latency_ms:.6g}")
         return [(Architecture.from_dict(values), found_ms) for values, found_ms in found]
 
-    def ranked(self, rivals: Sequence[control.Timed]) -> list[Candidate]:
-        """Return them by falling accuracy after the brief fine-tuning."""
+    def train_controls(self, rivals: Sequence[control.Timed], trained: dict[str, Trained]) -> list[Candidate]:
+        """Train as many uniform scalings to the end as were candidates, and add them to `trained`.
+
+        The best after the brief fine-tuning come first. What was picked may be the best of several
+        trainings; so is its control.
+
+        Returns:
+            All of them: first the one that is most accurate in the end, then by what they reached last.
+        """
         tuned = [Candidate(one, found_ms, self.tunings.briefly(one)) for one, found_ms in rivals]
-        return sorted(tuned, key=lambda one: -one.brief)
+        tuned.sort(key=lambda one: -one.brief)
+        count = len(trained)
+        for one in tuned[:count]:
+            trained[one.key] = trained.get(one.key) or self.train(one.architecture)
+        finished = sorted(tuned[:count], key=lambda one: -trained[one.key].int8["accuracy"])
+        return [*finished, *tuned[count:]]
 
     def train(self, architecture: Architecture) -> Trained:
         """Train a network on, after its brief fine-tuning, to the end, and quantize it.
@@ -232,7 +244,6 @@ class Contest:
             card = export.export(
                 tuned.network, recipe, folder, f"{key}-fp32", description, self._facts(architecture)
             )
-            card = self._with_target(card)
             made = quantized(card, key, self.calibration(), self.held_out_accuracy, folder)
             return {**made.to_dict(), "fp32_accuracy": tuned.accuracy}
 
@@ -255,7 +266,7 @@ class Contest:
                 "architecture": one.to_dict(),
                 "scores": {name: score(one) for name, score in rankings.items()},
                 "accuracies": [
-                    self.tunings.to_the_end(one, seed) for seed in (request.seed, request.seed + 1)
+                    self.tunings.to_the_end(one, seed) for seed in (request.seed + 1, request.seed + 2)
                 ],
             }
             for one in self.setting.space.samples(request.seed, request.converged)
@@ -278,10 +289,11 @@ class Contest:
     def publish(self, name: str, trained: Trained) -> Card:
         """Copy a trained network to OUT/models, as NAME (INT8) and NAME-fp32; return the INT8 card."""
         models = self.setting.path("models")
-        _copy(trained.fp32, f"{name}-fp32", models)
+        target = self._target()
+        _copy(replace(trained.fp32, accuracy=target), f"{name}-fp32", models)
         int8 = read_card(trained.fp32.folder / f"{trained.architecture.key}.toml")
         facts = {**int8.quantization, "original": f"{name}-fp32", "tried": trained.int8["accuracies"]}
-        return _copy(replace(int8, quantization=facts), name, models)
+        return _copy(replace(int8, quantization=facts, accuracy=target), name, models)
 
     def baseline_int8(self) -> tuple[Card, dict[str, Any]]:
         """Quantize the baseline as the candidates are; return its card and how it was chosen."""
@@ -292,7 +304,7 @@ class Contest:
         def make() -> dict[str, Any]:
             return quantized(card, name, self.calibration(), self.held_out_accuracy, folder).to_dict()
 
-        found = self.setting.parts.kept("baseline-int8", make)
+        found = self.setting.parts.kept("baseline-int8", make, model=card.name)
         return read_card(folder / f"{name}.toml"), found
 
     def _held_out(self, size: int) -> Images:
@@ -310,14 +322,20 @@ class Contest:
             **{f"{name}_version": found for name, found in export.versions().items()},
         }
 
-    def _with_target(self, card: Card) -> Card:
-        """Hold the card to the baseline's accuracy less the drop, where the baseline states one."""
+    def _target(self) -> AccuracySpec | None:
+        """Return the baseline's accuracy less the drop, where the baseline states one.
+
+        Where it came from a search itself, what its card states is that of the network that search began
+        with, and what it had to keep thereof; the drop comes on top.
+        """
         wanted = self.setting.request.card
         if wanted.accuracy is None:
-            return card
-        fraction = round(1 - self.setting.request.max_drop, 6)
+            return None
+        fraction = 1 - self.setting.request.max_drop
+        if "search" in wanted.training:
+            fraction *= wanted.accuracy.target_fraction
         source = f"that of {wanted.name} ({wanted.accuracy.source or 'its card'})"
-        return export.with_accuracy(card, wanted.accuracy.reference, fraction, source)
+        return replace(wanted.accuracy, target_fraction=round(fraction, 6), source=source)
 
 
 def _copy(card: Card, name: str, models: Path) -> Card:

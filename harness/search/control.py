@@ -12,6 +12,8 @@ from dataclasses import replace
 from harness.architecture import Architecture
 from harness.search.space import DEPTHS, Space
 
+_SLOWER = 3
+"""After so many networks that take longer no wider one is looked for that does not."""
 _STEPS = 100
 """Widths are tried in hundredths, which multiples of 16 channels hardly follow."""
 
@@ -47,30 +49,39 @@ def scalings(space: Space, size: int, depth: float = 1.0) -> tuple[Architecture,
 def of_latency(
     wanted: Sequence[Architecture], latency_ms: float, measure: Callable[[Architecture], float]
 ) -> Timed:
-    """Return the first of some networks, by rising work, that is not faster than `latency_ms`.
+    """Return the largest of some networks, by rising work, that takes what the first not too fast one takes.
 
-    Found by bisection, which takes latency to rise with work; where all are faster, the last is returned.
+    That one, not faster than `latency_ms`, is found by bisection, which takes latency to rise with work. It
+    rises in stairs, as wide as the channels that a kernel computes at once (64 in AMX's tiles), and so the
+    next are measured, too. Where all are faster, the last is returned.
     """
-    low, high = 0, len(wanted) - 1
     known: dict[int, float] = {}
+
+    def taken_ms(place: int) -> float:
+        if place not in known:
+            known[place] = measure(wanted[place])
+        return known[place]
+
+    low, high = 0, len(wanted) - 1
     while low < high:
         middle = (low + high) // 2
-        known[middle] = measure(wanted[middle])
-        if known[middle] < latency_ms:
+        if taken_ms(middle) < latency_ms:
             low = middle + 1
         else:
             high = middle
-    if low not in known:
-        known[low] = measure(wanted[low])
-    return wanted[low], known[low]
+    found, slower = low, 0
+    for place in range(low + 1, len(wanted)):
+        if latency_ms <= taken_ms(place) <= taken_ms(low):
+            found = place
+        slower += taken_ms(place) > taken_ms(low)
+        if slower == _SLOWER:
+            break
+    return wanted[found], taken_ms(found)
 
 
 def _between(narrow: Architecture, wide: Architecture) -> Iterator[Architecture]:
     """Yield `wide` with the middles of `narrow` in all blocks, in all but the first, and so on."""
-    mixed = [
-        [replace(block, mid=before.mid) for block, before in zip(stage.blocks, old.blocks, strict=True)]
-        for stage, old in zip(wide.stages, narrow.stages, strict=True)
-    ]
+    mixed = [list(stage.blocks) for stage in narrow.stages]
     for number, stage in enumerate(wide.stages):
         for place, block in enumerate(stage.blocks):
             stages = (replace(one, blocks=tuple(mixed[at])) for at, one in enumerate(wide.stages))

@@ -214,13 +214,20 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
         f"so many has a standard error of {100 * bar.standard_error:.2f} points."
     )
     yield _rivals(outcome)
-    yield from (one["text"] for one in outcome["test"]["speedups"] if one["variant"] == SEARCHED)
+    speeds = outcome["test"]["searched_over_uniform"]
+    yield from (
+        one["text"]
+        for one in outcome["test"]["speedups"]
+        if one["variant"] == SEARCHED and one["against"] != UNIFORM
+    )
+    yield from (one["text"] for one in speeds.values())
     yield from outcome["test"]["accuracies"]
     pair = outcome["test"]["searched_against_uniform"]
     if pair is not None:
         yield (
             f"{SEARCHED} against {UNIFORM} on {pair['count']:,} test images: {pair['points']:+.2f} points "
-            f"(McNemar's exact test: p = {pair['p_value']:.2g}). {_verdict(pair)}"
+            f"(McNemar's exact test: p = {pair['p_value']:.2g}). "
+            f"{_verdict(pair, speeds.get(outcome['request']['conditions']['scenario']))}"
         )
     yield from _wide(outcome)
     table = outcome["table"]
@@ -244,21 +251,34 @@ def _sentences(outcome: dict[str, Any]) -> Iterator[str]:
     yield from _trust(outcome)
 
 
-def _verdict(pair: dict[str, Any]) -> str:
-    """Say which of the two to take, as far as the test images tell."""
-    if pair["p_value"] > _SIGNIFICANT:
-        return f"That shows no difference: {UNIFORM} is the plainer one."
-    better = SEARCHED if pair["points"] > 0 else UNIFORM
-    return f"Take {better}."
+def _verdict(pair: dict[str, Any], speed: dict[str, Any] | None) -> str:
+    """Say which of the two to take, as far as the test images and the objective's speed tell."""
+    _, low, high = (speed and speed["ratio"]) or (1.0, 0.0, math.inf)
+    faster = SEARCHED if low > 1 else UNIFORM if high < 1 else None
+    better = None
+    if pair["p_value"] <= _SIGNIFICANT:
+        better = SEARCHED if pair["points"] > 0 else UNIFORM
+    if better is None and faster is None:
+        return f"That shows no difference, nor do their speeds: {UNIFORM} is the plainer one."
+    if better is None:
+        return f"That shows no difference, but {faster} is faster: take it."
+    if faster in (None, better):
+        return f"Take {better}."
+    return f"{better} is more accurate and {faster} faster: choose by what matters more."
 
 
 def _rivals(outcome: dict[str, Any]) -> str:
+    finished = sum(one["held_out"] is not None for one in outcome["controls"])
     found = "; ".join(
         f"{'-'.join(map(str, one['depths']))} blocks, {figure_text(one['measured_ms'])} ms, "
         f"{100 * one['brief']:.2f} %"
+        + ("" if one["held_out"] is None else f", in the end {100 * one['held_out']:.2f} %")
         for one in outcome["controls"]
     )
-    return f"It is the best after the brief fine-tuning of uniform scalings with {found}."
+    return (
+        f"It is the best of {finished} uniform scalings that were trained to the end, as many as were "
+        f"candidates if there are so many, those first that lead after the brief fine-tuning: {found}."
+    )
 
 
 def _first_look(outcome: dict[str, Any]) -> Iterator[str]:
@@ -268,9 +288,10 @@ def _first_look(outcome: dict[str, Any]) -> Iterator[str]:
     shortlist, front = outcome["shortlist"], {one["key"] for one in outcome["front"]}
     others = sum(one["key"] not in front for one in shortlist)
     tau = kendall([looks[one["key"]] for one in shortlist], [one["brief"] for one in shortlist])
+    images = min(outcome["request"]["effort"]["look_images"], outcome["request"]["images"]["learned"])
     yield (
         f"First look: {len(looks)} networks of the front, those behind it and the scouts, fine-tuned on "
-        f"{outcome['request']['effort']['look_images']:,} images; {others} of the {len(shortlist)} in the "
+        f"{images:,} images; {others} of the {len(shortlist)} in the "
         f"shortlist are not of the front. Kendall's tau of their looks with the brief fine-tuning: {tau:.2f}."
     )
 
@@ -281,8 +302,10 @@ def _scouted(outcome: dict[str, Any]) -> Iterator[str]:
     if scouts is None:
         return
     taus = ", ".join(f"{name} {tau:.2f}" for name, tau in scouts["taus"].items())
+    times = sorted(one["latency_ms"] for one in scouts["seen"])
     yield (
-        f"Scouts: {len(scouts['seen'])} networks near the wanted latency, looked at before the search. "
+        f"Scouts: {len(times)} networks of {figure_text(times[0])} to {figure_text(times[-1])} ms, as "
+        "predicted, looked at before the search. "
         f"Kendall's tau with their accuracies: {taus}, where each is predicted from the others alone."
     )
 
@@ -367,11 +390,12 @@ def _decision(outcome: dict[str, Any]) -> str:
             final = 100 * trained["accuracy"]
             name = SEARCHED if one["key"] == outcome[SEARCHED]["key"] else ""
             marks.append(Mark(ms, final, _tip(one["key"], ms, final), "v2", name, 5))
-    rival = outcome[UNIFORM]
-    finished = [(rival, rival["held_out"], UNIFORM)]
-    for one, top1, name in [(one, one["brief"], "") for one in outcome["controls"]] + finished:
-        ms = one["measured_ms"]
-        marks.append(Mark(ms, 100 * top1, _tip(one["key"], ms, 100 * top1), "v1", name))
+    for one in outcome["controls"]:
+        ms, key = one["measured_ms"], one["key"]
+        name = UNIFORM if key == outcome[UNIFORM]["key"] else ""
+        for top1, label in ((one["brief"], ""), (one["held_out"], name)):
+            if top1 is not None:
+                marks.append(Mark(ms, 100 * top1, _tip(key, ms, 100 * top1), "v1", label))
     least = 100 * outcome["bar"]["least"]
     return pictures.scatter(marks, "measured ms, logarithmic", "top-1 in %", "Decision", least)
 

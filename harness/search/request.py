@@ -1,5 +1,6 @@
 """What a search is asked for, and everything that the answer starts from."""
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 from harness import __version__, model_file, system
 from harness.card import Card
 from harness.console import note
-from harness.dataset import count_classes, find_images
+from harness.dataset import ImageList, count_classes, find_images
 from harness.errors import DataError, HarnessError
 from harness.recipe import Recipe
 from harness.resnet import State
 from harness.scenario import Scenario
 from harness.search import baseline
+from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.latency.timing import MACHINE, Conditions
 from harness.search.parts import Parts, asked_before
 from harness.search.space import Space
@@ -92,11 +94,6 @@ class Request:
     command: str = ""
     """For the cards: how to repeat this."""
 
-    @property
-    def has_target(self) -> bool:
-        """Whether a latency is asked for that is not just the baseline's."""
-        return self.target_ms is not None or self.target_speedup is not None
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -117,17 +114,21 @@ class Setting:
 
     @property
     def variation(self) -> dict[str, Any]:
-        """How the baseline's training images were varied, as far as its card says: Augmentation's arguments.
-
-        Candidates learn from images that are varied alike: the teacher knows such, and where it saw no
-        mirrored images, as with digits, they must not see any. TrivialAugment is for long trainings alone;
-        see `Material.augmentation`.
-        """
-        given = self.request.card.training.get("augmentation", {})
-        return {name: given[name] for name in ("smallest_area", "flip", "trivial") if name in given}
+        return variation(self.request.card)
 
     def path(self, *names: str) -> Path:
         return self.request.out.joinpath(*names)
+
+
+def variation(card: Card) -> dict[str, Any]:
+    """Return how a baseline's training images were varied, as far as its card says: Augmentation's arguments.
+
+    Candidates learn from images that are varied alike: the teacher knows such, and where it saw no mirrored
+    images, as with digits, they must not see any. TrivialAugment is for long trainings alone; see
+    `Material.augmentation`.
+    """
+    given = card.training.get("augmentation", {})
+    return {name: given[name] for name in ("smallest_area", "flip", "trivial") if name in given}
 
 
 def open_setting(request: Request) -> Setting:
@@ -147,6 +148,11 @@ def open_setting(request: Request) -> Setting:
         raise HarnessError("--target-latency and --target-speedup are two wishes for one: give one of them.")
     conditions = _conditions(request)
     card = request.card
+    if card.name in (SEARCHED, UNIFORM):
+        raise HarnessError(
+            f"The baseline is called '{card.name}', as a model that comes out of a search: change the name "
+            f"in {card.path}."
+        )
     architecture, state = baseline.read(card)
     store = open_store(request.data)
     _require_classes(request, store)
@@ -158,6 +164,8 @@ def open_setting(request: Request) -> Setting:
         "search space": space.key,
         "set of training images": images.learned.sha256,
         "set of held-out images": images.held_out.sha256,
+        "number of bytes in the images": [_bytes(images.learned), _bytes(images.held_out)],
+        "way of varying images": variation(card),
         "store": {str(size): store.sha256(_at(card.input.recipe, size)) for size in sizes},
         "objective": conditions.to_dict(),
         "allowed drop": request.max_drop,
@@ -268,10 +276,21 @@ def _images(request: Request) -> Split:
     return Split(found, unseen)
 
 
+def _bytes(images: ImageList) -> int:
+    """Return how long all files are together: what was encoded anew under its old name is another set."""
+    found = (_stat(images.root / name) for name in images.names)
+    return sum(one.st_size for one in found if one is not None)
+
+
 def _file(path: Path) -> Any:
     """Return what is the same for all names and links of a file; the path where there is none."""
+    found = _stat(path)
+    return path if found is None else (found.st_dev, found.st_ino)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """Return what the file system says of a file, None where there is none: who reads it says so."""
     try:
-        found = path.stat()
+        return path.stat()
     except OSError:
-        return path
-    return found.st_dev, found.st_ino
+        return None

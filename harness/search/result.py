@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FILE_NAME = "result.json"
 COMPARISONS = "comparisons"
 """Folder of the comparisons, each in one of its own, in that of the search."""
-FORMAT = 7
+FORMAT = 8
 
 _ACCURACY_LOG = "mlperf_log_accuracy.json"
 
@@ -80,8 +80,8 @@ def document(
 ) -> dict[str, Any]:
     """Return the whole outcome in JSON values; latencies in ms, accuracies as fractions.
 
-    Of `controls` the first is the one that was trained to the end; `converged` is what Contest.converged
-    returned, and `comparison` what `compare` did.
+    `controls` are what Contest.train_controls returned, `converged` what Contest.converged did, and
+    `comparison` what `compare` did.
     """
     brief = {one.key: one.brief for one in candidates}
     return {
@@ -118,6 +118,7 @@ def document(
                 "depths": [len(stage.blocks) for stage in one.architecture.stages],
                 "measured_ms": one.latency_ms,
                 "brief": one.brief,
+                "held_out": trained[one.key].int8["accuracy"] if one.key in trained else None,
             }
             for one in controls
         ],
@@ -193,9 +194,26 @@ def _test(setting: Setting, folder: str, compared: Comparison) -> dict[str, Any]
             {"variant": one.variant, "against": one.against, "text": one.text}
             for one in findings.speedups(compared)
         ],
+        "searched_over_uniform": _speeds(setting, compared),
         "accuracies": [findings.accuracy_text(compared, pair) for pair in compared.accuracy_pairs],
         "searched_against_uniform": _pair(setting, folder, compared),
     }
+
+
+def _speeds(setting: Setting, compared: Comparison) -> dict[str, Any]:
+    """Return by scenario how many times faster searched is than uniform, which need not keep the accuracy."""
+    found = {}
+    for scenario in compared.scenarios:
+        cells = [compared.cell(scenario, setting.conditions.threads, name) for name in (SEARCHED, UNIFORM)]
+        subject, reference = cells
+        if subject is not None and reference is not None:
+            one = findings.speedup(compared, subject, reference)
+            within = one.interval
+            found[str(scenario)] = {
+                "text": one.text,
+                "ratio": within and [within.center, within.low, within.high],
+            }
+    return found
 
 
 def _pair(setting: Setting, folder: str, compared: Comparison) -> dict[str, Any] | None:

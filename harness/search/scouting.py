@@ -127,7 +127,7 @@ def scout(
     weighed = weigh(estimator, base, seen)
     scouted = Scouted(replace(problem, score=weighed.score), tuple(seen), weighed)
     named = ", ".join(f"{name} {tau:.2f}" for name, tau in scouted.taus().items())
-    note(f"Kendall's tau with {len(seen)} networks looked at near the wanted latency: {named}.")
+    note(f"Kendall's tau with the {len(seen)} networks looked at: {named}.")
     return scouted
 
 

@@ -83,7 +83,7 @@ def search(
                     "bred": bred.trials,
                     "repeats": bred.repeats,
                     "hypervolume": hypervolume(feasible(found, problem.cap_ms), *reference),
-                    "random_repeats": control.repeats,
+                    "random_trials": control.trials,
                     "random_hypervolume": hypervolume(feasible(control.points, problem.cap_ms), *reference),
                 }
             )

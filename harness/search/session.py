@@ -98,7 +98,8 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
     with parts.timed("latency table"):
         predictor = tools.predictor(setting)
     _require_same_table(setting, predictor)
-    cap_ms = _cap_ms(setting, predictor, tools)
+    usual_ms = predictor.predict_ms(setting.space.baseline)
+    cap_ms = _cap_ms(setting, usual_ms, tools)
     if reached("table"):
         ranks.tell(False)
         return None
@@ -120,7 +121,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
                 problem,
                 estimator,
                 request.effort.scouts,
-                NEAR if request.has_target else FAR,
+                NEAR if cap_ms < usual_ms else FAR,
                 request.seed,
                 tunings.look,
                 parts.kept,
@@ -156,7 +157,9 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         if reached("front"):
             return None
         bar = contest.bar()
-        in_time = fast_enough(on_fronts, cap_ms)
+        is_absolute = request.target_ms is not None and cap_ms < usual_ms
+        wanted_ms = cap_ms if is_absolute else cap_ms * (baseline_ms / usual_ms)
+        in_time = fast_enough(on_fronts, wanted_ms)
         *searched, scouts = in_time
         looks = contest.looked_at(searched, scouts, bar)
         measured = contest.shortlist(in_time, looks, bar)
@@ -167,11 +170,9 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         rivals = contest.rivals(picked, tools.measure)
         if reached("uniform"):
             return None
-        controls = contest.ranked(rivals)
-        rival = controls[0]
-        trained[rival.key] = trained.get(rival.key) or contest.train(rival.architecture)
+        controls = contest.train_controls(rivals, trained)
         cards = [request.card, contest.baseline_int8()[0]]
-        cards.append(contest.publish(UNIFORM, trained[rival.key]))
+        cards.append(contest.publish(UNIFORM, trained[controls[0].key]))
         cards.append(contest.publish(SEARCHED, trained[picked.key]))
         converged = contest.converged(weighed)
         if reached("models"):
@@ -198,7 +199,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None
         trained=trained,
         picked=picked,
         controls=controls,
-        wanted_ms=cap_ms,
+        wanted_ms=wanted_ms,
         converged=converged,
         comparison=comparison,
     )
@@ -225,23 +226,26 @@ def _require_same_table(setting: Setting, predictor: Predictor) -> None:
         )
 
 
-def _cap_ms(setting: Setting, predictor: Predictor, tools: Tools) -> float:
-    """Return the latency that must be reached, in ms as the latency model has them."""
-    request, baseline = setting.request, setting.space.baseline
-    if request.target_ms is not None:
-        return request.target_ms
-    usual_ms = predictor.predict_ms(baseline)
-    if request.target_speedup is None:
-        return usual_ms
-    gain: float = setting.parts.kept(
-        "int8-gain", lambda: tools.int8_gain(request.card, baseline, setting.conditions)
-    )
-    cap_ms = usual_ms * gain / request.target_speedup
-    note(
-        f"{request.target_speedup:g} times the speed of {request.card.name}, which takes {gain:.2f} times as "
-        f"long in f32 as in INT8, are {cap_ms:.3g} ms."
-    )
-    return cap_ms
+def _cap_ms(setting: Setting, usual_ms: float, tools: Tools) -> float:
+    """Return the latency that must be reached, `usual_ms` at most; both as the latency model has them."""
+    request = setting.request
+    cap_ms = request.target_ms or usual_ms
+    if request.target_speedup is not None:
+        gain: float = setting.parts.kept(
+            "int8-gain",
+            lambda: tools.int8_gain(request.card, setting.space.baseline, setting.conditions),
+        )
+        cap_ms = usual_ms * gain / request.target_speedup
+        note(
+            f"{request.target_speedup:g} times the speed of {request.card.name}, which takes {gain:.2f} "
+            f"times as long in f32 as in INT8, are {cap_ms:.3g} ms."
+        )
+    if cap_ms > usual_ms:
+        note(
+            f"{request.card.name} in INT8 takes {usual_ms:.3g} ms and reaches that already: the search is "
+            "for what is fastest among all that keep the accuracy."
+        )
+    return min(cap_ms, usual_ms)
 
 
 def _material(setting: Setting, ranks: Ranks) -> Material:
@@ -314,8 +318,9 @@ def _forecast(setting: Setting, material: Material) -> str:
     with_looks = effort.fronts > 1 or effort.scouts
     looked_at = converged + effort.scouts + (effort.shortlist * effort.fronts if with_looks else 0)
     looks = looked_at * min(1.0, effort.look_images / images)
-    briefly = 2 * converged + effort.shortlist + len(DEPTHS) * len(setting.space.sizes)
-    to_the_end = 2 * converged + effort.finals + 1
+    rivals = len(DEPTHS) * len(setting.space.sizes)
+    briefly = 3 * converged + effort.shortlist + rivals
+    to_the_end = 2 * converged + effort.finals + min(effort.finals, rivals)
     epochs = round(looks + briefly * effort.finetune_epochs + to_the_end * effort.epochs)
     training = epochs * images * seconds / 60
     loadgen = 2 * 4 * effort.rounds * effort.duration_s / 60

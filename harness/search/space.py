@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -177,6 +177,8 @@ class Space:
     def uniform(self, width: float, depth: float = 1.0, *, size: int | None = None) -> Architecture:
         """Return the baseline with all widths times `width` and all depths times `depth`.
 
+        The middles of blocks keep their share of the width as far as the space has it.
+
         That is the plain way to make it faster, as in "EfficientNet: Rethinking Model Scaling for
         Convolutional Neural Networks" (Tan and Le, ICML 2019).
         """
@@ -185,8 +187,8 @@ class Space:
         for stage in base.stages:
             new_width = rounded(stage.width * width)
             kept = stage.blocks[: max(1, round(len(stage.blocks) * depth))]
-            blocks = tuple(replace(block, mid=rounded(new_width * block.mid / stage.width)) for block in kept)
-            stages.append(Stage(new_width, blocks))
+            blocks = (_scaled(block, stage.width, new_width) for block in kept)
+            stages.append(Stage(new_width, tuple(blocks)))
         stem_width = rounded(base.stem_width * width)
         return Architecture(base.classes, size or base.size, base.stem, stem_width, tuple(stages)).canonical
 
@@ -244,10 +246,21 @@ def interpolated(amounts: Mapping[int, float]) -> dict[int, float]:
 
 def block(width: int, kind: str, ratio: float, squeeze_excite: bool, activation: str) -> Block:
     """Return the block of a stage of `width` channels; groups of 32 that do not fit become groups of 16."""
-    mid = rounded(width * ratio)
+    return _fitting(rounded(width * ratio), kind, squeeze_excite, activation)
+
+
+def _fitting(mid: int, kind: str, squeeze_excite: bool, activation: str) -> Block:
     if kind == "group32" and mid % 32:
         kind = "group16"
     return Block(mid, kind, squeeze_excite, activation).canonical
+
+
+def _scaled(one: Block, width: int, new_width: int) -> Block:
+    """Return a block of a stage that was `width` channels wide and is `new_width` now."""
+    wanted = new_width * one.mid / width
+    offered = {rounded(new_width * ratio) for ratio in RATIOS}
+    mid = min(offered, key=lambda mid: (abs(mid - wanted), mid != rounded(wanted)))
+    return _fitting(mid, one.kind, one.squeeze_excite, one.activation)
 
 
 def is_width(decision: str) -> bool:

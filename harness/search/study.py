@@ -86,10 +86,13 @@ def open_study(path: Path, identity: Mapping[str, Any]) -> Any:
 
 
 def abandon(study: Any) -> None:
-    """Mark what killed processes left unfinished as failed."""
+    """Mark what killed processes left unfinished as failed, and let it be tried again if it was enqueued."""
     optuna = require_optuna()
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        # `enqueue` would skip it: Optuna counts failed trials, too, among those that exist.
+        if decisions := trial.system_attrs.get("fixed_params"):
+            study.enqueue_trial(dict(decisions))
 
 
 def enqueue(study: Any, decisions: Sequence[Mapping[str, Any]]) -> None:

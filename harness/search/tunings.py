@@ -44,18 +44,18 @@ class Tunings:
         return self._setting.path("tuned", named(architecture.key, epochs=self.brief.epochs))
 
     def to_the_end(self, architecture: Architecture, seed: int) -> float:
-        """Return what a network reaches that is trained as pick and control are, both times with `seed`."""
+        """Return what a network reaches that is trained as pick and control are, both times with `seed`.
+
+        It starts from a brief fine-tuning of its own: by what went on from another, that other cannot be
+        judged.
+        """
         name = f"converged-{architecture.key}-{seed}"
         folder = self._setting.path("converged", named(name, **self.effort))
         brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
 
         def learn() -> float:
-            if brief == self.brief:
-                self.briefly(architecture)
-                start = self.tuned(architecture)
-            else:
-                start = folder / "brief"
-                self._material.finetune(architecture, start, brief)
+            start = folder / "brief"
+            self._material.finetune(architecture, start, brief)
             return self._material.finetune(architecture, folder, final, start=start).accuracy
 
         accuracy: float = self._setting.parts.kept(name, learn, **self.effort)

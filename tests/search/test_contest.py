@@ -12,7 +12,7 @@ from harness.search.space import Space
 
 pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search.contest import Contest, Measured, fast_enough
+from harness.search.contest import Contest, Measured, Trained, fast_enough
 
 BAR = Bar(baseline=0.96, max_drop=0.01, images=10_000)
 NETWORKS = Space(resnet50(24, 64, 0.2), (64,)).samples(1, 60)
@@ -35,6 +35,15 @@ class Planted(Contest):
     def look(self, architecture: Architecture) -> float:
         self.seen.append(architecture.key)
         return self.accuracies[architecture.key]
+
+    def briefly(self, architecture: Architecture) -> float:
+        return self.accuracies[architecture.key]
+
+    def train(self, architecture: Architecture) -> Trained:
+        """Return one that ends the better the worse it began."""
+        self.seen.append(architecture.key)
+        found = {"accuracy": 1 - self.accuracies[architecture.key]}
+        return Trained(architecture, None, found)  # type: ignore[arg-type]
 
 
 def accuracies(*offsets: float) -> dict[str, float]:
@@ -99,3 +108,22 @@ def test_what_is_measured_to_be_too_slow_is_left_out_unless_all_are() -> None:
         keys(FRONTS[2][:5]),
     ]
     assert fast_enough(FRONTS, 0.5) == FRONTS
+
+
+def test_of_the_control_as_many_are_trained_as_of_the_pick_and_the_best_counts() -> None:
+    rivals = [(network, 2.0) for network in NETWORKS[:4]]
+    briefly = dict(zip((one.key for one, _ in rivals), (0.6, 0.9, 0.8, 0.7), strict=True))
+    for count, best in ((1, 1), (2, 2), (3, 3), (9, 0)):
+        contest = Planted(briefly, Effort())
+        trained = {str(number): Trained(NETWORKS[20], None, {}) for number in range(count)}  # type: ignore[arg-type]
+        controls = contest.train_controls(rivals, trained)
+        assert controls[0].key == NETWORKS[best].key
+        assert {one.key for one in controls} == set(briefly)
+        assert len(contest.seen) == min(count, len(rivals)) == len(trained) - count
+
+
+def test_a_control_that_was_a_candidate_is_not_trained_twice() -> None:
+    contest = Planted({NETWORKS[0].key: 0.5}, Effort())
+    known = Trained(NETWORKS[0], None, {"accuracy": 0.9})  # type: ignore[arg-type]
+    contest.train_controls([(NETWORKS[0], 2.0)], {NETWORKS[0].key: known})
+    assert not contest.seen

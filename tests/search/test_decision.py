@@ -107,7 +107,21 @@ def test_the_control_is_the_narrowest_that_is_not_faster(share: float) -> None:
     slow = next(one for one in scalings if macs_ms(one) >= wanted)
     assert found == slow
     assert found_ms == macs_ms(slow)
-    assert len(asked) < 10
+    assert len(asked) < 13
+
+
+def test_the_control_is_the_widest_of_those_that_take_one_time() -> None:
+    def stairs_ms(architecture: Architecture) -> float:
+        return float(sum(-(-block.mid // 64) for stage in architecture.stages for block in stage.blocks))
+
+    scalings = control.scalings(SPACE, 64)
+    wanted = 0.8 * stairs_ms(scalings[-1])
+    found, found_ms = control.of_latency(scalings, wanted, stairs_ms)
+    first = next(one for one in scalings if stairs_ms(one) >= wanted)
+    assert found_ms == stairs_ms(found) == stairs_ms(first)
+    assert found.count_macs() > first.count_macs()
+    wider = scalings[scalings.index(found) + 1 :]
+    assert all(stairs_ms(one) > found_ms for one in wider[:3])
 
 
 def test_between_uniform_scalings_blocks_become_wider_one_after_another() -> None:

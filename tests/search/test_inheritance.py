@@ -62,9 +62,11 @@ def silence(state: resnet.State, norm: str, channels: np.ndarray) -> None:
     state[f"{norm}.bias"][channels] = 0
 
 
-def test_the_baseline_inherits_itself_bit_for_bit() -> None:
-    state = trained(BASE)
-    found = inherit(BASE, BASE, state)
+@pytest.mark.parametrize("squeeze_excite", [False, True])
+def test_the_baseline_inherits_itself_bit_for_bit(squeeze_excite: bool) -> None:
+    base = with_blocks(BASE, squeeze_excite=squeeze_excite)
+    state = trained(base)
+    found = inherit(base, base, state)
     assert found.keys() == state.keys()
     assert all(np.array_equal(found[name], state[name]) for name in state)
 
@@ -84,6 +86,20 @@ def test_middle_channels_that_do_nothing_are_those_that_go() -> None:
             silence(state, layer.norm, source.permutation(32)[:16])
     narrow = with_blocks(BASE, mid=16)
     assert_same_answers(answers(BASE, state), answers(narrow, inherit(narrow, BASE, state)))
+
+
+def test_gates_of_the_channels_that_stay_are_kept() -> None:
+    base = with_blocks(BASE, squeeze_excite=True)
+    state, source = trained(base), np.random.default_rng(0)
+    for block in base.layers().blocks:
+        gates = block.squeeze_excite
+        assert gates is not None
+        for layer in block.convolutions[:2]:
+            silence(state, layer.norm, source.permutation(32)[:16])
+    narrow = with_blocks(base, mid=16)
+    assert_same_answers(answers(base, state), answers(narrow, inherit(narrow, base, state)))
+    wide = with_blocks(base, mid=48)
+    assert_same_answers(answers(base, state), answers(wide, inherit(wide, base, state)))
 
 
 def test_channels_of_a_residual_stream_that_nobody_writes_go_everywhere() -> None:

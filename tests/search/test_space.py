@@ -7,7 +7,8 @@ import pytest
 
 from harness.architecture import STEMS, Architecture, Block, Stage, pooled, resnet50
 from harness.errors import HarnessError, ModelError
-from harness.search.space import Space, interpolated
+from harness.search import control
+from harness.search.space import DEPTHS, SHARES, Space, interpolated
 
 BASELINES = {
     "imagenet": resnet50(1000, 224),
@@ -93,6 +94,18 @@ def test_uniform_scalings_are_points_of_the_space_and_smaller(space: Space) -> N
         scaled = space.uniform(width, depth)
         assert space.fault(scaled) is None
         assert scaled.count_macs() < space.baseline.count_macs()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_baseline_that_a_search_has_found_has_uniform_scalings_too(seed: int) -> None:
+    found = Space(resnet50(1000, 224), (224,)).sample(random.Random(seed))
+    space = Space(found, (224,))
+    assert space.uniform(1.0) == found
+    for depth in DEPTHS:
+        assert len(control.scalings(space, 224, depth)) > 20
+    for width in SHARES:
+        assert "ratio" not in (space.fault(space.uniform(width)) or "")
+    assert space.fault(space.reference) is None
 
 
 def test_one_network_has_one_key_however_it_is_written() -> None:

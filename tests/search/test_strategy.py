@@ -10,6 +10,7 @@ import pytest
 
 from harness.architecture import Architecture, Block, Stage
 from harness.errors import HarnessError, OutputError, RunFailed
+from harness.search import study as studies
 from harness.search.searching import search
 from harness.search.space import Space
 from harness.search.strategy import (
@@ -103,6 +104,14 @@ def test_baseline_and_uniform_scalings_are_tried_first(tmp_path: Path) -> None:
     assert random_search(planted(), quick(len(start))).points[0].architecture == start[0]
 
 
+def test_random_search_tries_as_many_networks_from_end_to_end_of_the_space_each_once() -> None:
+    start = starting_points(SPACE)
+    found = random_search(planted(), quick(200))
+    drawn = [point.architecture for point in found.points[len(start) :]]
+    assert found.trials == len({point.architecture.key for point in found.points}) == 200
+    assert drawn == SPACE.samples(1, 200 - len(start), unlike=start)
+
+
 def test_a_uniform_scaling_that_nothing_beats_is_on_the_front(tmp_path: Path) -> None:
     plain = SPACE.uniform(0.5, 1 / 3)
 
@@ -156,6 +165,16 @@ def test_a_killed_search_is_gone_on_with_to_the_full_number_of_trials(tmp_path: 
     assert outcome.trials == 150
     assert 0 < advanced[0] < 150
     assert sum(advanced) == 150
+
+
+def test_what_was_to_be_tried_first_when_a_search_was_killed_is_tried_yet(tmp_path: Path) -> None:
+    start = starting_points(SPACE)
+    nsga2(planted(), quick(2), tmp_path / "journal", IDENTITY)
+    whole = {**IDENTITY, "space": SPACE.key, "seed": 1, "population": 20, "cap_ms": 14.0}
+    interrupted = studies.open_study(tmp_path / "journal", whole).ask()
+    assert interrupted.number == 2
+    points = nsga2(planted(), quick(25), tmp_path / "journal", IDENTITY).points
+    assert {one.key for one in start} <= {point.architecture.key for point in points}
 
 
 def test_several_workers_share_a_study(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from harness import resnet
-from harness.architecture import Architecture, BlockLayers, Convolution, Layers
+from harness.architecture import Architecture, BlockLayers, Convolution, Layers, SqueezeExcite
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
@@ -29,7 +29,8 @@ def inherit(wanted: Architecture, baseline: Architecture, state: resnet.State) -
     - Depth: the later blocks of a stage go.
     - Middle convolution: grouped and depthwise ones take those weights of the dense one that their groups
       still connect, with the channels so grouped that large weights stay; kernels are padded or cropped.
-    - A wider middle gets channels whose effect is zero at first; a new squeeze-excite is the identity.
+    - A wider middle gets channels whose effect is zero at first; a new squeeze-excite is the identity,
+      and one that the baseline has keeps the gates of the channels that stay.
     - Activations stay as they are. A stem of another kind is new (`stem.fit` trains it), as is a shortcut
       that the baseline has not.
 
@@ -118,11 +119,27 @@ class _Heir:
             weight = self._old[f"{old.shortcut.name}.weight"]
             self._new[f"{new.shortcut.name}.weight"] = weight[np.ix_(out, into)]
             self._take_norm(new.shortcut.norm, self._norm(old.shortcut.norm), out)
-        if new.squeeze_excite is not None:
+        if new.squeeze_excite is not None and old.squeeze_excite is not None:
+            self._inherit_gates(new.squeeze_excite, old.squeeze_excite, behind)
+        elif new.squeeze_excite is not None:
             # Its sigmoid starts at 1/2 everywhere, which the convolution behind it makes good.
             name = f"{new.squeeze_excite.name}.expand.weight"
             self._new[name] = np.zeros_like(self._new[name])
             self._new[f"{third.name}.weight"] = 2 * self._new[f"{third.name}.weight"]
+
+    def _inherit_gates(self, new: SqueezeExcite, old: SqueezeExcite, behind: Indices) -> None:
+        """Take over the gates of the channels kept; those of new ones, which nothing reads, are at 1/2."""
+        inner, outer = (self._old[f"{old.name}.{part}.weight"] for part in ("reduce", "expand"))
+        hidden = _top(_l1(inner, 0) * _l1(outer, 1), min(new.reduced, old.reduced))
+        rows, places = np.arange(len(hidden)), np.flatnonzero(behind < old.channels)
+        channels = behind[places]
+        reduce, expand = f"{new.name}.reduce", f"{new.name}.expand"
+        self._new[f"{reduce}.weight"][rows] = 0
+        self._new[f"{reduce}.weight"][np.ix_(rows, places)] = inner[np.ix_(hidden, channels)]
+        self._new[f"{reduce}.bias"][rows] = self._old[f"{old.name}.reduce.bias"][hidden]
+        self._new[f"{expand}.weight"][:] = 0
+        self._new[f"{expand}.weight"][np.ix_(places, rows)] = outer[np.ix_(channels, hidden)]
+        self._new[f"{expand}.bias"][places] = self._old[f"{old.name}.expand.bias"][channels]
 
     def _middle(self, block: BlockLayers, mid: int) -> _Middle:
         """Return the inside of the baseline's block, with new channels at its end if it has fewer than `mid`.
