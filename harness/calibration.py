@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +162,29 @@ class _Inputs:
     def __len__(self) -> int:
         return len(self._indices)
 
+    def __getitem__(self, place: int) -> npt.NDArray[Any]:
+        index = self._indices[place]
+        return graph.model_input(self._samples[index : index + 1], self._card)
+
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
-        for index in self._indices:
-            yield graph.model_input(self._samples[index : index + 1], self._card)
+        return map(self.__getitem__, range(len(self)))
+
+
+class _Labelled:
+    """Pairs of label and model input: NNCF judges a model on any part of the images, and says not which."""
+
+    def __init__(self, labels: npt.NDArray[np.int64], inputs: _Inputs) -> None:
+        self._labels = labels
+        self._inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, place: int) -> tuple[int, npt.NDArray[Any]]:
+        return int(self._labels[place]), self._inputs[place]
+
+    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        return map(self.__getitem__, range(len(self)))
 
 
 def _listed(store: Store, list_file: Path) -> list[int]:
@@ -226,25 +247,26 @@ def _with_accuracy(
             f"All {store.count} images of {store.path} are used for calibration and none is left to measure "
             f"the drop: give fewer --samples."
         )
-    labels = store.labels[held_out]
     measured: list[float] = []
 
-    def accuracy(compiled: Any, inputs: Iterable[Any]) -> tuple[float, list[float]]:
+    def accuracy(compiled: Any, pairs: Iterable[tuple[int, Any]]) -> tuple[float, list[float]]:
         request = compiled.create_infer_request()
         hits: list[float] = []
         with progress("Validating", len(held_out)) as bar:
-            for label, values in zip(labels, inputs, strict=False):
+            for label, values in pairs:
                 answer = request.infer([values], share_outputs=True)[0]
                 hits.append(float(graph.label_of(answer, card) == label))
                 bar.advance()
-        measured.append(float(np.mean(hits)))
-        return measured[-1], hits
+        share = float(np.mean(hits))
+        if len(hits) == len(held_out):
+            measured.append(share)
+        return share, hits
 
     # Only the card's own output counts; NNCF hands us every output.
     quantized = nncf.quantize_with_accuracy_control(
         graph.with_one_output(model, card),
         nncf.Dataset(_Inputs(samples, card, indices)),
-        nncf.Dataset(_Inputs(samples, card, held_out)),
+        nncf.Dataset(_Labelled(store.labels[held_out], _Inputs(samples, card, held_out)), itemgetter(1)),
         accuracy,
         max_drop=settings.max_drop,
         **_arguments(nncf, settings, len(indices)),

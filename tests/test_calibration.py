@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -108,12 +109,42 @@ def test_accuracy_control_keeps_the_drop_and_validates_on_other_images(
 ) -> None:
     card = convolutional_oracle(tmp_path, oracle)
     settings = CalibrationSettings(max_drop=0.05)
-    made, record = calibration.quantize(card, oracle.store, list(range(20)), settings, tmp_path / "q.xml")
+    used = range(2, 22)
+    made, record = calibration.quantize(card, oracle.store, list(used), settings, tmp_path / "q.xml")
     control = record["accuracy_control"]
     assert control["validation_count"] == 40
-    assert control["floating_point"] == 1.0
-    good = sum(label_of(made, oracle.store, index) == oracle.store.labels[index] for index in range(20, 60))
+    # The oracle is wrong about the first two of the store.
+    assert control["floating_point"] == 38 / 40
+    held_out = [index for index in range(60) if index not in used]
+    good = sum(label_of(made, oracle.store, index) == oracle.store.labels[index] for index in held_out)
     assert good / 40 >= control["floating_point"] - 0.05
+
+
+def test_nncf_is_told_the_true_hits_of_whichever_images_it_asks_for(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = convolutional_oracle(tmp_path, oracle)
+    told = {}
+
+    def ranks_layers(model: ov.Model, _: Any, held_out: Any, accuracy: Any, **settings: Any) -> ov.Model:
+        compiled = ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        for places in ([0], [1, 2, 37], [5, 17], None):
+            told[str(places)] = accuracy(compiled, held_out.get_data(places))
+        compiled([next(iter(held_out.get_inference_data([17])))])
+        return model
+
+    with calibration._nncf() as nncf:
+        monkeypatch.setattr(nncf, "quantize_with_accuracy_control", ranks_layers)
+    settings = CalibrationSettings(max_drop=0.05)
+    _, record = calibration.quantize(card, oracle.store, range(2, 22), settings, tmp_path / "q.xml")
+    # Held out are 0 and 1, which the oracle is wrong about, and 22 to 59.
+    assert told == {
+        "[0]": (0.0, [0.0]),
+        "[1, 2, 37]": (2 / 3, [0.0, 1.0, 1.0]),
+        "[5, 17]": (1.0, [1.0, 1.0]),
+        "None": (38 / 40, [0.0, 0.0, *[1.0] * 38]),
+    }
+    assert record["accuracy_control"]["floating_point"] == 38 / 40
 
 
 def label_of(card: Card, store: Store, index: int) -> int:
