@@ -25,6 +25,7 @@ import numpy.typing as npt
 from harness import files, graph, model_file, resources
 from harness.card import Card, FileSpec, write_card
 from harness.console import note, progress
+from harness.dataset import official_name
 from harness.errors import DataError, HarnessError, OutputError
 from harness.store import Store
 
@@ -198,14 +199,15 @@ def _listed(store: Store, list_file: Path) -> list[int]:
     if not wanted:
         raise DataError(f"The calibration list {list_file} is empty: give image names, one a line.")
     place = {name: index for index, name in enumerate(store.names)}
-    place.update({Path(name).name: index for name, index in list(place.items())})
-    absent = [name for name in wanted if name not in place]
+    place.update({official_name(name): index for name, index in list(place.items())})
+    found = [place.get(name, place.get(official_name(name))) for name in wanted]
+    absent = [name for name, index in zip(wanted, found, strict=True) if index is None]
     if absent:
         raise DataError(
             f"{len(absent)} of the {len(wanted)} images in {list_file} are not in {store.path}, "
             f"first {absent[0]}: prepare a store that holds them."
         )
-    return [place[name] for name in wanted]
+    return [index for index in found if index is not None]
 
 
 @contextlib.contextmanager
@@ -283,7 +285,7 @@ def _record(
     drop: dict[str, Any] | None,
 ) -> dict[str, Any]:
     names = [store.names[index] for index in indices]
-    base_names = [Path(name).name for name in names]
+    listed_names = [official_name(name) for name in names]
     return {
         "format": _RECORD_FORMAT,
         "model": {"name": card.name, "sha256": model_file.sha256(card)},
@@ -299,9 +301,9 @@ def _record(
             "pixels_sha256": store.sha256(card.input.recipe),
         },
         "list": {
-            "official": official_list(base_names) or NOT_OFFICIAL,
+            "official": official_list(listed_names) or NOT_OFFICIAL,
             "count": len(names),
-            "sha256": list_digest(base_names),
+            "sha256": list_digest(listed_names),
             "names": names,
         },
         "versions": {name: version(name) for name in ("nncf", "openvino")},

@@ -104,6 +104,13 @@ def is_in_official_order(names: Sequence[str]) -> bool:
     return numbers is None or numbers == sorted(numbers)
 
 
+def official_name(name: str) -> str:
+    """Return an image's file name; one of ImageNet's of validation is named as in MLPerf's lists."""
+    file_name = name.rpartition("/")[2]
+    found = _VALIDATION.fullmatch(file_name)
+    return f"ILSVRC2012_val_{found[1]}.JPEG" if found else file_name
+
+
 def _in_official_order(entries: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     """Return names and labels in the order of MLPerf's val_map.txt, if they are ImageNet's of validation."""
     given = list(entries)

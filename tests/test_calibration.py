@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,23 @@ def test_a_list_chooses_its_images_in_its_order_and_a_second_column_is_ignored(
     listed = tmp_path / "list.txt"
     listed.write_text("image_00007.png 0\nimage_00003.png 1\n")
     assert calibration.choose(oracle.store, None, listed) == [7, 3]
+
+
+def test_mlperfs_list_finds_imagenet_under_other_file_names_and_is_recorded_as_such(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"n01440764/ILSVRC2012_val_{number:08d}_n01440764.jpeg" for number in range(1, 61)]
+    store = replace(oracle.store, names=tuple(names))
+    listed = tmp_path / "list.txt"
+    listed.write_text("ILSVRC2012_val_00000008.JPEG\nILSVRC2012_val_00000004.JPEG\n")
+    indices = calibration.choose(store, None, listed)
+    assert indices == [7, 3]
+    digest = calibration.list_digest(listed.read_text().split())
+    monkeypatch.setattr(calibration, "official_list", lambda names: list(names))
+    record = calibration._record(oracle.card, store, indices, CalibrationSettings(), None)
+    assert record["list"]["official"] == listed.read_text().split()
+    assert record["list"]["sha256"] == digest
+    assert record["list"]["names"] == [names[7], names[3]]
 
 
 def test_a_list_with_images_that_the_store_lacks_is_refused(oracle: Oracle, tmp_path: Path) -> None:
