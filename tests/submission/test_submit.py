@@ -176,6 +176,16 @@ REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
         lambda results: results.edit("Offline", lambda d: d["data"].update(count=49_999)),
         "was run on 49,999 images, where 50,000 make the whole validation set: prepare a store of all",
     ),
+    "images in another order than MLPerf's": (
+        lambda results: results.edit(
+            "Offline",
+            lambda d: d["not_official_because"].append(
+                "the store /data/store has its images in another order than MLPerf's val_map.txt"
+            ),
+        ),
+        "Offline: the store has its images in another order than MLPerf's val_map.txt: prepare the store in "
+        "that order and run again",
+    ),
     "another machine": (
         lambda results: results.edit("Offline", lambda d: d["machine"].update(cpu_model="Other")),
         "was measured on another system than this-machine/",
