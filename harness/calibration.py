@@ -70,9 +70,7 @@ def choose(store: Store, samples: int | None, list_file: Path | None) -> list[in
         raise DataError(
             f"--samples {count} cannot be drawn from {store.path}: give 1 to {store.count}, which it holds."
         )
-    edges = np.linspace(0, store.count, count + 1).astype(int)
-    source = np.random.default_rng(_SEED)
-    return [int(source.integers(first, end)) for first, end in pairwise(edges)]
+    return _one_of_each_stretch(store.count, count)
 
 
 def quantize(
@@ -82,7 +80,8 @@ def quantize(
 
     Args:
         card: a model whose input recipe the store holds.
-        store: the images; with `max_drop` the ones not used for calibration measure the drop.
+        store: the images; with `max_drop` at most 5,000 of those not used for calibration measure the drop,
+            one from each of as many equal stretches.
         indices: samples to calibrate on, in order.
         settings: how.
         out: the IR to write; the other files lie beside it.
@@ -188,6 +187,13 @@ class _Labelled:
         return map(self.__getitem__, range(len(self)))
 
 
+def _one_of_each_stretch(length: int, count: int) -> list[int]:
+    """Return `count` of the places 0 .. length-1, rising: one, at random, from each of as many stretches."""
+    edges = np.linspace(0, length, count + 1).astype(int)
+    source = np.random.default_rng(_SEED)
+    return [int(source.integers(first, end)) for first, end in pairwise(edges)]
+
+
 def _listed(store: Store, list_file: Path) -> list[int]:
     try:
         lines = list_file.read_text(encoding="utf-8").splitlines()
@@ -243,12 +249,13 @@ def _with_accuracy(
             f"Model '{card.name}' has no trained weights, so no accuracy: leave out --max-drop."
         )
     used = set(indices)
-    held_out = [index for index in range(store.count) if index not in used][:_VALIDATION_SAMPLES]
-    if not held_out:
+    free = [index for index in range(store.count) if index not in used]
+    if not free:
         raise DataError(
             f"All {store.count} images of {store.path} are used for calibration and none is left to measure "
             f"the drop: give fewer --samples."
         )
+    held_out = [free[place] for place in _one_of_each_stretch(len(free), min(len(free), _VALIDATION_SAMPLES))]
     measured: list[float] = []
 
     def accuracy(compiled: Any, pairs: Iterable[tuple[int, Any]]) -> tuple[float, list[float]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import CLASSES, Oracle
+from conftest import CLASSES, Oracle, write_images
 from openvino import opset13 as ops
 from test_card import MOBILENET
 
@@ -163,6 +163,30 @@ def test_nncf_is_told_the_true_hits_of_whichever_images_it_asks_for(
         "None": (38 / 40, [0.0, 0.0, *[1.0] * 38]),
     }
     assert record["accuracy_control"]["floating_point"] == 38 / 40
+
+
+def test_the_drop_is_measured_on_all_classes_of_a_store_that_is_sorted_by_class(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = [index // 6 for index in range(60)]
+    write_images(tmp_path / "images", labels, labels)
+    card = convolutional_oracle(tmp_path, oracle)
+    images = find_images(tmp_path / "images", CLASSES)
+    store = prepare(images, card.input.recipe, tmp_path / "store", "custom")
+    judged: list[int] = []
+
+    def looks(model: ov.Model, _: Any, held_out: Any, accuracy: Any, **settings: Any) -> ov.Model:
+        judged.extend(label for label, _ in held_out.get_data())
+        accuracy(ov.compile_model(model, "CPU"), held_out.get_data())
+        return model
+
+    with calibration._nncf() as nncf:
+        monkeypatch.setattr(nncf, "quantize_with_accuracy_control", looks)
+    monkeypatch.setattr(calibration, "_VALIDATION_SAMPLES", CLASSES)
+    settings = CalibrationSettings(max_drop=0.05)
+    _, record = calibration.quantize(card, store, range(0, 60, 6), settings, tmp_path / "q.xml")
+    assert judged == list(range(CLASSES))
+    assert record["accuracy_control"]["validation_count"] == CLASSES
 
 
 def label_of(card: Card, store: Store, index: int) -> int:
