@@ -1,14 +1,14 @@
 """The whole story on a bare machine: what INT8 does to a trained model, and how fast ResNet-50 is here."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import builtin, calibration, files, model_file, run, system
+from harness import builtin, calibration, files, model_file, noise, run, system
 from harness.card import SPEED_ONLY, Card, find_card, read_card
 from harness.console import note
 from harness.dataset import ImageList, find_images
@@ -28,8 +28,11 @@ CONTROL = "uniform"
 SPEED_MODEL = "resnet50-seeded"
 
 _MARKER = "quickstart.json"
+_RESULTS = "results"
 _FORMAT = 1
 _NEEDED_BYTES = 500_000_000
+# p90 over p50 from which on a row is worth a remark: the queries are alike, so the machine was not.
+_MOST_SPREAD = 1.25
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Row:
     """Why LoadGen refuses the row."""
     missed: str = ""
     """By how much the row misses the accuracy that it must reach."""
+    noise: Sequence[dict[str, Any]] = ()
+    """What went on around each performance test (noise.Noise)."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,14 @@ class Story:
         rows = (*self.task, *self.resnet50)
         return not any(row.invalid or (row.missed and row.variant != CONTROL) for row in rows)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What disturbed the tests, in words, whichever call made them."""
+        rows = (*self.task, *self.resnet50)
+        noises = [noise.from_dict(one) for row in rows for one in row.noise]
+        found = [*noise.remarks(noises), *filter(None, map(_spread_remark, rows))]
+        return [*found, f"To measure again, delete {self.folder / _RESULTS} first."] if found else []
+
     def to_dict(self) -> dict[str, Any]:
         """Return the story as JSON values."""
         return {
@@ -91,6 +104,7 @@ class Story:
             "task": [vars(row) for row in self.task],
             "resnet50": {"note": SPEED_ONLY, "threads": 1, "rows": [vars(row) for row in self.resnet50]},
             "published": {"source": SOURCE, **vars(self.published)},
+            "remarks": self.remarks,
         }
 
 
@@ -125,7 +139,7 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         small_int8 = [_int8(one, held, effort.calibration_count, out) for one in small]
         step(f"Quantizing {big.name}")
         big_int8 = _int8(big, speed_store, effort.speed_calibration_count, out)
-        results = out / "results"
+        results = out / _RESULTS
         step("Running the built-in task on one core")
         measure = partial(_row, duration_s=effort.duration_s, results=results, threads=1)
         names = ("FP32", "INT8", "searched", CONTROL)
@@ -140,6 +154,19 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
     story = Story(out, system.describe(), task, resnet50, next(row for row in ROWS if row.cores == 1))
     files.write_json(out / _MARKER, story.to_dict())
     return story
+
+
+def _spread_remark(row: Row) -> str | None:
+    """Return a remark when the row's p90 is far above its p50."""
+    if not row.latency_p50_ms or not row.latency_p90_ms:
+        return None
+    ratio = row.latency_p90_ms / row.latency_p50_ms
+    if ratio <= _MOST_SPREAD:
+        return None
+    return (
+        f"{row.task}, {row.variant}: p90 is {ratio:.1f} times p50, so that other load may have made the "
+        f"difference: repeat on a quiet machine."
+    )
 
 
 def _claim(out: Path) -> None:
@@ -180,7 +207,7 @@ def _int8(card: Card, store: Store, samples: int, out: Path) -> Card:
         for path in target.parent.glob(f"{target.stem}.*"):
             path.unlink()
     # No two calibrations need give the same model, and results are of one.
-    for path in (out / "results").glob(f"*/{target.stem}"):
+    for path in (out / _RESULTS).glob(f"*/{target.stem}"):
         shutil.rmtree(path)
     indices = calibration.choose(store, samples, None)
     made, _ = calibration.quantize(card, store, indices, calibration.CalibrationSettings(), target)
@@ -229,4 +256,5 @@ def _row(
             for scenario, document in documents.items()
             if document["accuracy"] is not None and not document["accuracy"]["passed"]
         ),
+        noise=[one["noise"] for one in (latency, throughput) if "noise" in one],
     )

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from harness import cli, quickstart, run
 from harness.errors import ModelError, OutputError
+from harness.noise import Noise
 from harness.quickstart import Effort
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -76,7 +77,10 @@ def test_a_second_call_repeats_nothing(story: quickstart.Story) -> None:
     assert results
     again = quickstart.quickstart(story.folder, SMALL)
     assert again == story
+    assert again.remarks == story.remarks
     assert {path: path.stat().st_mtime_ns for path in results} == results
+    measured = [row for row in (*again.task, *again.resnet50) if not row.not_run]
+    assert [len(row.noise) for row in measured] == [2] * len(measured)
 
 
 def test_the_table_names_every_row_and_what_to_type_next(
@@ -91,6 +95,28 @@ def test_the_table_names_every_row_and_what_to_type_next(
     assert "harness prepare --dataset imagenet" in shown.stdout
     as_json = CliRunner().invoke(cli.cli, ["quickstart", "--out", str(story.folder), "--json"])
     assert json.loads(as_json.stdout)["published"]["latency_ms"] == [76, 21, 6.45]
+
+
+def test_a_disturbed_machine_is_told_beside_the_gains_and_in_the_json(
+    story: quickstart.Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = Noise(3.0, 2, 0.0, 0.02, 0, 0.0, 0, None).to_dict()
+    even = quickstart.Row("built-in task", "FP32", 7.0, 8.7, 140.0, noise=[quiet, quiet])
+    assert replace(story, task=[even], resnet50=[replace(even, not_run="no BF16")]).remarks == []
+    uneven = quickstart.Row(
+        "ResNet-50, 224 px", "INT8", 7.45, 15.9, 90.0, noise=[quiet | {"other_cpus": 1.0}]
+    )
+    disturbed = replace(story, task=[even], resnet50=[uneven])
+    monkeypatch.setattr(quickstart, "quickstart", lambda out: disturbed)
+    shown = CliRunner().invoke(cli.cli, ["quickstart"]).stdout
+    remarks = json.loads(CliRunner().invoke(cli.cli, ["quickstart", "--json"]).stdout)["remarks"]
+    assert remarks == [
+        "Other processes kept 0.35 of 2 CPUs busy on average: stop them and measure again.",
+        "ResNet-50, 224 px, INT8: p90 is 2.1 times p50, so that other load may have made the difference: "
+        "repeat on a quiet machine.",
+        f"To measure again, delete {story.folder / 'results'} first.",
+    ]
+    assert all(f"- {remark}\n" in shown for remark in remarks)
 
 
 def test_an_interrupted_call_is_gone_on_with(

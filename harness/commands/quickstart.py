@@ -58,6 +58,8 @@ def _print(story: quickstart.Story) -> None:
         resnet50.add_row(f"2020: {name}", f"{latency_ms:g} ms", "", f"{rate:g}", "", gains)
     console.print(resnet50)
     console.print(f"2020: {published.hardware}, {SOURCE}; its latency is a mean or median.", style="dim")
+    for remark in story.remarks:
+        console.print(f"- {remark}", soft_wrap=True, markup=False)
     console.print(
         f"\nShort runs through MLPerf LoadGen, not official. LoadGen's logs: {story.folder / 'results'}\n"
         "\nNext, with ImageNet's validation images and their val_map.txt:\n"
