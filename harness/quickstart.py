@@ -1,5 +1,6 @@
 """The whole story on a bare machine: what INT8 does to a trained model, and how fast ResNet-50 is here."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import builtin, calibration, files, model_file, noise, run, system
+from harness import __version__, builtin, calibration, files, held, model_file, noise, result, run, system
 from harness.card import SPEED_ONLY, Card, find_card, read_card
 from harness.console import note
 from harness.dataset import ImageList, find_images
@@ -111,7 +112,8 @@ class Story:
 def quickstart(out: Path, effort: Effort = FULL) -> Story:
     """Make the built-in set, its store and INT8 twin in `out`, run everything, and return what came out.
 
-    What an earlier call with the same effort left in `out` is used again as far as it is still valid.
+    What an earlier call with the same effort left in `out` is used again as far as it is still valid. Results
+    of another machine, harness or set of libraries are removed and measured anew.
 
     Raises:
         OutputError: `out` holds something else, cannot be written, or has no room.
@@ -126,7 +128,7 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         card, big = find_card(BUILTIN_MODEL), find_card(SPEED_MODEL)
         store = prepare(images, card.input.recipe, out / "store", "builtin")
         # Calibration never sees the images that the accuracy is measured on.
-        held = prepare(
+        unseen = prepare(
             find_images(training, len(builtin.CLASSES)),
             card.input.recipe,
             out / "calibration-store",
@@ -136,10 +138,11 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         speed_store = prepare(few, big.input.recipe, out / "speed-store", "builtin")
         small = [card, find_card(SEARCHED_MODEL), find_card(UNIFORM_MODEL)]
         step("Quantizing " + ", ".join(one.name for one in small))
-        small_int8 = [_int8(one, held, effort.calibration_count, out) for one in small]
+        small_int8 = [_int8(one, unseen, effort.calibration_count, out) for one in small]
         step(f"Quantizing {big.name}")
         big_int8 = _int8(big, speed_store, effort.speed_calibration_count, out)
-        results = out / _RESULTS
+        machine, results = system.describe(), out / _RESULTS
+        _remove_foreign(results, machine)
         step("Running the built-in task on one core")
         measure = partial(_row, duration_s=effort.duration_s, results=results, threads=1)
         names = ("FP32", "INT8", "searched", CONTROL)
@@ -151,7 +154,7 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
             measure("INT8", big_int8, speed_store),
         ]
         step("Done")
-    story = Story(out, system.describe(), task, resnet50, next(row for row in ROWS if row.cores == 1))
+    story = Story(out, machine, task, resnet50, next(row for row in ROWS if row.cores == 1))
     files.write_json(out / _MARKER, story.to_dict())
     return story
 
@@ -212,6 +215,26 @@ def _int8(card: Card, store: Store, samples: int, out: Path) -> Card:
     indices = calibration.choose(store, samples, None)
     made, _ = calibration.quantize(card, store, indices, calibration.CalibrationSettings(), target)
     return made
+
+
+def _remove_foreign(results: Path, machine: system.Machine) -> None:
+    """Remove all results unless each was made by this harness and these libraries on this machine."""
+    paths = results.glob(f"*/*/*/{result.FILE_NAME}")
+    unlike = {part: None for path in sorted(paths) for part in _differences(path, machine)}
+    if unlike:
+        note(f"The results in {results} are of another {' and '.join(unlike)}: they are measured anew.")
+        shutil.rmtree(results)
+
+
+def _differences(path: Path, machine: system.Machine) -> list[str]:
+    """Return what sets the result at `path` apart from one that would be made now."""
+    try:
+        found = result.read(path)
+    except OutputError:
+        return ["format"]
+    if found["harness"] != __version__:
+        return ["version of the harness"]
+    return held.differences(found, found | {"machine": json.loads(json.dumps(machine.to_dict()))})
 
 
 def _row(

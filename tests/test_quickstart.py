@@ -192,6 +192,44 @@ def test_an_int8_model_that_lost_its_weights_is_made_again(story: quickstart.Sto
     assert not any(row.not_run for row in again.resnet50)
 
 
+@pytest.mark.parametrize(
+    ("changes", "other"),
+    [
+        ({"harness": "0.0.1"}, "version of the harness"),
+        ({"machine": {"versions": {"openvino": "1.0"}}}, "set of library versions"),
+        (
+            {"machine": {"isa": ["sse2"], "usable_cpus": 64}},
+            "set of CPU instructions and number of usable CPUs",
+        ),
+        ({"format": 0}, "format"),
+    ],
+)
+def test_results_of_another_harness_or_machine_are_measured_anew(
+    story: quickstart.Story,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    other: str,
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(story.folder, out)
+    path = next((out / "results").glob("*/*/Offline/result.json"))
+    document = json.loads(path.read_text())
+    machine = document["machine"] | changes.get("machine", {})
+    path.write_text(json.dumps(document | changes | {"machine": machine}))
+
+    def measures(request: run.Request) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run", measures)
+    with pytest.raises(KeyboardInterrupt):
+        quickstart.quickstart(out, SMALL)
+    said = f"The results in {out / 'results'} are of another {other}: they are measured anew."
+    assert said in capsys.readouterr().err
+    assert not (out / "results").exists()
+
+
 def test_a_model_that_misses_its_accuracy_fails_but_the_control_may(story: quickstart.Story) -> None:
     *others, control = (replace(row, missed="") for row in story.task)
     assert control.variant == quickstart.CONTROL
