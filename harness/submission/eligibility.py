@@ -129,8 +129,8 @@ def _about(one: Result, made_for: Round, division: str) -> Iterator[str]:
         )
     if division == "closed" and data["dataset"] != benchmark.dataset:
         yield (
-            f"{one.shown}: was run on '{data['dataset']}', and Closed demands {benchmark.dataset}: "
-            f"submit it in the open division."
+            f"{one.shown}: was run on '{data['dataset']}', and Closed demands {benchmark.dataset}, as does "
+            f"Open: prepare a store of its validation set and run again."
         )
 
 
