@@ -93,6 +93,7 @@ def test_the_table_names_every_row_and_what_to_type_next(
     for words in (*rows, "speed only: no trained weights", "not official"):
         assert words in shown.stdout
     assert "harness prepare --dataset imagenet" in shown.stdout
+    assert "--data store --list cal_image_list_option_1.txt --out models/resnet50-int8.xml" in shown.stdout
     as_json = CliRunner().invoke(cli.cli, ["quickstart", "--out", str(story.folder), "--json"])
     assert json.loads(as_json.stdout)["published"]["latency_ms"] == [76, 21, 6.45]
 
