@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from harness import files, graph, model_file, resources
 from harness.card import Card, FileSpec, write_card
 from harness.console import note, progress
+from harness.dataset import official_name
 from harness.errors import DataError, HarnessError, OutputError
 from harness.store import Store
 
@@ -68,9 +70,7 @@ def choose(store: Store, samples: int | None, list_file: Path | None) -> list[in
         raise DataError(
             f"--samples {count} cannot be drawn from {store.path}: give 1 to {store.count}, which it holds."
         )
-    edges = np.linspace(0, store.count, count + 1).astype(int)
-    source = np.random.default_rng(_SEED)
-    return [int(source.integers(first, end)) for first, end in pairwise(edges)]
+    return _one_of_each_stretch(store.count, count)
 
 
 def quantize(
@@ -80,7 +80,8 @@ def quantize(
 
     Args:
         card: a model whose input recipe the store holds.
-        store: the images; with `max_drop` the ones not used for calibration measure the drop.
+        store: the images; with `max_drop` at most 5,000 of those not used for calibration measure the drop,
+            one from each of as many equal stretches.
         indices: samples to calibrate on, in order.
         settings: how.
         out: the IR to write; the other files lie beside it.
@@ -161,9 +162,36 @@ class _Inputs:
     def __len__(self) -> int:
         return len(self._indices)
 
+    def __getitem__(self, place: int) -> npt.NDArray[Any]:
+        index = self._indices[place]
+        return graph.model_input(self._samples[index : index + 1], self._card)
+
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
-        for index in self._indices:
-            yield graph.model_input(self._samples[index : index + 1], self._card)
+        return map(self.__getitem__, range(len(self)))
+
+
+class _Labelled:
+    """Pairs of label and model input: NNCF judges a model on any part of the images, and says not which."""
+
+    def __init__(self, labels: npt.NDArray[np.int64], inputs: _Inputs) -> None:
+        self._labels = labels
+        self._inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, place: int) -> tuple[int, npt.NDArray[Any]]:
+        return int(self._labels[place]), self._inputs[place]
+
+    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        return map(self.__getitem__, range(len(self)))
+
+
+def _one_of_each_stretch(length: int, count: int) -> list[int]:
+    """Return `count` of the places 0 .. length-1, rising: one, at random, from each of as many stretches."""
+    edges = np.linspace(0, length, count + 1).astype(int)
+    source = np.random.default_rng(_SEED)
+    return [int(source.integers(first, end)) for first, end in pairwise(edges)]
 
 
 def _listed(store: Store, list_file: Path) -> list[int]:
@@ -177,14 +205,15 @@ def _listed(store: Store, list_file: Path) -> list[int]:
     if not wanted:
         raise DataError(f"The calibration list {list_file} is empty: give image names, one a line.")
     place = {name: index for index, name in enumerate(store.names)}
-    place.update({Path(name).name: index for name, index in list(place.items())})
-    absent = [name for name in wanted if name not in place]
+    place.update({official_name(name): index for name, index in list(place.items())})
+    found = [place.get(name, place.get(official_name(name))) for name in wanted]
+    absent = [name for name, index in zip(wanted, found, strict=True) if index is None]
     if absent:
         raise DataError(
             f"{len(absent)} of the {len(wanted)} images in {list_file} are not in {store.path}, "
             f"first {absent[0]}: prepare a store that holds them."
         )
-    return [place[name] for name in wanted]
+    return [index for index in found if index is not None]
 
 
 @contextlib.contextmanager
@@ -220,31 +249,33 @@ def _with_accuracy(
             f"Model '{card.name}' has no trained weights, so no accuracy: leave out --max-drop."
         )
     used = set(indices)
-    held_out = [index for index in range(store.count) if index not in used][:_VALIDATION_SAMPLES]
-    if not held_out:
+    free = [index for index in range(store.count) if index not in used]
+    if not free:
         raise DataError(
             f"All {store.count} images of {store.path} are used for calibration and none is left to measure "
             f"the drop: give fewer --samples."
         )
-    labels = store.labels[held_out]
+    held_out = [free[place] for place in _one_of_each_stretch(len(free), min(len(free), _VALIDATION_SAMPLES))]
     measured: list[float] = []
 
-    def accuracy(compiled: Any, inputs: Iterable[Any]) -> tuple[float, list[float]]:
+    def accuracy(compiled: Any, pairs: Iterable[tuple[int, Any]]) -> tuple[float, list[float]]:
         request = compiled.create_infer_request()
         hits: list[float] = []
         with progress("Validating", len(held_out)) as bar:
-            for label, values in zip(labels, inputs, strict=False):
+            for label, values in pairs:
                 answer = request.infer([values], share_outputs=True)[0]
                 hits.append(float(graph.label_of(answer, card) == label))
                 bar.advance()
-        measured.append(float(np.mean(hits)))
-        return measured[-1], hits
+        share = float(np.mean(hits))
+        if len(hits) == len(held_out):
+            measured.append(share)
+        return share, hits
 
     # Only the card's own output counts; NNCF hands us every output.
     quantized = nncf.quantize_with_accuracy_control(
         graph.with_one_output(model, card),
         nncf.Dataset(_Inputs(samples, card, indices)),
-        nncf.Dataset(_Inputs(samples, card, held_out)),
+        nncf.Dataset(_Labelled(store.labels[held_out], _Inputs(samples, card, held_out)), itemgetter(1)),
         accuracy,
         max_drop=settings.max_drop,
         **_arguments(nncf, settings, len(indices)),
@@ -261,7 +292,7 @@ def _record(
     drop: dict[str, Any] | None,
 ) -> dict[str, Any]:
     names = [store.names[index] for index in indices]
-    base_names = [Path(name).name for name in names]
+    listed_names = [official_name(name) for name in names]
     return {
         "format": _RECORD_FORMAT,
         "model": {"name": card.name, "sha256": model_file.sha256(card)},
@@ -277,9 +308,9 @@ def _record(
             "pixels_sha256": store.sha256(card.input.recipe),
         },
         "list": {
-            "official": official_list(base_names) or NOT_OFFICIAL,
+            "official": official_list(listed_names) or NOT_OFFICIAL,
             "count": len(names),
-            "sha256": list_digest(base_names),
+            "sha256": list_digest(listed_names),
             "names": names,
         },
         "versions": {name: version(name) for name in ("nncf", "openvino")},

@@ -21,7 +21,8 @@ DATASETS = {
 }
 
 _KAGGLE_SUFFIX = ".JPEG"
-_VALIDATION = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
+# Hugging Face adds the class to the name.
+_VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})(_n\d{8})?\.jpe?g", re.IGNORECASE)
 _IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
 
 
@@ -64,17 +65,15 @@ def find_images(root: Path, label_count: int, labels_file: Path | None = None) -
         found = [root / name for name in (VAL_MAP, KAGGLE_CSV) if (root / name).is_file()]
         labels_file = found[0] if found else None
     if labels_file is None:
-        entries = list(_class_folders(root, label_count))
+        entries = _in_official_order(_class_folders(root, label_count))
     elif not labels_file.is_file():
         raise DataError(f"No label file at {labels_file}: check --labels.")
     elif labels_file.suffix.lower() == ".csv":
-        entries = list(_kaggle(labels_file, label_count))
+        entries = _in_official_order(_kaggle(labels_file, label_count))
     else:
         entries = list(_val_map(labels_file, label_count))
     if not entries:
         raise DataError(f"{labels_file or root} lists no images: give the folder and labels of some.")
-    if not is_in_official_order([name for name, _ in entries]) and labels_file is None:
-        entries.sort(key=lambda entry: _file_name(entry[0]))
     names, labels = zip(*entries, strict=True)
     return ImageList(names, labels, root)
 
@@ -101,12 +100,31 @@ def is_in_official_order(names: Sequence[str]) -> bool:
 
     Its accuracy script knows an image by its place there.
     """
-    found = list(map(_file_name, names))
-    return not all(map(_VALIDATION.fullmatch, found)) or found == sorted(found)
+    numbers = _validation_numbers(names)
+    return numbers is None or numbers == sorted(numbers)
 
 
-def _file_name(name: str) -> str:
-    return name.rpartition("/")[2]
+def official_name(name: str) -> str:
+    """Return an image's file name; one of ImageNet's of validation is named as in MLPerf's lists."""
+    file_name = name.rpartition("/")[2]
+    found = _VALIDATION.fullmatch(file_name)
+    return f"ILSVRC2012_val_{found[1]}.JPEG" if found else file_name
+
+
+def _in_official_order(entries: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return names and labels in the order of MLPerf's val_map.txt, if they are ImageNet's of validation."""
+    given = list(entries)
+    numbers = _validation_numbers([name for name, _ in given])
+    if numbers is None:
+        return given
+    return [entry for _, entry in sorted(zip(numbers, given, strict=True))]
+
+
+def _validation_numbers(names: Iterable[str]) -> list[int] | None:
+    """Return the numbers, from 1, of ImageNet's validation images; None when there is another among them."""
+    found = [_VALIDATION.fullmatch(name.rpartition("/")[2]) for name in names]
+    numbers = [int(one[1]) for one in found if one is not None]
+    return numbers if len(numbers) == len(found) else None
 
 
 def _lines(path: Path) -> list[str]:
@@ -158,15 +176,13 @@ def _kaggle(path: Path, label_count: int) -> Iterator[tuple[str, int]]:
         _refuse_repetition(first_line, name, rows.line_num, path)
         names.append(name)
         classes.append(words[0])
-    # In the order of MLPerf's val_map.txt, by which its accuracy script knows an image; Kaggle's is another.
-    rows_by_name = sorted(zip(names, classes, strict=True))
     rank = {wnid: label for label, wnid in enumerate(sorted(set(classes)))}
     if len(rank) != label_count:
         raise DataError(
             f"{path} names {len(rank)} classes, but the model has {label_count} labels: "
             f"give a file of '<image name> <label>' lines with --labels."
         )
-    for name, wnid in rows_by_name:
+    for name, wnid in zip(names, classes, strict=True):
         yield name, rank[wnid]
 
 

@@ -12,6 +12,7 @@ from harness.card import Card
 from harness.console import note, progress
 from harness.held import ACCURACY_LOGS, PERFORMANCE_LOGS
 from harness.job import Job
+from harness.noise import Watch
 from harness.plan import ATTEMPTS, Plan
 from harness.scenario import Mode
 from harness.store import Store
@@ -35,7 +36,8 @@ def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
         timed: whether time ends the test.
 
     Returns:
-        What the child used and measured: precision, kernels, openvino, completed, energy.
+        What the child used and measured (precision, kernels, openvino, completed, energy), and the `noise`
+        meanwhile.
 
     Raises:
         RunFailed: the test crashed, hung, or an inference failed.
@@ -43,13 +45,14 @@ def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
     logs = job.log_folder
     logs.mkdir()
     title = f"{job.card.name} {job.settings.scenario} {job.mode}"
+    watch = Watch()
     with progress(title, total, counts=not timed) as bar:
         done = child.run(job, lambda now: _show(now, bar, total, timed))
         bar.update(total)
     trace = logs / "mlperf_log_trace.json"
     if trace.exists() and trace.stat().st_size == 0:
         trace.unlink()
-    return done
+    return {**done, "noise": watch.stop().to_dict()}
 
 
 def take_place(source: Path, target: Path) -> None:
@@ -104,7 +107,7 @@ def _performance(plan: Plan) -> dict[str, Any]:
         shutil.rmtree(logs)
         plan = better
     faults = _rule_faults(log.read_detail(detail), plan)
-    section = result.performance_section(measured, plan.estimate, faults, done["energy"])
+    section = result.performance_section(measured, plan.estimate, faults, done["energy"], done["noise"])
     take_place(logs, plan.folder / PERFORMANCE_LOGS)
     shutil.copyfile(plan.user_conf, plan.folder / "user.conf")
     return section

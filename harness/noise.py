@@ -151,7 +151,7 @@ def remarks(rounds: Iterable[Noise]) -> list[str]:
         seconds = sum(noise.throttled_s or 0 for noise in noises)
         found.append(
             f"The control group's CPU quota stopped us in {throttled} periods, {seconds:.1f} s of "
-            f"{wall_s:.0f} s: give fewer --threads or a larger quota."
+            f"{wall_s:.0f} s: use fewer threads or a larger quota."
         )
     swapped = sum(noise.swapped_pages or 0 for noise in noises)
     if swapped:

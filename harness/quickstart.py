@@ -1,14 +1,15 @@
 """The whole story on a bare machine: what INT8 does to a trained model, and how fast ResNet-50 is here."""
 
+import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import builtin, calibration, files, model_file, run, system
+from harness import __version__, builtin, calibration, files, held, model_file, noise, result, run, system
 from harness.card import SPEED_ONLY, Card, find_card, read_card
 from harness.console import note
 from harness.dataset import ImageList, find_images
@@ -28,8 +29,11 @@ CONTROL = "uniform"
 SPEED_MODEL = "resnet50-seeded"
 
 _MARKER = "quickstart.json"
+_RESULTS = "results"
 _FORMAT = 1
 _NEEDED_BYTES = 500_000_000
+# p90 over p50 from which on a row is worth a remark: the queries are alike, so the machine was not.
+_MOST_SPREAD = 1.25
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Row:
     """Why LoadGen refuses the row."""
     missed: str = ""
     """By how much the row misses the accuracy that it must reach."""
+    noise: Sequence[dict[str, Any]] = ()
+    """What went on around each performance test (noise.Noise)."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,14 @@ class Story:
         rows = (*self.task, *self.resnet50)
         return not any(row.invalid or (row.missed and row.variant != CONTROL) for row in rows)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What disturbed the tests, in words, whichever call made them."""
+        rows = (*self.task, *self.resnet50)
+        noises = [noise.from_dict(one) for row in rows for one in row.noise]
+        found = [*noise.remarks(noises), *filter(None, map(_spread_remark, rows))]
+        return [*found, f"To measure again, delete {self.folder / _RESULTS} first."] if found else []
+
     def to_dict(self) -> dict[str, Any]:
         """Return the story as JSON values."""
         return {
@@ -91,13 +105,15 @@ class Story:
             "task": [vars(row) for row in self.task],
             "resnet50": {"note": SPEED_ONLY, "threads": 1, "rows": [vars(row) for row in self.resnet50]},
             "published": {"source": SOURCE, **vars(self.published)},
+            "remarks": self.remarks,
         }
 
 
 def quickstart(out: Path, effort: Effort = FULL) -> Story:
     """Make the built-in set, its store and INT8 twin in `out`, run everything, and return what came out.
 
-    What an earlier call with the same effort left in `out` is used again as far as it is still valid.
+    What an earlier call with the same effort left in `out` is used again as far as it is still valid. Results
+    of another machine, harness or set of libraries are removed and measured anew.
 
     Raises:
         OutputError: `out` holds something else, cannot be written, or has no room.
@@ -112,7 +128,7 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         card, big = find_card(BUILTIN_MODEL), find_card(SPEED_MODEL)
         store = prepare(images, card.input.recipe, out / "store", "builtin")
         # Calibration never sees the images that the accuracy is measured on.
-        held = prepare(
+        unseen = prepare(
             find_images(training, len(builtin.CLASSES)),
             card.input.recipe,
             out / "calibration-store",
@@ -122,10 +138,11 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         speed_store = prepare(few, big.input.recipe, out / "speed-store", "builtin")
         small = [card, find_card(SEARCHED_MODEL), find_card(UNIFORM_MODEL)]
         step("Quantizing " + ", ".join(one.name for one in small))
-        small_int8 = [_int8(one, held, effort.calibration_count, out) for one in small]
+        small_int8 = [_int8(one, unseen, effort.calibration_count, out) for one in small]
         step(f"Quantizing {big.name}")
         big_int8 = _int8(big, speed_store, effort.speed_calibration_count, out)
-        results = out / "results"
+        machine, results = system.describe(), out / _RESULTS
+        _remove_foreign(results, machine)
         step("Running the built-in task on one core")
         measure = partial(_row, duration_s=effort.duration_s, results=results, threads=1)
         names = ("FP32", "INT8", "searched", CONTROL)
@@ -137,9 +154,22 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
             measure("INT8", big_int8, speed_store),
         ]
         step("Done")
-    story = Story(out, system.describe(), task, resnet50, next(row for row in ROWS if row.cores == 1))
+    story = Story(out, machine, task, resnet50, next(row for row in ROWS if row.cores == 1))
     files.write_json(out / _MARKER, story.to_dict())
     return story
+
+
+def _spread_remark(row: Row) -> str | None:
+    """Return a remark when the row's p90 is far above its p50."""
+    if not row.latency_p50_ms or not row.latency_p90_ms:
+        return None
+    ratio = row.latency_p90_ms / row.latency_p50_ms
+    if ratio <= _MOST_SPREAD:
+        return None
+    return (
+        f"{row.task}, {row.variant}: p90 is {ratio:.1f} times p50, so that other load may have made the "
+        f"difference: repeat on a quiet machine."
+    )
 
 
 def _claim(out: Path) -> None:
@@ -180,11 +210,31 @@ def _int8(card: Card, store: Store, samples: int, out: Path) -> Card:
         for path in target.parent.glob(f"{target.stem}.*"):
             path.unlink()
     # No two calibrations need give the same model, and results are of one.
-    for path in (out / "results").glob(f"*/{target.stem}"):
+    for path in (out / _RESULTS).glob(f"*/{target.stem}"):
         shutil.rmtree(path)
     indices = calibration.choose(store, samples, None)
     made, _ = calibration.quantize(card, store, indices, calibration.CalibrationSettings(), target)
     return made
+
+
+def _remove_foreign(results: Path, machine: system.Machine) -> None:
+    """Remove all results unless each was made by this harness and these libraries on this machine."""
+    paths = results.glob(f"*/*/*/{result.FILE_NAME}")
+    unlike = {part: None for path in sorted(paths) for part in _differences(path, machine)}
+    if unlike:
+        note(f"The results in {results} are of another {' and '.join(unlike)}: they are measured anew.")
+        shutil.rmtree(results)
+
+
+def _differences(path: Path, machine: system.Machine) -> list[str]:
+    """Return what sets the result at `path` apart from one that would be made now."""
+    try:
+        found = result.read(path)
+    except OutputError:
+        return ["format"]
+    if found["harness"] != __version__:
+        return ["version of the harness"]
+    return held.differences(found, found | {"machine": json.loads(json.dumps(machine.to_dict()))})
 
 
 def _row(
@@ -229,4 +279,5 @@ def _row(
             for scenario, document in documents.items()
             if document["accuracy"] is not None and not document["accuracy"]["passed"]
         ),
+        noise=[one["noise"] for one in (latency, throughput) if "noise" in one],
     )

@@ -45,6 +45,7 @@ def performance_section(
     estimate: dict[str, float],
     official: list[str],
     energy: dict[str, Any] | None = None,
+    noise: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the document's `performance` part.
 
@@ -53,6 +54,7 @@ def performance_section(
         estimate: what LoadGen was told in user.conf.
         official: why the test is not official.
         energy: joules during the test and the domains that they are of; None where nothing can be read.
+        noise: what disturbed the test (harness.noise).
     """
     facts = measured.scenario.facts
     latencies = {
@@ -85,6 +87,8 @@ def performance_section(
     if energy is not None:
         per_sample = energy["joules"] / measured.sample_count
         section["energy"] = {**energy, "joules_per_sample": per_sample, "official": False}
+    if noise is not None:
+        section["noise"] = noise
     return section
 
 

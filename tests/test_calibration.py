@@ -3,12 +3,14 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import CLASSES, Oracle
+from conftest import CLASSES, Oracle, write_images
 from openvino import opset13 as ops
 from test_card import MOBILENET
 
@@ -42,6 +44,23 @@ def test_a_list_chooses_its_images_in_its_order_and_a_second_column_is_ignored(
     listed = tmp_path / "list.txt"
     listed.write_text("image_00007.png 0\nimage_00003.png 1\n")
     assert calibration.choose(oracle.store, None, listed) == [7, 3]
+
+
+def test_mlperfs_list_finds_imagenet_under_other_file_names_and_is_recorded_as_such(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"n01440764/ILSVRC2012_val_{number:08d}_n01440764.jpeg" for number in range(1, 61)]
+    store = replace(oracle.store, names=tuple(names))
+    listed = tmp_path / "list.txt"
+    listed.write_text("ILSVRC2012_val_00000008.JPEG\nILSVRC2012_val_00000004.JPEG\n")
+    indices = calibration.choose(store, None, listed)
+    assert indices == [7, 3]
+    digest = calibration.list_digest(listed.read_text().split())
+    monkeypatch.setattr(calibration, "official_list", lambda names: list(names))
+    record = calibration._record(oracle.card, store, indices, CalibrationSettings(), None)
+    assert record["list"]["official"] == listed.read_text().split()
+    assert record["list"]["sha256"] == digest
+    assert record["list"]["names"] == [names[7], names[3]]
 
 
 def test_a_list_with_images_that_the_store_lacks_is_refused(oracle: Oracle, tmp_path: Path) -> None:
@@ -108,12 +127,66 @@ def test_accuracy_control_keeps_the_drop_and_validates_on_other_images(
 ) -> None:
     card = convolutional_oracle(tmp_path, oracle)
     settings = CalibrationSettings(max_drop=0.05)
-    made, record = calibration.quantize(card, oracle.store, list(range(20)), settings, tmp_path / "q.xml")
+    used = range(2, 22)
+    made, record = calibration.quantize(card, oracle.store, list(used), settings, tmp_path / "q.xml")
     control = record["accuracy_control"]
     assert control["validation_count"] == 40
-    assert control["floating_point"] == 1.0
-    good = sum(label_of(made, oracle.store, index) == oracle.store.labels[index] for index in range(20, 60))
+    # The oracle is wrong about the first two of the store.
+    assert control["floating_point"] == 38 / 40
+    held_out = [index for index in range(60) if index not in used]
+    good = sum(label_of(made, oracle.store, index) == oracle.store.labels[index] for index in held_out)
     assert good / 40 >= control["floating_point"] - 0.05
+
+
+def test_nncf_is_told_the_true_hits_of_whichever_images_it_asks_for(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = convolutional_oracle(tmp_path, oracle)
+    told = {}
+
+    def ranks_layers(model: ov.Model, _: Any, held_out: Any, accuracy: Any, **settings: Any) -> ov.Model:
+        compiled = ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        for places in ([0], [1, 2, 37], [5, 17], None):
+            told[str(places)] = accuracy(compiled, held_out.get_data(places))
+        compiled([next(iter(held_out.get_inference_data([17])))])
+        return model
+
+    with calibration._nncf() as nncf:
+        monkeypatch.setattr(nncf, "quantize_with_accuracy_control", ranks_layers)
+    settings = CalibrationSettings(max_drop=0.05)
+    _, record = calibration.quantize(card, oracle.store, range(2, 22), settings, tmp_path / "q.xml")
+    # Held out are 0 and 1, which the oracle is wrong about, and 22 to 59.
+    assert told == {
+        "[0]": (0.0, [0.0]),
+        "[1, 2, 37]": (2 / 3, [0.0, 1.0, 1.0]),
+        "[5, 17]": (1.0, [1.0, 1.0]),
+        "None": (38 / 40, [0.0, 0.0, *[1.0] * 38]),
+    }
+    assert record["accuracy_control"]["floating_point"] == 38 / 40
+
+
+def test_the_drop_is_measured_on_all_classes_of_a_store_that_is_sorted_by_class(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = [index // 6 for index in range(60)]
+    write_images(tmp_path / "images", labels, labels)
+    card = convolutional_oracle(tmp_path, oracle)
+    images = find_images(tmp_path / "images", CLASSES)
+    store = prepare(images, card.input.recipe, tmp_path / "store", "custom")
+    judged: list[int] = []
+
+    def looks(model: ov.Model, _: Any, held_out: Any, accuracy: Any, **settings: Any) -> ov.Model:
+        judged.extend(label for label, _ in held_out.get_data())
+        accuracy(ov.compile_model(model, "CPU"), held_out.get_data())
+        return model
+
+    with calibration._nncf() as nncf:
+        monkeypatch.setattr(nncf, "quantize_with_accuracy_control", looks)
+    monkeypatch.setattr(calibration, "_VALIDATION_SAMPLES", CLASSES)
+    settings = CalibrationSettings(max_drop=0.05)
+    _, record = calibration.quantize(card, store, range(0, 60, 6), settings, tmp_path / "q.xml")
+    assert judged == list(range(CLASSES))
+    assert record["accuracy_control"]["validation_count"] == CLASSES
 
 
 def label_of(card: Card, store: Store, index: int) -> int:

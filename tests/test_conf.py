@@ -175,7 +175,7 @@ def test_a_wider_line_below_the_rule_passes_when_a_narrower_one_stands_before_it
         ("*.SingleStream.target_latency_percentile = 50", 90),
         ("*.Server.target_latency_percentile = 97", 99),
         ("resnet50.MultiStream.samples_per_query = 4", 8),
-        ("resnet50.Server.target_latency = 100", 15),
+        ("resnet50.Server.target_latency = 10", 15),
     ],
 )
 def test_settings_for_open_only_are_noted(line, rule, tmp_path):
@@ -184,6 +184,10 @@ def test_settings_for_open_only_are_noted(line, rule, tmp_path):
     assert note == (
         f"line 1: '{line}' makes {scenario} results eligible for the Open division only (the rule is {rule})."
     )
+
+
+def test_a_bound_of_server_above_the_rule_is_not_called_fit_for_open(tmp_path):
+    assert read_user_conf(write(tmp_path, "resnet50.Server.target_latency = 16"), "resnet50").open_only == ()
 
 
 def test_an_open_only_setting_that_equals_the_rule_needs_no_note(tmp_path):

@@ -69,22 +69,40 @@ def test_another_number_of_class_folders_than_labels_is_refused(tmp_path):
         find_images(tmp_path, 10)
 
 
-KAGGLE = "ImageId,PredictionString\nval_3,n02 1 2 3 4 n02 5 6 7 8\nval_1,n01 9 9 9 9 \nval_2,n02 1 1 1 1 \n"
+VAL = "ILSVRC2012_val_0000000"
+KAGGLE = (
+    f"ImageId,PredictionString\n{VAL}3,n02 1 2 3 4 n02 5 6 7 8\n{VAL}1,n01 9 9 9 9 \n{VAL}2,n02 1 1 1 1 \n"
+)
 
 
-def test_kaggles_file_ranks_the_wordnet_ids(tmp_path):
+def test_kaggles_file_ranks_the_wordnet_ids_and_its_images_stand_in_the_order_of_mlperfs_list(tmp_path):
     (tmp_path / "LOC_val_solution.csv").write_text(KAGGLE)
-    assert listed(find_images(tmp_path, 2)) == [("val_1.JPEG", 0), ("val_2.JPEG", 1), ("val_3.JPEG", 1)]
+    assert listed(find_images(tmp_path, 2)) == [(f"{VAL}1.JPEG", 0), (f"{VAL}2.JPEG", 1), (f"{VAL}3.JPEG", 1)]
 
 
-def test_validation_images_in_class_folders_stand_in_the_order_of_mlperfs_list(tmp_path):
-    first, second = (f"ILSVRC2012_val_0000000{number}.JPEG" for number in (1, 2))
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (f"{VAL}1.JPEG", f"{VAL}2.JPEG"),
+        (f"{VAL}1_n01751748.JPEG", f"{VAL}2_n01440764.JPEG"),
+        (f"{VAL}1.jpeg", f"{VAL}2.JPG"),
+        (f"{VAL}1.JPEG".lower(), f"{VAL}2_n01440764.JPEG"),
+    ],
+)
+def test_validation_images_in_class_folders_stand_in_the_order_of_mlperfs_list(tmp_path, first, second):
     touch(tmp_path, f"n01/{second}", f"n02/{first}")
     assert listed(find_images(tmp_path, 2)) == [(f"n02/{first}", 1), (f"n01/{second}", 0)]
     touch(tmp_path, "n01/another.JPEG")
     assert find_images(tmp_path, 2).names[-1] == f"n02/{first}"
     assert is_in_official_order([first, second])
     assert not is_in_official_order([f"n01/{second}", f"n02/{first}"])
+
+
+def test_a_list_of_ones_own_keeps_its_order_and_is_not_in_mlperfs(tmp_path):
+    (tmp_path / "val_map.txt").write_text(f"{VAL}2_n01440764.JPEG 0\n{VAL}1_n01751748.JPEG 65\n")
+    names = find_images(tmp_path, 1000).names
+    assert names == (f"{VAL}2_n01440764.JPEG", f"{VAL}1_n01751748.JPEG")
+    assert not is_in_official_order(names)
 
 
 def test_kaggles_file_may_be_given_by_path(tmp_path):

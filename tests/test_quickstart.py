@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from harness import cli, quickstart, run
 from harness.errors import ModelError, OutputError
+from harness.noise import Noise
 from harness.quickstart import Effort
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -76,7 +77,10 @@ def test_a_second_call_repeats_nothing(story: quickstart.Story) -> None:
     assert results
     again = quickstart.quickstart(story.folder, SMALL)
     assert again == story
+    assert again.remarks == story.remarks
     assert {path: path.stat().st_mtime_ns for path in results} == results
+    measured = [row for row in (*again.task, *again.resnet50) if not row.not_run]
+    assert [len(row.noise) for row in measured] == [2] * len(measured)
 
 
 def test_the_table_names_every_row_and_what_to_type_next(
@@ -89,8 +93,31 @@ def test_the_table_names_every_row_and_what_to_type_next(
     for words in (*rows, "speed only: no trained weights", "not official"):
         assert words in shown.stdout
     assert "harness prepare --dataset imagenet" in shown.stdout
+    assert "--data store --list cal_image_list_option_1.txt --out models/resnet50-int8.xml" in shown.stdout
     as_json = CliRunner().invoke(cli.cli, ["quickstart", "--out", str(story.folder), "--json"])
     assert json.loads(as_json.stdout)["published"]["latency_ms"] == [76, 21, 6.45]
+
+
+def test_a_disturbed_machine_is_told_beside_the_gains_and_in_the_json(
+    story: quickstart.Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = Noise(3.0, 2, 0.0, 0.02, 0, 0.0, 0, None).to_dict()
+    even = quickstart.Row("built-in task", "FP32", 7.0, 8.7, 140.0, noise=[quiet, quiet])
+    assert replace(story, task=[even], resnet50=[replace(even, not_run="no BF16")]).remarks == []
+    uneven = quickstart.Row(
+        "ResNet-50, 224 px", "INT8", 7.45, 15.9, 90.0, noise=[quiet | {"other_cpus": 1.0}]
+    )
+    disturbed = replace(story, task=[even], resnet50=[uneven])
+    monkeypatch.setattr(quickstart, "quickstart", lambda out: disturbed)
+    shown = CliRunner().invoke(cli.cli, ["quickstart"]).stdout
+    remarks = json.loads(CliRunner().invoke(cli.cli, ["quickstart", "--json"]).stdout)["remarks"]
+    assert remarks == [
+        "Other processes kept 0.35 of 2 CPUs busy on average: stop them and measure again.",
+        "ResNet-50, 224 px, INT8: p90 is 2.1 times p50, so that other load may have made the difference: "
+        "repeat on a quiet machine.",
+        f"To measure again, delete {story.folder / 'results'} first.",
+    ]
+    assert all(f"- {remark}\n" in shown for remark in remarks)
 
 
 def test_an_interrupted_call_is_gone_on_with(
@@ -164,6 +191,44 @@ def test_an_int8_model_that_lost_its_weights_is_made_again(story: quickstart.Sto
     assert weights.exists()
     assert again.task == story.task
     assert not any(row.not_run for row in again.resnet50)
+
+
+@pytest.mark.parametrize(
+    ("changes", "other"),
+    [
+        ({"harness": "0.0.1"}, "version of the harness"),
+        ({"machine": {"versions": {"openvino": "1.0"}}}, "set of library versions"),
+        (
+            {"machine": {"isa": ["sse2"], "usable_cpus": 64}},
+            "set of CPU instructions and number of usable CPUs",
+        ),
+        ({"format": 0}, "format"),
+    ],
+)
+def test_results_of_another_harness_or_machine_are_measured_anew(
+    story: quickstart.Story,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    other: str,
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(story.folder, out)
+    path = next((out / "results").glob("*/*/Offline/result.json"))
+    document = json.loads(path.read_text())
+    machine = document["machine"] | changes.get("machine", {})
+    path.write_text(json.dumps(document | changes | {"machine": machine}))
+
+    def measures(request: run.Request) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run", measures)
+    with pytest.raises(KeyboardInterrupt):
+        quickstart.quickstart(out, SMALL)
+    said = f"The results in {out / 'results'} are of another {other}: they are measured anew."
+    assert said in capsys.readouterr().err
+    assert not (out / "results").exists()
 
 
 def test_a_model_that_misses_its_accuracy_fails_but_the_control_may(story: quickstart.Story) -> None:

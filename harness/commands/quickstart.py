@@ -58,12 +58,16 @@ def _print(story: quickstart.Story) -> None:
         resnet50.add_row(f"2020: {name}", f"{latency_ms:g} ms", "", f"{rate:g}", "", gains)
     console.print(resnet50)
     console.print(f"2020: {published.hardware}, {SOURCE}; its latency is a mean or median.", style="dim")
+    for remark in story.remarks:
+        console.print(f"- {remark}", soft_wrap=True, markup=False)
     console.print(
         f"\nShort runs through MLPerf LoadGen, not official. LoadGen's logs: {story.folder / 'results'}\n"
-        "\nNext, with ImageNet's validation images and their val_map.txt:\n"
+        "\nNext, with ImageNet's validation images and val_map.txt in DIR, and a calibration list of MLPerf\n"
+        "(github.com/mlcommons/inference, calibration/ImageNet):\n"
         "  harness model fetch resnet50-mlperf\n"
         "  harness prepare --dataset imagenet --images DIR --model resnet50-mlperf --out store\n"
-        "  harness quantize --model resnet50-mlperf --data store --out models/resnet50-int8.xml\n"
+        "  harness quantize --model resnet50-mlperf --data store --list cal_image_list_option_1.txt "
+        "--out models/resnet50-int8.xml\n"
         "  harness run --model models/resnet50-int8.toml --data store --scenario SingleStream --out results",
         soft_wrap=True,
     )

@@ -60,7 +60,7 @@ def readme(one: Result, card: Card, made_for: Round, division: str) -> str:
         lines += [
             f"**Not {_TITLES.get(task.benchmark.dataset, task.benchmark.dataset)}.** The accuracy and speed "
             f"are those on the data set '{data['dataset']}' of {data['count']:,} images: they do not compare "
-            f"with results on MLPerf's own data set.",
+            f"with results on MLPerf's own data set, which its Open division demands, too.",
             "",
         ]
     lines += ["## How to repeat it", "", "Run from this folder; upper-case words are your own folders.", ""]

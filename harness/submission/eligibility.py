@@ -121,10 +121,16 @@ def _about(one: Result, made_for: Round, division: str) -> Iterator[str]:
         )
     elif any(" lacks " in reason for reason in document["not_official_because"]):
         yield f"{one.shown}: the store lacks listed images: prepare a store without missing images."
+    # MLPerf's accuracy script knows an image by its place in val_map.txt.
+    if any(" in another order than " in reason for reason in document["not_official_because"]):
+        yield (
+            f"{one.shown}: the store has its images in another order than MLPerf's val_map.txt: prepare the "
+            f"store in that order and run again."
+        )
     if division == "closed" and data["dataset"] != benchmark.dataset:
         yield (
-            f"{one.shown}: was run on '{data['dataset']}', and Closed demands {benchmark.dataset}: "
-            f"submit it in the open division."
+            f"{one.shown}: was run on '{data['dataset']}', and Closed demands {benchmark.dataset}, as does "
+            f"Open: prepare a store of its validation set and run again."
         )
 
 

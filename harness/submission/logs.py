@@ -255,14 +255,14 @@ def _check_common(ledger: Ledger, detail: log.Detail, path: str, rules: Rules, m
 
 
 def _check_settings(ledger: Ledger, detail: log.Detail, path: str, ran: str, rules: Rules) -> None:
-    def least(key: str, floor: int, what: str) -> None:
+    def least(key: str, floor: int, what: str, cure: str = OFFICIAL) -> None:
         value = detail.get(key)
         ledger.hold(
             f"{key} is at least {floor}",
             path,
             isinstance(value, int) and value >= floor,
             f"{what} is {value} where the rules ask for {floor}",
-            OFFICIAL,
+            cure,
         )
 
     task = rules.task
@@ -271,16 +271,19 @@ def _check_settings(ledger: Ledger, detail: log.Detail, path: str, ran: str, rul
     least("effective_min_query_count", 1, "the least number of queries")
     if ran == "Offline":
         least("effective_samples_per_query", task.offline_sample_count, "the number of samples in the query")
-    if ran == "MultiStream":
-        least("effective_samples_per_query", 8, "the number of samples in a query")
+    if ran == "MultiStream" and rules.division == "closed":
+        cure = f"remove samples_per_query from user.conf, and {OFFICIAL}"
+        least("effective_samples_per_query", 8, "the number of samples in a query", cure)
     if ran == "Server":
+        # MLPerf's checker asks for it in Open, too (performance_check.py, latency_check).
         bound = detail.get("effective_target_latency_ns")
         ledger.hold(
             "Server's latency bound is the rules'",
             path,
             isinstance(bound, int) and bound <= task.server_latency_ns,
-            f"the latency bound is {bound} ns where the rules ask for {task.server_latency_ns}",
-            "remove target_latency from user.conf, and " + OFFICIAL,
+            f"the latency bound is {bound} ns, and MLPerf's checker refuses more than "
+            f"{task.server_latency_ns} ns in every division",
+            f"remove target_latency from user.conf, and {OFFICIAL}",
         )
 
 

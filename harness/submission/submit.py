@@ -136,10 +136,16 @@ def _describe(request: Request, one: Result, made_for: Round) -> dict[str, str]:
 
 
 def _notes(found: Sequence[Result], made_for: Round, request: Request) -> list[str]:
+    """Return what the submitter should know of the tree.
+
+    Open results, too, must be of a Closed benchmark's validation set, or a pre-approved one, and of all of it
+    (inference_rules.adoc, "Relaxed constraints for the Open division", 2 and 3).
+    """
     notes = []
     if foreign := _foreign_data(found, made_for):
         notes.append(
-            f"measured on '{', '.join(foreign)}', not on MLPerf's data set; the README of each result says so"
+            f"measured on '{', '.join(foreign)}', which MLPerf does not take: its Open division, too, wants "
+            f"the whole validation set of a Closed benchmark; the README of each result says so"
         )
     if request.division == "open" and request.system_type == "datacenter":
         notes.append("the older official checker refuses resnet50 on datacenter systems; edge passes both")

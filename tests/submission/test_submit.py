@@ -67,6 +67,7 @@ def test_the_readme_says_the_very_command_and_that_the_data_are_not_imagenet(ope
         "--no-tuning --official --user-conf user.conf --out RESULTS" in readme
     )
     assert "**Not ImageNet.**" in readme
+    assert "which its Open division demands, too" in readme
     system = json.loads(next(open_tree.rglob("systems/*.json")).read_text())
     assert system["sw_notes"] == "measured on 'builtin', not on MLPerf's data set"
 
@@ -176,6 +177,16 @@ REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
         lambda results: results.edit("Offline", lambda d: d["data"].update(count=49_999)),
         "was run on 49,999 images, where 50,000 make the whole validation set: prepare a store of all",
     ),
+    "images in another order than MLPerf's": (
+        lambda results: results.edit(
+            "Offline",
+            lambda d: d["not_official_because"].append(
+                "the store /data/store has its images in another order than MLPerf's val_map.txt"
+            ),
+        ),
+        "Offline: the store has its images in another order than MLPerf's val_map.txt: prepare the store in "
+        "that order and run again",
+    ),
     "another machine": (
         lambda results: results.edit("Offline", lambda d: d["machine"].update(cpu_model="Other")),
         "was measured on another system than this-machine/",
@@ -257,7 +268,7 @@ def test_what_the_rules_refuse_is_said_and_nothing_is_written(
 CLOSED_REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
     "another data set": (
         lambda results: results.edit("Offline", lambda d: d["data"].update(dataset="builtin")),
-        "and Closed demands imagenet",
+        "and Closed demands imagenet, as does Open: prepare a store of its validation set and run again",
     ),
     "an accuracy below the target": (
         lambda results: (results.scenario("Offline") / "accuracy/accuracy.txt").write_text(
