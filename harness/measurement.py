@@ -14,7 +14,7 @@ from harness.held import ACCURACY_LOGS, PERFORMANCE_LOGS
 from harness.job import Job
 from harness.noise import Watch
 from harness.plan import ATTEMPTS, Plan
-from harness.scenario import Mode
+from harness.scenario import Mode, Scenario
 from harness.store import Store
 
 
@@ -165,6 +165,9 @@ def _rule_faults(detail: log.Detail, plan: Plan) -> list[str]:
     for key in ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"):
         if detail[f"effective_{key}"] != getattr(rules, key):
             faults.append(f"{key} is not that of {conf.read_rules().round}")
+    bound_ms = detail["effective_target_latency_ns"] / 1e6
+    if rules.scenario == Scenario.SERVER and rules.target_latency_ms and bound_ms > rules.target_latency_ms:
+        faults.append(f"latency bound of {bound_ms:g} ms, the rules' is {rules.target_latency_ms:g} ms")
     if detail["effective_min_duration_ms"] < rules.min_duration_ms:
         seconds = detail["effective_min_duration_ms"] / 1000
         faults.append(f"short run ({seconds:g} s, the rules ask for {rules.min_duration_ms / 1000:g} s)")

@@ -382,3 +382,18 @@ def test_a_run_of_official_length_is_not_official_without_the_word() -> None:
             demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)
         )
         assert measurement._rule_faults(detail, made) == faults
+
+
+@pytest.mark.parametrize(
+    ("bound_ms", "faults"), [(15, []), (100, ["latency bound of 100 ms, the rules' is 15 ms"])]
+)
+def test_server_with_a_larger_latency_bound_is_not_official(bound_ms: int, faults: list[str]) -> None:
+    rules = conf.read_rules().scenario("resnet50", Scenario.SERVER)
+    seeds = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
+    detail = {f"effective_{seed}": getattr(rules, seed) for seed in seeds}
+    detail |= {"effective_min_duration_ms": 600_000, "effective_target_latency_ns": bound_ms * 1_000_000}
+    settings = RunSettings(Scenario.SERVER, official=True)
+    made = SimpleNamespace(
+        demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)
+    )
+    assert measurement._rule_faults(detail, made) == faults  # type: ignore[arg-type]
