@@ -1,7 +1,8 @@
 """The tests of a comparison: accuracy of each variant first, then performance in alternating rounds."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import chain, groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
 
 
 def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[Cell, ...]:
-    """Probe every series once, then run the rounds in turn: A B C, A B C, ...
+    """Probe every series once, then run the rounds in turn: A B C, C B A, A B C, ...
 
     Raises:
         RunFailed: a test crashed, hung, or an inference failed.
@@ -130,8 +131,8 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
     done: dict[Key, dict[int, Round]] = {key: {} for key in series}
     left: list[tuple[int, Key]] = []
     for number in range(1, setting.rounds + 1):
-        for key, one in series.items():
-            finished = rounds.held(one, number)
+        for key in chain.from_iterable(groups(series, number)):
+            finished = rounds.held(series[key], number)
             if finished is None:
                 left.append((number, key))
             else:
@@ -149,6 +150,20 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
         )
         for (threads, name, scenario), one in series.items()
     )
+
+
+def groups(keys: Iterable[Key], number: int) -> Iterator[list[Key]]:
+    """Yield what a round measures side by side: the variants of each number of threads and scenario.
+
+    Every second round has them the other way round, so that a machine that slows down, or speeds up, all
+    the time favours none: it would shift the ratios of all rounds alike, which no interval tells.
+
+    Args:
+        keys: in the order of the first round.
+        number: of the round, from 1.
+    """
+    for _, group in groupby(keys, lambda key: (key[0], key[2])):
+        yield list(group)[:: 1 if number % 2 else -1]
 
 
 def _measure(

@@ -192,18 +192,23 @@ class _Session:
         return halve(len(tried), measure, lambda: self._clock() + schedule.reserve_s < self._deadline)
 
     def _check(self, winner: RunSettings, schedule: Schedule) -> list[tuple[Round, Round]]:
-        """Measure the winner against the default in alternating rounds; return those valid for both."""
+        """Measure the winner against the default in alternating rounds; return those valid for both.
+
+        Every second round begins with the winner: a machine that slows down all the time favours neither.
+        """
         pairs = []
         default = self._default.settings
         for number in range(1, schedule.rounds + 1):
             if number > LEAST_ROUNDS and self._clock() > self._deadline:
                 note(f"The budget is used up: the re-check ends after {number - 1} rounds.")
                 break
-            both = [
-                self._round(settings, "check", number, schedule.check_s) for settings in (default, winner)
-            ]
-            if both[0] is not None and both[1] is not None:
-                pairs.append((both[0], both[1]))
+            turned = number % 2 == 0
+            first, second = (
+                self._round(settings, "check", number, schedule.check_s)
+                for settings in ((winner, default) if turned else (default, winner))
+            )
+            if first is not None and second is not None:
+                pairs.append((second, first) if turned else (first, second))
         return pairs
 
     def _test(self, settings: RunSettings, stage: str, number: int, seconds: float) -> float | None:
