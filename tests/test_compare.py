@@ -1,6 +1,5 @@
 """Comparing real models through LoadGen: a slow and a fast one, twins, and an INT8 twin made on the way."""
 
-import itertools
 import json
 import os
 import signal
@@ -22,11 +21,9 @@ from sample_comparison import comparison, variant
 
 from harness import cli, result, system
 from harness.card import read_card
-from harness.comparison import document, output, rounds, session, statistics, variants
+from harness.comparison import document, output, rounds, session, variants
 from harness.comparison.document import Comparison
-from harness.comparison.measuring import groups
 from harness.comparison.session import Request
-from harness.comparison.statistics import Outcome
 from harness.dataset import find_images
 from harness.errors import DataError, HarnessError, OutputError
 from harness.scenario import Scenario
@@ -139,27 +136,6 @@ def test_the_variants_take_turns(compared: tuple[Comparison, Path]) -> None:
     assert [entry[1:] for entry in started] == [*forth, *back, *forth]
 
 
-def test_every_second_round_turns_the_variants_and_leaves_their_groups_together() -> None:
-    one, other = Scenario.SINGLE_STREAM, Scenario.OFFLINE
-    keys = [(1, name, scenario) for scenario in (one, other) for name in ("a", "b", "c")]
-    turns = ["".join(key[1] for group in groups(keys, number) for key in group) for number in (1, 2, 3)]
-    assert turns == ["abcabc", "cbacba", "abcabc"]
-    for number in (1, 2):
-        assert [{key[2] for key in group} for group in groups(keys, number)] == [{one}, {other}]
-
-
-def test_a_steady_drift_does_not_make_twins_differ() -> None:
-    keys = [(1, name, Scenario.OFFLINE) for name in ("a", "b")]
-    clock = itertools.count()
-    rates: dict[str, list[float]] = {"a": [], "b": []}
-    for number in range(1, 7):
-        for _, name, _ in itertools.chain.from_iterable(groups(keys, number)):
-            rates[name].append(100 * 0.98 ** next(clock))
-    found = statistics.speedup(rates["b"], rates["a"])
-    assert found.center == pytest.approx(1)
-    assert found.outcome is Outcome.UNDECIDED
-
-
 def test_the_folder_holds_the_report_and_nothing_half_written(compared: tuple[Comparison, Path]) -> None:
     _, out = compared
     assert sorted(path.name for path in out.iterdir()) == [
@@ -173,7 +149,15 @@ def test_a_second_call_repeats_no_test(
     compared: tuple[Comparison, Path], arguments: list[str | Path]
 ) -> None:
     found, out = compared
-    valid = [out / entry.log / "round.json" for cell in found.cells for entry in cell.rounds if entry.valid]
+    groups = [
+        [cell.rounds[number] for cell in found.cells if cell.scenario is scenario]
+        for scenario in found.scenarios
+        for number in range(3)
+    ]
+    # A busy neighbour can make so short a test INVALID; its whole group is then measured again.
+    whole = [group for group in groups if all(entry.valid for entry in group)]
+    valid = [out / entry.log / "round.json" for group in whole for entry in group]
+    assert valid
     before = [path.stat().st_mtime_ns for path in valid]
     done = harness(*arguments)
     assert done.returncode in (0, 1), done.stderr

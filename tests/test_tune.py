@@ -50,7 +50,7 @@ class Machine:
         self.tests: list[Path] = []
         self.interrupt_at: int | None = None
         self.broken_batch: int | None = None
-        self._noise = random.Random(1)
+        self._noise = random.Random(2)
 
     def clock(self) -> float:
         return self.now_s
@@ -310,6 +310,23 @@ def test_an_interruption_leaves_no_tuning_and_the_same_request_goes_on(
         path.relative_to(folder).as_posix() for path in machine.tests
     ]
     assert not (folder / "plan.json").exists()
+
+
+def test_a_round_of_the_check_that_was_interrupted_is_measured_whole_again(
+    oracle: Oracle, cache: Path, machine: Machine
+) -> None:
+    session.tune(planted(oracle), machine.clock)
+    first = next(at for at, path in enumerate(machine.tests) if "check" in path.parts)
+    machine.tests.clear()
+    # The third round's second side.
+    machine.interrupt_at = first + 5
+    with pytest.raises(KeyboardInterrupt):
+        session.tune(planted(oracle, replace=True), machine.clock)
+    done = list(machine.tests)
+    machine.interrupt_at = None
+    session.tune(planted(oracle, replace=True), machine.clock)
+    assert machine.tests[len(done)] == done[-1]
+    assert len(set(machine.tests)) == len(machine.tests) - 1
 
 
 def test_an_interrupted_tuning_with_another_budget_is_begun_anew(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain, groupby, product
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,9 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
 def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[Cell, ...]:
     """Probe every series once, then run the rounds in turn: A B C, C B A, A B C, ...
 
+    What an earlier call left of a round counts if it holds all variants, valid: figures of a round are
+    compared with each other, so they must be of one time.
+
     Raises:
         RunFailed: a test crashed, hung, or an inference failed.
         HarnessError: too little is left that this machine can run, or a model is unusable.
@@ -129,13 +132,14 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
         if entry.not_run and (entry.name == baseline or len(able) < 2):
             raise HarnessError(f"Variant '{entry.name}' cannot be run here: {entry.not_run}")
     done: dict[Key, dict[int, Round]] = {key: {} for key in series}
-    left: list[tuple[int, Key]] = []
+    left: list[tuple[int, list[Key]]] = []
     for number in range(1, setting.rounds + 1):
-        for key in chain.from_iterable(groups(series, number)):
-            finished = rounds.held(series[key], number)
-            if finished is None:
-                left.append((number, key))
-            else:
+        for group in groups(series, number):
+            held = {key: one for key in group if (one := rounds.held(series[key].folder, number))}
+            if len(held) < len(group):
+                left.append((number, group))
+                continue
+            for key, finished in held.items():
                 done[key][number] = finished
     _measure(series, left, done, setting)
     return tuple(
@@ -168,31 +172,34 @@ def groups(keys: Iterable[Key], number: int) -> Iterator[list[Key]]:
 
 def _measure(
     series: dict[Key, rounds.Series],
-    left: list[tuple[int, Key]],
+    left: list[tuple[int, list[Key]]],
     done: dict[Key, dict[int, Round]],
     setting: Setting,
 ) -> None:
-    """Run what is left of the rounds, in its order."""
-    total = len(series) * setting.rounds
-    if len(left) < total:
-        note(f"Reused: {total - len(left)} of {total} performance tests.")
+    """Run what is left of the rounds, in its order, in place of what lies there."""
+    total, left_count = len(series) * setting.rounds, sum(len(group) for _, group in left)
+    if left_count < total:
+        note(f"Reused: {total - left_count} of {total} performance tests.")
     if not left:
         return
-    minutes = sum(_seconds(series[key]) for _, key in left) / 60
-    note(f"Forecast: {len(left)} performance tests in alternating rounds, about {minutes:.0f} min.")
+    minutes = sum(_seconds(series[key]) for _, group in left for key in group) / 60
+    note(f"Forecast: {left_count} performance tests in alternating rounds, about {minutes:.0f} min.")
     with progress("Rounds", total) as bar:
-        bar.advance(total - len(left))
-        for number, key in left:
-            title = f"Round {number} of {setting.rounds}: {key[1]} {key[2]}"
+        bar.advance(total - left_count)
+        for number, group in left:
+            for key in group:
+                rounds.forget(series[key].folder, number)
+            for key in group:
+                title = f"Round {number} of {setting.rounds}: {key[1]} {key[2]}"
 
-            def show(now: child.Progress, title: str = title) -> None:
-                bar.update(description=title, rate=now.phase)
+                def show(now: child.Progress, title: str = title) -> None:
+                    bar.update(description=title, rate=now.phase)
 
-            series[key], entry = rounds.measure_until_valid(
-                series[key], number, setting.out, setting.staging, show
-            )
-            done[key][number] = entry
-            bar.advance()
+                series[key], entry = rounds.measure_until_valid(
+                    series[key], number, setting.out, setting.staging, show
+                )
+                done[key][number] = entry
+                bar.advance()
         bar.update(description="Rounds", rate="")
 
 

@@ -203,13 +203,24 @@ class _Session:
                 note(f"The budget is used up: the re-check ends after {number - 1} rounds.")
                 break
             turned = number % 2 == 0
-            first, second = (
-                self._round(settings, "check", number, schedule.check_s)
-                for settings in ((winner, default) if turned else (default, winner))
-            )
+            pair = (winner, default) if turned else (default, winner)
+            self._forget_half(pair, number)
+            first, second = (self._round(one, "check", number, schedule.check_s) for one in pair)
             if first is not None and second is not None:
                 pairs.append((second, first) if turned else (first, second))
         return pairs
+
+    def _forget_half(self, pair: tuple[RunSettings, RunSettings], number: int) -> None:
+        """Delete what an interrupted call left of a round of the re-check, unless it holds both sides."""
+        folders = [self._place(settings, "check", number) for settings in pair]
+        if any(rounds.held(folder, 1) is None for folder in folders):
+            for folder in folders:
+                rounds.forget(folder, 1)
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _place(self, settings: RunSettings, stage: str, number: int) -> Path:
+        words = in_words(settings.tunable).replace(", ", "-").replace(" ", "_")
+        return self._folder / _TESTS / stage / words / str(number)
 
     def _test(self, settings: RunSettings, stage: str, number: int, seconds: float) -> float | None:
         entry = self._round(settings, stage, number, seconds)
@@ -226,7 +237,7 @@ class _Session:
         """
         words = in_words(settings.tunable)
         self._bar.update(description=f"{stage.capitalize()} {number}: {words}")
-        folder = self._folder / _TESTS / stage / words.replace(", ", "-").replace(" ", "_") / str(number)
+        folder = self._place(settings, stage, number)
         trial = {"settings": settings.tunable, "stage": stage, "number": number, "seconds": seconds}
         entry = None
         try:
@@ -262,7 +273,7 @@ class _Session:
                 if speed is not None and settings.scenario is Scenario.OFFLINE:
                     told = {"target_qps": speed * _OFFLINE_MARGIN}
                 series = rounds.beside(self._default, settings, told, folder)
-            entry = rounds.held(series, 1)
+            entry = rounds.held(folder, 1)
             if entry is None:
                 _, entry = rounds.measure_until_valid(series, 1, self._folder, staging, self._show)
         return entry
