@@ -61,6 +61,21 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
     if found is not None:
         note(f"Tuning of {found.created}: {found.text} ({found.path}; without it: --no-tuning).")
         document["tuning"] = found.reference()
+    files.make_writable_folder(folder.parent)
+    busy = OutputError(f"Another process is at work on {folder}: wait for it, or give another --out.")
+    with files.locked(folder.with_name(f".{folder.name}.lock"), busy):
+        return _carry_out(request, demands, given, store, folder, document), folder
+
+
+def _carry_out(
+    request: Request,
+    demands: Demands,
+    given: conf.UserConf | None,
+    store: Store,
+    folder: Path,
+    document: dict[str, Any],
+) -> dict[str, Any]:
+    """Take the tests that `folder` does not hold yet; return the document with their results."""
     held, kept = tests_to_keep(folder, document, request.modes, request.replace)
     modes = tuple(mode for mode in request.modes if mode not in kept)
     for mode in request.modes:
@@ -70,12 +85,12 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         if held["accuracy"] is not None:
             # The targets are those that the card has by now.
             accuracy = held["accuracy"]
-            verdicts = judged(card, store, accuracy["good"], accuracy["total"])
+            verdicts = judged(request.card, store, accuracy["good"], accuracy["total"])
             if not modes and accuracy | verdicts != accuracy:
                 files.write_json(folder / result.FILE_NAME, held | {"accuracy": accuracy | verdicts})
             held["accuracy"] = accuracy | verdicts
         if not modes:
-            return held, folder
+            return held
         request = _adopt(request, document, held, kept)
     files.make_writable_folder(folder)
     with _staging(folder) as staging:
@@ -85,7 +100,7 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         for mode in modes:
             document[mode] = take_test(plan, mode)
             _conclude(document, plan)
-    return document, folder
+    return document
 
 
 def _variant(card: Card, settings: RunSettings) -> str:

@@ -19,7 +19,7 @@ from conftest import CLASSES, SIZE, Oracle, make_oracle
 from openvino import opset13 as ops
 from sample_comparison import comparison, variant
 
-from harness import cli, result, system
+from harness import cli, files, result, system
 from harness.card import read_card
 from harness.comparison import document, output, rounds, session, variants
 from harness.comparison.document import Comparison
@@ -330,6 +330,16 @@ def test_a_folder_of_something_else_is_refused(pair: Oracle, tmp_path: Path) -> 
         session.compare(Request(cards, tmp_path, pair.store.path))
     with pytest.raises(OutputError, match=r"letter.txt is a file: choose a folder"):
         session.compare(Request(cards, tmp_path / "letter.txt", pair.store.path))
+
+
+def test_two_comparisons_in_one_folder_do_not_mix(pair: Oracle, tmp_path: Path) -> None:
+    cards = (pair.card, read_card(pair.card_path.parent / "slow.toml"))
+    with (
+        files.locked(tmp_path / ".lock", OutputError("not expected")),
+        pytest.raises(OutputError, match=r"^Another process is at work on .*: wait for it, or .* --out\.$"),
+    ):
+        session.compare(Request(cards, tmp_path, pair.store.path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_tests_of_a_newer_format_are_refused_and_left_as_they_are(pair: Oracle, tmp_path: Path) -> None:

@@ -263,6 +263,18 @@ def test_a_result_of_another_machine_is_not_continued(oracle: Oracle, out: Path)
         run.run(again(oracle, out))
 
 
+def test_two_runs_of_one_scenario_do_not_mix(oracle: Oracle, out: Path, jobs: list[Mode | None]) -> None:
+    folder = folder_of(out)
+    with (
+        files.locked(folder.with_name(".MultiStream.lock"), OutputError("not expected")),
+        pytest.raises(OutputError, match=r"^Another process is at work on .*MultiStream: wait .* --out\.$"),
+    ):
+        run.run(replace(again(oracle, out), replace=True))
+    assert jobs == []
+    run.run(again(oracle, out))
+    assert [path.name for path in folder.parent.iterdir()] == ["MultiStream"]
+
+
 AUDIT_TEST01 = (
     "*.*.mode = 2\n*.*.accuracy_log_rng_seed = 720381539243781796\n*.*.accuracy_log_sampling_target = 64\n"
 )

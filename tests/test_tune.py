@@ -10,7 +10,7 @@ import pytest
 from conftest import Oracle
 from sample_comparison import QUIET, entry
 
-from harness import run, system, tuning
+from harness import files, run, system, tuning
 from harness.comparison import rounds
 from harness.comparison.document import Round
 from harness.comparison.rounds import Series
@@ -339,6 +339,20 @@ def test_an_interrupted_tuning_with_another_budget_is_begun_anew(
     (found,) = session.tune(planted(oracle, budget_min=6.0), machine.clock)
     assert "begun anew" in capsys.readouterr().err
     assert len(found.details["trials"]) == len(machine.tests) - 5
+
+
+def test_two_tunings_of_the_same_do_not_mix(oracle: Oracle, cache: Path, machine: Machine) -> None:
+    folder = key(oracle.card).folder
+    folder.mkdir(parents=True)
+    with (
+        files.locked(folder / ".lock", OutputError("not expected")),
+        pytest.raises(OutputError, match=r"^Another process is tuning oracle for Offline in .*: wait for it"),
+    ):
+        session.tune(planted(oracle), machine.clock)
+    assert not machine.tests
+    assert not list(folder.iterdir())
+    session.tune(planted(oracle), machine.clock)
+    assert sorted(path.name for path in folder.iterdir()) == ["tests", "tuning.json"]
 
 
 def test_a_plan_that_is_damaged_is_one_sentence(oracle: Oracle, cache: Path, machine: Machine) -> None:

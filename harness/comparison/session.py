@@ -26,6 +26,7 @@ REQUEST_NAME = "request.json"
 DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 
 _FORMAT = 1
+_LOCK = ".lock"
 _NO_DATA = "speed only: no images of its task were given (--data)"
 _BUILTIN_COUNT = 128
 _WORDS = {
@@ -88,6 +89,18 @@ def compare(request: Request) -> Comparison:
         variants.require_data(candidates, open_store(request.data))
     _require_ours(request.out)
     files.make_writable_folder(request.out)
+    busy = OutputError(f"Another process is at work on {request.out}: wait for it, or give another --out.")
+    with files.locked(request.out / _LOCK, busy):
+        return _measured(request, candidates, baseline, threads, machine)
+
+
+def _measured(
+    request: Request,
+    candidates: list[Candidate],
+    baseline: str,
+    threads: tuple[int, ...],
+    machine: system.Machine,
+) -> Comparison:
     store = _store(request, candidates)
     _claim(request, candidates, store, machine)
     entries = [_entry(candidate, request, store) for candidate in candidates]
@@ -131,7 +144,8 @@ def _threads(wanted: tuple[int, ...], machine: system.Machine) -> tuple[int, ...
 def _require_ours(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file: choose a folder with --out.")
-    if out.is_dir() and any(out.iterdir()) and not (out / REQUEST_NAME).exists():
+    names = {path.name for path in out.iterdir()} - {_LOCK} if out.is_dir() else set()
+    if names and REQUEST_NAME not in names:
         raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
 
 

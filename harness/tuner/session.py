@@ -32,6 +32,7 @@ from harness.tuning import Key, Tuning
 _OFFLINE_MARGIN = 1.1
 _OFFLINE_STRETCH = 1.1 * _OFFLINE_MARGIN
 
+_LOCK = ".lock"
 _PLAN = "plan.json"
 _TESTS = "tests"
 
@@ -108,6 +109,14 @@ class _Session:
 
     def tune(self) -> Tuning:
         files.make_writable_folder(self._folder)
+        busy = OutputError(
+            f"Another process is tuning {self._request.card.name} for {self._request.scenario} in "
+            f"{self._folder}: wait for it."
+        )
+        with files.locked(self._folder / _LOCK, busy):
+            return self._tune()
+
+    def _tune(self) -> Tuning:
         plan = self._claim()
         with progress("Tuning", None) as self._bar:
             self._default = self._prepare_default()
@@ -117,7 +126,7 @@ class _Session:
             self._bar.update(description="Tuning", rate="")
         found = self._conclude(None if winner is None else tried[winner], checked, schedule, len(tried))
         tuning.write(found)
-        (self._folder / _PLAN).unlink()
+        (self._folder / _PLAN).unlink(missing_ok=True)
         return found
 
     def _claim(self) -> dict[str, Any]:
