@@ -58,6 +58,9 @@ class Machine:
 
     architecture: str
     cpu_model: str | None
+    """Name of the CPU, which in virtual machines may be that of several generations."""
+    cpu_signature: str | None
+    """Family, model and stepping of an x86 CPU, such as '6-207-2'."""
     cpu_vendor: str | None
     sockets: int | None
     physical_cores: int | None
@@ -126,6 +129,7 @@ def describe(root: Path = _HOST) -> Machine:
     return Machine(
         architecture=platform.machine(),
         cpu_model=_cpu_model(info) or ((platform.processor() or None) if host else None),
+        cpu_signature=_cpu_signature(info),
         cpu_vendor=info.get("vendor_id") or _arm_vendor(info),
         sockets=len(sockets) or None,
         physical_cores=len(cores) or None,
@@ -243,6 +247,12 @@ def _cpu_model(info: dict[str, str]) -> str | None:
         return info["model name"]
     vendor = _arm_vendor(info)
     return f"{vendor} part {info['CPU part']}" if vendor and "CPU part" in info else None
+
+
+def _cpu_signature(info: dict[str, str]) -> str | None:
+    numbers = [info.get(key) for key in ("cpu family", "model", "stepping")]
+    known = [number for number in numbers if number is not None]
+    return "-".join(known) if len(known) == len(numbers) else None
 
 
 def _arm_vendor(info: dict[str, str]) -> str | None:

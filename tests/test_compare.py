@@ -183,6 +183,26 @@ def test_a_folder_keeps_to_one_comparison(
         session.compare(Request(cards, out, pair.store.path, threads=(1,), **values))  # type: ignore[arg-type]
 
 
+def claim(out: Path, pair: Oracle) -> None:
+    candidates = variants.candidates((pair.card, read_card(pair.card_path.parent / "slow.toml")), ())
+    session._claim(Request((), out), candidates, pair.store, system.describe())
+
+
+def test_a_folder_keeps_to_one_generation_of_cpus_and_an_older_one_does_not_tell_it(
+    pair: Oracle, tmp_path: Path
+) -> None:
+    claim(tmp_path, pair)
+    path = tmp_path / "request.json"
+    held = json.loads(path.read_text())
+    signature = held["machine"].pop()
+    path.write_text(json.dumps(held))
+    claim(tmp_path, pair)
+    assert json.loads(path.read_text())["machine"] == [*held["machine"], signature]
+    path.write_text(json.dumps(held | {"machine": [*held["machine"], "6-143-8"]}))
+    with pytest.raises(OutputError, match=r"are of another machine or set of library versions: give"):
+        claim(tmp_path, pair)
+
+
 def test_ctrl_c_keeps_what_is_finished_and_nothing_else(
     compared: tuple[Comparison, Path], arguments: list[str | Path]
 ) -> None:

@@ -12,6 +12,9 @@ from harness.system import Allowance, Cache, allowance, describe, is_under_quota
 XEON = """\
 processor\t: 0
 vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 143
+stepping\t: 8
 model name\t: Intel(R) Xeon(R) Platinum 8480+ @ 2.00GHz
 flags\t\t: fpu fma avx2 avx512f avx512_vnni avx_vnni avx512_bf16 amx_bf16 amx_tile amx_int8 hypervisor
 
@@ -81,6 +84,7 @@ def test_a_server_with_two_sockets_is_described(tmp_path):
     machine = describe(tree(tmp_path, xeon_files()))
     assert machine.cpu_model == "Intel(R) Xeon(R) Platinum 8480+ @ 2.00GHz"
     assert machine.cpu_vendor == "GenuineIntel"
+    assert machine.cpu_signature == "6-143-8"
     assert (machine.sockets, machine.physical_cores, machine.cpus_present) == (2, 4, 8)
     assert machine.cpus_allowed == machine.usable_cpus == 8
     assert machine.smt is True
@@ -139,6 +143,7 @@ def test_the_core_kinds_of_a_hybrid_are_counted(tmp_path):
 def test_an_arm_machine_is_described_without_invention(tmp_path):
     machine = describe(tree(tmp_path, {"proc/cpuinfo": GRAVITON}))
     assert (machine.cpu_vendor, machine.cpu_model) == ("ARM", "ARM part 0xd40")
+    assert machine.cpu_signature is None
     assert machine.isa == ("asimd", "asimddp", "i8mm", "bf16", "sve")
     assert machine.hypervisor is None  # Arm has no such flag
     assert slug(machine) == "arm-part-0xd40-8c"

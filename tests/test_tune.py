@@ -1,7 +1,9 @@
 """Tuning real models through LoadGen, and what `run` makes of a tuning."""
 
+import hashlib
 import json
 import random
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -222,6 +224,7 @@ def test_a_tuning_of_something_else_is_not_found(
     "changes",
     [
         {"cpu_model": "Another CPU"},
+        {"cpu_signature": "6-143-8"},
         {"isa": ("avx2",)},
         {"cpus_allowed": 1},
         {"versions": {**system.describe().versions, "openvino": "1.0"}},
@@ -235,6 +238,28 @@ def test_a_tuning_of_another_machine_or_openvino_is_not_found(
     here = system.describe()
     assert tuning.find(tuning.key_of(oracle.card, settings, here)) is not None
     assert tuning.find(tuning.key_of(oracle.card, settings, replace(here, **changes))) is None
+
+
+def test_an_older_tuning_which_does_not_tell_the_cpus_generation_is_found_until_there_is_a_newer_one(
+    oracle: Oracle, cache: Path
+) -> None:
+    one = made(oracle, {"batch": 4})
+    here = replace(one.key, cpu_signature="6-207-2")
+    older = replace(one, key=replace(one.key, **tuning._UNSAID))
+    shutil.rmtree(one.path.parent)
+    path = tuning.write(older)
+    document = json.loads(path.read_text())
+    for name in tuning._UNSAID:
+        del document["key"][name]
+    path.write_text(json.dumps(document))
+    assert hashlib.sha256(json.dumps(document["key"]).encode()).hexdigest()[:16] in path.parent.name
+    found = tuning.find(here)
+    assert found == older
+    assert found.path == path
+    newer = replace(one, key=here, settings={"batch": 8})
+    tuning.write(newer)
+    assert tuning.find(here) == newer
+    assert tuning.find(replace(here, cpu_signature="6-143-8")) == older
 
 
 def test_what_the_user_gives_wins_and_no_tuning_leaves_it_out(

@@ -180,7 +180,13 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
         "data": _data(store, candidates),
         "duration_s": request.duration_s,
         "harness": __version__,
-        "machine": [machine.cpu_model, list(machine.isa or ()), machine.usable_cpus, machine.versions],
+        "machine": [
+            machine.cpu_model,
+            list(machine.isa or ()),
+            machine.usable_cpus,
+            machine.versions,
+            machine.cpu_signature,
+        ],
         "calibration": _calibration(request, candidates),
     }
     asked = json.loads(json.dumps(asked))
@@ -189,7 +195,9 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
             form = held["format"]
-            unlike = [word for key, word in _WORDS.items() if key in held and held[key] != asked[key]]
+            unlike = [
+                word for key, word in _WORDS.items() if key in held and _differ(key, held[key], asked[key])
+            ]
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise OutputError(
                 f"Cannot read {path} ({error!r}): choose another --out, or delete the folder."
@@ -204,6 +212,11 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
                 f"The tests in {request.out} are of another {' and '.join(unlike)}: give another --out."
             )
     files.write_json(path, asked)
+
+
+def _differ(key: str, held: Any, asked: Any) -> bool:
+    # Older records of a machine end before the CPU's signature.
+    return bool(held != (asked[: len(held)] if key == "machine" else asked))
 
 
 def _calibration(request: Request, candidates: Sequence[Candidate]) -> list[Any]:
