@@ -47,8 +47,7 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         )
     machine = system.describe()
     found = tuning.find(tuning.key_of(card, request.settings, machine)) if request.tuning else None
-    settings = unpinned_under_quota(request.settings, machine)
-    settings = settings if found is None else found.apply(settings)
+    settings = request.settings if found is None else found.apply(request.settings)
     request = replace(request, settings=within_limits(settings, machine).with_defaults())
     demands, given = _demands(request)
     folder = (
@@ -192,7 +191,6 @@ def within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings
         HarnessError: there are fewer.
     """
     usable = machine.usable_cpus
-    settings = unpinned_under_quota(settings, machine)
     if settings.threads is None:
         # OpenVINO counts the machine's CPUs, not the container's quota.
         return settings if usable >= (machine.cpus_present or usable) else replace(settings, threads=usable)
@@ -200,17 +198,6 @@ def within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings
         raise HarnessError(
             f"--threads {settings.threads}: this process may use {usable} CPU(s), give at most that."
         )
-    return settings
-
-
-def unpinned_under_quota(settings: RunSettings, machine: system.Machine) -> RunSettings:
-    """Return settings that pin no thread, unless asked to, where a quota is less than the CPUs there are.
-
-    OpenVINO (2026.4) knows no quota and would pin to the first of all CPUs, which others use as well: a
-    thread that is pinned cannot give way to them.
-    """
-    if settings.pinning is None and machine.usable_cpus < machine.cpus_allowed:
-        return replace(settings, pinning=False)
     return settings
 
 

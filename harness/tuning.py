@@ -1,8 +1,9 @@
 """Tunings: the OpenVINO settings that `harness tune` found fastest, kept for `run` and `compare`.
 
-A tuning is found by what it depends on: the model, the CPU and its instruction sets, the CPUs allowed, the
-version of OpenVINO, the scenario, the precision and the threads asked for. Where any of it differs there
-is no tuning; what an older one does not say counts as equal.
+A tuning is found by what it depends on: the model and its input size, the CPU and its instruction sets, the
+CPUs allowed, of which kind they are and whether by a quota, the version of OpenVINO, the scenario, the
+precision and the threads asked for. Where any of it differs there is no tuning. What an older one does not
+say counts as equal, but for the quota, under which nothing may be pinned.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ FILE_NAME = "tuning.json"
 FORMAT = 1
 
 _DIGITS = 16
-_UNSAID: dict[str, Any] = dict.fromkeys(["cpu_signature"])
+_UNSAID: dict[str, Any] = dict.fromkeys(["cpu_signature", "cores", "performance_cpus", "whole", "input_size"])
 """Of a key, what older tunings do not say, as None."""
 
 
@@ -39,6 +40,14 @@ class Key:
     threads: int | None
     """The threads that the user asked for; None when that was left open."""
     cpu_signature: str | None = None
+    cores: int | None = None
+    """Physical cores that the CPUs allowed are on."""
+    performance_cpus: int | None = None
+    """CPUs allowed on P cores, on hybrids only."""
+    whole: bool | None = None
+    """Whether no quota takes a part of the CPUs allowed."""
+    input_size: int | None = None
+    """Pixels of an image's side."""
 
     @property
     def folder(self) -> Path:
@@ -117,6 +126,10 @@ def key_of(card: Card, settings: RunSettings, machine: system.Machine) -> Key:
         precision=settings.precision,
         threads=settings.threads,
         cpu_signature=machine.cpu_signature,
+        cores=machine.cores_allowed,
+        performance_cpus=machine.performance_cpus_allowed,
+        whole=not machine.is_under_quota,
+        input_size=card.input.size,
     )
 
 
@@ -126,7 +139,7 @@ def find(key: Key) -> Tuning | None:
     Raises:
         OutputError: its file is damaged, or of a newer format.
     """
-    return _read(key) or _read(replace(key, **_UNSAID))
+    return _read(key) or (_read(replace(key, **_UNSAID)) if key.whole else None)
 
 
 def _read(key: Key) -> Tuning | None:

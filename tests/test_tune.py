@@ -227,6 +227,9 @@ def test_a_tuning_of_something_else_is_not_found(
         {"cpu_signature": "6-143-8"},
         {"isa": ("avx2",)},
         {"cpus_allowed": 1},
+        {"cores_allowed": 64},
+        {"performance_cpus_allowed": 1},
+        {"cpus_allowed": 64, "cpu_quota_cores": float(system.usable_cpus())},
         {"versions": {**system.describe().versions, "openvino": "1.0"}},
     ],
 )
@@ -260,6 +263,14 @@ def test_an_older_tuning_which_does_not_tell_the_cpus_generation_is_found_until_
     tuning.write(newer)
     assert tuning.find(here) == newer
     assert tuning.find(replace(here, cpu_signature="6-143-8")) == older
+    # It may pin.
+    assert tuning.find(replace(here, whole=False)) is None
+
+
+def test_a_tuning_for_another_input_size_is_not_found(oracle: Oracle, cache: Path) -> None:
+    made(oracle, {"batch": 4})
+    larger = replace(oracle.card, input=replace(oracle.card.input, size=32))
+    assert tuning.find(key(larger)) is None
 
 
 def test_what_the_user_gives_wins_and_no_tuning_leaves_it_out(

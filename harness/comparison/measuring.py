@@ -67,8 +67,7 @@ class Setting:
     """Whether to use the settings that `harness tune` found."""
 
     def run_settings(self, scenario: Scenario, precision: str, threads: int) -> RunSettings:
-        settings = RunSettings(scenario, precision, threads=threads, duration_s=self.duration_s)
-        return run.unpinned_under_quota(settings, self.machine)
+        return RunSettings(scenario, precision, threads=threads, duration_s=self.duration_s)
 
     def tuning_of(self, entry: Entry, scenario: Scenario, threads: int) -> tuning.Tuning | None:
         """Return the variant's tuning, if there is one and it is to be used."""
