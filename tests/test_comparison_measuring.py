@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from conftest import Oracle
-from sample_comparison import entry
+from sample_comparison import QUIET, RATES, cell, entry
 
 from harness import system
-from harness.comparison import measuring, rounds, statistics, variants
+from harness.comparison import measuring, rounds, session, statistics, variants
 from harness.comparison.document import Cell, Round
 from harness.comparison.measuring import Entry, Setting, groups
 from harness.comparison.rounds import Series
@@ -149,3 +149,15 @@ def test_a_scenario_that_is_added_repeats_nothing(oracle: Oracle, tmp_path: Path
     measure(oracle, tmp_path)
     measure(oracle, tmp_path, scenarios=(Scenario.SINGLE_STREAM, Scenario.OFFLINE))
     assert machine.tests[6:] == ["1a", "1b", "1c", "2c", "2b", "2a"]
+
+
+def test_each_variants_frequency_is_held_against_its_own_only() -> None:
+    cells = []
+    for name, frequency_hz in (("fp32", 3.0e9), ("int8", 2.0e9)):
+        one = cell(Scenario.OFFLINE, 1, name, RATES[name])
+        heard = tuple(replace(done, noise=QUIET | {"frequency_hz": frequency_hz}) for done in one.rounds)
+        cells.append(replace(one, rounds=heard))
+    assert list(session._remarks(tuple(cells))) == []
+    sunk = (*heard[:2], replace(heard[2], noise=QUIET | {"frequency_hz": 1.8e9}))
+    (remark,) = session._remarks((cells[0], replace(cells[1], rounds=sunk)))
+    assert "went from 1.80 to 2.00 GHz between rounds of int8, Offline, 1 thread:" in remark

@@ -322,14 +322,14 @@ def _pairs(entries: list[Entry], baseline: str, store: Store) -> Iterator[Accura
 
 
 def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
-    watched = [noise.from_dict(dict(entry.noise)) for cell in cells for entry in cell.rounds]
-    yield from noise.remarks(watched)
-    series = {
-        f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}": list(
-            cell.values().values()
-        )
+    named = {
+        f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}": cell
         for cell in cells
     }
+    yield from noise.remarks(
+        {name: [noise.from_dict(dict(entry.noise)) for entry in cell.rounds] for name, cell in named.items()}
+    )
+    series = {name: list(cell.values().values()) for name, cell in named.items()}
     if remark := noise.spread_remark(series):
         yield remark
     yield from findings.tuning_remarks(cells)

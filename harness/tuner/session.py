@@ -299,7 +299,10 @@ class _Session:
             chosen = {name: value for name, value in winner.tunable.items() if value is not None}
             if self._request.threads is not None:
                 del chosen["threads"]
-        watched = [noise.from_dict(dict(entry.noise)) for pair in pairs for entry in pair]
+        watched = {
+            name: [noise.from_dict(dict(pair[side].noise)) for pair in pairs]
+            for side, name in enumerate(("the default", "the best candidate"))
+        }
         return Tuning(
             key=self._key,
             model=self._request.card.name,
