@@ -11,11 +11,12 @@ from conftest import Oracle
 from sample_comparison import QUIET, RATES, cell, entry
 
 from harness import system
-from harness.comparison import measuring, rounds, session, statistics, variants
+from harness.comparison import measuring, rounds, session, statistics
 from harness.comparison.document import Cell, Round
 from harness.comparison.measuring import Entry, Setting, groups
 from harness.comparison.rounds import Series
 from harness.comparison.statistics import Outcome
+from harness.comparison.variants import Candidate
 from harness.scenario import Scenario
 
 NAMES = ("a", "b", "c")
@@ -81,10 +82,13 @@ def setting(oracle: Oracle, out: Path, **changes: Any) -> Setting:
     )
 
 
+def entries(oracle: Oracle, *names: str) -> list[Entry]:
+    cards = [replace(oracle.card, name=name) for name in names]
+    return [Entry(Candidate(name, card, "f32"), card, "") for name, card in zip(names, cards, strict=True)]
+
+
 def measure(oracle: Oracle, out: Path, **changes: Any) -> tuple[Cell, ...]:
-    cards = tuple(replace(oracle.card, name=name) for name in NAMES)
-    entries = [Entry(one, one.card, "") for one in variants.candidates(cards, ())]
-    return measuring.performance(entries, "a", setting(oracle, out, **changes))
+    return measuring.performance(entries(oracle, *NAMES), "a", setting(oracle, out, **changes))
 
 
 def test_every_second_round_turns_the_variants_and_leaves_their_groups_together() -> None:
@@ -149,6 +153,24 @@ def test_a_scenario_that_is_added_repeats_nothing(oracle: Oracle, tmp_path: Path
     measure(oracle, tmp_path)
     measure(oracle, tmp_path, scenarios=(Scenario.SINGLE_STREAM, Scenario.OFFLINE))
     assert machine.tests[6:] == ["1a", "1b", "1c", "2c", "2b", "2a"]
+
+
+def test_threads_and_scenarios_that_are_added_repeat_no_accuracy_test(
+    oracle: Oracle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for changes in (
+        {"scenarios": (Scenario.SINGLE_STREAM,)},
+        {"scenarios": (Scenario.SINGLE_STREAM,), "threads": (1, 2)},
+        {"scenarios": (Scenario.SINGLE_STREAM, Scenario.OFFLINE)},
+    ):
+        (one,) = entries(oracle, "a")
+        measuring.accuracies([one], setting(oracle, tmp_path, **changes))
+        found.append(one.accuracy)
+    assert found[0] is not None
+    assert found[0].total == oracle.store.count
+    assert found == [found[0]] * 3
+    assert capsys.readouterr().err.count("Reused: the finished SingleStream accuracy test in") == 2
 
 
 def test_each_variants_frequency_is_held_against_its_own_only() -> None:

@@ -86,8 +86,8 @@ def command(
 
     Accuracy comes first, then performance in alternating rounds (A B C, C B A, ...). Finished accuracy tests
     and rounds in DIR are kept: the same command goes on where it stopped, begins a round that it had not
-    finished anew, and with more --rounds adds to them. DIR then holds report.html, table.md, table.csv,
-    compare.json and LoadGen's logs.
+    finished anew, and with more --rounds, --threads or --scenario adds to them. DIR then holds report.html,
+    table.md, table.csv, compare.json and LoadGen's logs.
     """
     if context.invoked_subcommand is not None:
         return

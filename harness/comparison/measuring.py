@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness import child, log, run, system, tuning
+from harness import child, log, result, run, system, tuning
 from harness.card import Card
 from harness.comparison import rounds
 from harness.comparison.document import Accuracy, Cell, Round
@@ -24,6 +24,7 @@ from harness.store import Store
 
 # Start, compilation and the samples that LoadGen adds to a test's least duration.
 _OVERHEAD_S = 3.0
+_ACCURACY = "accuracy"
 
 Key = tuple[int, str, Scenario]
 """Threads, variant's name, scenario."""
@@ -79,21 +80,23 @@ class Setting:
 
 
 def accuracies(entries: list[Entry], setting: Setting) -> None:
-    """Run the accuracy test of every variant that can have one, all in one scenario on the most threads.
+    """Run the accuracy test of every variant that can have one, all in one scenario on as many threads.
+
+    These are those of the tests that are there already, so that a scenario or number of threads that is added
+    repeats none; else Offline, where it is compared, and the most threads.
 
     Raises:
         RunFailed: a test crashed, hung, or an inference failed.
         HarnessError: a model is unusable, or the folder holds results of something else.
     """
-    scenarios = setting.scenarios
-    scenario = Scenario.OFFLINE if Scenario.OFFLINE in scenarios else scenarios[0]
+    scenario, threads = _accuracy_conditions(setting)
     store, out = setting.store, setting.out
     for entry in entries:
         if entry.no_accuracy:
             continue
-        settings = setting.run_settings(scenario, entry.candidate.precision, setting.threads[-1])
+        settings = setting.run_settings(scenario, entry.candidate.precision, threads)
         request = RunRequest(
-            entry.card, store.path, settings, (Mode.ACCURACY,), out / "accuracy", entry.name, tuning=False
+            entry.card, store.path, settings, (Mode.ACCURACY,), out / _ACCURACY, entry.name, tuning=False
         )
         try:
             document, folder = run.run(request)
@@ -113,6 +116,14 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
             log=logs.relative_to(out).as_posix(),
         )
         entry.answers = answers(logs / "mlperf_log_accuracy.json", store.count)
+
+
+def _accuracy_conditions(setting: Setting) -> tuple[Scenario, int]:
+    for path in sorted((setting.out / _ACCURACY).glob(f"*/*/*/{result.FILE_NAME}")):
+        held = result.read(path)["settings"]
+        return Scenario(held["scenario"]), held["threads"]
+    scenarios = setting.scenarios
+    return Scenario.OFFLINE if Scenario.OFFLINE in scenarios else scenarios[0], setting.threads[-1]
 
 
 def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[Cell, ...]:
