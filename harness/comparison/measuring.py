@@ -12,7 +12,7 @@ import numpy.typing as npt
 from harness import child, log, result, run, system, tuning
 from harness.card import Card
 from harness.comparison import rounds
-from harness.comparison.document import Accuracy, Cell, Round
+from harness.comparison.document import Accuracy, Cell, Round, count_threads
 from harness.comparison.variants import Candidate
 from harness.console import note, progress
 from harness.errors import HarnessError, ModelError
@@ -141,6 +141,11 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
     for entry in entries:
         if entry.not_run and (entry.name == baseline or len(able) < 2):
             raise HarnessError(f"Variant '{entry.name}' cannot be run here: {entry.not_run}")
+    for (threads, name, scenario), found in tunings.items():
+        note(
+            f"Tuning of {found.created} for {name}, {scenario}, {count_threads(threads)}: {found.text} "
+            f"({found.path}; without it: --no-tuning)."
+        )
     done: dict[Key, dict[int, Round]] = {key: {} for key in series}
     left: list[tuple[int, list[Key]]] = []
     for number in range(1, setting.rounds + 1):
@@ -234,11 +239,11 @@ def _all_series(
                 bar.update(description=f"{now.phase} {name}".capitalize())
 
             settings = setting.run_settings(scenario, entry.candidate.precision, threads)
-            if found := setting.tuning_of(entry, scenario, threads):
+            found = setting.tuning_of(entry, scenario, threads)
+            if found is not None:
                 if not setting.threads_given:
                     settings = replace(settings, threads=None)
                 settings = run.within_limits(found.apply(settings), setting.machine)
-                tunings[threads, entry.name, scenario] = found
             folder = setting.out / "rounds" / entry.name / scenario / f"{threads}-threads"
             try:
                 one = rounds.prepare(entry.card, setting.store.path, settings, folder, setting.staging, show)
@@ -247,6 +252,8 @@ def _all_series(
                 continue
             entry.facts = one.facts
             series[threads, entry.name, scenario] = one
+            if found is not None:
+                tunings[threads, entry.name, scenario] = found
     return series, tunings
 
 
