@@ -200,7 +200,7 @@ def slug(machine: Machine) -> str:
     name = machine.cpu_model or machine.cpu_vendor or machine.architecture
     name = re.sub(r"\((R|TM|C)\)|@.*|\b\d+-Core\b|\b(CPU|Processor)\b", " ", name, flags=re.IGNORECASE)
     words = re.findall(r"[a-z0-9]+", name.lower())
-    cores = min(machine.usable_cpus, machine.physical_cores or machine.usable_cpus)
+    cores = min(machine.usable_cpus, machine.cores_allowed or machine.usable_cpus)
     return "-".join([*words[:8], f"{cores}c"])
 
 

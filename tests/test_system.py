@@ -212,7 +212,23 @@ def test_a_quota_of_the_control_group_limits_the_usable_cpus(files, quota, cpus,
 def test_the_affinity_limits_the_usable_cpus(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
     assert usable_cpus(tmp_path) == 1
-    assert slug(describe(tree(tmp_path, xeon_files()))).endswith("-1c")
+    root = tree(tmp_path, xeon_files())
+    assert slug(describe(root)).endswith("-1c")
+    # The two threads of one core.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 5}, raising=False)
+    machine = describe(root)
+    assert (machine.cpus_allowed, machine.cores_allowed, machine.physical_cores) == (2, 1, 4)
+    assert slug(machine).endswith("-1c")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 4}, raising=False)
+    assert slug(describe(root)).endswith("-2c")
+
+
+def test_the_p_cores_of_a_hybrid_that_are_allowed_are_counted(monkeypatch, tmp_path):
+    root = tree(tmp_path, {"sys/devices/cpu_core/cpus": "0-3", "sys/devices/cpu_atom/cpus": "4-7"})
+    for mask, cpus in (({2, 3}, 2), ({4, 5}, 0), ({3, 4}, 1)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, mask=mask: mask, raising=False)
+        assert describe(root).performance_cpus_allowed == cpus
+    assert describe(tmp_path / "no hybrid").performance_cpus_allowed is None
 
 
 def test_systems_without_an_affinity_count_their_cpus(monkeypatch, tmp_path):
