@@ -31,7 +31,7 @@ class Progress:
     phase: str
     completed: int
     running_s: float
-    """Seconds since the first sign of the present phase."""
+    """Seconds in phases of this name, the present one included."""
 
 
 def run(
@@ -72,6 +72,7 @@ def _follow(
 ) -> dict[str, Any]:
     phase, completed = "starting", 0
     phase_start = last_change = time.monotonic()
+    earlier_s: dict[str, float] = {}
     while True:
         wait([receiver, process.sentinel], timeout=_POLL_S)
         now = time.monotonic()
@@ -83,6 +84,7 @@ def _follow(
                 raise RunFailed(_crash_message(process.exitcode, phase, completed, output)) from None
             match event:
                 case "phase":
+                    earlier_s[phase] = earlier_s.get(phase, 0.0) + now - phase_start
                     phase, completed = content, 0
                     phase_start = last_change = now
                 case "completed" | "idle":
@@ -95,11 +97,12 @@ def _follow(
                     raise content
                 case "failed":
                     raise RunFailed(content)
-        show(Progress(phase, completed, now - phase_start))
+        show(Progress(phase, completed, earlier_s.get(phase, 0.0) + now - phase_start))
         if now - last_change > stall_timeout_s:
             raise RunFailed(
                 f"The test hung and was stopped: nothing was finished for {stall_timeout_s:.0f} s while "
-                f"{phase} (after {completed} samples); raise --stall-timeout if an inference takes so long."
+                f"{phase} (after {completed} samples); stop other work and repeat the command, or give "
+                f"`harness run` a longer --stall-timeout if one step takes so long."
             )
 
 

@@ -19,19 +19,38 @@ class DownloadFailed(Exception):
     """Why the file did not arrive, in words that fit between parentheses."""
 
 
-def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
+def download(url: str, path: Path, check: Callable[[Path], None], *, again: bool = False) -> None:
     """Fetch `url` to `path`, going on with `path`.part where an earlier attempt stopped.
 
     Args:
         url: http or https address.
         path: target, replaced atomically; its folder is created.
         check: raises DownloadFailed when the whole file is not the one wanted.
+        again: whether to fetch it even if it is there and right.
 
     Raises:
-        DownloadFailed: no network, the server refused, the connection broke, or the file is wrong.
+        DownloadFailed: no network, the server refused, the connection broke, the file is wrong, or another
+            process is fetching it.
         OutputError: the folder cannot be written, or has no room.
     """
     files.make_writable_folder(path.parent)
+    with files.locked(path.with_name(f".{path.name}.lock"), DownloadFailed("another process is fetching it")):
+        # Another process may have fetched it since our caller looked.
+        if again or not _is_right(path, check):
+            _download(url, path, check)
+
+
+def _is_right(path: Path, check: Callable[[Path], None]) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        check(path)
+    except DownloadFailed:
+        return False
+    return True
+
+
+def _download(url: str, path: Path, check: Callable[[Path], None]) -> None:
     part = path.with_name(f"{path.name}.part")
     resumed = part.exists() and part.stat().st_size > 0
     try:

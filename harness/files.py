@@ -1,5 +1,6 @@
 """Writing that cannot be caught half-way, hashing, and the checks made before work starts."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -72,6 +73,47 @@ def make_writable_folder(path: Path) -> Path:
             f"Cannot write to the folder {path} ({error.strerror}): choose another folder."
         ) from error
     return path
+
+
+@contextmanager
+def locked(path: Path, refusal: Exception) -> Iterator[None]:
+    """Hold the lock file `path`, in a folder that exists, for this process alone; the end removes it.
+
+    What a killed process left locks nothing.
+
+    Args:
+        path: the lock file.
+        refusal: raised when another process holds it.
+
+    Raises:
+        OutputError: the file cannot be made or locked.
+    """
+    try:
+        handle = _lock(path)
+    except BlockingIOError as error:
+        raise refusal from error
+    except OSError as error:
+        raise OutputError(f"Cannot lock {path} ({error.strerror}): choose another folder.") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        except FileNotFoundError:
+            pass  # the previous holder removed it just now
+        except OSError:
+            os.close(handle)
+            raise
+        os.close(handle)
 
 
 def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:

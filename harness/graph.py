@@ -173,7 +173,8 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
     if settings.pinning is not None:
         config["ENABLE_CPU_PINNING"] = settings.pinning
     elif system.is_under_quota():
-        # As in run.unpinned_under_quota, for all that is compiled without a run.
+        # OpenVINO (2026.4) knows no quota and would pin to the first of all CPUs, which others use as well:
+        # a thread that is pinned cannot give way to them.
         config["ENABLE_CPU_PINNING"] = False
     if settings.smt is not None:
         config["ENABLE_HYPER_THREADING"] = settings.smt

@@ -19,13 +19,14 @@ _IDENTITY = ("harness", "model", "data")
 _SETTINGS = ("scenario", "precision", *TUNABLE)
 PERFORMANCE_SETTINGS = ("official", "user_conf", "user_conf_sha256", "duration_s", "stall_timeout_s")
 """What only a performance test depends on: with the accuracy of one run goes the speed of another."""
-_MACHINE = ("cpu_model", "isa", "usable_cpus", "versions")
+_MACHINE = ("cpu_model", "cpu_signature", "isa", "usable_cpus", "versions")
 
 
 def differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     """Return what keeps two documents from being about the same thing.
 
-    A setting that the one asked for leaves open is the same as one that a probe chose.
+    A setting that the one asked for leaves open is the same as one that a probe chose, and what an older
+    document does not say of its machine is the same, too.
     """
     unlike = [part for part in _IDENTITY if held[part] != asked[part]]
     chosen = held["settings"].get("chosen", [])
@@ -33,7 +34,8 @@ def differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
         value, wanted = held["settings"].get(key), asked["settings"][key]
         if value != wanted and not (wanted is None and key in chosen):
             unlike.append(key)
-    unlike += [key for key in _MACHINE if held["machine"][key] != asked["machine"][key]]
+    here, there = asked["machine"], asked["machine"] | held["machine"]
+    unlike += [key for key in _MACHINE if there[key] != here[key]]
     return [_WORDS.get(part, part) for part in unlike]
 
 
@@ -41,6 +43,7 @@ _WORDS = {
     "harness": "version of the harness",
     "versions": "set of library versions",
     "cpu_model": "CPU",
+    "cpu_signature": "family, model or stepping of the CPU",
     "isa": "set of CPU instructions",
     "usable_cpus": "number of usable CPUs",
     "official": "kind (official or not)",

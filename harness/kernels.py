@@ -113,9 +113,11 @@ def precisions(found: Iterable[Layer]) -> dict[str, int]:
 
 
 def dominant(counts: dict[str, int], otherwise: str) -> str:
-    """Return int8, bf16 or f32: the precision of most layers in `precisions`' answer."""
-    most = next(iter(counts), otherwise)
-    return "int8" if most in _INT8 else most
+    """Return int8, bf16 or f32: the precision of most layers in `precisions`' answer, u8 and i8 together."""
+    together: Counter[str] = Counter()
+    for precision, count in counts.items():
+        together["int8" if precision in _INT8 else precision] += count
+    return max(together, key=lambda precision: together[precision], default=otherwise)
 
 
 def total_us(found: Iterable[Layer]) -> float:

@@ -70,8 +70,12 @@ def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> d
     log_settings.enable_trace = False
 
     def load(indices: list[int]) -> None:
+        # A phase of its own: it counts samples loaded, and is no part of the time that the test runs.
+        report("phase", "loading")
         qsl.load(indices)
         sut.samples_loaded()
+        report("phase", "running")
+        report("completed", sut.completed)
 
     def unload(indices: list[int]) -> None:
         qsl.unload()
@@ -83,7 +87,7 @@ def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> d
     audit_config = job.audit_config or job.log_folder / "no-audit.config"
     stop = Event()
     meter = open_meter()
-    heart = Thread(target=_heartbeat, args=(sut, meter, stop, report), daemon=True)
+    heart = Thread(target=_heartbeat, args=(sut, qsl, meter, stop, report), daemon=True)
     report("phase", "running")
     with undisturbed():
         heart.start()
@@ -116,9 +120,13 @@ def _test_settings(job: Job) -> Any:
     return settings
 
 
-def _heartbeat(sut: Sut, meter: Meter | None, stop: Event, report: Report) -> None:
+def _heartbeat(sut: Sut, qsl: Qsl, meter: Meter | None, stop: Event, report: Report) -> None:
     while not stop.wait(_HEARTBEAT_S):
         if meter is not None:
             # A counter wraps after some minutes under load.
             meter.read_joules()
-        report("idle" if sut.idle else "completed", sut.completed)
+        loading = qsl.loading
+        if loading is None:
+            report("idle" if sut.idle else "completed", sut.completed)
+        else:
+            report("completed", loading)

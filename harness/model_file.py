@@ -98,7 +98,7 @@ def fetch(card: Card, *, force: bool = False) -> Path | None:
             raise DownloadFailed(f"what arrived {fault}")
 
     try:
-        download(url, path, check)
+        download(url, path, check, again=force)
     except DownloadFailed as error:
         kind, digest = _digest(card)
         raise ModelError(

@@ -7,8 +7,9 @@ import re
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -130,9 +131,14 @@ class Watch:
         )
 
 
-def remarks(rounds: Iterable[Noise]) -> list[str]:
-    """Return, in words and with the number that says so, what disturbed a series of measurements."""
-    noises = list(rounds)
+def remarks(series: Mapping[str, Sequence[Noise]]) -> list[str]:
+    """Return, in words and with the number that says so, what disturbed some series of measurements.
+
+    Args:
+        series: by name, a measurement a round. Each is judged by its own frequencies: AVX-512, AMX and other
+            numbers of threads run at others by design.
+    """
+    noises = list(chain.from_iterable(series.values()))
     found = []
     wall_s = sum(noise.wall_s for noise in noises)
     stolen = _mean(noises, "steal_share")
@@ -156,13 +162,27 @@ def remarks(rounds: Iterable[Noise]) -> list[str]:
     swapped = sum(noise.swapped_pages or 0 for noise in noises)
     if swapped:
         found.append(f"{swapped} pages were swapped in or out: free some memory.")
-    frequencies = [noise.frequency_hz for noise in noises if noise.frequency_hz is not None]
-    if frequencies and min(frequencies) < (1 - _MOST_SLOWER) * max(frequencies):
-        found.append(
-            f"The CPU's frequency went from {min(frequencies) / 1e9:.2f} to {max(frequencies) / 1e9:.2f} GHz "
-            f"between rounds: set the governor to performance, and look at the cooling."
-        )
+    if remark := _frequency_remark(series):
+        found.append(remark)
     return found
+
+
+def _frequency_remark(series: Mapping[str, Sequence[Noise]]) -> str | None:
+    known_hz = {
+        name: [noise.frequency_hz for noise in noises if noise.frequency_hz]
+        for name, noises in series.items()
+    }
+    ranges_hz = {name: (min(found), max(found)) for name, found in known_hz.items() if found}
+    worst = min(ranges_hz, key=lambda name: ranges_hz[name][0] / ranges_hz[name][1], default=None)
+    if worst is None:
+        return None
+    low_hz, high_hz = ranges_hz[worst]
+    if low_hz >= (1 - _MOST_SLOWER) * high_hz:
+        return None
+    return (
+        f"The CPU's frequency went from {low_hz / 1e9:.2f} to {high_hz / 1e9:.2f} GHz between rounds of "
+        f"{worst}: set the governor to performance, and look at the cooling."
+    )
 
 
 def spread_remark(series: Mapping[str, Sequence[float]]) -> str | None:

@@ -27,6 +27,8 @@ class Qsl:
         self._order: list[int] = []
         self.block: Pixels = np.empty((0, *samples.shape[1:]), np.uint8)
         """The resident samples, u8 [resident, height, width, 3]."""
+        self.loading: int | None = None
+        """Samples loaded so far by a `load` that is under way; None while none is."""
 
     @property
     def count(self) -> int:
@@ -41,7 +43,9 @@ class Qsl:
         self.unload()
         block = _aligned((len(indices), *self._samples.shape[1:]))
         for row, index in enumerate(indices):
+            self.loading = row
             block[row] = self._samples[index]
+        self.loading = None
         self.block = block
         self._order = list(indices)
         # Of several rows with the same sample the first counts, where LoadGen's windows start.

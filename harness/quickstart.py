@@ -93,7 +93,9 @@ class Story:
     def remarks(self) -> list[str]:
         """What disturbed the tests, in words, whichever call made them."""
         rows = (*self.task, *self.resnet50)
-        noises = [noise.from_dict(one) for row in rows for one in row.noise]
+        tests = (one for row in rows for one in row.noise)
+        # Each test is a series of its own: their frequencies may differ by design.
+        noises = {str(number): [noise.from_dict(one)] for number, one in enumerate(tests)}
         found = [*noise.remarks(noises), *filter(None, map(_spread_remark, rows))]
         return [*found, f"To measure again, delete {self.folder / _RESULTS} first."] if found else []
 

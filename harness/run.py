@@ -47,8 +47,7 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         )
     machine = system.describe()
     found = tuning.find(tuning.key_of(card, request.settings, machine)) if request.tuning else None
-    settings = unpinned_under_quota(request.settings, machine)
-    settings = settings if found is None else found.apply(settings)
+    settings = request.settings if found is None else found.apply(request.settings)
     request = replace(request, settings=within_limits(settings, machine).with_defaults())
     demands, given = _demands(request)
     folder = (
@@ -61,6 +60,21 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
     if found is not None:
         note(f"Tuning of {found.created}: {found.text} ({found.path}; without it: --no-tuning).")
         document["tuning"] = found.reference()
+    files.make_writable_folder(folder.parent)
+    busy = OutputError(f"Another process is at work on {folder}: wait for it, or give another --out.")
+    with files.locked(folder.with_name(f".{folder.name}.lock"), busy):
+        return _carry_out(request, demands, given, store, folder, document), folder
+
+
+def _carry_out(
+    request: Request,
+    demands: Demands,
+    given: conf.UserConf | None,
+    store: Store,
+    folder: Path,
+    document: dict[str, Any],
+) -> dict[str, Any]:
+    """Take the tests that `folder` does not hold yet; return the document with their results."""
     held, kept = tests_to_keep(folder, document, request.modes, request.replace)
     modes = tuple(mode for mode in request.modes if mode not in kept)
     for mode in request.modes:
@@ -70,12 +84,12 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         if held["accuracy"] is not None:
             # The targets are those that the card has by now.
             accuracy = held["accuracy"]
-            verdicts = judged(card, store, accuracy["good"], accuracy["total"])
+            verdicts = judged(request.card, store, accuracy["good"], accuracy["total"])
             if not modes and accuracy | verdicts != accuracy:
                 files.write_json(folder / result.FILE_NAME, held | {"accuracy": accuracy | verdicts})
             held["accuracy"] = accuracy | verdicts
         if not modes:
-            return held, folder
+            return held
         request = _adopt(request, document, held, kept)
     files.make_writable_folder(folder)
     with _staging(folder) as staging:
@@ -85,7 +99,7 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         for mode in modes:
             document[mode] = take_test(plan, mode)
             _conclude(document, plan)
-    return document, folder
+    return document
 
 
 def _variant(card: Card, settings: RunSettings) -> str:
@@ -177,7 +191,6 @@ def within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings
         HarnessError: there are fewer.
     """
     usable = machine.usable_cpus
-    settings = unpinned_under_quota(settings, machine)
     if settings.threads is None:
         # OpenVINO counts the machine's CPUs, not the container's quota.
         return settings if usable >= (machine.cpus_present or usable) else replace(settings, threads=usable)
@@ -185,17 +198,6 @@ def within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings
         raise HarnessError(
             f"--threads {settings.threads}: this process may use {usable} CPU(s), give at most that."
         )
-    return settings
-
-
-def unpinned_under_quota(settings: RunSettings, machine: system.Machine) -> RunSettings:
-    """Return settings that pin no thread, unless asked to, where a quota is less than the CPUs there are.
-
-    OpenVINO (2026.4) knows no quota and would pin to the first of all CPUs, which others use as well: a
-    thread that is pinned cannot give way to them.
-    """
-    if settings.pinning is None and machine.usable_cpus < machine.cpus_allowed:
-        return replace(settings, pinning=False)
     return settings
 
 

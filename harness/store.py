@@ -1,11 +1,9 @@
 """A store: a folder with the preprocessed images of one list, under one or more recipes."""
 
-import fcntl
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -147,8 +145,9 @@ def prepare(
     files.make_writable_folder(out)
     if workers is None:
         workers = min(system.usable_cpus(), _MAX_WORKERS)
+    busy = DataError(f"Another `harness prepare` is at work on {out}: wait for it, or choose another folder.")
     try:
-        with _locked(out):
+        with files.locked(out / _LOCK, busy):
             if ready := _ready(images, recipe, out, dataset, allow_missing):
                 return ready
             _prepare(images, recipe, out, dataset, allow_missing, workers)
@@ -303,30 +302,6 @@ def _refuse_foreign_folder(out: Path) -> None:
         raise OutputError(
             f"{out} holds other files and no store: choose a new or an empty folder for the store."
         )
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    path = out / _LOCK
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(handle).st_ino == path.stat().st_ino:
-                break
-        except BlockingIOError as error:
-            os.close(handle)
-            raise DataError(
-                f"Another `harness prepare` is at work on {out}: wait for it, or choose another folder."
-            ) from error
-        except FileNotFoundError:
-            pass  # the previous holder removed it just now
-        os.close(handle)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
 
 
 def _check_size(path: Path, needed_bytes: int) -> None:

@@ -58,6 +58,9 @@ class Machine:
 
     architecture: str
     cpu_model: str | None
+    """Name of the CPU, which in virtual machines may be that of several generations."""
+    cpu_signature: str | None
+    """Family, model and stepping of an x86 CPU, such as '6-207-2'."""
     cpu_vendor: str | None
     sockets: int | None
     physical_cores: int | None
@@ -65,6 +68,10 @@ class Machine:
     """Logical CPUs that the kernel knows of."""
     cpus_allowed: int
     """Logical CPUs in this process's affinity mask."""
+    cores_allowed: int | None
+    """Physical cores that these are on."""
+    performance_cpus_allowed: int | None
+    """Logical CPUs on P cores in the affinity mask, on Intel hybrids only."""
     cpu_quota_cores: float | None
     """Limit of the control group, in CPUs; None when there is none."""
     performance_cpus: int | None
@@ -93,6 +100,11 @@ class Machine:
     def usable_cpus(self) -> int:
         return _usable(self.cpus_allowed, self.cpu_quota_cores)
 
+    @property
+    def is_under_quota(self) -> bool:
+        """Whether a control group's quota is less than the CPUs that this process may run on."""
+        return self.usable_cpus < self.cpus_allowed
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"usable_cpus": self.usable_cpus}
 
@@ -117,7 +129,6 @@ def describe(root: Path = _HOST) -> Machine:
     info = _cpuinfo(root)
     flags = info.get("flags") or info.get("Features")
     topology = [folder / "topology" for folder in _cpu_folders(root)]
-    cores = _distinct(topology, "core_cpus_list") or _distinct(topology, "thread_siblings_list")
     sockets = _distinct(topology, "physical_package_id")
     smt = _text(root / _CPUS / "smt/active")
     present = _cpu_list(_text(root / _CPUS / "present"))
@@ -126,11 +137,14 @@ def describe(root: Path = _HOST) -> Machine:
     return Machine(
         architecture=platform.machine(),
         cpu_model=_cpu_model(info) or ((platform.processor() or None) if host else None),
+        cpu_signature=_cpu_signature(info),
         cpu_vendor=info.get("vendor_id") or _arm_vendor(info),
         sockets=len(sockets) or None,
-        physical_cores=len(cores) or None,
+        physical_cores=_cores(topology),
         cpus_present=present or (os.cpu_count() if host else None),
         cpus_allowed=_cpus_allowed(),
+        cores_allowed=_cores_allowed(root),
+        performance_cpus_allowed=_performance_cpus_allowed(root),
         cpu_quota_cores=_cpu_quota(root),
         performance_cpus=_cpu_list(_text(root / "sys/devices/cpu_core/cpus")),
         efficiency_cpus=_cpu_list(_text(root / "sys/devices/cpu_atom/cpus")),
@@ -163,17 +177,11 @@ def is_under_quota(root: Path = _HOST) -> bool:
 
 def allowance(root: Path = _HOST) -> Allowance:
     """Return what this process may keep busy."""
-    allowed, quota = _cpus_allowed(), _cpu_quota(root)
-    cpus = _usable(allowed, quota)
-    cores = performance = None
-    if hasattr(os, "sched_getaffinity"):
-        mask = os.sched_getaffinity(0)
-        topology = [root / _CPUS / f"cpu{number}" / "topology" for number in mask]
-        cores = len(_distinct(topology, "core_cpus_list") or _distinct(topology, "thread_siblings_list"))
-        fast = mask & _cpu_numbers(_text(root / "sys/devices/cpu_core/cpus"))
-        slow = mask & _cpu_numbers(_text(root / "sys/devices/cpu_atom/cpus"))
-        performance = min(len(fast), cpus) if fast and slow else None
-    return Allowance(cpus, min(cores or cpus, cpus), performance, cpus >= allowed)
+    allowed = _cpus_allowed()
+    cpus = _usable(allowed, _cpu_quota(root))
+    fast = _performance_cpus_allowed(root)
+    performance = min(fast, cpus) if fast and fast < allowed else None
+    return Allowance(cpus, min(_cores_allowed(root) or cpus, cpus), performance, cpus >= allowed)
 
 
 def memory_limit_bytes(root: Path = _HOST) -> int | None:
@@ -192,7 +200,7 @@ def slug(machine: Machine) -> str:
     name = machine.cpu_model or machine.cpu_vendor or machine.architecture
     name = re.sub(r"\((R|TM|C)\)|@.*|\b\d+-Core\b|\b(CPU|Processor)\b", " ", name, flags=re.IGNORECASE)
     words = re.findall(r"[a-z0-9]+", name.lower())
-    cores = min(machine.usable_cpus, machine.physical_cores or machine.usable_cpus)
+    cores = min(machine.usable_cpus, machine.cores_allowed or machine.usable_cpus)
     return "-".join([*words[:8], f"{cores}c"])
 
 
@@ -202,6 +210,25 @@ def _usable(allowed: int, quota_cores: float | None) -> int:
 
 def _cpus_allowed() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _mask() -> set[int]:
+    """Return the CPUs of this process's affinity mask, by number; none where there are no masks."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def _cores_allowed(root: Path) -> int | None:
+    return _cores([root / _CPUS / f"cpu{number}" / "topology" for number in _mask()])
+
+
+def _cores(topology: list[Path]) -> int | None:
+    """Return how many physical cores the CPUs with these folders are on."""
+    return len(_distinct(topology, "core_cpus_list") or _distinct(topology, "thread_siblings_list")) or None
+
+
+def _performance_cpus_allowed(root: Path) -> int | None:
+    fast, slow = (_cpu_numbers(_text(root / f"sys/devices/cpu_{kind}/cpus")) for kind in ("core", "atom"))
+    return len(_mask() & fast) if fast and slow else None
 
 
 def _cpu_quota(root: Path) -> float | None:
@@ -243,6 +270,12 @@ def _cpu_model(info: dict[str, str]) -> str | None:
         return info["model name"]
     vendor = _arm_vendor(info)
     return f"{vendor} part {info['CPU part']}" if vendor and "CPU part" in info else None
+
+
+def _cpu_signature(info: dict[str, str]) -> str | None:
+    numbers = [info.get(key) for key in ("cpu family", "model", "stepping")]
+    known = [number for number in numbers if number is not None]
+    return "-".join(known) if len(known) == len(numbers) else None
 
 
 def _arm_vendor(info: dict[str, str]) -> str | None:

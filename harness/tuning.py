@@ -1,13 +1,14 @@
 """Tunings: the OpenVINO settings that `harness tune` found fastest, kept for `run` and `compare`.
 
-A tuning is found by what it depends on: the model, the CPU and its instruction sets, the CPUs allowed, the
-version of OpenVINO, the scenario, the precision and the threads asked for. Where any of it differs there
-is no tuning.
+A tuning is found by what it depends on: the model and its input size, the CPU and its instruction sets, the
+CPUs allowed, of which kind they are and whether by a quota, the version of OpenVINO, the scenario, the
+precision and the threads asked for. Where any of it differs there is no tuning. What an older one does not
+say counts as equal, but for the quota, under which nothing may be pinned.
 """
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ FILE_NAME = "tuning.json"
 FORMAT = 1
 
 _DIGITS = 16
+_UNSAID: dict[str, Any] = dict.fromkeys(["cpu_signature", "cores", "performance_cpus", "whole", "input_size"])
+"""Of a key, what older tunings do not say, as None."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,23 @@ class Key:
     precision: str
     threads: int | None
     """The threads that the user asked for; None when that was left open."""
+    cpu_signature: str | None = None
+    cores: int | None = None
+    """Physical cores that the CPUs allowed are on."""
+    performance_cpus: int | None = None
+    """CPUs allowed on P cores, on hybrids only."""
+    whole: bool | None = None
+    """Whether no quota takes a part of the CPUs allowed."""
+    input_size: int | None = None
+    """Pixels of an image's side."""
 
     @property
     def folder(self) -> Path:
         """The folder of the tuning and of the tests behind it; it need not exist."""
-        digest = hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+        values = {
+            key: value for key, value in asdict(self).items() if value is not None or key not in _UNSAID
+        }
+        digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
         return model_file.cache_folder() / "tunings" / f"{self.scenario}-{self.precision}-{digest[:_DIGITS]}"
 
 
@@ -110,15 +125,25 @@ def key_of(card: Card, settings: RunSettings, machine: system.Machine) -> Key:
         scenario=str(settings.scenario),
         precision=settings.precision,
         threads=settings.threads,
+        cpu_signature=machine.cpu_signature,
+        cores=machine.cores_allowed,
+        performance_cpus=machine.performance_cpus_allowed,
+        whole=not machine.is_under_quota,
+        input_size=card.input.size,
     )
 
 
 def find(key: Key) -> Tuning | None:
-    """Return the tuning of that key; None when there is none.
+    """Return the tuning of that key, or an older one that does not contradict it; None when there is none.
 
     Raises:
         OutputError: its file is damaged, or of a newer format.
     """
+    return _read(key) or (_read(replace(key, **_UNSAID)) if key.whole else None)
+
+
+def _read(key: Key) -> Tuning | None:
+    """Return the tuning of exactly that key."""
     path = key.folder / FILE_NAME
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -128,7 +153,7 @@ def find(key: Key) -> Tuning | None:
                 f"The tuning {path} has format {form}, newer than this harness knows: update the harness, "
                 f"or leave it out with --no-tuning."
             )
-        if form != FORMAT or document["key"] != json.loads(json.dumps(asdict(key))):
+        if form != FORMAT or _UNSAID | document["key"] != json.loads(json.dumps(asdict(key))):
             raise ValueError("it is of something else")
         found = Tuning(**{name: document[name] for name in Tuning.__dataclass_fields__} | {"key": key})
         _check(found, key)

@@ -88,6 +88,13 @@ def test_reference_and_plain_gemm_kernels_are_fallbacks_and_the_tuned_ones_are_n
     assert layer(kernel=kernel).falls_back is slow
 
 
+def test_signed_and_unsigned_bytes_are_one_precision() -> None:
+    assert kernels.dominant({"f32": 20, "u8": 17, "i8": 16}, "f32") == "int8"
+    assert kernels.dominant({"f32": 20, "u8": 9, "bf16": 3}, "f32") == "f32"
+    assert kernels.dominant({}, "bf16") == "bf16"
+    assert kernels.precisions([layer(precision="i8"), layer(precision="u8")]) == {"i8": 1, "u8": 1}
+
+
 def test_only_convolutions_and_products_count_for_the_share_of_int8() -> None:
     found = [layer(), layer(precision="f32", time_us=30.0), layer("Reorder", "jit_uni_I8", time_us=500.0)]
     assert kernels.int8_share(found) == 0.25

@@ -4,7 +4,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from test_resnet import huggingface_name, images, run, small_state
 
-from harness import model_file, resnet
+from harness import files, model_file, resnet
 from harness.card import AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, find_card
 from harness.errors import ModelError, OutputError
 
@@ -130,6 +130,34 @@ def test_a_broken_download_is_told_and_goes_on_where_it_stopped(server: Server, 
     assert server.ranges == [None, "bytes=350000-"]
     assert path is not None
     assert path.read_bytes() == CONTENT
+
+
+def test_two_fetches_at_once_do_not_mix(server: Server, cache: Path) -> None:
+    card = make_card(url=server.url, sha256=SHA256)
+    cache.mkdir(parents=True)
+    with (
+        files.locked(cache / ".model.bin.lock", OutputError("not expected")),
+        pytest.raises(ModelError, match=r"\(another process is fetching it\): try again later"),
+    ):
+        model_file.fetch(card)
+    assert server.ranges == []
+    assert not list(cache.iterdir())
+
+
+def test_what_another_process_has_fetched_meanwhile_is_not_fetched_again(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = files.locked
+
+    def late(path: Path, refusal: Exception) -> AbstractContextManager[None]:
+        (cache / "model.bin").write_bytes(CONTENT)
+        return locked(path, refusal)
+
+    monkeypatch.setattr(files, "locked", late)
+    path = model_file.fetch(make_card(url=server.url, sha256=SHA256))
+    assert path is not None
+    assert path.read_bytes() == CONTENT
+    assert server.ranges == []
 
 
 @pytest.mark.parametrize(

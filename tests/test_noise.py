@@ -55,7 +55,7 @@ def test_nothing_is_said_of_a_quiet_machine(machine: Machine) -> None:
     assert (seen.steal_share, seen.throttled_count, seen.swapped_pages) == (0.0, 0, 0)
     assert seen.other_cpus == pytest.approx(0.01)
     assert seen.frequency_hz == 3.0e9
-    assert noise.remarks([seen]) == []
+    assert noise.remarks({"int8": [seen]}) == []
 
 
 def test_steal_time_is_a_share_of_all_cpus(machine: Machine) -> None:
@@ -64,7 +64,9 @@ def test_steal_time_is_a_share_of_all_cpus(machine: Machine) -> None:
     machine.stat(user=1000, idle=800, steal=200)
     seen = watch.stop()
     assert seen.steal_share == pytest.approx(0.1)
-    assert noise.remarks([seen])[0].startswith("The hypervisor gave 10.0 % of the CPUs' time to other")
+    assert noise.remarks({"int8": [seen]})[0].startswith(
+        "The hypervisor gave 10.0 % of the CPUs' time to other"
+    )
 
 
 def test_the_load_of_others_is_what_is_busy_less_our_own(machine: Machine) -> None:
@@ -73,7 +75,7 @@ def test_the_load_of_others_is_what_is_busy_less_our_own(machine: Machine) -> No
     machine.stat(user=1500, idle=500)
     seen = watch.stop()
     assert seen.other_cpus == pytest.approx(0.5)
-    assert noise.remarks([seen]) == [
+    assert noise.remarks({"int8": [seen]}) == [
         "Other processes kept 0.50 of 2 CPUs busy on average: stop them and measure again."
     ]
 
@@ -84,7 +86,7 @@ def test_throttling_of_an_ancestor_group_is_seen(machine: Machine) -> None:
     machine.set("sys/fs/cgroup/job/cpu.stat", "nr_throttled 45\nthrottled_usec 2501000\n")
     seen = watch.stop()
     assert (seen.throttled_count, seen.throttled_s) == (42, pytest.approx(2.5))
-    assert "stopped us in 42 periods, 2.5 s of 10 s" in noise.remarks([seen])[0]
+    assert "stopped us in 42 periods, 2.5 s of 10 s" in noise.remarks({"int8": [seen]})[0]
 
 
 def test_throttling_is_read_from_version_1_groups_too(machine: Machine) -> None:
@@ -102,7 +104,7 @@ def test_swapping_is_counted_in_pages(machine: Machine) -> None:
     machine.set("proc/vmstat", "pswpin 10\npswpout 108\n")
     seen = watch.stop()
     assert seen.swapped_pages == 103
-    assert noise.remarks([seen]) == ["103 pages were swapped in or out: free some memory."]
+    assert noise.remarks({"int8": [seen]}) == ["103 pages were swapped in or out: free some memory."]
 
 
 def test_a_frequency_that_falls_between_rounds_is_seen(machine: Machine) -> None:
@@ -112,18 +114,31 @@ def test_a_frequency_that_falls_between_rounds_is_seen(machine: Machine) -> None
         watch = machine.watch()
         watch.sample()
         rounds.append(watch.stop())
-    assert "went from 2.40 to 3.00 GHz between rounds" in noise.remarks(rounds)[0]
+    (remark,) = noise.remarks({"f32, Offline, 1 thread": [QUIET, QUIET], "int8, Offline, 1 thread": rounds})
+    assert remark == (
+        "The CPU's frequency went from 2.40 to 3.00 GHz between rounds of int8, Offline, 1 thread: set the "
+        "governor to performance, and look at the cooling."
+    )
+
+
+def test_variants_that_run_at_other_frequencies_by_design_go_without_remark() -> None:
+    slower = replace(QUIET, frequency_hz=2.0e9)
+    assert noise.remarks({"f32": [QUIET, QUIET], "int8": [slower, slower]}) == []
+    falling = [replace(QUIET, frequency_hz=hz) for hz in (2.0e9, 1.8e9)]
+    sinking = [replace(QUIET, frequency_hz=hz) for hz in (3.0e9, 2.4e9)]
+    (remark,) = noise.remarks({"int8": falling, "f32": sinking})
+    assert "from 2.40 to 3.00 GHz between rounds of f32:" in remark
 
 
 def test_what_cannot_be_read_is_none_and_goes_without_remark(tmp_path: Path) -> None:
     seen = Watch(tmp_path, lambda: 1.0, lambda: 0.0).stop()
     assert seen == Noise(0.0, None, None, None, None, None, None, None)
-    assert noise.remarks([seen]) == []
+    assert noise.remarks({"int8": [seen]}) == []
 
 
 def test_shares_are_weighed_by_time() -> None:
     short, long = replace(QUIET, wall_s=1.0, steal_share=0.5), replace(QUIET, wall_s=99.0, steal_share=0.0)
-    assert noise.remarks([short, long]) == []
+    assert noise.remarks({"int8": [short], "f32": [long]}) == []
 
 
 def test_unstable_results_are_said_with_the_worst_number() -> None:

@@ -178,6 +178,13 @@ def test_the_per_core_chart_shows_every_published_cpu_beside_ours() -> None:
     assert "100  int8 on Imaginary CPU 9000, 4 threads" in [item.text for item in drawing.iter("text")]
 
 
+def test_only_cores_that_were_allowed_count_per_core() -> None:
+    cells = (cell(Scenario.OFFLINE, 2, "int8", [200.0, 200.0]),)
+    text = charts.per_core([comparison(cells=cells, machine=MACHINE | {"cores_allowed": 1})])
+    # Both threads ran on the same core.
+    assert "200  int8 on Imaginary CPU 9000, 2 threads" in (text or "")
+
+
 def test_the_published_figures_are_the_submitted_ones() -> None:
     results = published.cpu_results()
     best = results[0]

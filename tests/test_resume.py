@@ -253,14 +253,43 @@ def test_what_a_killed_call_left_while_it_cleared_away_does_no_harm(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["run_1"]
 
 
-def test_a_result_of_another_machine_is_not_continued(oracle: Oracle, out: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("cpu_model", "CPU"), ("cpu_signature", "family, model or stepping of the CPU")],
+)
+def test_a_result_of_another_machine_is_not_continued(
+    oracle: Oracle, out: Path, key: str, words: str
+) -> None:
     path = folder_of(out) / "result.json"
     document = json.loads(path.read_text())
-    document["machine"]["cpu_model"] = "Another CPU"
+    document["machine"][key] = "another"
     document["performance"] = None
     path.write_text(json.dumps(document))
-    with pytest.raises(OutputError, match="is of another CPU, and one folder holds"):
+    with pytest.raises(OutputError, match=f"is of another {words}, and one folder holds"):
         run.run(again(oracle, out))
+
+
+def test_a_result_that_does_not_tell_the_cpus_generation_is_continued(
+    oracle: Oracle, out: Path, jobs: list[Mode | None]
+) -> None:
+    path = folder_of(out) / "result.json"
+    document = json.loads(path.read_text())
+    del document["machine"]["cpu_signature"]
+    path.write_text(json.dumps(document))
+    run.run(again(oracle, out))
+    assert jobs == []
+
+
+def test_two_runs_of_one_scenario_do_not_mix(oracle: Oracle, out: Path, jobs: list[Mode | None]) -> None:
+    folder = folder_of(out)
+    with (
+        files.locked(folder.with_name(".MultiStream.lock"), OutputError("not expected")),
+        pytest.raises(OutputError, match=r"^Another process is at work on .*MultiStream: wait .* --out\.$"),
+    ):
+        run.run(replace(again(oracle, out), replace=True))
+    assert jobs == []
+    run.run(again(oracle, out))
+    assert [path.name for path in folder.parent.iterdir()] == ["MultiStream"]
 
 
 AUDIT_TEST01 = (

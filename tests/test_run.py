@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 from conftest import Oracle
 
-from harness import child, cli, conf, graph, log, measurement, plan, run, system
+from harness import child, cli, conf, graph, log, measurement, plan, run
 from harness.errors import DataError, HarnessError, OutputError, RunFailed
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
@@ -359,16 +358,6 @@ def test_real_images_give_the_accuracy_of_the_real_model(shared_data: Path, tmp_
     assert len(good) == document["accuracy"]["good"]
     rules = [verdict["rule"] for verdict in document["accuracy"]["verdicts"]]
     assert rules == ["the card's target", "MLPerf resnet50, Closed division"]
-
-
-def test_threads_are_not_pinned_where_a_quota_is_less_than_the_cpus() -> None:
-    machine = replace(system.describe(), cpus_allowed=64, cpu_quota_cores=2.0)
-    settings = RunSettings(Scenario.OFFLINE)
-    for given, pinning in ((settings, False), (replace(settings, pinning=True), True)):
-        assert run.within_limits(given, machine).pinning is pinning
-        assert run.within_limits(replace(given, threads=2), machine).pinning is pinning
-    whole = replace(machine, cpu_quota_cores=None)
-    assert run.within_limits(settings, whole).pinning is None
 
 
 def test_a_run_of_official_length_is_not_official_without_the_word() -> None:

@@ -4,6 +4,8 @@ import multiprocessing
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +14,10 @@ import numpy as np
 import pytest
 from conftest import Oracle
 
-from harness import child, log, plan, rate, reasons, run
+from harness import child, loadgen, log, plan, rate, reasons, run
 from harness.errors import RunFailed
 from harness.job import Estimate, Trial
+from harness.qsl import Qsl
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
 
@@ -62,31 +65,101 @@ def test_a_rate_beyond_reach_is_invalid_and_a_lower_one_is_advised(oracle: Oracl
     assert advice in run.result.summary(document, folder)
 
 
-def watched(event: str) -> dict[str, Any]:
-    """Follow a child that sends the same count for longer than the watchdog waits, and then ends."""
+def follow(
+    send: Callable[[Connection], None], show: Callable[[child.Progress], None] = lambda _: None
+) -> dict[str, Any]:
+    """Follow a child that sends what it is told to, and then ends."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     alive, _end = multiprocessing.Pipe(duplex=False)
     process = SimpleNamespace(sentinel=alive, join=lambda _: None, exitcode=0)
 
-    def send() -> None:
-        sender.send(("phase", "running"))
-        for _ in range(15):
-            time.sleep(0.05)
-            sender.send((event, 1))
+    def work() -> None:
+        send(sender)
         sender.send(("done", {}))
 
-    thread = threading.Thread(target=send, daemon=True)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        return child._follow(process, receiver, 0.4, Path("none"), lambda _: None)
+        return child._follow(process, receiver, 0.4, Path("none"), show)
     finally:
         thread.join()
 
 
+def beating(event: str) -> Callable[[Connection], None]:
+    """Return what sends the same count for longer than the watchdog waits."""
+
+    def send(sender: Connection) -> None:
+        sender.send(("phase", "running"))
+        for _ in range(15):
+            time.sleep(0.05)
+            sender.send((event, 1))
+
+    return send
+
+
 def test_a_server_with_nothing_to_do_has_not_hung() -> None:
-    assert watched("idle") == {}
-    with pytest.raises(RunFailed, match="The test hung and was stopped"):
-        watched("completed")
+    assert follow(beating("idle")) == {}
+    with pytest.raises(RunFailed, match="The test hung and was stopped") as raised:
+        follow(beating("completed"))
+    # Other commands have no such option.
+    assert "give `harness run` a longer --stall-timeout" in str(raised.value)
+
+
+def test_loading_is_no_part_of_the_time_that_a_test_runs() -> None:
+    def send(sender: Connection) -> None:
+        for phase, seconds in (("running", 0.1), ("loading", 0.3), ("running", 0.1)):
+            sender.send(("phase", phase))
+            time.sleep(seconds)
+            sender.send(("completed", 1))
+            # The parent looks in between.
+            time.sleep(0.05)
+
+    shown: list[child.Progress] = []
+    started = time.monotonic()
+    follow(send, shown.append)
+    last = {now.phase: now.running_s for now in shown}
+    assert last["loading"] > 0.25
+    assert 0.15 < last["running"] < time.monotonic() - started - 0.25
+
+
+def test_samples_that_are_being_loaded_are_counted_and_are_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[tuple[str, Any]] = []
+
+    class Slow:
+        """Samples of which the second takes until the heart has beaten twice."""
+
+        shape = (3, 1, 1, 3)
+
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> int:
+            deadline = time.monotonic() + 30
+            while index == 1 and len(beats) < 3 and time.monotonic() < deadline:
+                time.sleep(0.001)
+            return 0
+
+    def report(event: str, content: Any) -> None:
+        beats.append((event, content))
+
+    def start(system: Any, library: Any, *rest: Any) -> None:
+        library([0, 1, 2])
+
+    monkeypatch.setattr(loadgen, "_HEARTBEAT_S", 0.001)
+    monkeypatch.setattr(
+        loadgen, "_test_settings", lambda job: SimpleNamespace(performance_sample_count_override=0)
+    )
+    sut = SimpleNamespace(completed=7, idle=False, samples_loaded=lambda: None, close=lambda: None)
+    for name in ("ConstructFastSUT", "DestroyFastSUT", "DestroyQSL"):
+        monkeypatch.setattr(loadgen.lg, name, lambda *_: None)
+    monkeypatch.setattr(loadgen.lg, "ConstructQSL", lambda count, resident, load, unload: load)
+    monkeypatch.setattr(loadgen.lg, "StartTestWithLogSettings", start)
+    job = SimpleNamespace(log_folder=Path(), audit_config=None)
+    loadgen._start_test(job, Qsl(Slow()), sut, lambda *_: None, report)  # type: ignore[arg-type]
+    phases = [content for event, content in beats if event == "phase"]
+    assert phases == ["running", "loading", "running"]
+    assert ("completed", 1) in beats[2:]
+    assert beats[-1][1] == 7
 
 
 def test_the_accuracy_of_server_needs_no_search_for_a_rate(oracle: Oracle, tmp_path: Path) -> None:

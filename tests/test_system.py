@@ -12,6 +12,9 @@ from harness.system import Allowance, Cache, allowance, describe, is_under_quota
 XEON = """\
 processor\t: 0
 vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 143
+stepping\t: 8
 model name\t: Intel(R) Xeon(R) Platinum 8480+ @ 2.00GHz
 flags\t\t: fpu fma avx2 avx512f avx512_vnni avx_vnni avx512_bf16 amx_bf16 amx_tile amx_int8 hypervisor
 
@@ -81,6 +84,7 @@ def test_a_server_with_two_sockets_is_described(tmp_path):
     machine = describe(tree(tmp_path, xeon_files()))
     assert machine.cpu_model == "Intel(R) Xeon(R) Platinum 8480+ @ 2.00GHz"
     assert machine.cpu_vendor == "GenuineIntel"
+    assert machine.cpu_signature == "6-143-8"
     assert (machine.sockets, machine.physical_cores, machine.cpus_present) == (2, 4, 8)
     assert machine.cpus_allowed == machine.usable_cpus == 8
     assert machine.smt is True
@@ -139,6 +143,7 @@ def test_the_core_kinds_of_a_hybrid_are_counted(tmp_path):
 def test_an_arm_machine_is_described_without_invention(tmp_path):
     machine = describe(tree(tmp_path, {"proc/cpuinfo": GRAVITON}))
     assert (machine.cpu_vendor, machine.cpu_model) == ("ARM", "ARM part 0xd40")
+    assert machine.cpu_signature is None
     assert machine.isa == ("asimd", "asimddp", "i8mm", "bf16", "sve")
     assert machine.hypervisor is None  # Arm has no such flag
     assert slug(machine) == "arm-part-0xd40-8c"
@@ -207,7 +212,23 @@ def test_a_quota_of_the_control_group_limits_the_usable_cpus(files, quota, cpus,
 def test_the_affinity_limits_the_usable_cpus(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
     assert usable_cpus(tmp_path) == 1
-    assert slug(describe(tree(tmp_path, xeon_files()))).endswith("-1c")
+    root = tree(tmp_path, xeon_files())
+    assert slug(describe(root)).endswith("-1c")
+    # The two threads of one core.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 5}, raising=False)
+    machine = describe(root)
+    assert (machine.cpus_allowed, machine.cores_allowed, machine.physical_cores) == (2, 1, 4)
+    assert slug(machine).endswith("-1c")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 4}, raising=False)
+    assert slug(describe(root)).endswith("-2c")
+
+
+def test_the_p_cores_of_a_hybrid_that_are_allowed_are_counted(monkeypatch, tmp_path):
+    root = tree(tmp_path, {"sys/devices/cpu_core/cpus": "0-3", "sys/devices/cpu_atom/cpus": "4-7"})
+    for mask, cpus in (({2, 3}, 2), ({4, 5}, 0), ({3, 4}, 1)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, mask=mask: mask, raising=False)
+        assert describe(root).performance_cpus_allowed == cpus
+    assert describe(tmp_path / "no hybrid").performance_cpus_allowed is None
 
 
 def test_systems_without_an_affinity_count_their_cpus(monkeypatch, tmp_path):

@@ -1,7 +1,9 @@
 """Tuning real models through LoadGen, and what `run` makes of a tuning."""
 
+import hashlib
 import json
 import random
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from conftest import Oracle
 from sample_comparison import QUIET, entry
 
-from harness import run, system, tuning
+from harness import files, run, system, tuning
 from harness.comparison import rounds
 from harness.comparison.document import Round
 from harness.comparison.rounds import Series
@@ -50,7 +52,7 @@ class Machine:
         self.tests: list[Path] = []
         self.interrupt_at: int | None = None
         self.broken_batch: int | None = None
-        self._noise = random.Random(1)
+        self._noise = random.Random(2)
 
     def clock(self) -> float:
         return self.now_s
@@ -73,7 +75,9 @@ class Machine:
         rate = self.rates[series.settings.batch or 1] * self._noise.gauss(1, 0.01)
         place = series.folder / f"round_{number}"
         place.mkdir()
-        one = replace(entry(number, 1.0, rate, place.relative_to(root).as_posix()), noise=QUIET)
+        # As with wider vectors, other settings run at another frequency.
+        seen = QUIET | {"frequency_hz": 3.0e9 - 0.1e9 * (series.settings.batch or 1)}
+        one = replace(entry(number, 1.0, rate, place.relative_to(root).as_posix()), noise=seen)
         (place / "round.json").write_text(json.dumps(asdict(one)))
         self.tests.append(place)
         return series, one
@@ -158,10 +162,12 @@ def test_the_fastest_is_kept_and_measured_against_the_default_in_turns(
     assert found.settings["batch"] == 4
     assert found.details["speedup"]["center"] == pytest.approx(1.2, rel=0.03)
     checks = [one["settings"]["batch"] for one in found.details["trials"] if one["stage"] == "check"]
-    assert checks == [1, 4] * found.details["schedule"]["rounds"]
+    count = found.details["schedule"]["rounds"]
+    assert checks == ([1, 4, 4, 1] * count)[: 2 * count]
     assert len(checks) >= 2 * LEAST_ROUNDS
     assert "batch 4" in found.verdict
     assert "faster than the default (95 % interval" in found.verdict
+    assert found.details["remarks"] == []
 
 
 def test_a_candidate_that_breaks_drops_out_and_is_on_record(
@@ -221,8 +227,12 @@ def test_a_tuning_of_something_else_is_not_found(
     "changes",
     [
         {"cpu_model": "Another CPU"},
+        {"cpu_signature": "6-143-8"},
         {"isa": ("avx2",)},
         {"cpus_allowed": 1},
+        {"cores_allowed": 64},
+        {"performance_cpus_allowed": 1},
+        {"cpus_allowed": 64, "cpu_quota_cores": float(system.usable_cpus())},
         {"versions": {**system.describe().versions, "openvino": "1.0"}},
     ],
 )
@@ -234,6 +244,36 @@ def test_a_tuning_of_another_machine_or_openvino_is_not_found(
     here = system.describe()
     assert tuning.find(tuning.key_of(oracle.card, settings, here)) is not None
     assert tuning.find(tuning.key_of(oracle.card, settings, replace(here, **changes))) is None
+
+
+def test_an_older_tuning_which_does_not_tell_the_cpus_generation_is_found_until_there_is_a_newer_one(
+    oracle: Oracle, cache: Path
+) -> None:
+    one = made(oracle, {"batch": 4})
+    here = replace(one.key, cpu_signature="6-207-2")
+    older = replace(one, key=replace(one.key, **tuning._UNSAID))
+    shutil.rmtree(one.path.parent)
+    path = tuning.write(older)
+    document = json.loads(path.read_text())
+    for name in tuning._UNSAID:
+        del document["key"][name]
+    path.write_text(json.dumps(document))
+    assert hashlib.sha256(json.dumps(document["key"]).encode()).hexdigest()[:16] in path.parent.name
+    found = tuning.find(here)
+    assert found == older
+    assert found.path == path
+    newer = replace(one, key=here, settings={"batch": 8})
+    tuning.write(newer)
+    assert tuning.find(here) == newer
+    assert tuning.find(replace(here, cpu_signature="6-143-8")) == older
+    # It may pin.
+    assert tuning.find(replace(here, whole=False)) is None
+
+
+def test_a_tuning_for_another_input_size_is_not_found(oracle: Oracle, cache: Path) -> None:
+    made(oracle, {"batch": 4})
+    larger = replace(oracle.card, input=replace(oracle.card.input, size=32))
+    assert tuning.find(key(larger)) is None
 
 
 def test_what_the_user_gives_wins_and_no_tuning_leaves_it_out(
@@ -311,6 +351,23 @@ def test_an_interruption_leaves_no_tuning_and_the_same_request_goes_on(
     assert not (folder / "plan.json").exists()
 
 
+def test_a_round_of_the_check_that_was_interrupted_is_measured_whole_again(
+    oracle: Oracle, cache: Path, machine: Machine
+) -> None:
+    session.tune(planted(oracle), machine.clock)
+    first = next(at for at, path in enumerate(machine.tests) if "check" in path.parts)
+    machine.tests.clear()
+    # The third round's second side.
+    machine.interrupt_at = first + 5
+    with pytest.raises(KeyboardInterrupt):
+        session.tune(planted(oracle, replace=True), machine.clock)
+    done = list(machine.tests)
+    machine.interrupt_at = None
+    session.tune(planted(oracle, replace=True), machine.clock)
+    assert machine.tests[len(done)] == done[-1]
+    assert len(set(machine.tests)) == len(machine.tests) - 1
+
+
 def test_an_interrupted_tuning_with_another_budget_is_begun_anew(
     oracle: Oracle, cache: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -321,6 +378,20 @@ def test_an_interrupted_tuning_with_another_budget_is_begun_anew(
     (found,) = session.tune(planted(oracle, budget_min=6.0), machine.clock)
     assert "begun anew" in capsys.readouterr().err
     assert len(found.details["trials"]) == len(machine.tests) - 5
+
+
+def test_two_tunings_of_the_same_do_not_mix(oracle: Oracle, cache: Path, machine: Machine) -> None:
+    folder = key(oracle.card).folder
+    folder.mkdir(parents=True)
+    with (
+        files.locked(folder / ".lock", OutputError("not expected")),
+        pytest.raises(OutputError, match=r"^Another process is tuning oracle for Offline in .*: wait for it"),
+    ):
+        session.tune(planted(oracle), machine.clock)
+    assert not machine.tests
+    assert not list(folder.iterdir())
+    session.tune(planted(oracle), machine.clock)
+    assert sorted(path.name for path in folder.iterdir()) == ["tests", "tuning.json"]
 
 
 def test_a_plan_that_is_damaged_is_one_sentence(oracle: Oracle, cache: Path, machine: Machine) -> None:

@@ -42,7 +42,7 @@ def cards(oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tu
 
 
 def test_each_variant_runs_with_its_own_tuning_and_the_files_say_so(
-    oracle: Oracle, cards: tuple[Card, Card], tmp_path: Path
+    oracle: Oracle, cards: tuple[Card, Card], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     request = Request(
@@ -51,6 +51,12 @@ def test_each_variant_runs_with_its_own_tuning_and_the_files_say_so(
     tune(cards[0], {"batch": 4, "streams": 1}, threads=1)
     tune(cards[1], {"batch": 16}, threads=None)
     found = session.compare(request)
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Tuning")]
+    assert len(notes) == 1
+    assert notes[0].startswith(
+        f"Tuning of {TUNED['created']} for oracle, Offline, 1 thread: batch 4, 1 stream ("
+    )
+    assert notes[0].endswith("tuning.json; without it: --no-tuning).")
     output.write([found], out)
     (written,) = document.read(out / "compare.json")
     first, second = written.cells

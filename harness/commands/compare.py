@@ -84,9 +84,10 @@ def command(
 ) -> None:
     """Compare models, or precisions of one model: speed, accuracy, and how sure both are.
 
-    Accuracy comes first, then performance in alternating rounds (A B C, A B C, ...). Finished tests in DIR
-    are kept: the same command goes on where it stopped, and with more --rounds it adds to them. DIR then
-    holds report.html, table.md, table.csv, compare.json and LoadGen's logs.
+    Accuracy comes first, then performance in alternating rounds (A B C, C B A, ...). Finished accuracy tests
+    and rounds in DIR are kept: the same command goes on where it stopped, begins a round that it had not
+    finished anew, and with more --rounds, --threads or --scenario adds to them. DIR then holds report.html,
+    table.md, table.csv, compare.json and LoadGen's logs.
     """
     if context.invoked_subcommand is not None:
         return

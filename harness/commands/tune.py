@@ -57,8 +57,9 @@ def command(
     Tries streams, batch, threads, pinning, SMT and core types by successive halving, each in LoadGen tests
     of its own, and holds the best against the default in alternating rounds. It is kept only if it is
     faster beyond noise; otherwise the default is, and that is said. `run` and `compare` use what is kept,
-    for the same model, CPU, number of CPUs, OpenVINO, scenario, precision and --threads. It lies in
-    $HARNESS_CACHE, else in the user's cache folder. After an interruption the same command goes on.
+    for the same model, input size, CPU, number and kind of CPUs, quota, OpenVINO, scenario, precision and
+    --threads. It lies in $HARNESS_CACHE, else in the user's cache folder. After an interruption the same
+    command goes on.
     """
     from harness.tuner import report, session
 

@@ -1,8 +1,9 @@
 """The charts of the report, each a self-contained SVG."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness import published
 from harness.comparison import svg
@@ -153,7 +154,7 @@ def per_core(comparisons: list[Comparison]) -> str | None:
     for comparison, threads, label in labelled(comparisons):
         for cell in _cells(comparison, Scenario.OFFLINE, threads):
             if found := cell.interval():
-                cores = min(threads, comparison.machine["physical_cores"] or threads)
+                cores = min(threads, _cores(comparison.machine) or threads)
                 kind = colour(comparison, cell.variant)
                 ours.append(Bar(f"{cell.variant} on {label}", found.center / cores, kind))
     if not ours:
@@ -173,6 +174,12 @@ def per_core(comparisons: list[Comparison]) -> str | None:
         for bar in sorted([*ours, *theirs], key=lambda bar: -bar.value)
     ]
     return _bars(bars, "images/s per core", "Offline images per second and core", row=27, bar=8)
+
+
+def _cores(machine: Mapping[str, Any]) -> int | None:
+    """Return the physical cores that were allowed; where an older document does not say, all there are."""
+    cores: int | None = machine.get("cores_allowed") or machine["physical_cores"]
+    return cores
 
 
 def _cells(comparison: Comparison, scenario: Scenario, threads: int) -> list[Cell]:

@@ -1,17 +1,18 @@
 """The tests of a comparison: accuracy of each variant first, then performance in alternating rounds."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness import child, log, run, system, tuning
+from harness import child, log, result, run, system, tuning
 from harness.card import Card
 from harness.comparison import rounds
-from harness.comparison.document import Accuracy, Cell, Round
+from harness.comparison.document import Accuracy, Cell, Round, count_threads
 from harness.comparison.variants import Candidate
 from harness.console import note, progress
 from harness.errors import HarnessError, ModelError
@@ -23,6 +24,7 @@ from harness.store import Store
 
 # Start, compilation and the samples that LoadGen adds to a test's least duration.
 _OVERHEAD_S = 3.0
+_ACCURACY = "accuracy"
 
 Key = tuple[int, str, Scenario]
 """Threads, variant's name, scenario."""
@@ -66,8 +68,7 @@ class Setting:
     """Whether to use the settings that `harness tune` found."""
 
     def run_settings(self, scenario: Scenario, precision: str, threads: int) -> RunSettings:
-        settings = RunSettings(scenario, precision, threads=threads, duration_s=self.duration_s)
-        return run.unpinned_under_quota(settings, self.machine)
+        return RunSettings(scenario, precision, threads=threads, duration_s=self.duration_s)
 
     def tuning_of(self, entry: Entry, scenario: Scenario, threads: int) -> tuning.Tuning | None:
         """Return the variant's tuning, if there is one and it is to be used."""
@@ -79,21 +80,23 @@ class Setting:
 
 
 def accuracies(entries: list[Entry], setting: Setting) -> None:
-    """Run the accuracy test of every variant that can have one, all in one scenario on the most threads.
+    """Run the accuracy test of every variant that can have one, all in one scenario on as many threads.
+
+    These are those of the tests that are there already, so that a scenario or number of threads that is added
+    repeats none; else Offline, where it is compared, and the most threads.
 
     Raises:
         RunFailed: a test crashed, hung, or an inference failed.
         HarnessError: a model is unusable, or the folder holds results of something else.
     """
-    scenarios = setting.scenarios
-    scenario = Scenario.OFFLINE if Scenario.OFFLINE in scenarios else scenarios[0]
+    scenario, threads = _accuracy_conditions(setting)
     store, out = setting.store, setting.out
     for entry in entries:
         if entry.no_accuracy:
             continue
-        settings = setting.run_settings(scenario, entry.candidate.precision, setting.threads[-1])
+        settings = setting.run_settings(scenario, entry.candidate.precision, threads)
         request = RunRequest(
-            entry.card, store.path, settings, (Mode.ACCURACY,), out / "accuracy", entry.name, tuning=False
+            entry.card, store.path, settings, (Mode.ACCURACY,), out / _ACCURACY, entry.name, tuning=False
         )
         try:
             document, folder = run.run(request)
@@ -115,8 +118,19 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
         entry.answers = answers(logs / "mlperf_log_accuracy.json", store.count)
 
 
+def _accuracy_conditions(setting: Setting) -> tuple[Scenario, int]:
+    for path in sorted((setting.out / _ACCURACY).glob(f"*/*/*/{result.FILE_NAME}")):
+        held = result.read(path)["settings"]
+        return Scenario(held["scenario"]), held["threads"]
+    scenarios = setting.scenarios
+    return Scenario.OFFLINE if Scenario.OFFLINE in scenarios else scenarios[0], setting.threads[-1]
+
+
 def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[Cell, ...]:
-    """Probe every series once, then run the rounds in turn: A B C, A B C, ...
+    """Probe every series once, then run the rounds in turn: A B C, C B A, A B C, ...
+
+    What an earlier call left of a round counts if it holds all variants, valid: figures of a round are
+    compared with each other, so they must be of one time.
 
     Raises:
         RunFailed: a test crashed, hung, or an inference failed.
@@ -127,14 +141,20 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
     for entry in entries:
         if entry.not_run and (entry.name == baseline or len(able) < 2):
             raise HarnessError(f"Variant '{entry.name}' cannot be run here: {entry.not_run}")
+    for (threads, name, scenario), found in tunings.items():
+        note(
+            f"Tuning of {found.created} for {name}, {scenario}, {count_threads(threads)}: {found.text} "
+            f"({found.path}; without it: --no-tuning)."
+        )
     done: dict[Key, dict[int, Round]] = {key: {} for key in series}
-    left: list[tuple[int, Key]] = []
+    left: list[tuple[int, list[Key]]] = []
     for number in range(1, setting.rounds + 1):
-        for key, one in series.items():
-            finished = rounds.held(one, number)
-            if finished is None:
-                left.append((number, key))
-            else:
+        for group in groups(series, number):
+            held = {key: one for key in group if (one := rounds.held(series[key].folder, number))}
+            if len(held) < len(group):
+                left.append((number, group))
+                continue
+            for key, finished in held.items():
                 done[key][number] = finished
     _measure(series, left, done, setting)
     return tuple(
@@ -151,33 +171,50 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
     )
 
 
+def groups(keys: Iterable[Key], number: int) -> Iterator[list[Key]]:
+    """Yield what a round measures side by side: the variants of each number of threads and scenario.
+
+    Every second round has them the other way round, so that a machine that slows down, or speeds up, all
+    the time favours none: it would shift the ratios of all rounds alike, which no interval tells.
+
+    Args:
+        keys: in the order of the first round.
+        number: of the round, from 1.
+    """
+    for _, group in groupby(keys, lambda key: (key[0], key[2])):
+        yield list(group)[:: 1 if number % 2 else -1]
+
+
 def _measure(
     series: dict[Key, rounds.Series],
-    left: list[tuple[int, Key]],
+    left: list[tuple[int, list[Key]]],
     done: dict[Key, dict[int, Round]],
     setting: Setting,
 ) -> None:
-    """Run what is left of the rounds, in its order."""
-    total = len(series) * setting.rounds
-    if len(left) < total:
-        note(f"Reused: {total - len(left)} of {total} performance tests.")
+    """Run what is left of the rounds, in its order, in place of what lies there."""
+    total, left_count = len(series) * setting.rounds, sum(len(group) for _, group in left)
+    if left_count < total:
+        note(f"Reused: {total - left_count} of {total} performance tests.")
     if not left:
         return
-    minutes = sum(_seconds(series[key]) for _, key in left) / 60
-    note(f"Forecast: {len(left)} performance tests in alternating rounds, about {minutes:.0f} min.")
+    minutes = sum(_seconds(series[key]) for _, group in left for key in group) / 60
+    note(f"Forecast: {left_count} performance tests in alternating rounds, about {minutes:.0f} min.")
     with progress("Rounds", total) as bar:
-        bar.advance(total - len(left))
-        for number, key in left:
-            title = f"Round {number} of {setting.rounds}: {key[1]} {key[2]}"
+        bar.advance(total - left_count)
+        for number, group in left:
+            for key in group:
+                rounds.forget(series[key].folder, number)
+            for key in group:
+                title = f"Round {number} of {setting.rounds}: {key[1]} {key[2]}"
 
-            def show(now: child.Progress, title: str = title) -> None:
-                bar.update(description=title, rate=now.phase)
+                def show(now: child.Progress, title: str = title) -> None:
+                    bar.update(description=title, rate=now.phase)
 
-            series[key], entry = rounds.measure_until_valid(
-                series[key], number, setting.out, setting.staging, show
-            )
-            done[key][number] = entry
-            bar.advance()
+                series[key], entry = rounds.measure_until_valid(
+                    series[key], number, setting.out, setting.staging, show
+                )
+                done[key][number] = entry
+                bar.advance()
         bar.update(description="Rounds", rate="")
 
 
@@ -202,11 +239,11 @@ def _all_series(
                 bar.update(description=f"{now.phase} {name}".capitalize())
 
             settings = setting.run_settings(scenario, entry.candidate.precision, threads)
-            if found := setting.tuning_of(entry, scenario, threads):
+            found = setting.tuning_of(entry, scenario, threads)
+            if found is not None:
                 if not setting.threads_given:
                     settings = replace(settings, threads=None)
                 settings = run.within_limits(found.apply(settings), setting.machine)
-                tunings[threads, entry.name, scenario] = found
             folder = setting.out / "rounds" / entry.name / scenario / f"{threads}-threads"
             try:
                 one = rounds.prepare(entry.card, setting.store.path, settings, folder, setting.staging, show)
@@ -215,6 +252,8 @@ def _all_series(
                 continue
             entry.facts = one.facts
             series[threads, entry.name, scenario] = one
+            if found is not None:
+                tunings[threads, entry.name, scenario] = found
     return series, tunings
 
 

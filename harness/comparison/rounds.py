@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -148,13 +149,13 @@ def _expecting(series: Series, told: dict[str, float]) -> Series:
     return replace(series, facts=facts)
 
 
-def held(series: Series, number: int) -> Round | None:
-    """Return the round if it is finished and valid; one that is not valid is to be run again.
+def held(folder: Path, number: int) -> Round | None:
+    """Return a round of the series in `folder` if it is finished and valid; any other is to be run again.
 
     Raises:
         OutputError: its file is damaged.
     """
-    path = _round_folder(series, number) / _ROUND
+    path = _round_folder(folder, number) / _ROUND
     if not path.exists():
         return None
     try:
@@ -164,6 +165,17 @@ def held(series: Series, number: int) -> Round | None:
             f"The round {path} is damaged ({error!r}): delete {path.parent} and repeat the command."
         ) from error
     return entry if entry.valid else None
+
+
+def forget(folder: Path, number: int) -> None:
+    """Delete a round of the series in `folder`, if there is one.
+
+    What says that it is finished goes first: a call that is killed here leaves no half of it as a whole.
+    """
+    place = _round_folder(folder, number)
+    (place / _ROUND).unlink(missing_ok=True)
+    if place.exists():
+        shutil.rmtree(place)
 
 
 def measure_until_valid(
@@ -221,7 +233,7 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
     trace = logs / "mlperf_log_trace.json"
     if trace.exists() and trace.stat().st_size == 0:
         trace.unlink()
-    folder = _round_folder(series, number)
+    folder = _round_folder(series.folder, number)
     entry = replace(
         read_round(logs, series.facts["estimate"]),
         number=number,
@@ -265,8 +277,8 @@ def read_round(logs: Path, estimate: Mapping[str, float]) -> Round:
     )
 
 
-def _round_folder(series: Series, number: int) -> Path:
-    return series.folder / f"round_{number}"
+def _round_folder(folder: Path, number: int) -> Path:
+    return folder / f"round_{number}"
 
 
 def _words(tunable: dict[str, Any] | None) -> str:

@@ -26,6 +26,7 @@ REQUEST_NAME = "request.json"
 DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 
 _FORMAT = 1
+_LOCK = ".lock"
 _NO_DATA = "speed only: no images of its task were given (--data)"
 _BUILTIN_COUNT = 128
 _WORDS = {
@@ -88,6 +89,18 @@ def compare(request: Request) -> Comparison:
         variants.require_data(candidates, open_store(request.data))
     _require_ours(request.out)
     files.make_writable_folder(request.out)
+    busy = OutputError(f"Another process is at work on {request.out}: wait for it, or give another --out.")
+    with files.locked(request.out / _LOCK, busy):
+        return _measured(request, candidates, baseline, threads, machine)
+
+
+def _measured(
+    request: Request,
+    candidates: list[Candidate],
+    baseline: str,
+    threads: tuple[int, ...],
+    machine: system.Machine,
+) -> Comparison:
     store = _store(request, candidates)
     _claim(request, candidates, store, machine)
     entries = [_entry(candidate, request, store) for candidate in candidates]
@@ -131,7 +144,8 @@ def _threads(wanted: tuple[int, ...], machine: system.Machine) -> tuple[int, ...
 def _require_ours(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file: choose a folder with --out.")
-    if out.is_dir() and any(out.iterdir()) and not (out / REQUEST_NAME).exists():
+    names = {path.name for path in out.iterdir()} - {_LOCK} if out.is_dir() else set()
+    if names and REQUEST_NAME not in names:
         raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
 
 
@@ -166,7 +180,13 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
         "data": _data(store, candidates),
         "duration_s": request.duration_s,
         "harness": __version__,
-        "machine": [machine.cpu_model, list(machine.isa or ()), machine.usable_cpus, machine.versions],
+        "machine": [
+            machine.cpu_model,
+            list(machine.isa or ()),
+            machine.usable_cpus,
+            machine.versions,
+            machine.cpu_signature,
+        ],
         "calibration": _calibration(request, candidates),
     }
     asked = json.loads(json.dumps(asked))
@@ -175,7 +195,9 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
             form = held["format"]
-            unlike = [word for key, word in _WORDS.items() if key in held and held[key] != asked[key]]
+            unlike = [
+                word for key, word in _WORDS.items() if key in held and _differ(key, held[key], asked[key])
+            ]
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise OutputError(
                 f"Cannot read {path} ({error!r}): choose another --out, or delete the folder."
@@ -190,6 +212,11 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
                 f"The tests in {request.out} are of another {' and '.join(unlike)}: give another --out."
             )
     files.write_json(path, asked)
+
+
+def _differ(key: str, held: Any, asked: Any) -> bool:
+    # Older records of a machine end before the CPU's signature.
+    return bool(held != (asked[: len(held)] if key == "machine" else asked))
 
 
 def _calibration(request: Request, candidates: Sequence[Candidate]) -> list[Any]:
@@ -295,14 +322,14 @@ def _pairs(entries: list[Entry], baseline: str, store: Store) -> Iterator[Accura
 
 
 def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
-    watched = [noise.from_dict(dict(entry.noise)) for cell in cells for entry in cell.rounds]
-    yield from noise.remarks(watched)
-    series = {
-        f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}": list(
-            cell.values().values()
-        )
+    named = {
+        f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}": cell
         for cell in cells
     }
+    yield from noise.remarks(
+        {name: [noise.from_dict(dict(entry.noise)) for entry in cell.rounds] for name, cell in named.items()}
+    )
+    series = {name: list(cell.values().values()) for name, cell in named.items()}
     if remark := noise.spread_remark(series):
         yield remark
     yield from findings.tuning_remarks(cells)

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import system
 from harness.errors import RunFailed
 
 NAME = "benchmark_app"
@@ -53,9 +54,15 @@ def run(program: str, model: Path, precision: str, seconds: float, arguments: li
 
 def latency_arguments(threads: int) -> list[str]:
     """Return the arguments for one inference at a time."""
-    return ["-hint", "none", "-api", "sync", "-nireq", "1", "-nstreams", "1", "-nthreads", str(threads)]
+    return [*_usual_arguments(threads, 1), "-api", "sync", "-nireq", "1"]
 
 
 def throughput_arguments(threads: int, streams: int) -> list[str]:
     """Return the arguments for as many inferences at a time as there are streams."""
-    return ["-hint", "none", "-api", "async", "-nstreams", str(streams), "-nthreads", str(threads)]
+    return [*_usual_arguments(threads, streams), "-api", "async"]
+
+
+def _usual_arguments(threads: int, streams: int) -> list[str]:
+    # As graph.compile_model has it, so that all ways run alike.
+    pinning = ["-pin", "NO"] if system.is_under_quota() else []
+    return ["-hint", "none", "-nstreams", str(streams), "-nthreads", str(threads), *pinning]

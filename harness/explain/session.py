@@ -100,7 +100,7 @@ def explain(request: Request) -> Explanation:
         peaks=tuple(Peak(**peak) for peak in seen["peaks"]),
         remarks=(),
     )
-    watched = noise.remarks(noises)
+    watched = noise.remarks({card.name: noises})
     spread = noise.spread_remark({way.name: way.figures_ns for way in ways if way.figures_ns})
     said = _remarks(found, machine, quantized=bool(card.quantization))
     remarks = (*said, *watched, *([spread] if spread else []))

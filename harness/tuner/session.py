@@ -32,6 +32,7 @@ from harness.tuning import Key, Tuning
 _OFFLINE_MARGIN = 1.1
 _OFFLINE_STRETCH = 1.1 * _OFFLINE_MARGIN
 
+_LOCK = ".lock"
 _PLAN = "plan.json"
 _TESTS = "tests"
 
@@ -108,6 +109,14 @@ class _Session:
 
     def tune(self) -> Tuning:
         files.make_writable_folder(self._folder)
+        busy = OutputError(
+            f"Another process is tuning {self._request.card.name} for {self._request.scenario} in "
+            f"{self._folder}: wait for it."
+        )
+        with files.locked(self._folder / _LOCK, busy):
+            return self._tune()
+
+    def _tune(self) -> Tuning:
         plan = self._claim()
         with progress("Tuning", None) as self._bar:
             self._default = self._prepare_default()
@@ -117,7 +126,7 @@ class _Session:
             self._bar.update(description="Tuning", rate="")
         found = self._conclude(None if winner is None else tried[winner], checked, schedule, len(tried))
         tuning.write(found)
-        (self._folder / _PLAN).unlink()
+        (self._folder / _PLAN).unlink(missing_ok=True)
         return found
 
     def _claim(self) -> dict[str, Any]:
@@ -192,19 +201,35 @@ class _Session:
         return halve(len(tried), measure, lambda: self._clock() + schedule.reserve_s < self._deadline)
 
     def _check(self, winner: RunSettings, schedule: Schedule) -> list[tuple[Round, Round]]:
-        """Measure the winner against the default in alternating rounds; return those valid for both."""
+        """Measure the winner against the default in alternating rounds; return those valid for both.
+
+        Every second round begins with the winner: a machine that slows down all the time favours neither.
+        """
         pairs = []
         default = self._default.settings
         for number in range(1, schedule.rounds + 1):
             if number > LEAST_ROUNDS and self._clock() > self._deadline:
                 note(f"The budget is used up: the re-check ends after {number - 1} rounds.")
                 break
-            both = [
-                self._round(settings, "check", number, schedule.check_s) for settings in (default, winner)
-            ]
-            if both[0] is not None and both[1] is not None:
-                pairs.append((both[0], both[1]))
+            turned = number % 2 == 0
+            pair = (winner, default) if turned else (default, winner)
+            self._forget_half(pair, number)
+            first, second = (self._round(one, "check", number, schedule.check_s) for one in pair)
+            if first is not None and second is not None:
+                pairs.append((second, first) if turned else (first, second))
         return pairs
+
+    def _forget_half(self, pair: tuple[RunSettings, RunSettings], number: int) -> None:
+        """Delete what an interrupted call left of a round of the re-check, unless it holds both sides."""
+        folders = [self._place(settings, "check", number) for settings in pair]
+        if any(rounds.held(folder, 1) is None for folder in folders):
+            for folder in folders:
+                rounds.forget(folder, 1)
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _place(self, settings: RunSettings, stage: str, number: int) -> Path:
+        words = in_words(settings.tunable).replace(", ", "-").replace(" ", "_")
+        return self._folder / _TESTS / stage / words / str(number)
 
     def _test(self, settings: RunSettings, stage: str, number: int, seconds: float) -> float | None:
         entry = self._round(settings, stage, number, seconds)
@@ -221,7 +246,7 @@ class _Session:
         """
         words = in_words(settings.tunable)
         self._bar.update(description=f"{stage.capitalize()} {number}: {words}")
-        folder = self._folder / _TESTS / stage / words.replace(", ", "-").replace(" ", "_") / str(number)
+        folder = self._place(settings, stage, number)
         trial = {"settings": settings.tunable, "stage": stage, "number": number, "seconds": seconds}
         entry = None
         try:
@@ -257,7 +282,7 @@ class _Session:
                 if speed is not None and settings.scenario is Scenario.OFFLINE:
                     told = {"target_qps": speed * _OFFLINE_MARGIN}
                 series = rounds.beside(self._default, settings, told, folder)
-            entry = rounds.held(series, 1)
+            entry = rounds.held(folder, 1)
             if entry is None:
                 _, entry = rounds.measure_until_valid(series, 1, self._folder, staging, self._show)
         return entry
@@ -274,7 +299,10 @@ class _Session:
             chosen = {name: value for name, value in winner.tunable.items() if value is not None}
             if self._request.threads is not None:
                 del chosen["threads"]
-        watched = [noise.from_dict(dict(entry.noise)) for pair in pairs for entry in pair]
+        watched = {
+            name: [noise.from_dict(dict(pair[side].noise)) for pair in pairs]
+            for side, name in enumerate(("the default", "the best candidate"))
+        }
         return Tuning(
             key=self._key,
             model=self._request.card.name,

@@ -133,13 +133,22 @@ def test_a_network_outside_the_space_is_refused(good: Path) -> None:
         tables.load(good, SPACE, HERE).predict_ms(resnet50(10, 64, 0.2))
 
 
-@pytest.mark.parametrize("name", ["cpu", "isa", "openvino", "nncf", "scenario", "hint", "threads", "space"])
+@pytest.mark.parametrize(
+    "name", ["cpu", "cpu_signature", "isa", "openvino", "nncf", "scenario", "hint", "threads", "space"]
+)
 def test_a_stale_table_is_refused_with_the_reason(name: str, good: Path, tmp_path: Path) -> None:
     document = json.loads(good.read_text())
     document["key"][name] = "another"
     (tmp_path / "table.json").write_text(json.dumps(document))
     with pytest.raises(HarnessError, match=rf"another case \({name} another, here .*\): build it anew with"):
         tables.load(tmp_path / "table.json", SPACE, HERE)
+
+
+def test_times_of_elsewhere_are_told_as_they_were_there() -> None:
+    there = {"cpu": "another CPU", "isa": ["avx512_fp16"]}
+    told = Conditions(HERE.scenario, HERE.threads, there).to_dict()
+    assert {name: told[name] for name in timing.MACHINE if name in told} == there
+    assert {*HERE.to_dict()} - {*told} == {"cpu_signature"}
 
 
 def test_a_table_of_other_conditions_is_refused(good: Path) -> None:

@@ -26,7 +26,7 @@ from harness.settings import CompileSettings
 
 LARGEST_DRIFT = 0.05
 """The reference may be so much slower than in its quiet moments while a sample is taken."""
-MACHINE = ("cpu", "isa")
+MACHINE = ("cpu", "cpu_signature", "isa")
 """What `Conditions.to_dict` says of the machine."""
 _BURSTS = 8
 _KEPT_PERCENTILE = 25
@@ -105,17 +105,23 @@ class Conditions:
         return CompileSettings(self.scenario.facts.hint, threads=self.threads, streams=streams)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that a time depends on besides the network, as JSON values."""
+        """Return all that a time depends on besides the network, as JSON values.
+
+        What an older record of another machine does not say of it is left out.
+        """
         machine = system.describe()
-        return {
+        here = {
             "cpu": machine.cpu_model,
+            "cpu_signature": machine.cpu_signature,
             "isa": list(machine.isa or ()),
+        }
+        return {
+            **(here if self.elsewhere is None else self.elsewhere),
             "openvino": machine.versions["openvino"],
             "nncf": machine.versions["nncf"],
             "scenario": str(self.scenario),
             "hint": self.compile_settings.hint,
             "threads": self.threads,
-            **(self.elsewhere or {}),
         }
 
 
