@@ -37,14 +37,14 @@ class Parts:
         files.make_writable_folder(self.folder)
         asked = json.loads(json.dumps(dict(request)))
         if held:
-            unlike = [name for name, value in asked.items() if held.get(name) != value]
+            unlike = [name for name, value in asked.items() if name in held and _differ(held[name], value)]
             if unlike:
                 raise OutputError(
                     f"The folder {out} holds a search with another {', another '.join(unlike)}: choose "
                     "another --out, or repeat the command that began it."
                 )
-        else:
-            files.write_json(self.folder / _REQUEST, asked)
+        if asked.keys() - held.keys():
+            files.write_json(self.folder / _REQUEST, asked | held)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -77,6 +77,13 @@ class Parts:
 
     def _path(self, name: str, effort: Mapping[str, Any]) -> Path:
         return self.folder / f"{named(name, **effort)}.json"
+
+
+def _differ(held: Any, asked: Any) -> bool:
+    """Return whether two values are unlike; what an older record of several does not say counts as equal."""
+    if isinstance(held, dict) and isinstance(asked, dict):
+        return bool(asked | held != asked)
+    return bool(held != asked)
 
 
 def asked_before(out: Path) -> dict[str, Any]:

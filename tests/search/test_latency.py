@@ -144,6 +144,13 @@ def test_a_stale_table_is_refused_with_the_reason(name: str, good: Path, tmp_pat
         tables.load(tmp_path / "table.json", SPACE, HERE)
 
 
+def test_a_table_that_does_not_tell_the_cpus_generation_holds(good: Path, tmp_path: Path) -> None:
+    document = json.loads(good.read_text())
+    del document["key"]["cpu_signature"]
+    (tmp_path / "table.json").write_text(json.dumps(document))
+    assert tables.load(tmp_path / "table.json", SPACE, HERE).visits == document["visits"]
+
+
 def test_times_of_elsewhere_are_told_as_they_were_there() -> None:
     there = {"cpu": "another CPU", "isa": ["avx512_fp16"]}
     told = Conditions(HERE.scenario, HERE.threads, there).to_dict()

@@ -51,3 +51,12 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     (parts.folder / "part.json").write_text("{")
     with pytest.raises(OutputError, match=r"part\.json .* delete it to repeat that part"):
         parts.kept("part", dict)
+
+
+def test_what_an_older_request_does_not_say_counts_as_equal(tmp_path: Path) -> None:
+    Parts(tmp_path, {"objective": {"cpu": "one"}})
+    Parts(tmp_path, {"objective": {"cpu": "one", "cpu_signature": "6-207-2"}, "seed": 1})
+    with pytest.raises(OutputError, match="another seed"):
+        Parts(tmp_path, {"objective": {"cpu": "one"}, "seed": 2})
+    with pytest.raises(OutputError, match="another objective"):
+        Parts(tmp_path, {"objective": {"cpu": "other", "cpu_signature": "6-207-2"}})

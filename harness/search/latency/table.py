@@ -179,7 +179,7 @@ class UnfitTable(HarnessError):
 
 
 def load(path: Path, space: Space, conditions: Conditions) -> LatencyTable:
-    """Return a table that holds here and is good enough.
+    """Return a table that holds here, as far as it says where it was made, and is good enough.
 
     Raises:
         HarnessError: the file is missing or damaged, was measured on another machine, with other versions or
@@ -190,7 +190,7 @@ def load(path: Path, space: Space, conditions: Conditions) -> LatencyTable:
     stale = [
         f"{name} {_plain(there.get(name))}, here {_plain(value)}"
         for name, value in here.items()
-        if there.get(name) != value
+        if there.get(name, value) != value
     ]
     if stale:
         raise UnfitTable(f"The latency table {path} was made for another case ({'; '.join(stale)}): {_CURE}.")
@@ -238,7 +238,7 @@ def _earlier(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         document = _read(path)
     except UnfitTable:
         return None
-    return document if document["key"] | document.get("design", {}) == identity else None
+    return document if identity | document["key"] | document.get("design", {}) == identity else None
 
 
 def _plain(value: Any) -> str:
@@ -260,7 +260,7 @@ class _Journal:
             found = earlier
             if path.exists():
                 journal = json.loads(path.read_text(encoding="utf-8"))
-                found = journal if journal["key"] == key else earlier
+                found = journal if key | journal["key"] == key else earlier
             if found:
                 self.visits, self._earlier_s = dict(found["visits"]), float(found["seconds"])
                 self.reference_ms = float(found["reference_ms"])
