@@ -13,7 +13,7 @@ from harness.submission.round import STATUSES, Round
 from harness.submission.verdict import refusal
 
 _FIXED = ("division", "submitter", "system_type")
-_SAME_MACHINE = ("architecture", "cpu_model", "sockets", "physical_cores", "hypervisor")
+_SAME_MACHINE = ("architecture", "cpu_model", "cpu_signature", "sockets", "physical_cores", "hypervisor")
 _HINTS = {
     "status": '"available"    # or "preview", "rdi"',
     "system_name": '"the name of the machine or of the cloud instance"',
@@ -95,7 +95,9 @@ def read_overrides(path: Path, made_for: Round) -> dict[str, str]:
 def parts_of(machine: Mapping[str, Any]) -> Hardware | None:
     """Return this machine's parts, if it is the one that the results were made on."""
     here = system.describe().to_dict()
-    same = all(here.get(key) == machine.get(key) for key in _SAME_MACHINE)
+    # What an older result does not say of its machine counts as equal.
+    there = {**here, **machine}
+    same = all(here.get(key) == there.get(key) for key in _SAME_MACHINE)
     return hardware.describe() if same else None
 
 

@@ -13,7 +13,15 @@ from harness.submission.results import PERFORMANCE, Result
 from harness.submission.round import Round, Task
 from harness.submission.verdict import Check, Ledger, faults
 
-_MACHINE = ("architecture", "cpu_model", "sockets", "physical_cores", "operating_system", "versions")
+_MACHINE = (
+    "architecture",
+    "cpu_model",
+    "cpu_signature",
+    "sockets",
+    "physical_cores",
+    "operating_system",
+    "versions",
+)
 
 
 def reasons_against(
@@ -66,11 +74,9 @@ def _mixtures(found: Sequence[Result]) -> Iterator[str]:
             f"all: put each into a folder of its own and submit them one by one."
         )
     for one in found:
-        unlike = [
-            key
-            for key in _MACHINE
-            if one.document["machine"].get(key) != found[0].document["machine"].get(key)
-        ]
+        here, there = found[0].document["machine"], one.document["machine"]
+        # What an older result does not say of its machine counts as equal.
+        unlike = [key for key in _MACHINE if (here | there).get(key) != (there | here).get(key)]
         if unlike and one.system == found[0].system:
             yield (
                 f"{one.shown}: was measured on another system than {found[0].shown} (other "

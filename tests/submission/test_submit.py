@@ -191,6 +191,13 @@ REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
         lambda results: results.edit("Offline", lambda d: d["machine"].update(cpu_model="Other")),
         "was measured on another system than this-machine/",
     ),
+    "another machine with a CPU of the same name": (
+        lambda results: [
+            results.edit(name, lambda d, number=number: d["machine"].update(cpu_signature=f"6-{number}-0"))
+            for number, name in enumerate(("SingleStream", "Offline"))
+        ],
+        "(other cpu_signature): measure all scenarios on one system",
+    ),
     "two systems": (
         lambda results: shutil.copytree(results.folder / "this-machine", results.folder / "that-machine"),
         "holds results of 2 systems (that-machine, this-machine)",
