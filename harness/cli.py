@@ -49,6 +49,11 @@ def main() -> None:
     except HarnessError as error:
         click.echo(f"harness: {error}", err=True)
         sys.exit(error.exit_code)
+    except PermissionError as error:
+        click.echo(
+            f"harness: Cannot use {error.filename} ({error.strerror}): check its permissions.", err=True
+        )
+        sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("harness: interrupted; finished parts are kept: repeat the command to go on.", err=True)
         sys.exit(130)

@@ -111,6 +111,22 @@ def official_name(name: str) -> str:
     return f"ILSVRC2012_val_{found[1]}.JPEG" if found else file_name
 
 
+def require_same_classes(one: Path, other: Path) -> None:
+    """Raise DataError if class folders of two roots differ: labels are ranks of their names, in each root.
+
+    Roots with a file of labels have none to hold against each other.
+    """
+    for root in (one, other):
+        if not root.is_dir() or any((root / name).is_file() for name in (VAL_MAP, KAGGLE_CSV)):
+            return
+    unlike = sorted({path.name for path in _folders(one)} ^ {path.name for path in _folders(other)})
+    if unlike:
+        raise DataError(
+            f"The class folder '{unlike[0]}' is in only one of {one} and {other}, and labels go by the order "
+            f"of these names: make them alike, or put {VAL_MAP} (lines '<image name> <label>') into {other}."
+        )
+
+
 def _in_official_order(entries: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     """Return names and labels in the order of MLPerf's val_map.txt, if they are ImageNet's of validation."""
     given = list(entries)
@@ -186,8 +202,12 @@ def _kaggle(path: Path, label_count: int) -> Iterator[tuple[str, int]]:
         yield name, rank[wnid]
 
 
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
 def _class_folders(root: Path, label_count: int) -> Iterator[tuple[str, int]]:
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = _folders(root)
     if not folders:
         raise DataError(
             f"No labels for the images in {root}: put {VAL_MAP} (lines '<image name> <label>') or Kaggle's "

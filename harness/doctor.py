@@ -66,10 +66,10 @@ def examine(store: Path | None = None, root: Path = _HOST) -> list[Finding]:
 
 def _machine(machine: system.Machine, root: Path) -> Iterator[Finding]:
     yield Finding("CPU", GOOD, f"{machine.cpu_model or 'unknown model'}, {machine.architecture}")
-    yield _instructions(machine)
+    yield _instructions(machine, _computes_bf16() if root == _HOST else None)
     present = machine.cpus_present
     if present is not None and machine.usable_cpus < present:
-        quota = machine.cpu_quota_cores
+        quota = machine.cpu_quota_cores if machine.is_under_quota else None
         limit = f"a quota of {quota:g} CPUs" if quota is not None else "the affinity mask"
         yield Finding(
             "CPUs allowed",
@@ -78,10 +78,10 @@ def _machine(machine: system.Machine, root: Path) -> Iterator[Finding]:
         )
     else:
         yield Finding("CPUs allowed", GOOD, f"{machine.usable_cpus}, all that are present")
-    if machine.efficiency_cpus:
-        yield Finding(
-            "Cores", NOTE, f"{machine.efficiency_cpus} of them are efficiency cores, which are slower"
-        )
+    fast = machine.performance_cpus_allowed
+    slow = machine.efficiency_cpus if fast is None else machine.cpus_allowed - fast
+    if slow:
+        yield Finding("Cores", NOTE, f"{slow} of them are efficiency cores, which are slower")
     yield _governor(machine)
     if machine.turbo is None:
         yield Finding("Turbo", NOTE, "cannot be read here")
@@ -94,6 +94,12 @@ def _machine(machine: system.Machine, root: Path) -> Iterator[Finding]:
             "Virtual machine", NOTE, "neighbours may take time from it: compare in alternating rounds"
         )
     yield from _memory(machine, system.memory_limit_bytes(root))
+
+
+def _computes_bf16() -> bool:
+    from harness import graph  # loads OpenVINO, without which --help is quick
+
+    return graph.has_bf16()
 
 
 def _governor(machine: system.Machine) -> Finding:
@@ -121,7 +127,8 @@ def _memory(machine: system.Machine, limit: int | None) -> Iterator[Finding]:
         yield Finding("Memory", WRONG, detail, f"{cure} {format_bytes(_ENOUGH_MEMORY_BYTES)} or more")
 
 
-def _instructions(machine: system.Machine) -> Finding:
+def _instructions(machine: system.Machine, has_bf16: bool | None) -> Finding:
+    """Tell the instructions; `has_bf16` is whether OpenVINO computes in BF16, None where none can ask it."""
     flags = machine.isa
     if flags is None:
         return Finding("Instructions", NOTE, "cannot be read on this system")
@@ -129,7 +136,9 @@ def _instructions(machine: system.Machine) -> Finding:
     if not any(flag in flags for flag in system.INT8_DOT):
         detail = f"{names}: no 8-bit dot products (VNNI, AMX), so INT8 gains less here"
         return Finding("Instructions", NOTE, detail)
-    bf16 = "" if any(flag in flags for flag in system.BF16) else "; no BF16, so that variant cannot be run"
+    if has_bf16 is None:
+        has_bf16 = any(flag in flags for flag in system.BF16)
+    bf16 = "" if has_bf16 else "; OpenVINO computes no BF16 here, so that variant cannot be run"
     missing = [name for name, any_of in _X86.items() if not any(flag in flags for flag in any_of)]
     without = f"; without {', '.join(missing)}" if machine.architecture in _X86_NAMES and missing else ""
     return Finding("Instructions", GOOD, names + without + bf16)

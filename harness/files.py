@@ -1,5 +1,6 @@
 """Writing that cannot be caught half-way, hashing, and the checks made before work starts."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -11,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.console import note
 from harness.errors import OutputError
 
 _BLOCK_BYTES = 1 << 20
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+"""What network file systems without locks say."""
 
 
 def sha256_file(*paths: Path) -> str:
@@ -79,7 +83,7 @@ def make_writable_folder(path: Path) -> Path:
 def locked(path: Path, refusal: Exception) -> Iterator[None]:
     """Hold the lock file `path`, in a folder that exists, for this process alone; the end removes it.
 
-    What a killed process left locks nothing.
+    What a killed process left locks nothing. Where the file system cannot lock, a note says so.
 
     Args:
         path: the lock file.
@@ -110,7 +114,10 @@ def _lock(path: Path) -> int:
                 return handle
         except FileNotFoundError:
             pass  # the previous holder removed it just now
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                note(f"{path.parent} lies where nothing can be locked: start no second process that uses it.")
+                return handle
             os.close(handle)
             raise
         os.close(handle)

@@ -161,7 +161,7 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
         ModelError: the CPU cannot compute in the precision asked for, or OpenVINO silently chose another.
     """
     if settings.precision == "bf16" and not has_bf16():
-        raise ModelError("This CPU has no BF16 instructions (AVX512_BF16 or AMX): use --precision f32.")
+        raise ModelError("OpenVINO computes no BF16 on this CPU: use --precision f32.")
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": settings.hint,
         "INFERENCE_PRECISION_HINT": settings.precision,

@@ -31,12 +31,20 @@ def differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     unlike = [part for part in _IDENTITY if held[part] != asked[part]]
     chosen = held["settings"].get("chosen", [])
     for key in _SETTINGS:
-        value, wanted = held["settings"].get(key), asked["settings"][key]
+        value, wanted = _in_force(held, key), _in_force(asked, key)
         if value != wanted and not (wanted is None and key in chosen):
             unlike.append(key)
     here, there = asked["machine"], asked["machine"] | held["machine"]
     unlike += [key for key in _MACHINE if there[key] != here[key]]
     return [_WORDS.get(part, part) for part in unlike]
+
+
+def _in_force(document: dict[str, Any], key: str) -> Any:
+    """Return a setting; under a CPU quota nothing is pinned, said or not (graph.compile_model)."""
+    value, machine = document["settings"].get(key), document["machine"]
+    if key == "pinning" and value is None and machine["usable_cpus"] < machine.get("cpus_allowed", 0):
+        return False
+    return value
 
 
 _WORDS = {

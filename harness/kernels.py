@@ -12,7 +12,7 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +50,11 @@ class Layer:
         """Whether it runs in reference code, or as a convolution turned into a plain matrix product.
 
         OpenVINO names kernels after impl_desc_type (src/plugins/intel_cpu/src/onednn/iml_type_mapper.h):
-        words joined by underscores. brgemm kernels are the fast ones, mlas the usual one of f32 products.
+        words joined by underscores. brgemm kernels are the fast ones, mlas the usual one of f32 products, and
+        gemm_acl is what Arm's Compute Library is called, whose convolutions are the fast ones there.
         """
         words = set(self.exec_type.lower().split("_"))
-        return "ref" in words or ("gemm" in words and "mlas" not in words)
+        return "ref" in words or ("gemm" in words and not words & {"mlas", "acl"})
 
 
 def layers(compiled: Any, request: Any = None) -> list[Layer]:
@@ -92,18 +93,22 @@ def layers(compiled: Any, request: Any = None) -> list[Layer]:
     return found
 
 
-def profiled(compiled: Any, tensors: Sequence[Any], inferences: int) -> list[Layer]:
+def profiled(
+    compiled: Any, tensors: Sequence[Any], inferences: int, done: Callable[[int], None] = lambda count: None
+) -> list[Layer]:
     """Compute so many inferences over the inputs in turn, and return the layers with their mean times.
 
     Args:
         compiled: openvino.CompiledModel with one input, compiled for profiling.
         tensors: its inputs, openvino.Tensor.
         inferences: how many; the first few, which are slower, count as well.
+        done: is told how many are done, after each.
     """
     request = compiled.create_infer_request()
     for number in range(inferences):
         request.set_input_tensor(tensors[number % len(tensors)])
         request.infer()
+        done(number + 1)
     return layers(compiled, request)
 
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,12 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         RunFailed: a test broke.
     """
     _claim(out)
+    busy = OutputError(f"Another quickstart is at work in {out}: wait for it, or choose another --out.")
+    with files.locked(out / ".lock", busy):
+        return _tell(out, effort)
+
+
+def _tell(out: Path, effort: Effort) -> Story:
     with _numbered(7) as step:
         step("Drawing the built-in images")
         images = find_images(builtin.generate(out / "images", effort.test_count), len(builtin.CLASSES))
@@ -144,7 +150,8 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         step(f"Quantizing {big.name}")
         big_int8 = _int8(big, speed_store, effort.speed_calibration_count, out)
         machine, results = system.describe(), out / _RESULTS
-        _remove_foreign(results, machine)
+        for one in (card, *small_int8, big, replace(big, name=f"{big.name}-bf16"), big_int8):
+            _remove_foreign(results / system.slug(machine) / one.name, machine)
         step("Running the built-in task on one core")
         measure = partial(_row, duration_s=effort.duration_s, results=results, threads=1)
         names = ("FP32", "INT8", "searched", CONTROL)
@@ -220,8 +227,8 @@ def _int8(card: Card, store: Store, samples: int, out: Path) -> Card:
 
 
 def _remove_foreign(results: Path, machine: system.Machine) -> None:
-    """Remove all results unless each was made by this harness and these libraries on this machine."""
-    paths = results.glob(f"*/*/*/{result.FILE_NAME}")
+    """Remove a model's results unless each was made by this harness and these libraries on this machine."""
+    paths = results.glob(f"*/{result.FILE_NAME}")
     unlike = {part: None for path in sorted(paths) for part in _differences(path, machine)}
     if unlike:
         note(f"The results in {results} are of another {' and '.join(unlike)}: they are measured anew.")

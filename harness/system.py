@@ -65,7 +65,7 @@ class Machine:
     sockets: int | None
     physical_cores: int | None
     cpus_present: int | None
-    """Logical CPUs that the kernel knows of."""
+    """Logical CPUs that the kernel knows of and that are switched on."""
     cpus_allowed: int
     """Logical CPUs in this process's affinity mask."""
     cores_allowed: int | None
@@ -131,7 +131,7 @@ def describe(root: Path = _HOST) -> Machine:
     topology = [folder / "topology" for folder in _cpu_folders(root)]
     sockets = _distinct(topology, "physical_package_id")
     smt = _text(root / _CPUS / "smt/active")
-    present = _cpu_list(_text(root / _CPUS / "present"))
+    present = _cpu_list(_text(root / _CPUS / "online")) or _cpu_list(_text(root / _CPUS / "present"))
     frequencies = [int(text) for text in _texts(root, "cpufreq/cpuinfo_max_freq") if text.isdigit()]
     hypervisor = None if flags is None or "Features" in info else "hypervisor" in flags.split()
     return Machine(

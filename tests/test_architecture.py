@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 
 # A module imports only from rows above its own; neighbours in a row do not know each other.
 ROWS = [
-    {"errors", "signals", "workers"},
-    {"files", "resources", "console", "scenario", "recipe", "benchmark", "architecture"},
+    {"errors", "signals", "workers", "console"},
+    {"files", "resources", "scenario", "recipe", "benchmark", "architecture"},
     {"conf_syntax", "download", "sample_file", "drawing", "noise", "published", "kernels"},
     {"card", "conf", "dataset", "system", "log", "settings", "energy"},
     {"manifest", "accuracy", "job", "resnet", "builtin", "qsl", "reasons"},

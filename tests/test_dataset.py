@@ -3,7 +3,13 @@
 import pytest
 from sample_images import REAL, needs_real_images
 
-from harness.dataset import count_classes, find_images, is_in_official_order, require_known
+from harness.dataset import (
+    count_classes,
+    find_images,
+    is_in_official_order,
+    require_known,
+    require_same_classes,
+)
 from harness.errors import DataError
 
 
@@ -184,6 +190,17 @@ def test_the_real_list_is_read():
     images = find_images(REAL, 1000)
     assert len(images.names) == 400
     assert listed(images)[0] == ("n01440764.JPEG", 0)
+
+
+def test_class_folders_that_differ_are_refused_since_labels_are_ranks_of_their_names(tmp_path):
+    for name in ("train/cat", "train/dog", "test/ant", "test/cat"):
+        (tmp_path / name).mkdir(parents=True)
+    train, test = tmp_path / "train", tmp_path / "test"
+    with pytest.raises(DataError, match=r"class folder 'ant' is in only one of .* into .*test"):
+        require_same_classes(train, test)
+    require_same_classes(train, train)
+    (test / "val_map.txt").write_text("one.png 0\n")
+    require_same_classes(train, test)
 
 
 def test_a_training_folder_without_classes_is_refused(tmp_path):

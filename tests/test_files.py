@@ -1,5 +1,6 @@
 """Locks: one process at a time."""
 
+import errno
 import fcntl
 import multiprocessing
 from pathlib import Path
@@ -38,22 +39,24 @@ def test_what_a_killed_process_left_locks_nothing(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"Cannot lock .*\.lock \(.+\): choose another folder\.$"),
         files.locked(tmp_path / "nowhere" / ".lock", BUSY),
     ):
         pass
 
+
+def test_where_nothing_can_be_locked_the_work_goes_on_and_a_note_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def unsupported(*given: Any) -> None:
-        raise OSError(95, "Operation not supported")
+        raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with (
-        pytest.raises(OutputError, match=r"\(Operation not supported\)"),
-        files.locked(tmp_path / ".lock", BUSY),
-    ):
-        pass
+    with files.locked(tmp_path / ".lock", BUSY):
+        assert "nothing can be locked: start no second process" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_child_that_outlives_us_holds_no_lock(tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ def test_without_a_profile_there_are_layers_and_no_times() -> None:
     ("kernel", "slow"),
     [
         ("ref_f32", True), ("ref_any_i32", True), ("gemm_avx512_f32", True), ("jit_gemm_f32", True),
-        ("brgemm_avx512_I8", False), ("gemm_mlas_f32", False), ("brgconv_avx512_1x1_f32", False),
+        ("brgemm_avx512_I8", False), ("gemm_mlas_f32", False), ("gemm_acl_f32", False),
+        ("brgconv_avx512_1x1_f32", False),
         ("reorder_brgemm_f32", False), ("jit_avx512_amx_I8", False),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from harness import cli, quickstart, run
+from harness import cli, files, quickstart, run
 from harness.errors import ModelError, OutputError
 from harness.noise import Noise
 from harness.quickstart import Effort
@@ -216,6 +216,9 @@ def test_results_of_another_harness_or_machine_are_measured_anew(
     out = tmp_path / "out"
     shutil.copytree(story.folder, out)
     path = next((out / "results").glob("*/*/Offline/result.json"))
+    others = path.parents[2] / "mine", out / "results" / "elsewhere" / path.parents[1].name
+    for folder in others:
+        shutil.copytree(path.parents[1], folder)
     document = json.loads(path.read_text())
     machine = document["machine"] | changes.get("machine", {})
     path.write_text(json.dumps(document | changes | {"machine": machine}))
@@ -226,9 +229,19 @@ def test_results_of_another_harness_or_machine_are_measured_anew(
     monkeypatch.setattr(run, "run", measures)
     with pytest.raises(KeyboardInterrupt):
         quickstart.quickstart(out, SMALL)
-    said = f"The results in {out / 'results'} are of another {other}: they are measured anew."
+    said = f"The results in {path.parents[1]} are of another {other}: they are measured anew."
     assert said in capsys.readouterr().err
-    assert not (out / "results").exists()
+    assert not path.parents[1].exists()
+    assert all(folder.exists() for folder in others)
+
+
+def test_two_quickstarts_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    quickstart._claim(tmp_path)
+    with (
+        files.locked(tmp_path / ".lock", OutputError("busy")),
+        pytest.raises(OutputError, match=r"Another quickstart is at work in .*: wait for it"),
+    ):
+        quickstart.quickstart(tmp_path, SMALL)
 
 
 def test_a_model_that_misses_its_accuracy_fails_but_the_control_may(story: quickstart.Story) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Oracle
 
-from harness import child, files, measurement, run
+from harness import child, files, held, measurement, run
 from harness.card import read_card
 from harness.errors import OutputError, RunFailed
 from harness.held import PERFORMANCE_SETTINGS
@@ -338,3 +338,25 @@ def test_an_audit_file_that_is_missing_or_not_heeded_fails(
     with pytest.raises(RunFailed, match="did not heed the audit file"):
         run.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, tmp_path / "logs")
     assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("pinning", "allowed", "unlike"),
+    [
+        ((None, None), (8, 2), ["pinning"]),
+        ((None, None), (8, 8), []),
+        ((False, None), (8, 8), []),
+        ((False, None), (2, 2), ["pinning"]),
+    ],
+)
+def test_under_a_quota_nothing_is_pinned_whether_a_result_says_so_or_not(
+    pinning: tuple[bool | None, bool | None], allowed: tuple[int, int], unlike: list[str]
+) -> None:
+    machine = dict.fromkeys(held._MACHINE) | {"usable_cpus": 2}
+    documents = [
+        dict.fromkeys(held._IDENTITY)
+        | {"settings": dict.fromkeys(held._SETTINGS) | {"pinning": pinned}}
+        | {"machine": machine | {"cpus_allowed": cpus}}
+        for pinned, cpus in zip(pinning, allowed, strict=True)
+    ]
+    assert held.differences(*documents) == unlike

@@ -1,6 +1,9 @@
 """Training: seconds of it, on a few small images, where PyTorch is installed."""
 
 import json
+import os
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,7 +15,7 @@ import openvino as ov
 import pytest
 from click.testing import CliRunner
 
-from harness import builtin, resnet
+from harness import builtin, files, resnet
 from harness.architecture import Architecture, Block, Stage, resnet50
 from harness.card import read_card
 from harness.commands.train import command
@@ -22,7 +25,7 @@ from harness.recipe import Recipe
 
 torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
 
-from harness.training import export, loop  # noqa: E402 - they need torch
+from harness.training import export, loop, session  # noqa: E402 - they need torch
 from harness.training.data import Augmentation, Images, Order, batches  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks, joined  # noqa: E402
@@ -566,3 +569,42 @@ def test_a_start_from_nothing_or_another_network_is_refused(
     invoke(folders, tmp_path / "first", "--epochs", "1")
     with pytest.raises(OutputError, match="is of another network"):
         invoke(folders, tmp_path / "out", "--width", "0.1", "--start-from", str(tmp_path / "first"))
+
+
+def test_a_broken_image_in_a_loader_process_is_one_sentence(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    root = shutil.copytree(folders[0], tmp_path / "train")
+    broken = sorted(root.glob("*/*"))[0]
+    broken.write_bytes(broken.read_bytes()[:200])
+    images = Images(find_images(root, 24), RECIPE, Augmentation())
+    loader = batches(images, Order(len(images), seed=1), 8, 1, whole=True)
+    with pytest.raises(DataError) as raised:
+        list(loader)
+    assert re.fullmatch(rf".*{re.escape(broken.name)}.*replace it by a good copy\.", str(raised.value))
+
+
+def test_a_system_without_affinity_keeps_images_in_memory(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    images = Images(find_images(folders[1], 24), RECIPE)
+    images.keep_in_memory(ALONE)
+    assert len(images[0, 3][0]) == 32
+
+
+def test_two_trainings_do_not_work_in_one_folder(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with files.locked(tmp_path / ".lock", OutputError("busy")):
+        words = ["--task", "folder", "--train", str(folders[0]), "--test", str(folders[1])]
+        done = CliRunner().invoke(command, [*words, "--out", str(tmp_path)])
+    assert isinstance(done.exception, OutputError)
+    assert "Another `harness train` is at work" in str(done.exception)
+
+
+def test_of_the_built_in_images_that_lie_there_only_those_asked_for_are_learned_from(
+    folders: tuple[Path, Path],
+) -> None:
+    found = find_images(folders[0], 24)
+    kept = session._first(found, 48)
+    assert len(kept.names) == len(kept.labels) == 48
+    assert set(kept.names) == {builtin.image_name("train", index) for index in range(48)}

@@ -85,9 +85,9 @@ def command(
     """Compare models, or precisions of one model: speed, accuracy, and how sure both are.
 
     Accuracy comes first, then performance in alternating rounds (A B C, C B A, ...). Finished accuracy tests
-    and rounds in DIR are kept: the same command goes on where it stopped, begins a round that it had not
-    finished anew, and with more --rounds, --threads or --scenario adds to them. DIR then holds report.html,
-    table.md, table.csv, compare.json and LoadGen's logs.
+    and rounds in DIR are kept: the same command goes on where it stopped, begins anew a round that was not
+    finished, or not valid for all, and with more --rounds, --threads or --scenario adds to them. DIR then
+    holds report.html, table.md, table.csv, compare.json and LoadGen's logs.
     """
     if context.invoked_subcommand is not None:
         return

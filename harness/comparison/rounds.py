@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import child, conf, files, log, model_file, reasons
+from harness import child, conf, files, log, model_file, reasons, system
 from harness.card import Card
 from harness.comparison.document import Round, round_from_dict
 from harness.errors import OutputError
@@ -69,6 +69,8 @@ def prepare(
     """
     settings = settings.with_defaults()
     asked = settings.tunable
+    if asked["pinning"] is None and system.is_under_quota():
+        asked["pinning"] = False  # as graph.compile_model has it
     demands = demands_of(card, settings)
     path = folder / _SERIES
     if path.exists():

@@ -93,7 +93,13 @@ def profile(backend: Backend, *, seconds: float, kinds: Sequence[str]) -> dict[s
     model = backend.deployed(compiled.batch)
     watched = graph.compile_model(model, job.settings.compile_settings, profile=True)
     count = max(_LEAST_PROFILED, math.ceil(seconds * 1e9 / once.median_ns))
-    layers = kernels.profiled(watched.model, tensors, count)
+    each_second = max(1, round(1e9 / once.median_ns))
+
+    def done(number: int) -> None:
+        if number % each_second == 0:
+            backend.report("completed", number)
+
+    layers = kernels.profiled(watched.model, tensors, count, done)
     streams = 1 if _is_latency(backend) else compiled.streams
     peaks: list[dict[str, Any]] = []
     for kind in kinds:

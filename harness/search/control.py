@@ -22,7 +22,7 @@ Timed = tuple[Architecture, float]
 
 
 def rivals(space: Space, latency_ms: float, measure: Callable[[Architecture], float]) -> list[Timed]:
-    """Return, for each input size and depth, the narrowest scaling that takes `latency_ms` or more.
+    """Return, for each input size and depth, the scaling `of_latency`, which takes `latency_ms` or just more.
 
     So no control has less time, except where even the baseline is faster: then that is the only one.
     """

@@ -8,7 +8,7 @@ from typing import Any
 from harness import __version__, model_file, system
 from harness.card import Card
 from harness.console import note
-from harness.dataset import ImageList, count_classes, find_images
+from harness.dataset import ImageList, count_classes, find_images, require_same_classes
 from harness.errors import DataError, HarnessError
 from harness.recipe import Recipe
 from harness.resnet import State
@@ -148,6 +148,11 @@ def open_setting(request: Request) -> Setting:
         raise HarnessError("--target-latency and --target-speedup are two wishes for one: give one of them.")
     conditions = _conditions(request)
     card = request.card
+    if card.quantization:
+        raise HarnessError(
+            f"The baseline '{card.name}' is quantized already: give the FP32 model that it was made from"
+            + (f", '{card.quantization['original']}'." if card.quantization.get("original") else ".")
+        )
     if card.name in (SEARCHED, UNIFORM):
         raise HarnessError(
             f"The baseline is called '{card.name}', as a model that comes out of a search: change the name "
@@ -265,6 +270,7 @@ def _images(request: Request) -> Split:
     found = find_images(request.train, request.card.output.labels)
     if request.held_out is None:
         return split(found, seed=request.seed)
+    require_same_classes(request.train, request.held_out)
     unseen = find_images(request.held_out, request.card.output.labels)
     learned = {_file(found.root / name) for name in found.names}
     shared = sum(_file(unseen.root / name) in learned for name in unseen.names)

@@ -2,7 +2,6 @@
 
 import copy
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from harness import system
 from harness.dataset import ImageList
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError
 from harness.recipe import Pixels, Recipe, decode
 from harness.signals import deliver_on_the_normal_stack
 from harness.training.ranks import Ranks
@@ -153,7 +153,7 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         cache = []
         with (
             ranks.progress(f"read {self.images.root}", len(self)) as advance,
-            ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+            ThreadPoolExecutor(system.usable_cpus()) as pool,
         ):
             for pixels in pool.map(load, range(len(self))):
                 cache.append(pixels)
@@ -228,7 +228,18 @@ class _Loader(DataLoader):  # type: ignore[misc]
         found = super().__iter__()
         # Here PyTorch (2.13) sets a handler of SIGCHLD: any process that ends later would end this one.
         deliver_on_the_normal_stack(signal.SIGCHLD)
-        return found
+        return _in_one_sentence(found)
+
+
+def _in_one_sentence(found: Iterator[Any]) -> Iterator[Any]:
+    """Yield batches; what a loader process raised comes as a traceback in words: the last line counts."""
+    try:
+        yield from found
+    except (RuntimeError, HarnessError) as error:
+        kind, _, said = str(error).strip().rpartition("\n")[2].partition(": ")
+        if not kind.startswith("harness."):
+            raise
+        raise DataError(said) from error
 
 
 def batches(images: Images, order: Order, batch_size: int, workers: int, *, whole: bool) -> DataLoader:

@@ -1,6 +1,7 @@
 """One training, start to finish: data, network, loop, exported model."""
 
 import re
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from harness import builtin, files
 from harness.architecture import resnet50
 from harness.console import note
-from harness.dataset import count_classes, find_images
+from harness.dataset import ImageList, count_classes, find_images, require_same_classes
 from harness.errors import DataError, OutputError
 from harness.recipe import Recipe
 from harness.training import export
@@ -77,12 +78,16 @@ def run(request: Request) -> dict[str, Any] | None:
         raise OutputError(f"The folder {out} holds a training: go on with --resume or choose another folder.")
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    with joined() as ranks:
+    busy = OutputError(f"Another `harness train` is at work in {out}: wait for it, or choose another folder.")
+    with joined() as ranks, files.locked(out / ".lock", busy) if ranks.is_first else nullcontext():
         train_folder, test_folder = _folders(request, ranks)
         classes = count_classes(train_folder)
         recipe = Recipe(request.size, "area", request.crop_fraction)
         settings = request.settings
         found = find_images(train_folder, classes), find_images(test_folder, classes)
+        if request.task == "builtin":
+            # More may lie there, of an earlier call.
+            found = _first(found[0], request.images), found[1]
         processes = ranks.count * (1 + settings.workers)
         fits = sum(cache_bytes(item, recipe, processes) for item in found) < CACHE_BYTES
         images = Images(found[0], recipe, request.augmentation, seed=settings.seed)
@@ -147,11 +152,24 @@ def run(request: Request) -> dict[str, Any] | None:
     return facts
 
 
+def _first(images: ImageList, count: int) -> ImageList:
+    """Return the first `count` images of the built-in training set."""
+    wanted = {builtin.image_name("train", index) for index in range(count)}
+    kept = [(name, label) for name, label in zip(images.names, images.labels, strict=True) if name in wanted]
+    names, labels = zip(*kept, strict=True)
+    return ImageList(names, labels, images.root)
+
+
 def _folders(request: Request, ranks: Ranks) -> tuple[Path, Path]:
     """Return the folders of training and test images; the built-in set is generated first."""
     if request.task != "builtin":
         if request.train_folder is None or request.test_folder is None:
             raise DataError("The task 'folder' needs both kinds of images: give --train DIR and --test DIR.")
+        if not request.test_folder.is_dir():
+            raise DataError(
+                f"There is no folder {request.test_folder}: give that of the test images by --test."
+            )
+        require_same_classes(request.train_folder, request.test_folder)
         return request.train_folder, request.test_folder
     train_folder, test_folder = request.out / "images" / "train", request.out / "images" / "val"
     if ranks.is_first:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from harness import builtin, system
+from harness import builtin, files, system
 from harness.architecture import Architecture, Block, Stage
 from harness.card import AccuracySpec, read_card
 from harness.commands import options
@@ -244,6 +244,14 @@ def test_a_folder_keeps_to_its_search(task: Request, outcome: dict[str, Any]) ->
         open_setting(replace(task, card=replace(task.card, training=mirrored)))
 
 
+def test_two_searches_do_not_work_in_one_folder(task: Request, outcome: dict[str, Any]) -> None:
+    with (
+        files.locked(task.out / "parts" / ".lock", OutputError("busy")),
+        pytest.raises(OutputError, match=r"Another search is at work in .*: wait for it"),
+    ):
+        session.run(task, TOOLS)
+
+
 def test_images_encoded_anew_under_their_names_are_another_set(
     task: Request, outcome: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -267,6 +275,12 @@ def test_cards_are_held_to_the_baseline_s_accuracy_as_its_card_states_it_now(
             target = read_card(out / "models" / name / "card.toml").accuracy
             assert target is not None
             assert (target.reference, target.target_fraction) == (0.8, fraction)
+
+
+def test_a_quantized_baseline_is_refused_and_its_original_named(task: Request, tmp_path: Path) -> None:
+    card = replace(task.card, name="searched", quantization={"original": "searched-fp32"})
+    with pytest.raises(HarnessError, match=r"'searched' is quantized already: .* from, 'searched-fp32'\.$"):
+        open_setting(replace(task, card=card, out=tmp_path / "out"))
 
 
 def test_a_baseline_with_the_name_of_what_comes_out_is_refused(task: Request, tmp_path: Path) -> None:
