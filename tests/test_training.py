@@ -196,6 +196,7 @@ def test_a_checkpoint_of_other_images_or_sizes_is_refused(
         (smaller, "size 32 there, 24 here"),
         (turned, r"images 72 \(\w+\) there, 72 \(\w+\) here"),
     ):
+        other.keep_in_memory(ALONE)
         with pytest.raises(OutputError, match=rf"another training \({named}\)"):
             trained((other, tests), tmp_path, replace(SETTINGS, epochs=1), resume=True)
 
@@ -234,6 +235,15 @@ def test_a_checkpoint_of_another_augmentation_is_refused_with_the_difference(
         OutputError, match=r"\(first_size None there, 24 here, growing_epochs 0 there, 2 here\)"
     ):
         trained(growing(data), tmp_path, resume=True)
+
+
+def test_a_training_on_images_in_memory_does_not_go_on_with_other_pixels(
+    data: tuple[Images, Images], tmp_path: Path
+) -> None:
+    trained(data, tmp_path)
+    from_files = Images(data[0].images, RECIPE, data[0].augmentation, seed=1)
+    with pytest.raises(OutputError, match=r"\(pixels kept in memory there, read from files here\)"):
+        trained((from_files, data[1]), tmp_path, resume=True)
 
 
 def test_the_last_epoch_is_measured_in_f32_on_all_images_and_the_others_on_some(

@@ -74,7 +74,7 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
 
     Without `augmentation` an image goes through the recipe, as in a benchmark run. With it, a random part is
     cut out, resized and perhaps mirrored; seed, epoch and index decide how, so that neither workers nor a
-    resumed training change anything.
+    resumed training change anything, but for this: what is kept in memory is shrunk before it is cut.
     """
 
     def __init__(
@@ -98,6 +98,10 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
     def identity(self) -> tuple[Any, ...]:
         """What decides the pixels that a draw gives; it can be hashed."""
         return self.images, self.recipe, self.augmentation, self._seed
+
+    @property
+    def in_memory(self) -> bool:
+        return self._cache is not None
 
     def version(self, epoch: int) -> int:
         """Return the first epoch, counted from 0, in which all images are as they are in `epoch`."""

@@ -118,6 +118,9 @@ def train(
         "images": f"{len(images)} ({images.images.sha256[:12]})",
         "ranks": ranks.count,
     }
+    if teacher is None and images.augmentation is not None:
+        # How many --workers there are decides whether images fit; see Images.
+        identity["pixels"] = "kept in memory" if images.in_memory else "read from files"
     if origin:
         identity["origin"] = origin
     if teacher is not None:
@@ -290,6 +293,8 @@ def _restore(
 ) -> list[Epoch]:
     state = _read(path, device)
     found: dict[str, Any] = state["identity"]
+    if "pixels" in identity:
+        found.setdefault("pixels", identity["pixels"])
     if found != identity:
         raise OutputError(
             f"The checkpoint {path} is of another training ({_difference(found, identity)}): repeat its "
