@@ -96,7 +96,7 @@ def run_all(request: Request) -> list[TestOutcome]:
     """Run and verify every compliance test of every result; keep each as soon as it is finished.
 
     A test that is there already is verified again, and only run again if the request says so, or if it is of
-    another model or other data than the result is by now.
+    another model, other data, settings, versions or another machine than the result is by now.
 
     Raises:
         HarnessError: the results, the model or the data cannot be used, or a test broke.
@@ -131,6 +131,7 @@ def run_all(request: Request) -> list[TestOutcome]:
                 note(f"{one.shown} {test}: verifying the test that is there.")
                 answers = folder / "accuracy" / logs.ACCURACY
                 audited = verify(test, one.folder, folder / PERFORMANCE, labels, accuracy_log=answers)
+                _write_verdict(folder, audited)
             else:
                 note(f"{one.shown} {test}:")
                 card = cards[one.document["model"]["name"]]
@@ -180,16 +181,10 @@ def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
             shutil.copyfile(taken / name, run / name)
         document = result.read(scenario / result.FILE_NAME)
         files.write_json(built / compliance.TESTED, compliance.tested(document))
-        files.write_text(built / compliance.PERFORMANCE_FILE, audited.performance.text)
-        if audited.answers is not None and audited.score is not None:
-            folder = built / "accuracy"
-            folder.mkdir()
-            shutil.copyfile(taken / logs.ACCURACY, folder / logs.ACCURACY)
-            files.write_text(built / compliance.ACCURACY_FILE, audited.answers.text)
-            files.write_text(folder / logs.ACCURACY_TEXT, audited.score.text + "\n")
-            if audited.baseline is not None:
-                files.write_text(folder / compliance.BASELINE, audited.baseline.text + "\n")
-                files.write_text(folder / compliance.COMPLIANCE, audited.score.text + "\n")
+        if audited.answers is not None:
+            (built / "accuracy").mkdir()
+            shutil.copyfile(taken / logs.ACCURACY, built / "accuracy" / logs.ACCURACY)
+        _write_verdict(built, audited)
         target = scenario / test
         if target.exists():
             target.rename(staging / "old")
@@ -197,6 +192,21 @@ def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
         return target
     finally:
         shutil.rmtree(staging)
+
+
+def _write_verdict(built: Path, audited: Audited) -> None:
+    """Write what a verification showed into a test's folder, which the official checkers believe."""
+    files.write_text(built / compliance.PERFORMANCE_FILE, audited.performance.text)
+    if audited.answers is None or audited.score is None:
+        return
+    folder = built / "accuracy"
+    files.write_text(built / compliance.ACCURACY_FILE, audited.answers.text)
+    files.write_text(folder / logs.ACCURACY_TEXT, audited.score.text + "\n")
+    for name, score in ((compliance.BASELINE, audited.baseline), (compliance.COMPLIANCE, audited.score)):
+        if audited.baseline is None or score is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            files.write_text(folder / name, score.text + "\n")
 
 
 def summary(outcomes: Sequence[TestOutcome]) -> str:

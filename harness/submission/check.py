@@ -16,6 +16,8 @@ from harness.submission import compliance, housekeeping, logs, paperwork
 from harness.submission.round import DIVISIONS, Round, Task
 from harness.submission.verdict import Check, Ledger
 
+_SCENARIO_OF = {name.lower(): name for name in SCENARIOS}
+"""MLCommons' tool for inferred results names their folders in lower case."""
 _SCENARIO_FILES = ("measurements.json", "user.conf", "README.md")
 _LOGS = (logs.SUMMARY, logs.DETAIL)
 # LoadGen writes them too, and the checkers do not mind them.
@@ -163,18 +165,21 @@ class _Checker:
             return
         assert task is not None
         self._stray_files(model, "only scenarios' folders may lie here")
-        scenarios = _folders(model)
-        for scenario in scenarios:
+        present = set()
+        for folder in _folders(model):
+            scenario = _SCENARIO_OF.get(folder.name.lower())
             if self._hold(
                 "the folder is a scenario's",
-                scenario,
-                scenario.name in SCENARIOS,
+                folder,
+                scenario is not None,
                 "is no scenario",
                 f"move it elsewhere; known here: {', '.join(SCENARIOS)}",
             ):
-                self._scenario(scenario, logs.Rules(self.round, task, home.division, system_type))
+                assert scenario is not None
+                present.add(scenario)
+                self._scenario(folder, scenario, logs.Rules(self.round, task, home.division, system_type))
         if home.division == "closed":
-            self._closed_set(model, task, system_type, {path.name for path in scenarios})
+            self._closed_set(model, task, system_type, present)
 
     def _closed_set(self, model: Path, task: Task, system_type: str, present: set[str]) -> None:
         self._hold(
@@ -196,7 +201,7 @@ class _Checker:
         assert wanted is not None
         missing = [name for name in wanted if name not in present]
         self._hold("Closed has all scenarios", model, not missing, f"lacks {', '.join(missing)}", "run them")
-        surplus = sorted(present & set(SCENARIOS) - set(wanted))
+        surplus = sorted(present - set(wanted))
         self._hold(
             "Closed has no other scenarios",
             model,
@@ -205,11 +210,11 @@ class _Checker:
             "remove them",
         )
 
-    def _scenario(self, scenario: Path, rules: logs.Rules) -> None:
+    def _scenario(self, scenario: Path, name: str, rules: logs.Rules) -> None:
         self.results += 1
         self._expected_files(scenario, rules.task.audits)
-        for name in _SCENARIO_FILES:
-            path = scenario / name
+        for file_name in _SCENARIO_FILES:
+            path = scenario / file_name
             self._hold(
                 "the file is there and not empty",
                 path,
@@ -223,14 +228,14 @@ class _Checker:
             paperwork.check_measurements(self.ledger, document, shown, self.round)
         self._user_conf(scenario / "user.conf", rules)
         run = scenario / "performance" / "run_1"
-        detail = logs.check_performance(self.ledger, run, self._shown(run), scenario.name, rules)
+        detail = logs.check_performance(self.ledger, run, self._shown(run), name, rules)
         folder = scenario / "accuracy"
         logs.check_accuracy(self.ledger, folder, self._shown(folder), rules, truncated=True)
         for test in rules.task.audits:
             path = scenario / test
             wanted = rules.division == "closed"
             if path.is_dir():
-                compliance.check(self.ledger, path, self._shown(path), test, rules, scenario.name, detail)
+                compliance.check(self.ledger, path, self._shown(path), test, rules, name, detail)
             elif wanted:
                 self._fail("the compliance test is there", path, "is missing", "run `harness compliance`")
 

@@ -225,8 +225,8 @@ def _closed(
             stale = [test for test in there if not compliance.is_of(one.folder / test, one.document)]
             if stale:
                 yield (
-                    f"{one.shown}: has {' and '.join(stale)} of another model or other data: "
-                    f"run `harness compliance` again."
+                    f"{one.shown}: has {' and '.join(stale)} of another model, data, settings, versions or "
+                    f"machine: run `harness compliance` again."
                 )
 
 

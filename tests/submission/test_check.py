@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
+from harness.submission import logs
 from harness.submission.check import check_tree
 from harness.submission.round import find_round
 from harness.submission.verdict import faults, report
@@ -515,6 +516,27 @@ def test_singlestream_may_stand_in_for_multistream_on_the_edge(open_tree: Path) 
     shutil.rmtree(tree.scenario("MultiStream"))
     shutil.copytree(tree.scenario("SingleStream"), tree.model / "MultiStream")
     assert faults(check_tree(open_tree, V6_1)) == []
+
+
+@pytest.mark.parametrize("name", ["MultiStream", "multistream"])
+def test_singlestream_stands_in_with_its_compliance_tests(closed_tree: Path, name: str) -> None:
+    tree = Tree(closed_tree)
+    shutil.rmtree(tree.scenario("MultiStream"))
+    shutil.copytree(tree.scenario("SingleStream"), tree.model / name)
+    assert faults(check_tree(closed_tree, V6_1)) == []
+
+
+def test_what_stands_in_for_multistream_has_its_score(open_tree: Path) -> None:
+    tree = Tree(open_tree)
+    shutil.rmtree(tree.scenario("MultiStream"))
+    shutil.copytree(tree.scenario("SingleStream"), tree.model / "MultiStream")
+    path = tree.model / "MultiStream" / "performance" / "run_1" / logs.DETAIL
+    text = path.read_text()
+    lacking = re.sub(r'("key": "early_stopping_latency_ms", "value": )\d+', r"\g<1>0", text)
+    assert lacking != text
+    path.write_text(lacking)
+    (fault,) = faults(check_tree(open_tree, V6_1))
+    assert "has no score ('early_stopping_latency_ms' is 0)" in fault.sentence
 
 
 def test_a_warning_counts_only_in_strict_mode(open_tree: Path) -> None:

@@ -146,11 +146,13 @@ def test_compliance_runs_both_tests_on_a_real_model(oracle: Oracle, short_result
     assert (folder / "TEST01" / "verify_accuracy.txt").read_text().endswith("TEST PASS\n")
     assert (folder / "TEST01" / "accuracy" / "accuracy.txt").read_text().startswith("accuracy=")
     assert not list(folder.glob(".TEST*"))
+    (folder / "TEST01" / "verify_accuracy.txt").write_text("TEST FAIL\n")
     again = harness(
         "compliance", "--results", short_results, "--data", oracle.store.path, "--model", oracle.card_path
     )
     assert "verifying the test that is there" in again.stderr
     assert "[not official: a short run]" in again.stdout
+    assert (folder / "TEST01" / "verify_accuracy.txt").read_text().endswith("TEST PASS\n")
 
 
 def test_compliance_refuses_data_that_the_result_is_not_of(

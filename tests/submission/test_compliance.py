@@ -12,7 +12,7 @@ import pytest
 
 from harness import log
 from harness.accuracy import Score
-from harness.submission import audit, compliance
+from harness.submission import audit, compliance, logs
 
 from .conftest import OFFICIAL, SCENARIOS, Results
 
@@ -116,6 +116,30 @@ def test_answers_that_differ_pass_when_the_accuracy_is_equal(
         "mlperf_log_accuracy.json",
     }
     closed_results.submit(tmp_path / "tree", "closed")
+
+
+def test_a_test_that_is_verified_again_says_what_was_found_this_time(
+    closed_results: Results, labels: Any, tmp_path: Path
+) -> None:
+    scenario = closed_results.scenario("Offline")
+    test = scenario / "TEST01"
+    texts = {path: path.read_text() for path in test.rglob("*.txt") if path.parent.name != "run_1"}
+    taken = _taken(scenario, tmp_path / "taken", lambda entries: entries[0].update(data="0000C842"))
+    audit._write_verdict(test, audit.verify("TEST01", scenario, taken, labels))
+    assert "TEST FAIL" in (test / compliance.ACCURACY_FILE).read_text()
+    assert (test / "accuracy" / compliance.BASELINE).exists()
+    answers = test / "accuracy" / logs.ACCURACY
+    run = test / "performance" / "run_1"
+    audit._write_verdict(test, audit.verify("TEST01", scenario, run, labels, accuracy_log=answers))
+    assert {path: path.read_text() for path in test.rglob("*.txt") if path.parent.name != "run_1"} == texts
+
+
+def test_a_short_run_s_test_is_not_an_official_one_s(closed_results: Results) -> None:
+    scenario = closed_results.scenario("Offline")
+    document = json.loads((scenario / "result.json").read_text())
+    assert compliance.is_of(scenario / "TEST01", document)
+    document["settings"]["official"] = not document["settings"]["official"]
+    assert not compliance.is_of(scenario / "TEST01", document)
 
 
 def test_answers_that_differ_much_fail(closed_results: Results, labels: Any, tmp_path: Path) -> None:

@@ -293,7 +293,16 @@ CLOSED_REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
     ),
     "a compliance test of another model": (
         lambda results: results.edit("Offline", lambda d: d["model"].update(sha256="f" * 64)),
-        "Offline: has TEST01 and TEST04 of another model or other data: run `harness compliance` again",
+        "Offline: has TEST01 and TEST04 of another model, data, settings, versions or machine: run `harness "
+        "compliance` again",
+    ),
+    "compliance tests with another OpenVINO": (
+        lambda results: [
+            results.edit(name, lambda d: d["machine"]["versions"].update(openvino="2099.1"))
+            for name in ("SingleStream", "MultiStream", "Offline")
+        ],
+        "Offline: has TEST01 and TEST04 of another model, data, settings, versions or machine: run `harness "
+        "compliance` again",
     ),
     "settings that make it Open": (
         lambda results: (results.scenario("MultiStream") / "user.conf").write_text(
