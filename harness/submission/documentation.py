@@ -197,7 +197,7 @@ def source_readme(versions: Mapping[str, str | None], harness_version: str) -> s
             "",
             f"`harness/` is the whole code of the benchmark harness, version {harness_version}; LoadGen is "
             "the unmodified release. The folders beside it hold the models: each a card, and the model file "
-            "where it is small enough, or else the address and digest that the card names.",
+            "where it is small enough, or else its digest and, where it is published, its address.",
             "",
             f"Measured with Python {versions.get('python')}:",
             "",
