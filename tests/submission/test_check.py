@@ -278,7 +278,12 @@ ANY_DIVISION: dict[str, tuple[Break, str, str]] = {
     "the description says that the system is no network one": (
         lambda tree: tree.set(tree.system, is_network="false"),
         "systems/this-machine.json",
-        "any value demands the network division's fields",
+        "any text demands the network division's fields",
+    ),
+    "the description denies a network with no text": (
+        lambda tree: tree.set(tree.system, is_network=False),
+        "systems/this-machine.json",
+        "'is_network' is false, no text, on which the checkers break: remove the key, or make it the text",
     ),
     "the status is unknown": (
         lambda tree: tree.set(tree.system, status="soon"),
