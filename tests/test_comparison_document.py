@@ -93,6 +93,14 @@ def test_what_was_merged_can_be_merged_again(tmp_path: Path) -> None:
     assert [one.source for one in merged] == ["../x/a", "../x/b", "../c"]
 
 
+def test_a_comparison_beside_a_merger_that_holds_it_is_refused(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a"), write(tmp_path / "b")
+    output.write(merge.merge([first, second], tmp_path / "ab"), tmp_path / "ab")
+    for folders in ([first, tmp_path / "ab"], [tmp_path / "ab", tmp_path / "b" / ".." / "a"]):
+        with pytest.raises(OutputError, match=r"/a is given twice, once inside another: give each once\."):
+            merge.merge(folders, tmp_path / "all")
+
+
 def test_int8_twins_made_on_each_machine_are_the_same_model(tmp_path: Path) -> None:
     write(tmp_path / "a")
     others = tuple(replace(one, sha256=f"made there {one.name}") for one in comparison().variants)

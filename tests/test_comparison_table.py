@@ -112,6 +112,26 @@ def test_a_variant_that_could_not_be_run_keeps_its_column() -> None:
     assert "bf16 was not run: This CPU has no BF16." in table.notes([lacking])
 
 
+def test_the_boosts_subject_is_told_of_each_machine_where_they_differ() -> None:
+    lacking = variant("searched", None, not_run="This CPU has no BF16.")
+    one = comparison(source="../a")
+    cells = tuple(cell for cell in one.cells if cell.variant != "searched")
+    other = comparison(
+        machine=MACHINE | {"cpu_model": "Other"},
+        source="../b",
+        variants=(variant("fp32"), variant("int8"), lacking),
+        cells=cells,
+        accuracy_pairs=(),
+    )
+    against = "against the other variants that reach their accuracy target, smallest to largest."
+    assert table.notes([one, other])[:2] == [
+        f"boost of Imaginary CPU 9000 (../a): searched {against}",
+        f"boost of Other (../b): int8 {against}",
+    ]
+    same = table.notes([one, comparison(source="../b")])
+    assert [note for note in same if "boost" in note] == [f"boost: searched {against}"]
+
+
 def test_when_noise_hides_the_difference_the_rounds_still_needed_are_told() -> None:
     cells = (
         cell(Scenario.OFFLINE, 1, "fp32", [100.0, 104.0, 97.0, 101.0]),

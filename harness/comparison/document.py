@@ -220,11 +220,14 @@ class Comparison:
                 return cell
         return None
 
+    @property
+    def machine_name(self) -> str:
+        machine = self.machine
+        return str(machine["cpu_model"] or machine["cpu_vendor"] or machine["architecture"])
+
     def label(self, threads: int) -> str:
         """Return the name of a row: the machine and how much of it was used."""
-        machine = self.machine
-        name = machine["cpu_model"] or machine["cpu_vendor"] or machine["architecture"]
-        return f"{name}, {count_threads(threads)}"
+        return f"{self.machine_name}, {count_threads(threads)}"
 
 
 def count_threads(count: int) -> str:

@@ -14,8 +14,8 @@ def merge(folders: Sequence[Path], out: Path) -> list[Comparison]:
     """Return the comparisons in `folders`, with paths relative to `out`; a row per machine is theirs.
 
     Raises:
-        OutputError: fewer than two folders, one given twice, no or a damaged compare.json, or comparisons
-            of different models, data or rules.
+        OutputError: fewer than two folders, one given twice (inside an earlier merger, too), no or a damaged
+            compare.json, or comparisons of different models, data or rules.
     """
     if len(folders) < 2:
         raise OutputError("Merging needs at least two folders: give those that `harness compare` has filled.")
@@ -28,9 +28,14 @@ def merge(folders: Sequence[Path], out: Path) -> list[Comparison]:
     if out.exists() and not _may_replace(out):
         raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
     found: list[Comparison] = []
+    taken: set[Path] = set()
     for folder in folders:
         for comparison in read(folder / FILE_NAME):
             inner = Path(folder, comparison.source)
+            place = inner.resolve()
+            if place in taken:
+                raise OutputError(f"{place} is given twice, once inside another: give each once.")
+            taken.add(place)
             found.append(replace(comparison, source=Path(os.path.relpath(inner, out)).as_posix()))
     for comparison in found[1:]:
         _require_same(found[0], comparison)

@@ -76,13 +76,7 @@ def published_tables() -> list[Table]:
 
 def notes(comparisons: list[Comparison]) -> list[str]:
     """Return what must be read with the tables."""
-    found = []
-    subjects = {subject for one in comparisons if (subject := findings.boost_subject(one))}
-    if subjects:
-        found.append(
-            f"boost: {', '.join(sorted(subjects))} against the other variants that reach their accuracy "
-            f"target, smallest to largest."
-        )
+    found = _boost_notes(comparisons)
     if any(findings.UNSURE in boost.text for one in comparisons for boost in findings.boosts(one)):
         found.append(f"{findings.UNSURE} the interval of this ratio includes 1: no difference can be told.")
     speed_only: dict[str, list[str]] = {}
@@ -108,6 +102,19 @@ def notes(comparisons: list[Comparison]) -> list[str]:
         f"not official MLPerf results."
     )
     return found
+
+
+def _boost_notes(comparisons: list[Comparison]) -> list[str]:
+    """Say what the boost is about, of each machine where they differ: not each can run every variant."""
+    subjects = [(one, subject) for one in comparisons if (subject := findings.boost_subject(one))]
+    differ = len({subject for _, subject in subjects}) > 1
+    wheres = [f" of {one.machine_name} ({one.source})" if differ else "" for one, _ in subjects]
+    notes = [
+        f"boost{where}: {subject} against the other variants that reach their accuracy target, smallest to "
+        f"largest."
+        for where, (_, subject) in zip(wheres, subjects, strict=True)
+    ]
+    return list(dict.fromkeys(notes))
 
 
 def sentences(comparison: Comparison) -> list[str]:

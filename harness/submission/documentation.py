@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness.card import Card, shipped_cards
+from harness.card import Card, find_card, shipped_cards
 from harness.scenario import parse_scenario
 from harness.settings import RunSettings
 from harness.submission.results import Result
@@ -105,18 +105,27 @@ def folder_name(one: Result, task: Task, division: str) -> str:
 def measurements(one: Result, card: Card) -> dict[str, str]:
     """Return measurements.json, which the rules call model-info.json; all its values are texts."""
     document = one.document
-    source = card.file.url or card.file.path or ""
     return {
-        "input_data_types": {"u8": "uint8", "f32": "fp32"}[card.input.element_type],
+        # The timed path takes raw pixels, whatever the model file does: the deployed graph normalises them.
+        "input_data_types": "uint8",
         "weight_data_types": "int8"
         if card.quantization or is_int8(one)
         else _TYPES[document["precision"]["requested"]],
         "retraining": "Yes" if card.training else "No",
-        "starting_weights_filename": str(card.quantization.get("original", source.rsplit("/", 1)[-1])),
+        "starting_weights_filename": _starting_weights(card),
         "weight_transformations": _transformations(one, card),
         "data_set": str(document["data"]["dataset"]),
         "model_sha256": str(document["model"]["sha256"]),
     }
+
+
+def _starting_weights(card: Card) -> str:
+    """Return the name of the file that the weights come from; of an own original only the card's is known."""
+    original = str(card.quantization.get("original", ""))
+    url = find_card(original).file.url if original in shipped_cards() else None
+    if original and url is None:
+        return original
+    return (url or card.file.url or card.file.path or "").rsplit("/", 1)[-1]
 
 
 def is_int8(one: Result) -> bool:
@@ -197,7 +206,7 @@ def source_readme(versions: Mapping[str, str | None], harness_version: str) -> s
             "",
             f"`harness/` is the whole code of the benchmark harness, version {harness_version}; LoadGen is "
             "the unmodified release. The folders beside it hold the models: each a card, and the model file "
-            "where it is small enough, or else the address and digest that the card names.",
+            "where it is small enough, or else its digest and, where it is published, its address.",
             "",
             f"Measured with Python {versions.get('python')}:",
             "",

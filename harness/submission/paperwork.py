@@ -1,5 +1,7 @@
 """The documents beside the logs, held against the rules of a round."""
 
+import json
+import re
 from typing import Any
 
 from harness.submission.round import STATUSES, Round
@@ -70,20 +72,33 @@ def _check_values(ledger: Ledger, document: dict[str, Any], path: str, division:
         "use --system-type edge",
         warning=division == "open",
     )
-    count = document.get("accelerators_per_node")
-    ledger.hold(
-        "the number of accelerators is a number",
-        path,
-        str(count).isdigit(),
-        f"'accelerators_per_node' is {count!r}, on which the checker's export breaks",
-        'write "0"',
-    )
+    for what, key, usual in (
+        ("nodes", "number_of_nodes", "1"),
+        ("accelerators", "accelerators_per_node", "0"),
+    ):
+        count = document.get(key)
+        ledger.hold(
+            f"the number of {what} is a number",
+            path,
+            re.fullmatch(r"[0-9]+", str(count)) is not None,
+            f"'{key}' is {count!r}, on which the checker's export breaks",
+            f'write a whole number, such as "{usual}"',
+        )
+    _check_network(ledger, document.get(_NETWORK_KEY), path)
+
+
+def _check_network(ledger: Ledger, value: Any, path: str) -> None:
+    """Take only what the checkers take: they lower the value as a text and ask whether it is empty."""
+    if isinstance(value, str | None):
+        fault = f"'{_NETWORK_KEY}' is set, and any text demands the network division's fields"
+    else:
+        fault = f"'{_NETWORK_KEY}' is {json.dumps(value)}, no text, on which the checkers break"
     ledger.hold(
         "the system is not said to be a network one",
         path,
-        not document.get(_NETWORK_KEY),
-        f"'{_NETWORK_KEY}' is set, and any value demands the network division's fields",
-        "remove the key",
+        value is None or value == "",
+        fault,
+        'remove the key, or make it the text ""',
     )
 
 

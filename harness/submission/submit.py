@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import log
+from harness import log, model_file
 from harness.errors import HarnessError
-from harness.submission import description, results, tree
+from harness.submission import description, documentation, results, tree
 from harness.submission.eligibility import reasons_against
 from harness.submission.logs import DETAIL
 from harness.submission.results import PERFORMANCE, Result
@@ -105,7 +105,7 @@ def submit(request: Request) -> Outcome:
         description=described,
     )
     written = tree.write(submission, request.out, replace_it=request.replace)
-    return Outcome(request.out, made_for, submission, written, _notes(found, made_for, request))
+    return Outcome(request.out, made_for, submission, written, _notes(submission, request))
 
 
 def _round_of(found: Sequence[Result]) -> Round:
@@ -135,21 +135,40 @@ def _describe(request: Request, one: Result, made_for: Round) -> dict[str, str]:
     return description.describe(machine, made_for, fixed, overrides, description.parts_of(machine))
 
 
-def _notes(found: Sequence[Result], made_for: Round, request: Request) -> list[str]:
+def _notes(submission: tree.Submission, request: Request) -> list[str]:
     """Return what the submitter should know of the tree.
 
     Open results, too, must be of a Closed benchmark's validation set, or a pre-approved one, and of all of it
     (inference_rules.adoc, "Relaxed constraints for the Open division", 2 and 3).
     """
     notes = []
-    if foreign := _foreign_data(found, made_for):
+    if foreign := _foreign_data(submission.results, submission.round):
         notes.append(
             f"measured on '{', '.join(foreign)}', which MLPerf does not take: its Open division, too, wants "
             f"the whole validation set of a Closed benchmark; the README of each result says so"
         )
     if request.division == "open" and request.system_type == "datacenter":
         notes.append("the older official checker refuses resnet50 on datacenter systems; edge passes both")
-    return notes
+    return notes + _left_out(submission)
+
+
+def _left_out(submission: tree.Submission) -> list[str]:
+    """Name the models that nobody can get: too large for the tree, and without an address."""
+    notes = {}
+    for one in submission.results:
+        card = submission.card(one)
+        paths = model_file.files(card)
+        if card.file.url is None and not documentation.small_enough(paths, submission.round):
+            task = submission.round.tasks[one.document["benchmark"]]
+            folder = documentation.folder_name(one, task, submission.division)
+            size = max(path.stat().st_size for path in paths)
+            # A card cannot hold the address of an IR, which is two files.
+            how = "in a comment" if paths[0].suffix == ".xml" else "as 'url' in place of 'path'"
+            notes[folder] = (
+                f"{card.name}: its file of {size:,} bytes is larger than a submission may hold: "
+                f"publish it and name its address in src/{folder}/card.toml, {how}"
+            )
+    return list(notes.values())
 
 
 def _foreign_data(found: Sequence[Result], made_for: Round) -> list[str]:

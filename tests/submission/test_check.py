@@ -266,10 +266,25 @@ ANY_DIVISION: dict[str, tuple[Break, str, str]] = {
         "systems/this-machine.json",
         "on which the checker's export breaks",
     ),
+    "the number of accelerators is a superscript": (
+        lambda tree: tree.set(tree.system, accelerators_per_node="²"),
+        "systems/this-machine.json",
+        "'accelerators_per_node' is '²', on which the checker's export breaks",
+    ),
+    "the number of nodes is no number": (
+        lambda tree: tree.set(tree.system, number_of_nodes="1 server"),
+        "systems/this-machine.json",
+        "'number_of_nodes' is '1 server', on which the checker's export breaks",
+    ),
     "the description says that the system is no network one": (
         lambda tree: tree.set(tree.system, is_network="false"),
         "systems/this-machine.json",
-        "any value demands the network division's fields",
+        "any text demands the network division's fields",
+    ),
+    "the description denies a network with no text": (
+        lambda tree: tree.set(tree.system, is_network=False),
+        "systems/this-machine.json",
+        "'is_network' is false, no text, on which the checkers break: remove the key, or make it the text",
     ),
     "the status is unknown": (
         lambda tree: tree.set(tree.system, status="soon"),

@@ -12,8 +12,9 @@ from conftest import oracle_model
 from harness import calibration, files, model_file
 from harness.card import FileSpec, find_card, write_card
 from harness.errors import HarnessError
-from harness.submission import compliance
+from harness.submission import compliance, documentation
 from harness.submission.eligibility import calibration_record
+from harness.submission.results import collect
 
 from .conftest import Results
 
@@ -79,13 +80,30 @@ def test_closed_takes_the_reference_quantized_with_mlperfs_list(
     assert f"collected on 500 images of 'imagenet': {LIST}" in text
     measurements = json.loads(next(home.rglob("Offline/measurements.json")).read_text())
     assert measurements["weight_data_types"] == "int8"
-    assert measurements["starting_weights_filename"] == "resnet50-mlperf"
+    assert measurements["starting_weights_filename"] == "resnet50_v1.onnx"
+    assert measurements["input_data_types"] == "uint8"
     assert {path.name for path in (home / "src" / "resnet50").iterdir()} == {
         "card.toml",
         "int8.bin",
         "int8.calibration.json",
         "int8.xml",
     }
+
+
+@pytest.mark.parametrize(
+    ("original", "said"),
+    [
+        ("resnet50-torchvision", "resnet50-0676ba61.pth"),
+        ("resnet50-seeded", "resnet50-seeded"),
+        ("one-of-ones-own", "one-of-ones-own"),
+    ],
+)
+def test_the_starting_weights_are_the_originals_file_where_its_name_is_known(
+    closed_results: Results, original: str, said: str
+) -> None:
+    found, _ = collect(closed_results.folder)
+    card = replace(find_card("resnet50-mlperf"), quantization={"original": original})
+    assert documentation.measurements(found[0], card)["starting_weights_filename"] == said
 
 
 @pytest.mark.parametrize(

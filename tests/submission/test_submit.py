@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from harness import files
+from harness import files, model_file
 from harness.card import find_card
 from harness.errors import HarnessError, OutputError
 from harness.submission import documentation, results
-from harness.submission.round import NEWEST, find_round
+from harness.submission.round import NEWEST, ROUNDS, find_round
 
 from .conftest import SCENARIOS, Results
 
@@ -110,6 +110,34 @@ def test_a_card_of_ones_own_with_an_address_is_not_taken_for_a_shipped_one(open_
     text = documentation.readme(found[0], own, find_round(NEWEST), "open")
     assert "harness run --model ../../../../src/waiting/card.toml" in text
     assert "harness model fetch" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("large.xml", "in a comment"), ("large.onnx", "as 'url' in place of 'path'")]
+)
+def test_a_model_too_large_for_the_tree_is_named_so_that_it_gets_an_address(
+    open_results: Results, tmp_path: Path, name: str, how: str
+) -> None:
+    assert open_results.card is not None
+    for path in (tmp_path / name, tmp_path / "large.bin"):
+        with path.open("wb") as file:
+            file.truncate(3_000_000)
+    card = tmp_path / "large.toml"
+    card.write_text(open_results.card.read_text().replace("waiting.xml", name))
+    digest = model_file.sha256(find_card(str(card)))
+    for scenario in SCENARIOS:
+        open_results.edit(scenario, lambda document: document["model"].update(sha256=digest))
+    small = replace(ROUNDS["v6.1"], max_file_bytes=2_999_999)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ROUNDS, small.name, small)
+        outcome = open_results.submit(tmp_path / "tree", models=(str(card),), round="v6.1")
+    assert outcome.notes[1:] == [
+        "waiting: its file of 3,000,000 bytes is larger than a submission may hold: publish it and name its "
+        f"address in src/waiting/card.toml, {how}"
+    ]
+    source = tmp_path / "tree" / "open" / "Us" / "src"
+    assert [path.name for path in (source / "waiting").iterdir()] == ["card.toml"]
+    assert "its digest and, where it is published, its address" in (source / "README.md").read_text()
 
 
 def test_the_custom_model_is_mapped_to_the_checkers_name(open_tree: Path) -> None:
