@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -96,8 +96,13 @@ class Story:
         tests = (one for row in rows for one in row.noise)
         # Each test is a series of its own: their frequencies may differ by design.
         noises = {str(number): [noise.from_dict(one)] for number, one in enumerate(tests)}
-        found = [*noise.remarks(noises), *filter(None, map(_spread_remark, rows))]
-        return [*found, f"To measure again, delete {self.folder / _RESULTS} first."] if found else []
+        found = [*noise.remarks(noises), *_spread_remarks(rows)]
+        if found:
+            found.append(
+                f"To measure again, delete {self.folder / _RESULTS} first; where it is never quiet, `harness "
+                f"compare` is fairer, which measures in alternating rounds."
+            )
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return the story as JSON values."""
@@ -168,17 +173,19 @@ def _tell(out: Path, effort: Effort) -> Story:
     return story
 
 
-def _spread_remark(row: Row) -> str | None:
-    """Return a remark when the row's p90 is far above its p50."""
-    if not row.latency_p50_ms or not row.latency_p90_ms:
-        return None
-    ratio = row.latency_p90_ms / row.latency_p50_ms
-    if ratio <= _MOST_SPREAD:
-        return None
-    return (
-        f"{row.task}, {row.variant}: p90 is {ratio:.1f} times p50, so that other load may have made the "
-        f"difference: repeat on a quiet machine."
-    )
+def _spread_remarks(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield a remark where the p90 of some rows is far above their p50."""
+    spreads = [
+        (row.latency_p90_ms / row.latency_p50_ms, row)
+        for row in rows
+        if row.latency_p50_ms and row.latency_p90_ms
+    ]
+    wide = [f"{row.task} {row.variant} {ratio:.1f}" for ratio, row in spreads if ratio > _MOST_SPREAD]
+    if wide:
+        yield (
+            f"p90 is far above p50 ({', '.join(wide)} times), so that other load may have made differences: "
+            f"repeat on a quiet machine."
+        )
 
 
 def _claim(out: Path) -> None:

@@ -113,9 +113,10 @@ def test_a_disturbed_machine_is_told_beside_the_gains_and_in_the_json(
     remarks = json.loads(CliRunner().invoke(cli.cli, ["quickstart", "--json"]).stdout)["remarks"]
     assert remarks == [
         "Other processes kept 0.35 of 2 CPUs busy on average: stop them and measure again.",
-        "ResNet-50, 224 px, INT8: p90 is 2.1 times p50, so that other load may have made the difference: "
-        "repeat on a quiet machine.",
-        f"To measure again, delete {story.folder / 'results'} first.",
+        "p90 is far above p50 (ResNet-50, 224 px INT8 2.1 times), so that other load may have made "
+        "differences: repeat on a quiet machine.",
+        f"To measure again, delete {story.folder / 'results'} first; where it is never quiet, `harness "
+        "compare` is fairer, which measures in alternating rounds.",
     ]
     assert all(f"- {remark}\n" in shown for remark in remarks)
 
