@@ -58,7 +58,7 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
     )
     document = _new_document(request, store, machine)
     if found is not None:
-        note(f"Tuning of {found.created}: {found.text} ({found.path}; without it: --no-tuning).")
+        note(found.told())
         document["tuning"] = found.reference()
     files.make_writable_folder(folder.parent)
     busy = OutputError(f"Another process is at work on {folder}: wait for it, or give another --out.")

@@ -84,6 +84,10 @@ class Tuning:
         """What it sets, in words."""
         return in_words(self.settings) or "the default settings, as nothing measured was faster"
 
+    def told(self, of: str = "") -> str:
+        """Return the note of what uses it, `of` whatever needs to be said."""
+        return f"Tuning of {self.created}{of}: {self.text} ({self.path}; without it: --no-tuning)."
+
     def apply(self, settings: RunSettings) -> RunSettings:
         """Return the settings with the tuning's wherever the user left one open.
 

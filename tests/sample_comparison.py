@@ -1,8 +1,10 @@
 """Made-up comparisons, for tests of what is made of the measurements."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from harness.card import Card
 from harness.comparison.document import (
     Accuracy,
     AccuracyPair,
@@ -11,7 +13,9 @@ from harness.comparison.document import (
     Round,
     Variant,
 )
+from harness.comparison.rounds import Series
 from harness.scenario import Scenario
+from harness.settings import RunSettings
 
 MACHINE: dict[str, Any] = {
     "architecture": "x86_64",
@@ -41,8 +45,25 @@ QUIET = {
     "swapped_pages": 0,
     "frequency_hz": None,
 }
+PROPERTIES = {
+    "INFERENCE_NUM_THREADS": 1,
+    "NUM_STREAMS": 1,
+    "ENABLE_CPU_PINNING": True,
+    "ENABLE_HYPER_THREADING": False,
+    "SCHEDULING_CORE_TYPE": "ANY_CORE",
+}
+"""What OpenVINO says that it set."""
 LATENCIES_MS = {"fp32": (80.0, 82.0, 81.0), "int8": (20.0, 20.4, 20.2), "searched": (5.0, 5.2, 5.1)}
 RATES = {"fp32": (13.0, 12.8, 12.9), "int8": (50.0, 51.0, 49.0), "searched": (200.0, 198.0, 205.0)}
+
+
+def prepared(
+    properties: dict[str, Any], card: Card, store: Path, settings: RunSettings, folder: Path
+) -> Series:
+    """Make the folder of a series, as rounds.prepare does, and return the series, probed by nobody."""
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {"openvino": properties, "estimate": {"target_qps": 100.0}}
+    return Series(card, store, settings.with_defaults(), 1, folder, facts)
 
 
 def variant(name: str, good: int | None = 760, passed: bool | None = True, **more: Any) -> Variant:

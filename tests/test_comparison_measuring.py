@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Oracle
-from sample_comparison import QUIET, RATES, cell, entry
+from sample_comparison import PROPERTIES, QUIET, RATES, cell, entry, prepared
 
 from harness import system
 from harness.comparison import measuring, rounds, session, statistics
@@ -20,13 +20,6 @@ from harness.comparison.variants import Candidate
 from harness.scenario import Scenario
 
 NAMES = ("a", "b", "c")
-PROPERTIES = {
-    "INFERENCE_NUM_THREADS": 1,
-    "NUM_STREAMS": 1,
-    "ENABLE_CPU_PINNING": True,
-    "ENABLE_HYPER_THREADING": False,
-    "SCHEDULING_CORE_TYPE": "ANY_CORE",
-}
 
 
 class Machine:
@@ -39,9 +32,7 @@ class Machine:
         """Tests, counted from 0, that are not valid."""
 
     def prepare(self, card: Any, store: Path, settings: Any, folder: Path, *rest: Any) -> Series:
-        folder.mkdir(parents=True, exist_ok=True)
-        facts = {"openvino": PROPERTIES, "estimate": {"target_qps": 100.0}}
-        return Series(card, store, settings.with_defaults(), 1, folder, facts)
+        return prepared(PROPERTIES, card, store, settings, folder)
 
     def measure(
         self, series: Series, number: int, root: Path, staging: Path, show: Any

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sample_comparison
 from conftest import Oracle
-from sample_comparison import QUIET, entry
+from sample_comparison import QUIET, entry, prepared
 
 from harness import files, run, system, tuning
 from harness.comparison import rounds
@@ -33,13 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-PROPERTIES = {
-    "INFERENCE_NUM_THREADS": system.usable_cpus(),
-    "NUM_STREAMS": 1,
-    "ENABLE_CPU_PINNING": True,
-    "ENABLE_HYPER_THREADING": False,
-    "SCHEDULING_CORE_TYPE": "ANY_CORE",
-}
+PROPERTIES = sample_comparison.PROPERTIES | {"INFERENCE_NUM_THREADS": system.usable_cpus()}
 
 
 class Machine:
@@ -58,9 +53,7 @@ class Machine:
         return self.now_s
 
     def prepare(self, card: Any, store: Path, settings: RunSettings, folder: Path, *rest: Any) -> Series:
-        folder.mkdir(parents=True, exist_ok=True)
-        facts = {"openvino": PROPERTIES, "estimate": {"target_qps": 100.0}}
-        return Series(card, store, settings.with_defaults(), 1, folder, facts)
+        return prepared(PROPERTIES, card, store, settings, folder)
 
     def measure(
         self, series: Series, number: int, root: Path, staging: Path, show: Any

@@ -142,10 +142,7 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
         if entry.not_run and (entry.name == baseline or len(able) < 2):
             raise HarnessError(f"Variant '{entry.name}' cannot be run here: {entry.not_run}")
     for (threads, name, scenario), found in tunings.items():
-        note(
-            f"Tuning of {found.created} for {name}, {scenario}, {count_threads(threads)}: {found.text} "
-            f"({found.path}; without it: --no-tuning)."
-        )
+        note(found.told(f" for {name}, {scenario}, {count_threads(threads)}"))
     done: dict[Key, dict[int, Round]] = {key: {} for key in series}
     left: list[tuple[int, list[Key]]] = []
     for number in range(1, setting.rounds + 1):

@@ -1,6 +1,6 @@
 """What a search is asked for, and everything that the answer starts from."""
 
-import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,12 +164,16 @@ def open_setting(request: Request) -> Setting:
     sizes = _sizes(store, card.input.recipe)
     space = Space(architecture, sizes)
     images = _images(request)
+    # What was encoded anew under its old name is another set.
+    files = _bytes_by_file(images.learned), _bytes_by_file(images.held_out)
+    if request.held_out is not None:
+        _require_unseen(request, *files)
     asked = {
         "baseline": model_file.sha256(card),
         "search space": space.key,
         "set of training images": images.learned.sha256,
         "set of held-out images": images.held_out.sha256,
-        "number of bytes in the images": [_bytes(images.learned), _bytes(images.held_out)],
+        "number of bytes in the images": [sum(sizes.values()) for sizes in files],
         "way of varying images": variation(card),
         "store": {str(size): store.sha256(_at(card.input.recipe, size)) for size in sizes},
         "objective": conditions.to_dict(),
@@ -271,32 +275,29 @@ def _images(request: Request) -> Split:
     if request.held_out is None:
         return split(found, seed=request.seed)
     require_same_classes(request.train, request.held_out)
-    unseen = find_images(request.held_out, request.card.output.labels)
-    learned = {_file(found.root / name) for name in found.names}
-    shared = sum(_file(unseen.root / name) in learned for name in unseen.names)
+    return Split(found, find_images(request.held_out, request.card.output.labels))
+
+
+def _require_unseen(request: Request, learned: Mapping[Any, int], unseen: Mapping[Any, int]) -> None:
+    shared = learned.keys() & unseen.keys()
     if shared:
         raise DataError(
-            f"{shared:,} of the {len(unseen.names):,} images in --held-out {request.held_out} are among "
+            f"{len(shared):,} of the {len(unseen):,} images in --held-out {request.held_out} are among "
             "those of --train: give images that the baseline has not learned from."
         )
-    return Split(found, unseen)
 
 
-def _bytes(images: ImageList) -> int:
-    """Return how long all files are together: what was encoded anew under its old name is another set."""
-    found = (_stat(images.root / name) for name in images.names)
-    return sum(one.st_size for one in found if one is not None)
+def _bytes_by_file(images: ImageList) -> dict[Any, int]:
+    """Return the length of each file by what is the same for all of its names and links: a stat an image.
 
-
-def _file(path: Path) -> Any:
-    """Return what is the same for all names and links of a file; the path where there is none."""
-    found = _stat(path)
-    return path if found is None else (found.st_dev, found.st_ino)
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    """Return what the file system says of a file, None where there is none: who reads it says so."""
-    try:
-        return path.stat()
-    except OSError:
-        return None
+    By its path and as 0 where there is none: who reads it says so.
+    """
+    found: dict[Any, int] = {}
+    for path in (images.root / name for name in images.names):
+        try:
+            file = path.stat()
+        except OSError:
+            found[path] = 0
+        else:
+            found[file.st_dev, file.st_ino] = file.st_size
+    return found

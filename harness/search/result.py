@@ -204,8 +204,9 @@ def _speeds(setting: Setting, compared: Comparison) -> dict[str, Any]:
     """Return by scenario how many times faster searched is than uniform, which need not keep the accuracy."""
     found = {}
     for scenario in compared.scenarios:
-        cells = [compared.cell(scenario, setting.conditions.threads, name) for name in (SEARCHED, UNIFORM)]
-        subject, reference = cells
+        subject, reference = (
+            compared.cell(scenario, setting.conditions.threads, name) for name in (SEARCHED, UNIFORM)
+        )
         if subject is not None and reference is not None:
             one = findings.speedup(compared, subject, reference)
             within = one.interval

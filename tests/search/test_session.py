@@ -388,7 +388,12 @@ def test_candidates_learn_from_images_varied_as_the_baselines_were(
 
 
 def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) -> None:
+    # Which of the two is faster in so short tests is chance, and the verdict goes by it.
+    test = outcome["test"]
+    speeds = {name: one | {"ratio": None} for name, one in test["searched_over_uniform"].items()}
+    result.write(outcome | {"test": test | {"searched_over_uniform": speeds}}, task.out)
     shown = CliRunner().invoke(report_command, ["--out", str(task.out)])
+    result.write(outcome, task.out)
     assert shown.exit_code == 0, shown.output
     words = (
         "searched",
