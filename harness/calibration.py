@@ -101,6 +101,7 @@ def quantize(
     samples = store.samples(card.input.recipe)
     model = model_file.read(card)
     graph.deployed(model, card)
+    graph.fold_constants(model)
     note(f"Calibrating {card.name} on {len(indices)} images of {store.path}.")
     drop: dict[str, Any] | None = None
     with _nncf() as nncf:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
+from openvino.passes import ConstantFolding, Manager
 from openvino.preprocess import PrePostProcessor
 
 from harness import kernels, system
@@ -128,6 +129,18 @@ def with_one_output(model: ov.Model, card: Card) -> ov.Model:
         fault = "has several outputs" if wanted is None else f"has no output '{wanted}'"
         raise ModelError(f"Model '{card.name}' {fault}: set the card's output.tensor to one of {names}.")
     return ov.Model([named[0].node], model.get_parameters(), model.get_friendly_name())
+
+
+def fold_constants(model: ov.Model) -> None:
+    """Turn what a model computes from constants alone, in place, into constants.
+
+    Weights that a file holds in fewer bits (TensorFlow Lite's) reach a depthwise convolution through a chain
+    of operations; NNCF finds weights only where they are constants, and OpenVINO then computes that layer in
+    floating point.
+    """
+    manager = Manager()
+    manager.register_pass(ConstantFolding())
+    manager.run_passes(model)
 
 
 def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:

