@@ -1,22 +1,23 @@
 """The whole story on a bare machine: what INT8 does to a trained model, and how fast ResNet-50 is here."""
 
-import json
+import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, builtin, calibration, files, held, model_file, noise, result, run, system
-from harness.card import SPEED_ONLY, Card, find_card, read_card
+from harness import builtin, files
+from harness.card import SPEED_ONLY, Card, find_card
+from harness.comparison import findings, output, session, variants
+from harness.comparison.document import Comparison
+from harness.comparison.session import Request
 from harness.console import note
 from harness.dataset import ImageList, find_images
-from harness.errors import ModelError, OutputError
+from harness.errors import OutputError
 from harness.published import ROWS, SOURCE, PublishedRow
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
 from harness.store import Store, prepare
 
 BUILTIN_MODEL = "builtin-resnet50"
@@ -24,16 +25,18 @@ SEARCHED_MODEL = "builtin-searched"
 """Found by `benchmarks/search.py`."""
 UNIFORM_MODEL = "builtin-uniform"
 """Its control: the baseline with fewer blocks, narrowed until it was just not faster, trained alike."""
-CONTROL = "uniform"
-"""The control's row, which is there to be compared with: it may miss what all others must reach."""
+CONTROL = f"{UNIFORM_MODEL}-int8"
+"""The variant that is there to be compared with: it may miss what all others must reach."""
 SPEED_MODEL = "resnet50-seeded"
 
 _MARKER = "quickstart.json"
-_RESULTS = "results"
-_FORMAT = 1
+THREADS = 1
+
+_STORE = "store"
+_MODELS = "models"
+_FORMAT = 2
 _NEEDED_BYTES = 500_000_000
-# p90 over p50 from which on a row is worth a remark: the queries are alike, so the machine was not.
-_MOST_SPREAD = 1.25
+_MORE_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,10 @@ class Effort:
     calibration_count: int = 312
     speed_count: int = 128
     """Images for the speed-only model, whose store is large for each."""
-    speed_calibration_count: int = 16
-    duration_s: float = 3.0
+    rounds: int = 5
+    speed_rounds: int = 3
+    """Of the speed-only model, whose tests are long and whose differences are large."""
+    duration_s: float = 0.6
     """LoadGen's least duration of each performance test."""
 
 
@@ -53,74 +58,70 @@ FULL = Effort()
 
 
 @dataclass(frozen=True)
-class Row:
-    """One model in one precision; None where it was not measured."""
-
-    task: str
-    variant: str
-    latency_p50_ms: float | None = None
-    latency_p90_ms: float | None = None
-    samples_per_second: float | None = None
-    accuracy: float | None = None
-    not_run: str = ""
-    """Why the row could not be run."""
-    invalid: str = ""
-    """Why LoadGen refuses the row."""
-    missed: str = ""
-    """By how much the row misses the accuracy that it must reach."""
-    noise: Sequence[dict[str, Any]] = ()
-    """What went on around each performance test (noise.Noise)."""
-
-
-@dataclass(frozen=True)
 class Story:
     """What a quickstart found."""
 
     folder: Path
-    machine: system.Machine
-    task: list[Row]
-    """The built-in task on one core; its first row is the baseline."""
-    resnet50: list[Row]
-    """The true ResNet-50 at 224 px, likewise, for speed only; its first row is the baseline."""
+    task: Comparison
+    """The built-in task on one core: FP32, its INT8 twin, the control and the searched model."""
+    resnet50: Comparison
+    """The true ResNet-50 at 224 px on one core, for speed only: FP32, BF16, INT8."""
     published: PublishedRow
 
     @property
+    def folders(self) -> tuple[Path, Path]:
+        """Where the comparisons of `task` and `resnet50` lie."""
+        return _folders(self.folder)
+
+    @property
     def good(self) -> bool:
-        rows = (*self.task, *self.resnet50)
-        return not any(row.invalid or (row.missed and row.variant != CONTROL) for row in rows)
+        """Whether every test was valid, and every model but the control reached its accuracy target."""
+        missed = [one for one in self.task.variants if one.misses_target and one.name != CONTROL]
+        return not (missed or self.task.invalid or self.resnet50.invalid)
 
     @property
     def remarks(self) -> list[str]:
-        """What disturbed the tests, in words, whichever call made them."""
-        rows = (*self.task, *self.resnet50)
-        tests = (one for row in rows for one in row.noise)
-        # Each test is a series of its own: their frequencies may differ by design.
-        noises = {str(number): [noise.from_dict(one)] for number, one in enumerate(tests)}
-        found = [*noise.remarks(noises), *_spread_remarks(rows)]
-        if found:
-            found.append(
-                f"To measure again, delete {self.folder / _RESULTS} first; where it is never quiet, `harness "
-                f"compare` is fairer, which measures in alternating rounds."
-            )
+        """What disturbed the tests or went wrong in them, in words, and how to be surer."""
+        both = (self.task, self.resnet50)
+        found = list(dict.fromkeys(chain.from_iterable((*one.faults, *one.remarks) for one in both)))
+        undecided = any(one.rounds_needed for story in both for one in findings.speedups(story))
+        if found or undecided:
+            found.append(f"More rounds make it surer: {shlex.join(self.more_rounds)}")
         return found
 
+    @property
+    def more_rounds(self) -> list[str]:
+        """The command that goes on with the built-in task where the quickstart stopped."""
+        _, *int8 = (variant.name for variant in self.task.variants)
+        cards = (str(self.folder / _MODELS / f"{name}.toml") for name in int8)
+        models = chain.from_iterable(("--model", one) for one in (self.task.baseline, *cards))
+        return [
+            *("harness", "compare", *models, "--data", str(self.folder / _STORE)),
+            *(
+                "--threads",
+                str(THREADS),
+                "--duration",
+                f"{self.task.settings['duration_s']:g}",
+                "--no-tuning",
+            ),
+            *("--rounds", str(_MORE_ROUNDS), "--out", str(self.folders[0])),
+        ]
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the story as JSON values."""
+        """Return the story as JSON values; the comparisons are as compare.json has them."""
         return {
             "format": _FORMAT,
-            "machine": self.machine.to_dict(),
-            "task": [vars(row) for row in self.task],
-            "resnet50": {"note": SPEED_ONLY, "threads": 1, "rows": [vars(row) for row in self.resnet50]},
+            **output.as_json([self.task, self.resnet50]),
             "published": {"source": SOURCE, **vars(self.published)},
             "remarks": self.remarks,
         }
 
 
 def quickstart(out: Path, effort: Effort = FULL) -> Story:
-    """Make the built-in set, its store and INT8 twin in `out`, run everything, and return what came out.
+    """Make the built-in set, its store and INT8 twins in `out`, compare the models, and return what came out.
 
-    What an earlier call with the same effort left in `out` is used again as far as it is still valid. Results
-    of another machine, harness or set of libraries are removed and measured anew.
+    What an earlier call with the same effort left in `out` is used again as far as it is still valid. Tests
+    of another machine, harness or set of libraries are removed and made anew.
 
     Raises:
         OutputError: `out` holds something else, cannot be written, or has no room.
@@ -133,13 +134,13 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
 
 
 def _tell(out: Path, effort: Effort) -> Story:
-    with _numbered(7) as step:
+    with _numbered(6) as step:
         step("Drawing the built-in images")
         images = find_images(builtin.generate(out / "images", effort.test_count), len(builtin.CLASSES))
         training = builtin.generate(out / "training-images", effort.calibration_count, "train")
         step("Preparing them")
         card, big = find_card(BUILTIN_MODEL), find_card(SPEED_MODEL)
-        store = prepare(images, card.input.recipe, out / "store", "builtin")
+        store = prepare(images, card.input.recipe, out / _STORE, "builtin")
         # Calibration never sees the images that the accuracy is measured on.
         unseen = prepare(
             find_images(training, len(builtin.CLASSES)),
@@ -149,43 +150,58 @@ def _tell(out: Path, effort: Effort) -> Story:
         )
         few = ImageList(images.names[: effort.speed_count], images.labels[: effort.speed_count], images.root)
         speed_store = prepare(few, big.input.recipe, out / "speed-store", "builtin")
-        small = [card, find_card(SEARCHED_MODEL), find_card(UNIFORM_MODEL)]
-        step("Quantizing " + ", ".join(one.name for one in small))
-        small_int8 = [_int8(one, unseen, effort.calibration_count, out) for one in small]
-        step(f"Quantizing {big.name}")
-        big_int8 = _int8(big, speed_store, effort.speed_calibration_count, out)
-        machine, results = system.describe(), out / _RESULTS
-        for one in (card, *small_int8, big, replace(big, name=f"{big.name}-bf16"), big_int8):
-            _remove_foreign(results / system.slug(machine) / one.name, machine)
-        step("Running the built-in task on one core")
-        measure = partial(_row, duration_s=effort.duration_s, results=results, threads=1)
-        names = ("FP32", "INT8", "searched", CONTROL)
-        task = [measure(*named, store) for named in zip(names, (card, *small_int8), strict=True)]
-        step(f"Running ResNet-50 at 224 px on one core ({SPEED_ONLY})")
-        resnet50 = [
-            measure("FP32", big, speed_store),
-            measure("BF16", big, speed_store, precision="bf16"),
-            measure("INT8", big_int8, speed_store),
-        ]
+        originals = [find_card(name) for name in (BUILTIN_MODEL, UNIFORM_MODEL, SEARCHED_MODEL)]
+        step("Quantizing " + ", ".join(one.name for one in originals))
+        int8 = [_int8(one, unseen, store, out) for one in originals]
+        step("Comparing them on one core")
+        first, second = _folders(out)
+        asked = Request(
+            (card, *int8),
+            first,
+            store.path,
+            rounds=effort.rounds,
+            threads=(THREADS,),
+            duration_s=effort.duration_s,
+            tuning=False,
+        )
+        task = _compared(asked)
+        step(f"Quantizing {big.name}, and comparing it on one core ({SPEED_ONLY})")
+        resnet50 = _compared(
+            replace(
+                asked,
+                cards=(big,),
+                out=second,
+                data=speed_store.path,
+                rounds=effort.speed_rounds,
+                precisions=("f32", "bf16", "int8"),
+            )
+        )
         step("Done")
-    story = Story(out, machine, task, resnet50, next(row for row in ROWS if row.cores == 1))
+    story = Story(out, task, resnet50, next(row for row in ROWS if row.cores == 1))
     files.write_json(out / _MARKER, story.to_dict())
     return story
 
 
-def _spread_remarks(rows: Iterable[Row]) -> Iterator[str]:
-    """Yield a remark where the p90 of some rows is far above their p50."""
-    spreads = [
-        (row.latency_p90_ms / row.latency_p50_ms, row)
-        for row in rows
-        if row.latency_p50_ms and row.latency_p90_ms
-    ]
-    wide = [f"{row.task} {row.variant} {ratio:.1f}" for ratio, row in spreads if ratio > _MOST_SPREAD]
-    if wide:
-        yield (
-            f"p90 is far above p50 ({', '.join(wide)} times), so that other load may have made differences: "
-            f"repeat on a quiet machine."
-        )
+def _folders(out: Path) -> tuple[Path, Path]:
+    return out / "compared" / "built-in-task", out / "compared" / "resnet50"
+
+
+def _int8(card: Card, unseen: Store, scored: Store, out: Path) -> Card:
+    """Return the card's INT8 twin, made now unless one of this very model is there."""
+    twin = variants.Candidate(f"{card.name}-int8", card, "f32", quantize=True)
+    made, _ = variants.quantized(twin, unseen, scored, out / _MODELS)
+    return made
+
+
+def _compared(request: Request) -> Comparison:
+    try:
+        found = session.compare(request)
+    except session.OtherTests as error:
+        note(f"The tests in {request.out} are of another {error.what}: they are made anew.")
+        shutil.rmtree(request.out)
+        found = session.compare(request)
+    output.write([found], request.out)
+    return found
 
 
 def _claim(out: Path) -> None:
@@ -210,90 +226,3 @@ def _numbered(count: int) -> Iterator[Callable[[str], None]]:
         note(f"[{done}/{count}] {text}")
 
     yield step
-
-
-def _int8(card: Card, store: Store, samples: int, out: Path) -> Card:
-    """Return the card's INT8 twin, made now unless one of this very model is there."""
-    target = out / "models" / f"{card.name}-int8.xml"
-    card_path = target.with_suffix(".toml")
-    if card_path.exists():
-        made = read_card(card_path)
-        is_whole = model_file.state(made) == model_file.PRESENT
-        if is_whole and made.quantization.get("original_sha256") == model_file.sha256(card):
-            note(f"{target} is up to date.")
-            return made
-    if target.parent.exists():
-        for path in target.parent.glob(f"{target.stem}.*"):
-            path.unlink()
-    # No two calibrations need give the same model, and results are of one.
-    for path in (out / _RESULTS).glob(f"*/{target.stem}"):
-        shutil.rmtree(path)
-    indices = calibration.choose(store, samples, None)
-    made, _ = calibration.quantize(card, store, indices, calibration.CalibrationSettings(), target)
-    return made
-
-
-def _remove_foreign(results: Path, machine: system.Machine) -> None:
-    """Remove a model's results unless each was made by this harness and these libraries on this machine."""
-    paths = results.glob(f"*/{result.FILE_NAME}")
-    unlike = {part: None for path in sorted(paths) for part in _differences(path, machine)}
-    if unlike:
-        note(f"The results in {results} are of another {' and '.join(unlike)}: they are measured anew.")
-        shutil.rmtree(results)
-
-
-def _differences(path: Path, machine: system.Machine) -> list[str]:
-    """Return what sets the result at `path` apart from one that would be made now."""
-    try:
-        found = result.read(path)
-    except OutputError:
-        return ["format"]
-    if found["harness"] != __version__:
-        return ["version of the harness"]
-    return held.differences(found, found | {"machine": json.loads(json.dumps(machine.to_dict()))})
-
-
-def _row(
-    variant: str,
-    card: Card,
-    data: Store,
-    results: Path,
-    duration_s: float,
-    threads: int,
-    precision: str = "f32",
-) -> Row:
-    task = "built-in task" if not card.speed_only else "ResNet-50, 224 px"
-    documents = {}
-    modes = (Mode.PERFORMANCE,) if card.speed_only else tuple(Mode)
-    for scenario in (Scenario.SINGLE_STREAM, Scenario.OFFLINE):
-        settings = RunSettings(scenario, precision=precision, threads=threads, duration_s=duration_s)
-        try:
-            documents[scenario], _ = run.run(
-                run.Request(card, data.path, settings, modes, results, tuning=False)
-            )
-        except ModelError as error:
-            # Only that a CPU, or a layer, has no BF16 is an answer.
-            if precision != "bf16":
-                raise
-            return Row(task, variant, not_run=str(error))
-    latency, throughput = (documents[scenario]["performance"] for scenario in documents)
-    accuracies = {d["accuracy"]["accuracy"] for d in documents.values() if d["accuracy"] is not None}
-    return Row(
-        task,
-        variant,
-        latency["latency_ns"]["p50"] / 1e6,
-        latency["latency_ns"]["p90"] / 1e6,
-        throughput["samples_per_second"],
-        min(accuracies, default=None),
-        invalid="; ".join(
-            f"{scenario} is INVALID: {' '.join(document['performance']['advice'])}"
-            for scenario, document in documents.items()
-            if not document["performance"]["valid"]
-        ),
-        missed="; ".join(
-            f"{scenario}: {document['accuracy']['verdicts'][0]['text']}"
-            for scenario, document in documents.items()
-            if document["accuracy"] is not None and not document["accuracy"]["passed"]
-        ),
-        noise=[one["noise"] for one in (latency, throughput) if "noise" in one],
-    )

@@ -5,13 +5,18 @@ import sys
 from pathlib import Path
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from harness import builtin, quickstart
 from harness.card import SPEED_ONLY
 from harness.commands import options
+from harness.comparison import findings, output, session
+from harness.comparison.document import Cell, Comparison
+from harness.comparison.statistics import Outcome
 from harness.published import SOURCE
+from harness.scenario import Scenario
 
 
 @click.command()
@@ -28,7 +33,7 @@ def command(out: Path, as_json: bool) -> None:
     """See what INT8 and a search do to a trained classifier, and how fast ResNet-50 is on this CPU.
 
     Needs no images, no weights and no network: draws a set of images, quantizes the shipped models for
-    it, and runs them through LoadGen, accuracy included.
+    it, and compares them in alternating rounds of LoadGen tests, accuracy included.
     """
     story = quickstart.quickstart(out)
     if as_json:
@@ -41,27 +46,42 @@ def command(out: Path, as_json: bool) -> None:
 
 def _print(story: quickstart.Story) -> None:
     console = Console(file=sys.stdout, highlight=False)
-    machine = story.machine
-    console.print(f"\n{machine.cpu_model}, {machine.usable_cpus} CPU(s): {', '.join(machine.isa or ())}\n")
-    count = f"{len(builtin.CLASSES)} classes, {builtin.TEST_COUNT:,} test images"
-    console.print(_table(f"Built-in task on one core: a narrowed ResNet-50 v1.5, {count}", story.task))
+    machine = story.task.machine
+    console.print(
+        f"\n{story.task.machine_name}, {machine['usable_cpus']} CPU(s): {', '.join(machine['isa'] or ())}\n"
+    )
+    count = f"{len(builtin.CLASSES)} classes, {story.task.data['count']:,} images"
+    title = f"Built-in task on one core: narrowed ResNet-50 v1.5, {count}"
+    console.print(_table(title, story.task, ("FP32", "INT8", "uniform", "searched")))
     console.print(
         "searched: found by `harness search run` on one virtual Zen 4 core, in INT8; uniform: its control, "
         "the model with fewer blocks, narrower in all stages alike, trained the same way.\n",
         style="dim",
     )
-    resnet50 = _table(f"ResNet-50 v1.5 at 224 px on one core ({SPEED_ONLY})", story.resnet50)
+    title = f"ResNet-50 v1.5 at 224 px on one core ({SPEED_ONLY})"
+    resnet50 = _table(title, story.resnet50, ("FP32", "BF16", "INT8"))
     published = story.published
     names = ("32-bit", "8-bit", "searched")
     for name, latency_ms, rate in zip(names, published.latency_ms, published.images_per_second, strict=True):
-        gains = f"{published.latency_ms[0] / latency_ms:.1f}x / {rate / published.images_per_second[0]:.1f}x"
-        resnet50.add_row(f"2020: {name}", f"{latency_ms:g} ms", "", f"{rate:g}", "", gains)
+        gains = published.latency_ms[0] / latency_ms, rate / published.images_per_second[0]
+        resnet50.add_row(
+            f"2020: {name}",
+            f"{latency_ms:g} ms",
+            f"{rate:g}",
+            *(f"{findings.ratio_text(gain)}x" for gain in gains),
+        )
     console.print(resnet50)
-    console.print(f"2020: {published.hardware}, {SOURCE}; its latency is a mean or median.", style="dim")
+    console.print(
+        f"2020: {published.hardware}, {SOURCE}; its latency is a mean or median. All else: means over "
+        f"{story.task.settings['rounds']} and {story.resnet50.settings['rounds']} rounds through MLPerf "
+        f"LoadGen, not official, with 95 % intervals; {findings.UNSURE}: no difference can be told.",
+        style="dim",
+    )
     for remark in story.remarks:
         console.print(f"- {remark}", soft_wrap=True, markup=False)
+    reports = [folder / output.REPORT for folder in story.folders]
     console.print(
-        f"\nShort runs through MLPerf LoadGen, not official. LoadGen's logs: {story.folder / 'results'}\n"
+        f"\nTo look at in a browser, with links to LoadGen's logs: {reports[0]}, {reports[1]}\n"
         "\nNext, with ImageNet's validation images and val_map.txt in DIR, and a calibration list of MLPerf\n"
         "(github.com/mlcommons/inference, calibration/ImageNet):\n"
         "  harness model fetch resnet50-mlperf\n"
@@ -73,34 +93,45 @@ def _print(story: quickstart.Story) -> None:
     )
 
 
-def _table(title: str, rows: list[quickstart.Row]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+def _table(title: str, comparison: Comparison, labels: tuple[str, ...]) -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    scored = any(variant.accuracy is not None for variant in comparison.variants)
     table.add_column("")
-    for name in ("p50", "p90", "samples/s", "top-1", "gain: p90 / rate"):
-        table.add_column(name, justify="right")
-    baseline = rows[0]
-    for row in rows:
-        if row.not_run:
-            table.add_row(row.variant, "not run", "", "", "", row.not_run)
+    for name in ("p90", "samples/s", *["top-1"] * scored, "gain in p90"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("in samples/s", justify="right")
+    for label, variant in zip(labels, comparison.variants, strict=True):
+        if variant.not_run:
+            table.add_row(label, "not run", *[""] * (1 + scored), "", variant.not_run)
             continue
-        assert row.latency_p50_ms is not None
-        assert row.latency_p90_ms is not None
-        assert row.samples_per_second is not None
-        table.add_row(
-            row.variant,
-            f"{row.latency_p50_ms:.3g} ms",
-            f"{row.latency_p90_ms:.3g} ms",
-            f"{row.samples_per_second:.4g}",
-            "" if row.accuracy is None else f"{100 * row.accuracy:.2f} %",
-            row.invalid or row.missed or _gains(row, baseline),
+        latency, rate = (_cell(comparison, variant.name, scenario) for scenario in session.DEFAULT_SCENARIOS)
+        score = variant.accuracy
+        accuracy = (
+            [] if score is None else [f"{100 * score.fraction:.2f} %{', missed' * variant.misses_target}"]
         )
+        gains = (_gain(comparison, cell) for cell in (latency, rate))
+        table.add_row(label, _figure(latency, " ms"), _figure(rate), *accuracy, *gains)
     return table
 
 
-def _gains(row: quickstart.Row, baseline: quickstart.Row) -> str:
-    if row is baseline or not baseline.latency_p90_ms or not baseline.samples_per_second:
+def _cell(comparison: Comparison, variant: str, scenario: Scenario) -> Cell:
+    cell = comparison.cell(scenario, quickstart.THREADS, variant)
+    assert cell is not None
+    return cell
+
+
+def _figure(cell: Cell, unit: str = "") -> str:
+    found = cell.interval()
+    return "no valid rounds" if found is None else f"{findings.figure_text(found.center)}{unit}"
+
+
+def _gain(comparison: Comparison, cell: Cell) -> str:
+    if cell.variant == comparison.baseline:
         return ""
-    assert row.latency_p90_ms is not None
-    assert row.samples_per_second is not None
-    latency = baseline.latency_p90_ms / row.latency_p90_ms
-    return f"{latency:.2f}x / {row.samples_per_second / baseline.samples_per_second:.2f}x"
+    found, _ = findings.paired_speedup(cell, _cell(comparison, comparison.baseline, cell.scenario))
+    if found is None:
+        return ""
+    center, low, high = (findings.ratio_text(value) for value in (found.center, found.low, found.high))
+    return f"{findings.UNSURE * (found.outcome is Outcome.UNDECIDED)}{center}x ({low}-{high})"

@@ -199,6 +199,11 @@ class Comparison:
             for variant in self.variants
             if variant.accuracy is not None and variant.misses_target
         ]
+        return missed + self.invalid
+
+    @property
+    def invalid(self) -> list[str]:
+        """Which rounds do not count, and why."""
         invalid = []
         for cell in self.cells:
             bad = [entry for entry in cell.rounds if not entry.valid]
@@ -209,7 +214,7 @@ class Comparison:
                     f"round {numbers} of {len(cell.rounds)} is not valid and left out: "
                     f"{' '.join(bad[0].reasons)}"
                 )
-        return missed + invalid
+        return invalid
 
     def variant(self, name: str) -> Variant:
         return next(variant for variant in self.variants if variant.name == name)

@@ -39,6 +39,14 @@ _WORDS = {
 }
 
 
+class OtherTests(OutputError):
+    """A folder's tests are of something else than is asked for."""
+
+    def __init__(self, out: Path, what: str) -> None:
+        super().__init__(f"The tests in {out} are of another {what}: give another --out.")
+        self.what = what
+
+
 @dataclass(frozen=True)
 class Request:
     """What to compare, and where the results go."""
@@ -208,9 +216,7 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
                 f"or use the version of the harness that wrote it."
             )
         if unlike:
-            raise OutputError(
-                f"The tests in {request.out} are of another {' and '.join(unlike)}: give another --out."
-            )
+            raise OtherTests(request.out, " and ".join(unlike))
     files.write_json(path, asked)
 
 
