@@ -225,6 +225,7 @@ def test_requests_that_cannot_be_carried_out_leave_nothing_behind(
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.alone
 def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
     shared_data: Path, tmp_path: Path
 ) -> None:

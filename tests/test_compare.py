@@ -86,6 +86,7 @@ def compared(arguments: list[str | Path]) -> tuple[Comparison, Path]:
     return document.read(out / "compare.json")[0], out
 
 
+@pytest.mark.alone
 def test_the_fast_model_is_found_faster_in_both_scenarios(compared: tuple[Comparison, Path]) -> None:
     found, _ = compared
     for scenario in (Scenario.SINGLE_STREAM, Scenario.OFFLINE):

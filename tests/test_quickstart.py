@@ -19,6 +19,8 @@ from harness.errors import ModelError, OutputError
 from harness.quickstart import Effort
 from harness.scenario import Scenario
 
+pytestmark = pytest.mark.alone
+
 MODELS = Path(__file__).parents[1] / "models"
 SMALL = Effort(600, calibration_count=48, speed_count=8, rounds=2, speed_rounds=2, duration_s=0.2)
 

@@ -35,6 +35,7 @@ def request(
     return run.Request(oracle.card, oracle.store.path, settings, modes, folder / "out", system="here")
 
 
+@pytest.mark.alone
 def test_an_easy_rate_is_held_and_every_answer_is_right(oracle: Oracle, tmp_path: Path) -> None:
     # A busy machine may well keep a thread waiting for the 15 ms of the rules.
     text = "resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 2000\n"
@@ -180,6 +181,7 @@ def test_a_batch_that_was_asked_for_may_answer_more_than_single_samples(
     assert document["probe"]["samples_per_second"] == max(tried.values())
 
 
+@pytest.mark.alone
 def test_the_rate_that_the_search_found_is_told_to_loadgen(oracle: Oracle, tmp_path: Path) -> None:
     asked = request(oracle, tmp_path, "", user_conf=None, batch=1, threads=1)
     try:

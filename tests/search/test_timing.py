@@ -111,6 +111,7 @@ def test_networks_are_compiled_as_the_scenario_runs_them(scenario: Scenario) -> 
     assert (compiled.streams == 1) == (scenario is Scenario.SINGLE_STREAM or conditions.threads == 1)
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("_however_busy")
 @pytest.mark.parametrize("scenario", [Scenario.SINGLE_STREAM, Scenario.OFFLINE])
 def test_a_network_of_ten_times_the_work_takes_longer(scenario: Scenario) -> None:
@@ -120,6 +121,7 @@ def test_a_network_of_ten_times_the_work_takes_longer(scenario: Scenario) -> Non
     assert times_ms[0] > 1.5 * times_ms[1] > 0
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("_however_busy")
 def test_a_model_in_f32_takes_more_time_over_a_smaller_twin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "_GAIN_VISITS", 3)
