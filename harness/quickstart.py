@@ -11,7 +11,7 @@ from typing import Any
 
 from harness import builtin, files
 from harness.card import SPEED_ONLY, Card, find_card
-from harness.comparison import findings, output, session, variants
+from harness.comparison import document, findings, output, session, variants
 from harness.comparison.document import Comparison
 from harness.comparison.session import Request
 from harness.console import note
@@ -29,9 +29,9 @@ CONTROL = f"{UNIFORM_MODEL}-int8"
 """The variant that is there to be compared with: it may miss what all others must reach."""
 SPEED_MODEL = "resnet50-seeded"
 
-_MARKER = "quickstart.json"
 THREADS = 1
 
+_MARKER = "quickstart.json"
 _STORE = "store"
 _MODELS = "models"
 _FORMAT = 2
@@ -84,7 +84,7 @@ class Story:
         """What disturbed the tests or went wrong in them, in words, and how to be surer."""
         both = (self.task, self.resnet50)
         found = list(dict.fromkeys(chain.from_iterable((*one.faults, *one.remarks) for one in both)))
-        undecided = any(one.rounds_needed for story in both for one in findings.speedups(story))
+        undecided = any(one.rounds_needed for told in both for one in findings.speedups(told))
         if found or undecided:
             found.append(f"More rounds make it surer: {shlex.join(self.more_rounds)}")
         return found
@@ -95,23 +95,16 @@ class Story:
         _, *int8 = (variant.name for variant in self.task.variants)
         cards = (str(self.folder / _MODELS / f"{name}.toml") for name in int8)
         models = chain.from_iterable(("--model", one) for one in (self.task.baseline, *cards))
-        return [
-            *("harness", "compare", *models, "--data", str(self.folder / _STORE)),
-            *(
-                "--threads",
-                str(THREADS),
-                "--duration",
-                f"{self.task.settings['duration_s']:g}",
-                "--no-tuning",
-            ),
-            *("--rounds", str(_MORE_ROUNDS), "--out", str(self.folders[0])),
-        ]
+        duration_s = self.task.settings["duration_s"]
+        words = f"--threads {THREADS} --duration {duration_s:g} --no-tuning --rounds {_MORE_ROUNDS}".split()
+        folders = ("--data", str(self.folder / _STORE), "--out", str(self.folders[0]))
+        return ["harness", "compare", *models, *words, *folders]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the story as JSON values; the comparisons are as compare.json has them."""
         return {
-            "format": _FORMAT,
             **output.as_json([self.task, self.resnet50]),
+            "format": _FORMAT,
             "published": {"source": SOURCE, **vars(self.published)},
             "remarks": self.remarks,
         }
@@ -194,8 +187,11 @@ def _int8(card: Card, unseen: Store, scored: Store, out: Path) -> Card:
 
 
 def _compared(request: Request) -> Comparison:
+    """Compare, with all the rounds that are there: `more_rounds` may have added to them."""
+    path = request.out / document.FILE_NAME
+    held = document.read(path)[0].settings["rounds"] if path.exists() else 0
     try:
-        found = session.compare(request)
+        found = session.compare(replace(request, rounds=max(held, request.rounds)))
     except session.OtherTests as error:
         note(f"The tests in {request.out} are of another {error.what}: they are made anew.")
         shutil.rmtree(request.out)

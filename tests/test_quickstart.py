@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness import cli, files, quickstart
-from harness.comparison import measuring, output, rounds, session
+from harness.comparison import document, measuring, output, rounds, session
 from harness.comparison.document import Comparison
 from harness.errors import ModelError, OutputError
 from harness.quickstart import Effort
@@ -138,9 +138,10 @@ def test_the_table_names_every_row_and_what_to_type_next(
     assert "harness prepare --dataset imagenet" in shown.stdout
     assert "--data store --list cal_image_list_option_1.txt --out models/resnet50-int8.xml" in shown.stdout
     as_json = CliRunner().invoke(cli.cli, ["quickstart", "--out", str(story.folder), "--json"])
-    document = json.loads(as_json.stdout)
-    assert document["published"]["latency_ms"] == [76, 21, 6.45]
-    assert [one["baseline"] for one in document["comparisons"]] == ["builtin-resnet50", "resnet50-seeded-f32"]
+    told = json.loads(as_json.stdout)
+    assert told["format"] == 2
+    assert told["published"]["latency_ms"] == [76, 21, 6.45]
+    assert [one["baseline"] for one in told["comparisons"]] == ["builtin-resnet50", "resnet50-seeded-f32"]
 
 
 def test_what_disturbed_it_is_told_with_the_command_that_goes_on(
@@ -158,7 +159,7 @@ def test_what_disturbed_it_is_told_with_the_command_that_goes_on(
             f"--model {story.folder}/models/{name}.toml "
             for name in ("builtin-resnet50-int8", "builtin-uniform-int8", "builtin-searched-int8")
         )
-        + f"--data {story.folder}/store --threads 1 --duration 0.2 --no-tuning --rounds 20 "
+        + f"--threads 1 --duration 0.2 --no-tuning --rounds 20 --data {story.folder}/store "
         f"--out {story.folder}/compared/built-in-task",
     ]
 
@@ -178,6 +179,26 @@ def test_the_command_that_goes_on_keeps_the_rounds_that_are_there(
     monkeypatch.setattr(rounds, "measure", measures)
     done = CliRunner().invoke(cli.cli, words)
     assert measured == [SMALL.rounds + 1], done.output
+
+
+def test_rounds_that_were_added_are_kept_by_the_next_call(
+    story: quickstart.Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(story.folder, out)
+    path = replace(story, folder=out).folders[0] / document.FILE_NAME
+    written = json.loads(path.read_text())
+    written["comparisons"][0]["settings"]["rounds"] = 20
+    path.write_text(json.dumps(written))
+    asked = []
+
+    def compares(request: session.Request) -> Comparison:
+        asked.append(request.rounds)
+        return story.task
+
+    monkeypatch.setattr(session, "compare", compares)
+    quickstart.quickstart(out, SMALL)
+    assert asked == [20, SMALL.speed_rounds]
 
 
 def test_an_interrupted_call_is_gone_on_with(
