@@ -90,7 +90,8 @@ def quantize(
         The new model's card, whose accuracy target is the original's, and the calibration record.
 
     Raises:
-        HarnessError: nothing left to validate on, a speed-only model with `max_drop`, or an unusable target.
+        HarnessError: a model that was made here already, nothing left to validate on, a speed-only model with
+            `max_drop`, or an unusable target.
     """
     if out.suffix != ".xml":
         raise OutputError(f"--out {out} must end in .xml: OpenVINO writes the weights beside it as .bin.")
@@ -99,9 +100,16 @@ def quantize(
         raise OutputError(f"{taken[0]} exists already: remove it or choose another --out.")
     files.make_writable_folder(out.parent)
     samples = store.samples(card.input.recipe)
+    if card.quantization:
+        raise HarnessError(
+            f"Model '{card.name}' was quantized by `harness quantize` already: give the one that it was made "
+            f"from, {card.quantization['original']}."
+        )
     model = model_file.read(card)
     graph.deployed(model, card)
-    graph.fold_constants(model)
+    own = graph.unquantize(model)
+    if own:
+        note(f"The {own} quantizers that {card.name} brings along give way to NNCF's.")
     note(f"Calibrating {card.name} on {len(indices)} images of {store.path}.")
     drop: dict[str, Any] | None = None
     with _nncf() as nncf:
@@ -113,7 +121,7 @@ def quantize(
             )
         else:
             quantized, drop = _with_accuracy(nncf, model, card, store, samples, indices, settings)
-    record = _record(card, store, indices, settings, drop)
+    record = _record(card, store, indices, settings, drop) | {"replaced_quantizers": own}
     return _write(quantized, card, record, out), record
 
 

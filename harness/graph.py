@@ -131,16 +131,30 @@ def with_one_output(model: ov.Model, card: Card) -> ov.Model:
     return ov.Model([named[0].node], model.get_parameters(), model.get_friendly_name())
 
 
-def fold_constants(model: ov.Model) -> None:
-    """Turn what a model computes from constants alone, in place, into constants.
+def unquantize(model: ov.Model) -> int:
+    """Take a model's own quantizers out, in place, unpack its weights, and return how many were taken out.
 
-    Weights that a file holds in fewer bits (TensorFlow Lite's) reach a depthwise convolution through a chain
-    of operations; NNCF finds weights only where they are constants, and OpenVINO then computes that layer in
-    floating point.
+    What is left does the same in floating point: a quantizer's clipping and scaling stay, its rounding goes.
+    One that takes whole numbers from the input stays: it rounds nothing.
+    Weights that a file holds in fewer bits become constants; NNCF finds them only so, and OpenVINO computes
+    in floating point where their zero is not 0 (TensorFlow Lite's older models) or a chain of operations
+    leads to a depthwise convolution.
+
+    Raises:
+        ModelError: a quantizer's range is not constant.
     """
-    manager = Manager()
-    manager.register_pass(ConstantFolding())
-    manager.run_passes(model)
+    _fold_constants(model)
+    quantizers = [
+        node
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "FakeQuantize" and not _takes_whole_numbers(node)
+    ]
+    for node in quantizers:
+        value = _without_rounding(node)
+        for target in list(node.output(0).get_target_inputs()):
+            _replace_quantized(target, value)
+    _fold_constants(model)
+    return len(quantizers)
 
 
 def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:
@@ -227,6 +241,60 @@ def port_name(port: Any) -> str:
     """Return the tensor name of an input or output, or its node's name when it has none."""
     names = sorted(port.get_names())
     return names[0] if names else str(port.node.get_friendly_name())
+
+
+def _fold_constants(model: ov.Model) -> None:
+    for node in model.get_ordered_ops():
+        # OpenVINO's readers guard the unpacking of weights for kernels that can read them packed.
+        for key in [key for key in node.get_rt_info() if key.startswith("DisableConstantFolding")]:
+            del node.get_rt_info()[key]
+    manager = Manager()
+    manager.register_pass(ConstantFolding())
+    manager.run_passes(model)
+
+
+def _takes_whole_numbers(node: ov.Node) -> bool:
+    """Return whether a node's first input is the model's, in integers, but for its type and shape."""
+    source = node.input_value(0).get_node()
+    while source.get_type_name() in {"Convert", "Transpose", "Reshape"}:
+        source = source.input_value(0).get_node()
+    return source.get_type_name() == "Parameter" and not source.get_output_element_type(0).is_real()
+
+
+def _without_rounding(node: ov.Node) -> ov.Node:
+    """Return what a FakeQuantize does but for rounding: clip to the input's range, map it to the output's."""
+    value, *limits = (node.input_value(place) for place in range(5))
+    ranges = [limit.get_node() for limit in limits]
+    if any(limit.get_type_name() != "Constant" for limit in ranges):
+        raise ModelError(
+            f"The range of the quantizer '{node.get_friendly_name()}' is not constant: give the model that "
+            f"was quantized, instead."
+        )
+    low, high, new_low, new_high = (np.asarray(limit.get_data(), np.float32) for limit in ranges)
+    if low.size == high.size == 1:
+        clipped = ops.clamp(value, low.item(), high.item())
+    else:
+        clipped = ops.minimum(ops.maximum(value, limits[0]), limits[1])
+    if np.array_equal(low, new_low) and np.array_equal(high, new_high):
+        return clipped
+    scale = (new_high - new_low) / (high - low)
+    return ops.add(ops.multiply(clipped, ops.constant(scale)), ops.constant(new_low - low * scale))
+
+
+def _replace_quantized(target: Any, value: ov.Node) -> None:
+    """Give an input that took a quantizer's output the value that is not rounded.
+
+    Where whole numbers are wanted, and not only on the way to be scaled back, rounding stays.
+    """
+    user = target.get_node()
+    if user.get_type_name() != "Convert" or user.get_output_element_type(0).is_real():
+        target.replace_source_output(value.output(0))
+        return
+    for further in list(user.output(0).get_target_inputs()):
+        after = further.get_node()
+        if after.get_type_name() == "Convert" and after.get_output_element_type(0).is_real():
+            after.output(0).replace(value.output(0))
+    target.replace_source_output(ops.round(value, "half_to_even").output(0))
 
 
 def _input_port(model: ov.Model, card: Card) -> Any:

@@ -225,6 +225,50 @@ def test_requests_that_cannot_be_carried_out_leave_nothing_behind(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_model_that_came_quantized_is_quantized_anew_for_this_cpu(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Its weights have a zero of their own, so that OpenVINO computes nearly all of it in floating point.
+    shutil.copy(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite", tmp_path)
+    (tmp_path / "card.toml").write_text(MOBILENET)
+    card = read_card(tmp_path / "card.toml")
+    images = find_images(shared_data / "imagenet-sample", card.output.labels)
+    store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
+    chosen = calibration.choose(store, 100, None)
+    made, record = calibration.quantize(card, store, chosen, CalibrationSettings(), tmp_path / "int8.xml")
+    assert record["replaced_quantizers"] == 66
+    assert f"The 66 quantizers that {card.name} brings along give way to NNCF's." in capsys.readouterr().err
+    precisions, right = {}, {}
+    for variant in (card, made):
+        compiled = graph.compile_model(
+            graph.deployed(model_file.read(variant), variant), CompileSettings("LATENCY", threads=1)
+        )
+        precisions[variant.name] = convolutions(compiled)
+        request, samples = compiled.model.create_infer_request(), store.samples(card.input.recipe)
+        labels = [int(request.infer([samples[index : index + 1]])[0][0]) for index in range(store.count)]
+        right[variant.name] = float(np.mean(labels == store.labels))
+    assert precisions[card.name].count("f32") > 40
+    assert set(precisions[made.name]) <= {"u8", "i8"}
+    assert right[made.name] >= right[card.name] - 0.015
+
+
+def convolutions(compiled: graph.Compiled) -> list[str]:
+    """Return what each convolution computes in."""
+    layers = [node.get_rt_info() for node in compiled.model.get_runtime_model().get_ordered_ops()]
+    return [
+        layer["runtimePrecision"].astype(str)
+        for layer in layers
+        if layer["layerType"].astype(str) == "Convolution"
+    ]
+
+
+def test_a_model_that_was_made_here_is_not_quantized_again(oracle: Oracle, tmp_path: Path) -> None:
+    made = replace(oracle.card, quantization={"original": "oracle"})
+    with pytest.raises(HarnessError, match="already: give the one that it was made from, oracle"):
+        calibration.quantize(made, oracle.store, [0], CalibrationSettings(), tmp_path / "int8.xml")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.alone
 def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
     shared_data: Path, tmp_path: Path
@@ -251,10 +295,8 @@ def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
         accuracy[variant.name] = float(np.mean(labels == store.labels))
         requests[variant.name] = request
     assert abs(accuracy[card.name] - accuracy[made.name]) <= 0.010
-    layers = [node.get_rt_info() for node in compiled.model.get_runtime_model().get_ordered_ops()]
-    convolutions = [layer for layer in layers if layer["layerType"].astype(str) == "Convolution"]
-    assert {layer["runtimePrecision"].astype(str) for layer in convolutions} <= {"u8", "i8"}
-    assert len(convolutions) == 53  # 17 of them depthwise; the classifier is one
+    assert set(convolutions(compiled)) <= {"u8", "i8"}
+    assert len(convolutions(compiled)) == 53  # 17 of them depthwise; the classifier is one
     # Runs of each, as Single-Stream has them: in turns of one they would empty each other's caches. A busy
     # neighbour only ever slows an inference down, so the fastest counts; it may stay busy for some seconds.
     fastest = dict.fromkeys(requests, float("inf"))

@@ -201,3 +201,68 @@ def test_nothing_is_pinned_under_a_quota_unless_asked_for(
     model = graph.deployed(network(), card())
     compiled = graph.compile_model(model, CompileSettings("LATENCY", pinning=asked))
     assert compiled.model.get_property("ENABLE_CPU_PINNING") is pinned
+
+
+RANGES = [
+    ([0.0], [6.0], [0.0], [6.0]),
+    ([0.0], [255.0], [-1.0], [0.9921875]),
+    ([-1.0, -2.0, -4.0], [1.0, 2.0, 4.0], [-1.0, -2.0, -4.0], [1.0, 2.0, 4.0]),
+]
+
+
+def spread(low: float, high: float) -> Any:
+    """Return an image of three channels that each go from `low` to `high`."""
+    return np.tile(np.linspace(low, high, 400, dtype=np.float32), 3).reshape(1, 3, 20, 20)
+
+
+@pytest.mark.parametrize("ranges", RANGES)
+def test_a_quantizer_that_is_taken_out_still_clips_and_scales_but_no_longer_rounds(ranges: Any) -> None:
+    image = ops.parameter([1, 3, 20, 20], np.float32)
+    low, high, new_low, new_high = (np.array(limit, np.float32).reshape(1, -1, 1, 1) for limit in ranges)
+    model = ov.Model([ops.result(ops.fake_quantize(image, low, high, new_low, new_high, 256))], [image])
+    values = spread(ranges[0][-1] - 1, ranges[1][-1] + 1)
+    before = infer(model, values)
+    assert graph.unquantize(model) == 1
+    after = infer(model, values)
+    assert not any(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+    step = (new_high - new_low) / 255
+    assert (np.abs(after - before) <= 0.5001 * step).all()
+    expected = new_low + (np.clip(values, low, high) - low) / (high - low) * (new_high - new_low)
+    np.testing.assert_allclose(after, expected, atol=1e-4)
+
+
+def test_between_quantizing_and_scaling_back_nothing_is_rounded_but_a_whole_output_is() -> None:
+    image = ops.parameter([1, 3, 20, 20], np.float32)
+    limits = [np.float32(limit) for limit in (0, 6, 0, 255)]
+    whole = ops.convert(ops.fake_quantize(image, *limits, 256), np.uint8)
+    back = ops.multiply(ops.subtract(ops.convert(whole, np.float32), np.float32(10)), np.float32(6 / 255))
+    model = ov.Model([ops.result(back), ops.result(whole)], [image])
+    values = spread(-1, 7)
+    compiled = ov.Core().compile_model(model, "CPU")
+    rounded = compiled.infer_new_request([values])[1]
+    assert graph.unquantize(model) == 1
+    exact, still = ov.Core().compile_model(model, "CPU").infer_new_request([values]).values()
+    np.testing.assert_allclose(exact, np.clip(values, 0, 6) - 10 * 6 / 255, atol=1e-5)
+    assert still.dtype == np.uint8
+    assert (np.abs(still.astype(int) - rounded) <= 1).all()
+    assert (still == rounded).mean() > 0.99
+
+
+def test_a_quantizer_of_pixels_stays_as_it_rounds_nothing() -> None:
+    pixels = ops.parameter([1, 8, 8, 3], np.uint8)
+    value = ops.transpose(ops.convert(pixels, np.float32), np.array([0, 3, 1, 2]))
+    model = ov.Model(
+        [ops.result(ops.fake_quantize(value, *(np.float32(limit) for limit in (0, 255, -1, 1)), 256))],
+        [pixels],
+    )
+    assert graph.unquantize(model) == 0
+    assert "FakeQuantize" in {node.get_type_name() for node in model.get_ops()}
+
+
+def test_a_quantizer_whose_range_is_computed_is_refused() -> None:
+    image = ops.parameter([1, 3, 20, 20], np.float32)
+    highest = ops.reduce_max(image, np.array([0, 1, 2, 3]), True)
+    low = np.zeros((1, 1, 1, 1), np.float32)
+    model = ov.Model([ops.result(ops.fake_quantize(image, low, highest, low, highest, 256))], [image])
+    with pytest.raises(ModelError, match="is not constant: give the model that was quantized, instead"):
+        graph.unquantize(model)
