@@ -1,6 +1,7 @@
 """The report: one page that is whole, needs nobody else, and leads to every log."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -176,6 +177,16 @@ def test_the_per_core_chart_shows_every_published_cpu_beside_ours() -> None:
     assert kinds.count("bar published") == 24
     # Four threads ran on two physical cores.
     assert "100  int8 on Imaginary CPU 9000, 4 threads" in [item.text for item in drawing.iter("text")]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shown"), [("area-224-0.875", True), ("area-64-0.875", False), ("none-32-1", False)]
+)
+def test_the_per_core_chart_is_for_images_as_large_as_the_published_ones(recipe: str, shown: bool) -> None:
+    cells = (cell(Scenario.OFFLINE, 4, "int8", [200.0, 200.0]),)
+    found = comparison(cells=cells)
+    data = {**found.data, "dataset": "builtin", "pixels_sha256": {recipe: "cd"}}
+    assert (charts.per_core([replace(found, data=data)]) is not None) == shown
 
 
 def test_only_cores_that_were_allowed_count_per_core() -> None:

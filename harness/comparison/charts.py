@@ -149,9 +149,12 @@ def pareto(comparison: Comparison, threads: int) -> str | None:
 
 
 def per_core(comparisons: list[Comparison]) -> str | None:
-    """Return Offline images/s per core of these runs beside the published v0.7 results on CPUs."""
+    """Return Offline images/s per core of these runs beside the published v0.7 results on CPUs.
+
+    None where nothing is like them: images of another task and size are no match for ImageNet's.
+    """
     ours = []
-    for comparison, threads, label in labelled(comparisons):
+    for comparison, threads, label in labelled([one for one in comparisons if one.is_like_the_published]):
         for cell in _cells(comparison, Scenario.OFFLINE, threads):
             if found := cell.interval():
                 cores = min(threads, _cores(comparison.machine) or threads)

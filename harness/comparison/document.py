@@ -14,6 +14,7 @@ from harness.scenario import Scenario
 
 FILE_NAME = "compare.json"
 FORMAT = 1
+_PUBLISHED_SIZE = 224
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,12 @@ class Comparison:
             if (cell.scenario, cell.threads, cell.variant) == (scenario, threads, variant):
                 return cell
         return None
+
+    @property
+    def is_like_the_published(self) -> bool:
+        """Whether its images are ImageNet's, or as large as those of the published results: 224 px."""
+        recipes = self.data["pixels_sha256"]
+        return self.data["dataset"] == "imagenet" or all(f"-{_PUBLISHED_SIZE}-" in one for one in recipes)
 
     @property
     def machine_name(self) -> str:
