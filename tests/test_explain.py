@@ -174,7 +174,9 @@ def test_a_model_left_in_f32_is_told_apart_from_an_int8_one(explained: Explanati
     machine = replace(system.describe(), isa=("avx2",), architecture="x86_64")
     told = " ".join(session._remarks(mixed, machine, quantized=True))
     assert "1 of 2 convolutions and matrix products do not compute in 8 bits and take 75.0 % of their" in told
-    assert "stem (brgconv_avx512_f32) the most" in told
+    assert "stem (brgconv_avx512_f32) the most: make the INT8 model from its FP32 original" in told
+    came_quantized = " ".join(session._remarks(mixed, machine, quantized=False))
+    assert "the most: quantize it anew with `harness quantize`." in came_quantized
     assert "1 layer(s) run in reference or plain gemm kernels, 11.1 % of the layers' time" in told
     assert "no 8-bit dot products (VNNI or AMX)" in told
     assert "no AVX-512" in told

@@ -185,10 +185,11 @@ def _remarks(found: Explanation, machine: system.Machine, *, quantized: bool) ->
     counts = kernels.precisions(layers)
     if (share or quantized) and (wide := kernels.left_wide(layers)):
         taken = 100 * (1 - (share or 0.0))
+        cure = "make the INT8 model from its FP32 original" if quantized else "quantize it anew"
         yield (
             f"{len(wide)} of {sum(counts.values())} convolutions and matrix products do not compute in 8 "
             f"bits and take {taken:.1f} % of their time, {wide[0].name} ({wide[0].exec_type}) "
-            f"the most: make the INT8 model from its FP32 original with `harness quantize`."
+            f"the most: {cure} with `harness quantize`."
         )
     if slow := kernels.fallbacks(layers):
         names = ", ".join(f"{layer.name} ({layer.exec_type})" for layer in slow[:3])
