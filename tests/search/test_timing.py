@@ -117,8 +117,10 @@ def test_networks_are_compiled_as_the_scenario_runs_them(scenario: Scenario) -> 
 def test_a_network_of_ten_times_the_work_takes_longer(scenario: Scenario) -> None:
     small, large = resnet50(10, 32, 0.05, "3x3-pool"), resnet50(10, 64, 0.25, "3x3-pool")
     assert large.count_macs() > 10 * small.count_macs()
-    times_ms = timing.measure_ms([large, small], Conditions.of(scenario))
-    assert times_ms[0] > 1.5 * times_ms[1] > 0
+    # A neighbour may come or go between a network and what it is measured beside.
+    times_ms = np.reshape(timing.measure_ms([large, small] * 3, Conditions.of(scenario)), (3, 2))
+    large_ms, small_ms = np.median(times_ms, axis=0)
+    assert large_ms > 1.5 * small_ms > 0
 
 
 @pytest.mark.alone
