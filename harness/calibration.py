@@ -93,6 +93,11 @@ def quantize(
         HarnessError: a model that was made here already, nothing left to validate on, a speed-only model with
             `max_drop`, or an unusable target.
     """
+    if "original_sha256" in card.quantization:
+        raise HarnessError(
+            f"Model '{card.name}' was quantized by `harness quantize` already: give the one that it was made "
+            f"from, {card.quantization.get('original')}."
+        )
     if out.suffix != ".xml":
         raise OutputError(f"--out {out} must end in .xml: OpenVINO writes the weights beside it as .bin.")
     taken = [path for path in _outputs(out) if path.exists()]
@@ -100,11 +105,6 @@ def quantize(
         raise OutputError(f"{taken[0]} exists already: remove it or choose another --out.")
     files.make_writable_folder(out.parent)
     samples = store.samples(card.input.recipe)
-    if card.quantization:
-        raise HarnessError(
-            f"Model '{card.name}' was quantized by `harness quantize` already: give the one that it was made "
-            f"from, {card.quantization['original']}."
-        )
     model = model_file.read(card)
     graph.deployed(model, card)
     own = graph.unquantize(model)

@@ -15,6 +15,13 @@ from harness.card import Card
 from harness.errors import ModelError
 from harness.settings import OPENVINO_CORE_TYPES, CompileSettings
 
+_NO_FOLDING = "DisableConstantFolding_0"
+# Fewer make a model another one (binary and 4-bit networks); 8 bits without their lowest are 255.
+_LEAST_LEVELS = 255
+_KEEP_RANGE = frozenset(
+    ("MaxPool", "AvgPool", "ReduceMean", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat")
+)
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -132,23 +139,26 @@ def with_one_output(model: ov.Model, card: Card) -> ov.Model:
 
 
 def unquantize(model: ov.Model) -> int:
-    """Take a model's own quantizers out, in place, unpack its weights, and return how many were taken out.
+    """Unpack a model's weights, in place; where they are of no use to OpenVINO, take its quantizers out, too.
 
-    What is left does the same in floating point: a quantizer's clipping and scaling stay, its rounding goes.
-    One that takes whole numbers from the input stays: it rounds nothing.
-    Weights that a file holds in fewer bits become constants; NNCF finds them only so, and OpenVINO computes
-    in floating point where their zero is not 0 (TensorFlow Lite's older models) or a chain of operations
-    leads to a depthwise convolution.
+    Weights that a file holds in fewer bits become constants. NNCF finds them only so, and leaves a depthwise
+    convolution in floating point to which a chain of operations leads. Where their zero is not 0 (TensorFlow
+    Lite's older models), OpenVINO computes in floating point: the quantizers of such a model give way, all
+    but their clipping and scaling. One stays that rounds nothing, as it takes whole numbers from the input;
+    one whose few levels are part of what the model computes; and one between integer operations.
+
+    Returns:
+        How many quantizers were taken out.
 
     Raises:
-        ModelError: a quantizer's range is not constant.
+        ModelError: a quantizer's range is not constant, or upside down.
     """
+    shifted = any(map(_is_shifted_weight, model.get_ordered_ops()))
     _fold_constants(model)
-    quantizers = [
-        node
-        for node in model.get_ordered_ops()
-        if node.get_type_name() == "FakeQuantize" and not _takes_whole_numbers(node)
-    ]
+    if not shifted:
+        return 0
+    nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+    quantizers = [node for node in nodes if _only_rounds(node) and not _takes_whole_numbers(node)]
     for node in quantizers:
         value = _without_rounding(node)
         for target in list(node.output(0).get_target_inputs()):
@@ -243,14 +253,48 @@ def port_name(port: Any) -> str:
     return names[0] if names else str(port.node.get_friendly_name())
 
 
+def _is_shifted_weight(node: ov.Node) -> bool:
+    """Return whether a node takes the zero, if it is not 0, off weights that are being unpacked."""
+    if node.get_type_name() != "Subtract":
+        return False
+    weights, zero = (node.input_value(place).get_node() for place in (0, 1))
+    if weights.get_type_name() != "Convert":
+        return False
+    while zero.get_type_name() in {"Convert", "Reshape"}:
+        zero = zero.input_value(0).get_node()
+    kinds = {weights.input_value(0).get_node().get_type_name(), zero.get_type_name()}
+    return kinds == {"Constant"} and bool(np.any(zero.get_data()))
+
+
 def _fold_constants(model: ov.Model) -> None:
+    guarded = []
     for node in model.get_ordered_ops():
+        facts = node.get_rt_info()
         # OpenVINO's readers guard the unpacking of weights for kernels that can read them packed.
-        for key in [key for key in node.get_rt_info() if key.startswith("DisableConstantFolding")]:
-            del node.get_rt_info()[key]
+        for key in [key for key in facts if key.startswith("DisableConstantFolding")]:
+            del facts[key]
+        # The shape may become that of a batch yet.
+        if node.get_type_name() == "ShapeOf":
+            facts[_NO_FOLDING] = ""
+            guarded.append(node)
     manager = Manager()
     manager.register_pass(ConstantFolding())
     manager.run_passes(model)
+    for node in guarded:
+        del node.get_rt_info()[_NO_FOLDING]
+
+
+def _only_rounds(node: ov.Node) -> bool:
+    """Return whether a FakeQuantize is there to save bits, and what comes of it can be told in floats."""
+    if node.get_attributes()["levels"] < _LEAST_LEVELS:
+        return False
+    for target in node.output(0).get_target_inputs():
+        user = target.get_node()
+        if user.get_type_name() == "Convert" and not user.get_output_element_type(0).is_real():
+            after = [further.get_node() for further in user.output(0).get_target_inputs()]
+            if not all(one.get_type_name() in {"Convert", "Result"} for one in after):
+                return False
+    return True
 
 
 def _takes_whole_numbers(node: ov.Node) -> bool:
@@ -261,39 +305,52 @@ def _takes_whole_numbers(node: ov.Node) -> bool:
     return source.get_type_name() == "Parameter" and not source.get_output_element_type(0).is_real()
 
 
-def _without_rounding(node: ov.Node) -> ov.Node:
+def _without_rounding(node: ov.Node) -> Any:
     """Return what a FakeQuantize does but for rounding: clip to the input's range, map it to the output's."""
     value, *limits = (node.input_value(place) for place in range(5))
     ranges = [limit.get_node() for limit in limits]
+    name = node.get_friendly_name()
     if any(limit.get_type_name() != "Constant" for limit in ranges):
         raise ModelError(
-            f"The range of the quantizer '{node.get_friendly_name()}' is not constant: give the model that "
-            f"was quantized, instead."
+            f"The range of the quantizer '{name}' is not constant: give the model that was quantized."
         )
-    low, high, new_low, new_high = (np.asarray(limit.get_data(), np.float32) for limit in ranges)
+    low, high, new_low, new_high = (np.asarray(limit.get_data(), np.float64) for limit in ranges)
+    if np.any(low > high):
+        raise ModelError(
+            f"The range of the quantizer '{name}' is upside down: give the model that was quantized."
+        )
+    is_same = np.array_equal(low, new_low) and np.array_equal(high, new_high)
+    # What these layers give has the range of what they take. NNCF would see a clipping as a layer of its own.
+    if is_same and value.get_node().get_type_name() in _KEEP_RANGE:
+        return value
     if low.size == high.size == 1:
         clipped = ops.clamp(value, low.item(), high.item())
     else:
         clipped = ops.minimum(ops.maximum(value, limits[0]), limits[1])
-    if np.array_equal(low, new_low) and np.array_equal(high, new_high):
-        return clipped
-    scale = (new_high - new_low) / (high - low)
-    return ops.add(ops.multiply(clipped, ops.constant(scale)), ops.constant(new_low - low * scale))
+    if is_same:
+        return clipped.output(0)
+    width = high - low
+    scale = np.divide(new_high - new_low, width, out=np.zeros(np.shape(new_high - width)), where=width != 0)
+    kind = value.get_element_type()
+    scaled = ops.multiply(clipped, ops.constant(scale, kind))
+    return ops.add(scaled, ops.constant(new_low - low * scale, kind)).output(0)
 
 
-def _replace_quantized(target: Any, value: ov.Node) -> None:
+def _replace_quantized(target: Any, value: Any) -> None:
     """Give an input that took a quantizer's output the value that is not rounded.
 
     Where whole numbers are wanted, and not only on the way to be scaled back, rounding stays.
     """
     user = target.get_node()
     if user.get_type_name() != "Convert" or user.get_output_element_type(0).is_real():
-        target.replace_source_output(value.output(0))
+        target.replace_source_output(value)
         return
     for further in list(user.output(0).get_target_inputs()):
         after = further.get_node()
         if after.get_type_name() == "Convert" and after.get_output_element_type(0).is_real():
-            after.output(0).replace(value.output(0))
+            kind = after.get_output_element_type(0)
+            same = kind == value.get_element_type()
+            after.output(0).replace(value if same else ops.convert(value, kind).output(0))
     target.replace_source_output(ops.round(value, "half_to_even").output(0))
 
 

@@ -124,6 +124,7 @@ def _is_twin(made: Card, card: Card, images: Store, indices: Sequence[int]) -> b
         return bool(
             facts["original_sha256"] == model_file.sha256(card)
             and record["list"]["names"] == names
+            and "replaced_quantizers" in record
             and record["data"]["pixels_sha256"] == images.sha256(card.input.recipe)
             and model_file.files(made)
         )

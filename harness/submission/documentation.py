@@ -177,6 +177,8 @@ def _calibration(record: dict[str, Any]) -> list[str]:
         f"list of names, one a line, is `{chosen['sha256']}`.",
         "",
     ]
+    if replaced := record.get("replaced_quantizers"):
+        lines += [f"The model came quantized; its own {replaced} quantizers gave way to NNCF's.", ""]
     if control is not None:
         lines += [
             f"Layers were put back to floating point until the accuracy on {control['validation_count']} "
