@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -84,9 +85,9 @@ class Story:
         """What disturbed the tests or went wrong in them, in words, and how to be surer."""
         both = (self.task, self.resnet50)
         found = list(dict.fromkeys(chain.from_iterable((*one.faults, *one.remarks) for one in both)))
-        undecided = any(one.rounds_needed for told in both for one in findings.speedups(told))
-        if found or undecided:
-            found.append(f"More rounds make it surer: {shlex.join(self.more_rounds)}")
+        undecided = any(one.rounds_needed for one in findings.speedups(self.task))
+        if self.task.invalid or self.task.remarks or undecided:
+            found.append(f"More rounds make the built-in task surer: {shlex.join(self.more_rounds)}")
         return found
 
     @property
@@ -95,15 +96,21 @@ class Story:
         _, *int8 = (variant.name for variant in self.task.variants)
         cards = (str(self.folder / _MODELS / f"{name}.toml") for name in int8)
         models = chain.from_iterable(("--model", one) for one in (self.task.baseline, *cards))
-        duration_s = self.task.settings["duration_s"]
-        words = f"--threads {THREADS} --duration {duration_s:g} --no-tuning --rounds {_MORE_ROUNDS}".split()
+        duration_s, rounds = (self.task.settings[name] for name in ("duration_s", "rounds"))
+        rounds = max(_MORE_ROUNDS, 2 * rounds)
+        words = f"--threads {THREADS} --duration {duration_s:g} --no-tuning --rounds {rounds}".split()
         folders = ("--data", str(self.folder / _STORE), "--out", str(self.folders[0]))
         return ["harness", "compare", *models, *words, *folders]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the story as JSON values; the comparisons are as compare.json has them."""
         return {
-            **output.as_json([self.task, self.resnet50]),
+            **output.as_json(
+                [
+                    replace(one, source=folder.relative_to(self.folder).as_posix())
+                    for one, folder in zip((self.task, self.resnet50), self.folders, strict=True)
+                ]
+            ),
             "format": _FORMAT,
             "published": {"source": SOURCE, **vars(self.published)},
             "remarks": self.remarks,
@@ -188,13 +195,17 @@ def _int8(card: Card, unseen: Store, scored: Store, out: Path) -> Card:
 
 def _compared(request: Request) -> Comparison:
     """Compare, with all the rounds that are there: `more_rounds` may have added to them."""
-    path = request.out / document.FILE_NAME
-    held = document.read(path)[0].settings["rounds"] if path.exists() else 0
+    try:
+        held = document.read(request.out / document.FILE_NAME)[0].settings["rounds"]
+    except OutputError:
+        held = 0  # not there, or of another version: the rounds themselves tell what they are of
     try:
         found = session.compare(replace(request, rounds=max(held, request.rounds)))
     except session.OtherTests as error:
         note(f"The tests in {request.out} are of another {error.what}: they are made anew.")
-        shutil.rmtree(request.out)
+        # Out of the way at once: half a folder would pass for somebody else's.
+        rest = request.out.rename(Path(tempfile.mkdtemp(prefix=".old.", dir=request.out.parent), "tests"))
+        shutil.rmtree(rest.parent)
         found = session.compare(request)
     output.write([found], request.out)
     return found

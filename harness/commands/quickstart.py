@@ -90,6 +90,7 @@ def _print(story: quickstart.Story) -> None:
         "--out models/resnet50-int8.xml\n"
         "  harness run --model models/resnet50-int8.toml --data store --scenario SingleStream --out results",
         soft_wrap=True,
+        markup=False,
     )
 
 
