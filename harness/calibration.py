@@ -121,7 +121,7 @@ def quantize(
             )
         else:
             quantized, drop = _with_accuracy(nncf, model, card, store, samples, indices, settings)
-    record = _record(card, store, indices, settings, drop) | {"replaced_quantizers": own}
+    record = _record(card, store, indices, settings, own, drop)
     return _write(quantized, card, record, out), record
 
 
@@ -298,6 +298,7 @@ def _record(
     store: Store,
     indices: Sequence[int],
     settings: CalibrationSettings,
+    replaced_quantizers: int,
     drop: dict[str, Any] | None,
 ) -> dict[str, Any]:
     names = [store.names[index] for index in indices]
@@ -310,6 +311,7 @@ def _record(
         else "NNCF post-training quantization with accuracy control",
         "preset": settings.preset,
         "bias_correction": settings.bias_correction,
+        "replaced_quantizers": replaced_quantizers,
         "accuracy_control": drop,
         "data": {
             "dataset": store.dataset,

@@ -57,7 +57,7 @@ def test_mlperfs_list_finds_imagenet_under_other_file_names_and_is_recorded_as_s
     assert indices == [7, 3]
     digest = calibration.list_digest(listed.read_text().split())
     monkeypatch.setattr(calibration, "official_list", lambda names: list(names))
-    record = calibration._record(oracle.card, store, indices, CalibrationSettings(), None)
+    record = calibration._record(oracle.card, store, indices, CalibrationSettings(), 0, None)
     assert record["list"]["official"] == listed.read_text().split()
     assert record["list"]["sha256"] == digest
     assert record["list"]["names"] == [names[7], names[3]]
@@ -238,28 +238,21 @@ def test_a_model_that_came_quantized_is_quantized_anew_for_this_cpu(
     made, record = calibration.quantize(card, store, chosen, CalibrationSettings(), tmp_path / "int8.xml")
     assert record["replaced_quantizers"] == 66
     assert f"The 66 quantizers that {card.name} brings along give way to NNCF's." in capsys.readouterr().err
-    precisions, right = {}, {}
-    for variant in (card, made):
-        compiled = graph.compile_model(
-            graph.deployed(model_file.read(variant), variant), CompileSettings("LATENCY", threads=1)
-        )
-        precisions[variant.name] = convolutions(compiled)
-        request, samples = compiled.model.create_infer_request(), store.samples(card.input.recipe)
-        labels = [int(request.infer([samples[index : index + 1]])[0][0]) for index in range(store.count)]
-        right[variant.name] = float(np.mean(labels == store.labels))
-    assert precisions[card.name].count("f32") > 40
-    assert set(precisions[made.name]) <= {"u8", "i8"}
-    assert right[made.name] >= right[card.name] - 0.015
+    came, _, right_before = on_one_core(card, store)
+    anew, _, right = on_one_core(made, store)
+    assert came.kernels["f32"] > 40
+    assert set(anew.kernels) <= {"u8", "i8"}
+    assert right >= right_before - 0.015
 
 
-def convolutions(compiled: graph.Compiled) -> list[str]:
-    """Return what each convolution computes in."""
-    layers = [node.get_rt_info() for node in compiled.model.get_runtime_model().get_ordered_ops()]
-    return [
-        layer["runtimePrecision"].astype(str)
-        for layer in layers
-        if layer["layerType"].astype(str) == "Convolution"
-    ]
+def on_one_core(card: Card, store: Store) -> tuple[graph.Compiled, Any, float]:
+    """Return the compiled model, a request of it, and the share of the store's images that it gets right."""
+    compiled = graph.compile_model(
+        graph.deployed(model_file.read(card), card), CompileSettings("LATENCY", threads=1)
+    )
+    request, samples = compiled.model.create_infer_request(), store.samples(card.input.recipe)
+    labels = [int(request.infer([samples[index : index + 1]])[0][0]) for index in range(store.count)]
+    return compiled, request, float(np.mean(labels == store.labels))
 
 
 def test_a_model_that_was_made_here_is_not_quantized_again(oracle: Oracle, tmp_path: Path) -> None:
@@ -288,19 +281,12 @@ def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
     made, _ = calibration.quantize(
         card, store, calibration.choose(store, 300, None), CalibrationSettings(), tmp_path / "int8.xml"
     )
-    samples = store.samples(card.input.recipe)
     requests, accuracy = {}, {}
     for variant in (card, made):
-        compiled = graph.compile_model(
-            graph.deployed(model_file.read(variant), variant), CompileSettings("LATENCY", threads=1)
-        )
-        request = compiled.model.create_infer_request()
-        labels = [int(request.infer([samples[index : index + 1]])[0][0]) for index in range(store.count)]
-        accuracy[variant.name] = float(np.mean(labels == store.labels))
-        requests[variant.name] = request
+        compiled, requests[variant.name], accuracy[variant.name] = on_one_core(variant, store)
     assert abs(accuracy[card.name] - accuracy[made.name]) <= 0.010
-    assert set(convolutions(compiled)) <= {"u8", "i8"}
-    assert len(convolutions(compiled)) == 53  # 17 of them depthwise; the classifier is one
+    assert set(compiled.kernels) <= {"u8", "i8"}
+    assert sum(compiled.kernels.values()) == 53  # 17 of them depthwise; the classifier is one
     # Runs of each, as Single-Stream has them: in turns of one they would empty each other's caches. A busy
     # neighbour only ever slows an inference down, so the fastest counts; it may stay busy for some seconds.
     fastest = dict.fromkeys(requests, float("inf"))
