@@ -104,7 +104,7 @@ def nsga2(
         if effort.workers == 1:
             _work(problem, effort, journal, whole, 0, advance)
         else:
-            _work_together(problem, effort, journal, whole, study, advance)
+            _work_together(problem, effort, journal, whole, study, done, advance)
     trials = studies.finished(study)[: effort.trials]
     return Found(_distinct(studies.point_of(trial) for trial in trials), len(trials))
 
@@ -225,6 +225,7 @@ def _work_together(
     journal: Path,
     identity: Mapping[str, Any],
     study: Any,
+    seen: int,
     advance: Callable[[int], None],
 ) -> None:
     # Spawned, because forking a process that has threads (progress bar, OpenVINO, PyTorch) may hang.
@@ -235,10 +236,12 @@ def _work_together(
     ]
     for worker in workers:
         worker.start()
-    seen = len(studies.finished(study))
+    working = True
     try:
-        while any(worker.is_alive() for worker in workers):
+        while working:
             time.sleep(_POLL_S)
+            # Asked before the count, so that what is finished between that and the last worker's end counts.
+            working = any(worker.is_alive() for worker in workers)
             now = min(len(studies.finished(study)), effort.trials)
             advance(now - seen)
             seen = now

@@ -185,6 +185,23 @@ def test_several_workers_share_a_study(tmp_path: Path) -> None:
     assert len(outcome.points) + outcome.repeats == 60
 
 
+def test_what_workers_finish_while_their_trials_are_counted_is_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = studies.finished
+
+    def counted_and_then_overtaken(study: object) -> list[object]:
+        trials = finished(study)
+        for worker in multiprocessing.active_children():
+            worker.join()
+        return trials
+
+    monkeypatch.setattr(studies, "finished", counted_and_then_overtaken)
+    advanced: list[int] = []
+    nsga2(planted(), quick(20, workers=2), tmp_path / "journal", IDENTITY, advanced.append)
+    assert sum(advanced) == 20
+
+
 class Interrupted(Planted):
     def score(self, architecture: Architecture) -> float:
         os.kill(os.getpid(), signal.SIGINT)
