@@ -293,6 +293,11 @@ def _with_accuracy(
     return quantized, facts
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of what quantizes, as a record has them."""
+    return {name: version(name) for name in ("nncf", "openvino")}
+
+
 def _record(
     card: Card,
     store: Store,
@@ -324,7 +329,7 @@ def _record(
             "sha256": list_digest(listed_names),
             "names": names,
         },
-        "versions": {name: version(name) for name in ("nncf", "openvino")},
+        "versions": versions(),
     }
 
 

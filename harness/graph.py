@@ -207,12 +207,9 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
         config["INFERENCE_NUM_THREADS"] = settings.threads
     if settings.streams is not None:
         config["NUM_STREAMS"] = settings.streams
-    if settings.pinning is not None:
-        config["ENABLE_CPU_PINNING"] = settings.pinning
-    elif system.is_under_quota():
-        # OpenVINO (2026.4) knows no quota and would pin to the first of all CPUs, which others use as well:
-        # a thread that is pinned cannot give way to them.
-        config["ENABLE_CPU_PINNING"] = False
+    pinning = system.default_pinning() if settings.pinning is None else settings.pinning
+    if pinning is not None:
+        config["ENABLE_CPU_PINNING"] = pinning
     if settings.smt is not None:
         config["ENABLE_HYPER_THREADING"] = settings.smt
     if settings.core_type is not None:

@@ -40,7 +40,7 @@ def differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
 
 
 def _in_force(document: dict[str, Any], key: str) -> Any:
-    """Return a setting; under a CPU quota nothing is pinned, said or not (graph.compile_model)."""
+    """Return a setting; under a CPU quota nothing is pinned, said or not (system.default_pinning)."""
     value, machine = document["settings"].get(key), document["machine"]
     if key == "pinning" and value is None and machine["usable_cpus"] < machine.get("cpus_allowed", 0):
         return False

@@ -125,6 +125,11 @@ def dominant(counts: dict[str, int], otherwise: str) -> str:
     return max(together, key=lambda precision: together[precision], default=otherwise)
 
 
+def int8_count(counts: dict[str, int]) -> int:
+    """Return how many of the layers in `precisions`' answer compute in 8 bits."""
+    return sum(count for precision, count in counts.items() if precision in _INT8)
+
+
 def total_us(found: Iterable[Layer]) -> float:
     """Return the time of all layers together; 0 without profiling."""
     return sum(layer.time_us or 0.0 for layer in found)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness import reasons
+from harness import kernels, reasons
 from harness.errors import OutputError
 from harness.log import Performance
 from harness.scenario import Scenario
@@ -101,6 +101,7 @@ def summary(document: dict[str, Any], folder: Path) -> str:
     ]
     if model["note"]:
         lines.append(f"  {model['note']}")
+    lines += _mixture_lines(document["precision"]["kernels"])
     if tuned := document.get("tuning"):
         lines.append(f"  tuned: {in_words(tuned['settings']) or 'the default'} ({tuned['created']})")
     if document["performance"] is not None:
@@ -111,6 +112,16 @@ def summary(document: dict[str, Any], folder: Path) -> str:
         lines.append(f"  not official: {'; '.join(document['not_official_because'])}")
     lines.append(f"  files: {folder}")
     return "\n".join(lines)
+
+
+def _mixture_lines(counts: dict[str, int]) -> list[str]:
+    """Return what a model that is quantized in part should be known for; nothing for any other."""
+    int8, whole = kernels.int8_count(counts), sum(counts.values())
+    if int8 in (0, whole):
+        return []
+    return [
+        f"  {int8} of {whole} convolutions and matrix products compute in 8 bits (more: `harness explain`)"
+    ]
 
 
 def _performance_lines(performance: dict[str, Any]) -> list[str]:

@@ -175,6 +175,15 @@ def is_under_quota(root: Path = _HOST) -> bool:
     return usable_cpus(root) < _cpus_allowed()
 
 
+def default_pinning(root: Path = _HOST) -> bool | None:
+    """Return what to tell OpenVINO of pinning where nobody says: nothing (None), or not to, under a quota.
+
+    OpenVINO (2026.4) knows no quota and would pin to the first of all CPUs, which others use as well: a
+    thread that is pinned cannot give way to them.
+    """
+    return False if is_under_quota(root) else None
+
+
 def allowance(root: Path = _HOST) -> Allowance:
     """Return what this process may keep busy."""
     allowed = _cpus_allowed()

@@ -19,7 +19,7 @@ from conftest import CLASSES, SIZE, Oracle, make_oracle
 from openvino import opset13 as ops
 from sample_comparison import comparison, variant
 
-from harness import cli, files, result, system
+from harness import calibration, cli, files, result, system
 from harness.card import read_card
 from harness.comparison import document, output, rounds, session, variants
 from harness.comparison.document import Comparison
@@ -189,18 +189,22 @@ def claim(out: Path, pair: Oracle) -> None:
     session._claim(Request((), out), candidates, pair.store, system.describe())
 
 
-def test_a_folder_keeps_to_one_generation_of_cpus_and_an_older_one_does_not_tell_it(
+def test_a_folder_keeps_to_one_generation_of_cpus_and_quota_and_an_older_one_does_not_tell_them(
     pair: Oracle, tmp_path: Path
 ) -> None:
     claim(tmp_path, pair)
     path = tmp_path / "request.json"
     held = json.loads(path.read_text())
-    signature = held["machine"].pop()
-    path.write_text(json.dumps(held))
-    claim(tmp_path, pair)
-    assert json.loads(path.read_text())["machine"] == [*held["machine"], signature]
-    path.write_text(json.dumps(held | {"machine": [*held["machine"], "6-143-8"]}))
-    with pytest.raises(OutputError, match=r"are of another machine or set of library versions: give"):
+    *older, signature, is_under_quota = held["machine"]
+    for known in (older, [*older, signature]):
+        path.write_text(json.dumps(held | {"machine": known}))
+        claim(tmp_path, pair)
+        assert json.loads(path.read_text()) == held
+    path.write_text(json.dumps(held | {"machine": [*older, "6-143-8"]}))
+    with pytest.raises(OutputError, match=r"are of another machine, CPU quota or set of library versions"):
+        claim(tmp_path, pair)
+    path.write_text(json.dumps(held | {"machine": [*older, signature, not is_under_quota]}))
+    with pytest.raises(OutputError, match=r"are of another machine, CPU quota or set of library versions"):
         claim(tmp_path, pair)
 
 
@@ -275,7 +279,9 @@ def test_an_int8_twin_is_made_from_images_that_are_not_scored(pair: Oracle, tmp_
     )
 
 
-def test_an_int8_twin_is_kept_only_for_the_same_calibration_images(pair: Oracle, tmp_path: Path) -> None:
+def test_an_int8_twin_is_kept_only_for_the_same_calibration_images_and_libraries(
+    pair: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = read_card(pair.card_path.parent / "slow.toml")
     candidate = variants.candidates((card,), ("f32", "int8"))[1]
     made, _ = variants.quantized(candidate, pair.store, pair.store, tmp_path)
@@ -284,6 +290,10 @@ def test_an_int8_twin_is_kept_only_for_the_same_calibration_images(pair: Oracle,
     variants.quantized(candidate, pair.store, pair.store, tmp_path)
     assert before.stat().st_mtime_ns == stamp
     other = make_oracle(tmp_path / "other", count=20).store
+    variants.quantized(candidate, other, pair.store, tmp_path)
+    assert before.stat().st_mtime_ns != stamp
+    stamp = before.stat().st_mtime_ns
+    monkeypatch.setattr(calibration, "versions", lambda: {"nncf": "99.0", "openvino": "2099.0"})
     variants.quantized(candidate, other, pair.store, tmp_path)
     assert before.stat().st_mtime_ns != stamp
 

@@ -200,7 +200,7 @@ def test_benchmark_apps_failure_is_one_sentence_with_its_last_words(tmp_path: Pa
 
 def test_benchmark_app_pins_no_thread_under_a_quota_as_all_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
     for is_under_quota in (True, False):
-        monkeypatch.setattr(system, "is_under_quota", lambda told=is_under_quota: told)
+        monkeypatch.setattr(system, "is_under_quota", lambda root, told=is_under_quota: told)
         for arguments in (benchmark_app.latency_arguments(1), benchmark_app.throughput_arguments(2, 2)):
             assert ("-pin NO" in " ".join(arguments)) is is_under_quota
 

@@ -197,7 +197,7 @@ def test_the_real_model_folded_equals_its_float_pipeline_on_real_images(shared_d
 def test_nothing_is_pinned_under_a_quota_unless_asked_for(
     is_under_quota: bool, asked: bool | None, pinned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(system, "is_under_quota", lambda: is_under_quota)
+    monkeypatch.setattr(system, "is_under_quota", lambda root: is_under_quota)
     model = graph.deployed(network(), card())
     compiled = graph.compile_model(model, CompileSettings("LATENCY", pinning=asked))
     assert compiled.model.get_property("ENABLE_CPU_PINNING") is pinned

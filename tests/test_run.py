@@ -96,6 +96,17 @@ def test_bf16_is_a_variant_with_a_folder_of_its_own(oracle: Oracle, tmp_path: Pa
         assert folder.parent.name == {"f32": "oracle", "bf16": "oracle-bf16"}[precision]
 
 
+def test_a_summary_tells_how_much_of_a_model_computes_in_8_bits(oracle: Oracle, tmp_path: Path) -> None:
+    document, folder = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,)))
+    assert "in 8 bits" not in run.result.summary(document, folder)
+    document["precision"]["kernels"] = {"f32": 50, "u8": 2, "i8": 1}
+    assert "  3 of 53 convolutions and matrix products compute in 8 bits" in run.result.summary(
+        document, folder
+    )
+    document["precision"]["kernels"] = {"u8": 52, "i8": 1}
+    assert "in 8 bits" not in run.result.summary(document, folder)
+
+
 def test_a_missed_target_is_exit_code_1(new_oracle: Callable[..., Oracle], tmp_path: Path) -> None:
     oracle = new_oracle(count=30, wrong=6)
     done = harness(

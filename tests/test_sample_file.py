@@ -145,7 +145,7 @@ def test_ctrl_c_stops_at_once_and_keeps_what_is_done(tmp_path, monkeypatch):
         calls.append(name)
         if len(calls) == 100:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.05)
+            time.sleep(0.5)
         return decode(data, name)
 
     monkeypatch.setattr(store, "decode", interrupt_later)

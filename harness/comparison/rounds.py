@@ -69,8 +69,8 @@ def prepare(
     """
     settings = settings.with_defaults()
     asked = settings.tunable
-    if asked["pinning"] is None and system.is_under_quota():
-        asked["pinning"] = False  # as graph.compile_model has it
+    if asked["pinning"] is None:
+        asked["pinning"] = system.default_pinning()
     demands = demands_of(card, settings)
     path = folder / _SERIES
     if path.exists():

@@ -35,7 +35,7 @@ _WORDS = {
     "calibration": "set of calibration images",
     "duration_s": "duration",
     "harness": "version of the harness",
-    "machine": "machine or set of library versions",
+    "machine": "machine, CPU quota or set of library versions",
 }
 
 
@@ -194,6 +194,7 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
             machine.usable_cpus,
             machine.versions,
             machine.cpu_signature,
+            machine.is_under_quota,
         ],
         "calibration": _calibration(request, candidates),
     }
@@ -221,7 +222,7 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
 
 
 def _differ(key: str, held: Any, asked: Any) -> bool:
-    # Older records of a machine end before the CPU's signature.
+    # Older records of a machine end before the CPU's signature, or before its quota.
     return bool(held != (asked[: len(held)] if key == "machine" else asked))
 
 

@@ -87,7 +87,8 @@ def require_data(found: Sequence[Candidate], store: Store) -> None:
 def quantized(candidate: Candidate, images: Store, scored: Store, folder: Path) -> tuple[Card, str]:
     """Return the INT8 twin's card, and say how it was made.
 
-    It is made now, unless `folder` holds the twin of this very model, calibrated on the same images.
+    It is made now, unless `folder` holds the twin of this very model, calibrated on the same images by the
+    same versions of the libraries.
 
     Args:
         candidate: a model that is not quantized.
@@ -125,6 +126,7 @@ def _is_twin(made: Card, card: Card, images: Store, indices: Sequence[int]) -> b
             facts["original_sha256"] == model_file.sha256(card)
             and record["list"]["names"] == names
             and "replaced_quantizers" in record
+            and record["versions"] == calibration.versions()
             and record["data"]["pixels_sha256"] == images.sha256(card.input.recipe)
             and model_file.files(made)
         )

@@ -63,6 +63,6 @@ def throughput_arguments(threads: int, streams: int) -> list[str]:
 
 
 def _usual_arguments(threads: int, streams: int) -> list[str]:
-    # As graph.compile_model has it, so that all ways run alike.
-    pinning = ["-pin", "NO"] if system.is_under_quota() else []
+    # So that all ways run alike.
+    pinning = ["-pin", "NO"] if system.default_pinning() is False else []
     return ["-hint", "none", "-nstreams", str(streams), "-nthreads", str(threads), *pinning]

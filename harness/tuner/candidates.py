@@ -47,7 +47,7 @@ def _all(settings: RunSettings, allowed: Allowance, samples_per_query: int) -> I
     for placed in _placements(settings, allowed):
         threads = placed.threads or allowed.cpus
         for pinning in (False, True):
-            # A thread that is pinned cannot give way to those who share the CPUs by quota.
+            # As system.default_pinning says.
             if pinning and not allowed.whole:
                 continue
             pinned = replace(placed, pinning=pinning)
