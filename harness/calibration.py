@@ -9,7 +9,6 @@ import io
 import logging
 import os
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -100,10 +99,23 @@ def quantize(
         )
     if out.suffix != ".xml":
         raise OutputError(f"--out {out} must end in .xml: OpenVINO writes the weights beside it as .bin.")
+    _require_free(out)
+    files.make_writable_folder(out.parent)
+    busy = OutputError(f"Another process is making {out}: wait for it, or choose another --out.")
+    with files.locked(out.with_name(f".{out.stem}.lock"), busy):
+        _require_free(out)
+        return _quantize(card, store, indices, settings, out)
+
+
+def _require_free(out: Path) -> None:
     taken = [path for path in _outputs(out) if path.exists()]
     if taken:
         raise OutputError(f"{taken[0]} exists already: remove it or choose another --out.")
-    files.make_writable_folder(out.parent)
+
+
+def _quantize(
+    card: Card, store: Store, indices: Sequence[int], settings: CalibrationSettings, out: Path
+) -> tuple[Card, dict[str, Any]]:
     samples = store.samples(card.input.recipe)
     model = model_file.read(card)
     graph.deployed(model, card)
@@ -334,21 +346,14 @@ def _record(
 
 
 def _outputs(out: Path) -> tuple[Path, Path, Path, Path]:
-    """Return the record, the weights, the graph and the card, in the order they take their names."""
-    return (out.with_suffix(".calibration.json"), out.with_suffix(".bin"), out, out.with_suffix(".toml"))
+    """Return the weights, the graph, the record and the card, in the order they take their names."""
+    return (out.with_suffix(".bin"), out, out.with_suffix(".calibration.json"), out.with_suffix(".toml"))
 
 
 def _write(quantized: Any, card: Card, record: dict[str, Any], out: Path) -> Card:
-    import openvino as ov
-
-    record_path, weights_path, graph_path, card_path = _outputs(out)
-    with tempfile.TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as name:
-        temporary = Path(name, out.name)
-        # FP16 storage would change what is left in floating point.
-        ov.save_model(quantized, temporary, compress_to_fp16=False)
-        files.write_json(record_path, record)
-        temporary.with_suffix(".bin").replace(weights_path)
-        temporary.replace(graph_path)
+    _, graph_path, record_path, card_path = _outputs(out)
+    model_file.save(quantized, graph_path)
+    files.write_json(record_path, record)
     made = replace(
         card,
         name=f"{card.name}-int8",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, RunFailed
 from harness.job import Job
+from harness.workers import ctrl_c_held_back, serve_the_parent
 
 if TYPE_CHECKING:
     from harness.backend import Backend
@@ -55,7 +56,8 @@ def run(
     receiver, sender = context.Pipe(duplex=False)
     output = job.log_folder / OUTPUT_NAME
     process = context.Process(target=_main, args=(job, sender, output, work), daemon=True)
-    process.start()
+    with ctrl_c_held_back():
+        process.start()
     sender.close()
     try:
         return _follow(process, receiver, job.settings.stall_timeout_s, output, show)
@@ -120,8 +122,7 @@ def _main(
     job: Job, sender: Connection, output: Path, work: "Callable[[Backend], dict[str, Any]] | None"
 ) -> None:
     """Run in the child."""
-    # The terminal sends Ctrl-C to both; the parent decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve_the_parent()
     # LoadGen and OpenVINO print from C++; stdout belongs to the parent's result.
     target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(target, 1)

@@ -1,13 +1,15 @@
 """The `harness` command: its subcommands, and the one place where a user's fault becomes an exit code."""
 
+import signal
 import sys
+from typing import NoReturn
 
 import click
 
 from harness import __version__
 from harness.commands.lazy import LazyGroup
 from harness.errors import HarnessError
-from harness.signals import deliver_on_the_normal_stack
+from harness.signals import Stopped, deliver_on_the_normal_stack, stop_in_good_order
 
 _COMMANDS = {
     "quickstart": "See the whole story on this machine, with nothing else at hand.",
@@ -39,6 +41,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; exit 0 when all is good, 1 for an invalid run, 2 for a fault in the request."""
     deliver_on_the_normal_stack()
+    stop_in_good_order()
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as request:
@@ -55,5 +58,14 @@ def main() -> None:
         )
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("harness: interrupted; finished parts are kept: repeat the command to go on.", err=True)
-        sys.exit(130)
+        _end("interrupted", signal.SIGINT)
+    except Stopped as stop:
+        _end(f"stopped by {stop.number.name}", stop.number)
+
+
+def _end(how: str, number: signal.Signals) -> NoReturn:
+    # What a replacing run has finished is no longer what is to be replaced.
+    replacing = sys.argv[1:2] == ["run"] and "--replace" in sys.argv
+    cure = "repeat the command" + " without --replace" * replacing
+    click.echo(f"harness: {how}; finished parts are kept: {cure} to go on.", err=True)
+    sys.exit(128 + number)

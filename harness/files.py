@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -77,6 +78,23 @@ def make_writable_folder(path: Path) -> Path:
             f"Cannot write to the folder {path} ({error.strerror}): choose another folder."
         ) from error
     return path
+
+
+@contextmanager
+def staging(parent: Path, name: str) -> Iterator[Path]:
+    """Yield a folder `.NAME.*` in `parent` for work under way; it disappears with what was not finished.
+
+    One process at a time may do so, under a lock: what an earlier one that was killed left goes first.
+    """
+    left_behind = re.compile(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}")
+    for path in parent.iterdir():
+        if left_behind.fullmatch(path.name) and path.is_dir():
+            shutil.rmtree(path)
+    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """What a scenario's folder holds already: finished tests are kept, and what contradicts them is refused."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness import result
+from harness import files, result
 from harness.errors import OutputError
 from harness.scenario import Mode
 from harness.settings import TUNABLE, in_words
@@ -20,6 +22,18 @@ _SETTINGS = ("scenario", "precision", *TUNABLE)
 PERFORMANCE_SETTINGS = ("official", "user_conf", "user_conf_sha256", "duration_s", "stall_timeout_s")
 """What only a performance test depends on: with the accuracy of one run goes the speed of another."""
 _MACHINE = ("cpu_model", "cpu_signature", "isa", "usable_cpus", "versions")
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from testing in a scenario's folder, which need not exist, but its parent must.
+
+    Raises:
+        OutputError: another one is at it, or nothing can be written there.
+    """
+    busy = OutputError(f"Another process is at work on {folder}: wait for it, or give another --out.")
+    with files.locked(folder.with_name(f".{folder.name}.lock"), busy):
+        yield
 
 
 def differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:

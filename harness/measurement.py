@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness import accuracy, child, conf, log, reasons, result
+from harness import accuracy, child, conf, files, log, reasons, result
 from harness.benchmark import BENCHMARKS
 from harness.card import Card
 from harness.console import note, progress
@@ -108,9 +108,20 @@ def _performance(plan: Plan) -> dict[str, Any]:
         plan = better
     faults = _rule_faults(log.read_detail(detail), plan)
     section = result.performance_section(measured, plan.estimate, faults, done["energy"], done["noise"])
-    take_place(logs, plan.folder / PERFORMANCE_LOGS)
+    _take_place(logs, plan, Mode.PERFORMANCE)
     shutil.copyfile(plan.user_conf, plan.folder / "user.conf")
     return section
+
+
+def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
+    """Move a test's logs to their place; what the document says of those that were there goes first.
+
+    A call that is killed in between leaves no old result beside new logs.
+    """
+    path = plan.folder / result.FILE_NAME
+    if path.exists() and (held := result.read(path))[mode] is not None:
+        files.write_json(path, held | {mode: None})
+    take_place(logs, plan.folder / (PERFORMANCE_LOGS if mode is Mode.PERFORMANCE else ACCURACY_LOGS))
 
 
 def _accuracy(plan: Plan) -> dict[str, Any]:
@@ -118,7 +129,7 @@ def _accuracy(plan: Plan) -> dict[str, Any]:
     detail = log.read_detail(logs / "mlperf_log_detail.txt")
     score = accuracy.score(logs / "mlperf_log_accuracy.json", plan.store.labels, plan.store.count)
     (logs / "accuracy.txt").write_text(score.text + "\n", encoding="utf-8")
-    take_place(logs, plan.folder / ACCURACY_LOGS)
+    _take_place(logs, plan, Mode.ACCURACY)
     return {
         "text": score.text,
         "good": score.good,

@@ -13,6 +13,7 @@ from harness.benchmark import BENCHMARKS
 from harness.card import SPEED_ONLY, Card
 from harness.download import DownloadFailed, download
 from harness.errors import ModelError
+from harness.files import staging
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -64,6 +65,24 @@ def files(card: Card) -> list[Path]:
             what = "weights" if item != path else "file"
             raise ModelError(f"The {what} {item} of model '{card.name}' cannot be found: {cure}.")
     return paths
+
+
+def save(model: "ov.Model", path: Path) -> None:
+    """Write an IR, `path` (.xml) and its .bin, in the stead of one that is there and may be in use.
+
+    OpenVINO maps weights into memory: a file that is written over changes under those who read it. Under a
+    lock, for the sake of `files.staging`.
+
+    Raises:
+        OSError, RuntimeError: it cannot be written.
+    """
+    import openvino as ov
+
+    with staging(path.parent, path.stem) as folder:
+        # FP16 storage would change what is in floating point.
+        ov.save_model(model, folder / path.name, compress_to_fp16=False)
+        (folder / path.name).with_suffix(".bin").replace(path.with_suffix(".bin"))
+        (folder / path.name).replace(path)
 
 
 def state(card: Card) -> str:

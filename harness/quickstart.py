@@ -1,8 +1,6 @@
 """The whole story on a bare machine: what INT8 does to a trained model, and how fast ResNet-50 is here."""
 
 import shlex
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -204,8 +202,8 @@ def _compared(request: Request) -> Comparison:
     except session.OtherTests as error:
         note(f"The tests in {request.out} are of another {error.what}: they are made anew.")
         # Out of the way at once: half a folder would pass for somebody else's.
-        rest = request.out.rename(Path(tempfile.mkdtemp(prefix=".old.", dir=request.out.parent), "tests"))
-        shutil.rmtree(rest.parent)
+        with files.staging(request.out.parent, "old") as old:
+            request.out.rename(old / "tests")
         found = session.compare(request)
     output.write([found], request.out)
     return found

@@ -3,7 +3,6 @@
 import datetime
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -14,7 +13,7 @@ from harness import __version__, child, conf, files, log, model_file, result, sy
 from harness.card import SPEED_ONLY, Card
 from harness.console import note, progress
 from harness.errors import DataError, HarnessError, OutputError, RunFailed
-from harness.held import PERFORMANCE_SETTINGS, differences, tests_to_keep
+from harness.held import PERFORMANCE_SETTINGS, alone_in, differences, tests_to_keep
 from harness.job import Estimate, Job
 from harness.measurement import judged, run_test, take_place, take_test
 from harness.plan import Demands, Plan, Request, estimates
@@ -61,8 +60,7 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         note(found.told())
         document["tuning"] = found.reference()
     files.make_writable_folder(folder.parent)
-    busy = OutputError(f"Another process is at work on {folder}: wait for it, or give another --out.")
-    with files.locked(folder.with_name(f".{folder.name}.lock"), busy):
+    with alone_in(folder):
         return _carry_out(request, demands, given, store, folder, document), folder
 
 
@@ -268,11 +266,10 @@ def _adopt(
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
     """Yield a folder for tests under way; it disappears with what was not finished."""
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        yield staging
+        with files.staging(folder.parent, folder.name) as staging:
+            yield staging
     finally:
-        shutil.rmtree(staging)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 

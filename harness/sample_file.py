@@ -89,6 +89,11 @@ class SampleFile:
             for k, chunk in enumerate(chunks)
             if self._journal.chunks.get(k) == digests[k] and chunk.stop * self._sample_bytes <= size
         }
+        # Another list's, which are written over now: stopped half-way, this call must not leave them to that
+        # list as its own.
+        stale = [k for k in range(len(chunks)) if self._journal.chunks.get(k, "") not in ("", digests[k])]
+        if stale:
+            self._journal.append([{"chunk": k, "digest": ""} for k in stale])
         advance(sum(len(chunks[k]) for k in finished), 0)
         checksum = _Checksum(self._file, [len(chunk) * self._sample_bytes for chunk in chunks])
         faults: dict[int, str] = {}

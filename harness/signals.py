@@ -3,11 +3,32 @@
 import ctypes
 import signal
 import sys
+from types import FrameType
 
 # glibc's and musl's struct sigaction on 64-bit Linux: handler, 128 bytes of mask, flags.
 _FLAGS_OFFSET = 136
 _SIZE = 256
 _SA_ONSTACK = 0x08000000
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGHUP came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = signal.Signals(number)
+
+
+def stop_in_good_order() -> None:
+    """Let SIGTERM and SIGHUP raise `Stopped`, as Ctrl-C raises KeyboardInterrupt, unless they are ignored."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
+            deliver_on_the_normal_stack(number)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
 
 
 def deliver_on_the_normal_stack(number: signal.Signals = signal.SIGINT) -> None:

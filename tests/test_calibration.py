@@ -266,6 +266,15 @@ def test_a_model_that_was_made_here_is_not_quantized_again(oracle: Oracle, tmp_p
     assert record["replaced_quantizers"] == 0
 
 
+def test_two_processes_do_not_make_one_model(oracle: Oracle, tmp_path: Path) -> None:
+    with (
+        files.locked(tmp_path / ".int8.lock", OutputError("busy")),
+        pytest.raises(OutputError, match=r"Another process is making .*int8\.xml: wait for it"),
+    ):
+        calibration.quantize(oracle.card, oracle.store, [0], CalibrationSettings(), tmp_path / "int8.xml")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.alone
 def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
     shared_data: Path, tmp_path: Path

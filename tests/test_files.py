@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import multiprocessing
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,18 @@ def test_where_nothing_can_be_locked_the_work_goes_on_and_a_note_says_so(
     with files.locked(tmp_path / ".lock", BUSY):
         assert "nothing can be locked: start no second process" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_work_under_way_disappears_and_so_does_what_a_killed_process_left_of_it(tmp_path: Path) -> None:
+    (tmp_path / ".work.abcd_123" / "logs").mkdir(parents=True)
+    others = [tmp_path / name for name in (".work.short", ".work.ABCDEFGH", ".other.abcd_123", "work")]
+    for folder in others:
+        folder.mkdir()
+    with suppress(KeyboardInterrupt), files.staging(tmp_path, "work") as folder:
+        assert {*tmp_path.iterdir()} == {*others, folder}
+        (folder / "log").touch()
+        raise KeyboardInterrupt
+    assert {*tmp_path.iterdir()} == {*others}
 
 
 def test_a_child_that_outlives_us_holds_no_lock(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,7 +45,7 @@ def test_a_run_gives_the_accuracy_that_the_model_truly_has(
 ) -> None:
     user_conf = tmp_path / "user.conf"
     # A busy machine may well keep a thread waiting for 15 ms.
-    user_conf.write_text("resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 2000\n")
+    user_conf.write_text("resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 60000\n")
     document, folder = run.run(request(oracle, tmp_path, scenario, user_conf=user_conf))
     assert document["accuracy"]["text"] == "accuracy=95.000%, good=57, total=60"
     assert document["accuracy"]["passed"]
@@ -200,9 +201,9 @@ def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Far from what a busy neighbour does between probe and test; and so more attempts are needed.
-    margin = 0.1
+    margin = 0.03
     monkeypatch.setattr(plan, "_SHORT_OFFLINE_MARGIN", margin)
-    monkeypatch.setattr(measurement, "ATTEMPTS", 8)
+    monkeypatch.setattr(measurement, "ATTEMPTS", 10)
     document, folder = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
     assert document["performance"]["valid"]
     assert "INVALID, and so repeated with target_qps" in capsys.readouterr().err
@@ -264,7 +265,17 @@ def _signal_when_running(monkeypatch: pytest.MonkeyPatch, number: signal.Signals
     monkeypatch.setattr(measurement, "_show", show)
 
 
-def test_ctrl_c_stops_everything_and_leaves_nothing_half_written(oracle: Oracle, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        # Ctrl-C comes to the whole group, `kill` and a supervisor send to the command alone.
+        (signal.SIGINT, "harness: interrupted;"),
+        (signal.SIGTERM, "harness: stopped by SIGTERM;"),
+    ],
+)
+def test_ctrl_c_or_kill_stops_everything_and_leaves_nothing_half_written(
+    oracle: Oracle, tmp_path: Path, number: signal.Signals, words: str
+) -> None:
     command = [
         sys.executable, "-m", "harness", "run", "--model", str(oracle.card_path), "--data",
         str(oracle.store.path), "--scenario", "Offline", "--mode", "performance", "--duration", "60",
@@ -275,11 +286,70 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_half_written(oracle: Oracle,
     while not list(tmp_path.rglob("mlperf_log_detail.txt")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
+    (os.killpg if number is signal.SIGINT else os.kill)(process.pid, number)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert errors.rstrip().splitlines()[-1].startswith("harness: interrupted;")
+    assert process.returncode == 128 + number
+    assert errors.rstrip().splitlines()[-1].startswith(words)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["run", "--replace"], "repeat the command without --replace to go on."),
+        (["run", "--official"], "repeat the command to go on."),
+        (["tune", "--replace"], "repeat the command to go on."),
+    ],
+)
+def test_an_interrupted_command_says_how_to_go_on(
+    words: list[str], cure: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["harness", *words])
+    monkeypatch.setattr(cli, "cli", interrupted)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(SystemExit) as raised:
+            cli.main()
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGHUP), before, strict=True):
+            signal.signal(number, handler)
+    assert raised.value.code == 130
+    assert capsys.readouterr().err == f"harness: interrupted; finished parts are kept: {cure}\n"
+
+
+def test_a_call_that_is_killed_while_results_are_replaced_leaves_no_old_verdict_beside_new_logs(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(oracle, tmp_path, Scenario.OFFLINE)
+    _, folder = run.run(asked)
+    place = measurement.take_place
+
+    def placed_and_killed(source: Path, target: Path) -> None:
+        place(source, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measurement, "take_place", placed_and_killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.run(replace(asked, replace=True))
+    held = run.result.read(folder / "result.json")
+    assert held["performance"] is None
+    assert held["accuracy"]["good"] == 57
+    document, _ = run.run(asked)
+    log_path = folder / "performance" / "run_1" / "mlperf_log_detail.txt"
+    assert document["performance"]["duration_ns"] == log.read_performance(log_path).duration_ns
+
+
+def test_what_a_killed_run_left_under_way_goes_with_the_next(oracle: Oracle, tmp_path: Path) -> None:
+    asked = request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,))
+    beside = tmp_path / "here" / "oracle"
+    (beside / ".Offline.a1b2c3d4" / "accuracy").mkdir(parents=True)
+    (beside / ".SingleStream.a1b2c3d4").mkdir()
+    run.run(asked)
+    assert {path.name for path in beside.iterdir()} == {"Offline", ".SingleStream.a1b2c3d4"}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,30 +34,30 @@ def made(tmp_path, images):
 
 
 KILLED = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from harness import sample_file, store
 from harness.dataset import find_images
 from harness.recipe import Recipe
 sample_file._SYNC_SECONDS = 0.0
+append = sample_file._Journal.append
+def append_and_die(journal, entries):
+    append(journal, entries)
+    if len(journal.chunks) >= 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+sample_file._Journal.append = append_and_die
 images = find_images(Path(sys.argv[1]), 10)
 store.prepare(images, Recipe(224, "area", 0.875), Path(sys.argv[2]), "imagenet", sys.argv[3] == "lax")
 """
 
 
 def kill_half_way(root: Path, out: Path, mode: str = "strict") -> int:
-    """SIGKILL a real `prepare` after a few chunks; return how many chunks it had journalled."""
-    journal = out / "area-224-0.875.u8.journal"
-    child = subprocess.Popen([sys.executable, "-c", KILLED, root, out, mode], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while child.poll() is None and time.monotonic() < deadline:
-        if journal.exists() and journal.read_text().count("chunk") >= 4:
-            break
-        time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL, "the child ended before it could be killed"
+    """Let a real `prepare` SIGKILL itself after a few chunks; return how many it had journalled."""
+    command = [sys.executable, "-c", KILLED, root, out, mode]
+    killed = subprocess.run(command, stderr=subprocess.DEVNULL, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
     assert not (out / "manifest.json").exists()
-    return journal.read_text().count("chunk")
+    return (out / "area-224-0.875.u8.journal").read_text().count("chunk")
 
 
 def counting_decode(monkeypatch):
@@ -139,23 +140,58 @@ def test_work_that_would_come_out_otherwise_is_not_taken_over(tmp_path, images, 
 
 def test_ctrl_c_stops_at_once_and_keeps_what_is_done(tmp_path, monkeypatch):
     images = write_images(tmp_path / "images", 640)
-    calls = []
+    calls, noted, told = [], threading.Event(), threading.Event()
 
     def interrupt_later(data, name):
         calls.append(name)
         if len(calls) == 100:
+            assert noted.wait(30)
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.5)
+            assert told.wait(30)
         return decode(data, name)
 
-    monkeypatch.setattr(store, "decode", interrupt_later)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(images, SMALL, tmp_path / "store", "imagenet", workers=1)
-    assert 100 <= len(calls) < 200
+    class Checksum(sample_file._Checksum):
+        def follow(self, ready, at_most):
+            super().follow(ready, at_most)
+            if len(ready) == 3:
+                noted.set()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            told.set()
+            super().shutdown(wait, cancel_futures=cancel_futures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "decode", interrupt_later)
+        patch.setattr(sample_file, "_Checksum", Checksum)
+        patch.setattr(sample_file, "ThreadPoolExecutor", Pool)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(images, SMALL, tmp_path / "store", "imagenet", workers=1)
+    assert len(calls) == 100
     calls = counting_decode(monkeypatch)
     assert prepare(images, SMALL, tmp_path / "store", "imagenet").count == 640
-    # Three chunks of 32 were decoded; the third may not have been noted as finished.
-    assert len(calls) in (640 - 96, 640 - 64)
+    # Three chunks of 32 were finished.
+    assert len(calls) == 640 - 96
+
+
+def test_samples_that_another_list_has_written_over_are_not_taken_for_ones_own(tmp_path, monkeypatch):
+    images = write_images(tmp_path / "images", 320)
+    out = tmp_path / "store"
+    interrupted(monkeypatch, images, SMALL, out)
+    one_less = ImageList(images.names[1:], images.labels[1:], images.root)
+    done = []
+
+    def interrupt_half_way(data, name):
+        done.append(name)
+        if len(done) == 200:
+            raise KeyboardInterrupt
+        return decode(data, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "decode", interrupt_half_way)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(one_less, SMALL, out, "imagenet")
+    assert np.array_equal(prepare(images, SMALL, out, "imagenet").samples(SMALL), expected(images, SMALL))
 
 
 PEAK = """

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from harness import builtin, files, resnet
 from harness.architecture import Architecture, Block, Stage, resnet50
-from harness.card import read_card
+from harness.card import Card, read_card
 from harness.commands.train import command
 from harness.dataset import find_images
 from harness.errors import DataError, OutputError, RunFailed
@@ -609,6 +609,20 @@ def test_two_trainings_do_not_work_in_one_folder(folders: tuple[Path, Path], tmp
         done = CliRunner().invoke(command, [*words, "--out", str(tmp_path)])
     assert isinstance(done.exception, OutputError)
     assert "Another `harness train` is at work" in str(done.exception)
+
+
+def test_a_training_keeps_its_folder_until_the_model_is_measured(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = export.measure
+
+    def measured(card: Card, images: Images) -> float:
+        with pytest.raises(OutputError, match="Another `harness train` is at work"):
+            invoke(folders, tmp_path, "--epochs", "1", "--resume")
+        return measure(card, images)
+
+    monkeypatch.setattr(export, "measure", measured)
+    assert invoke(folders, tmp_path, "--epochs", "1").exit_code == 0
 
 
 def test_of_the_built_in_images_that_lie_there_only_those_asked_for_are_learned_from(

@@ -2,10 +2,7 @@
 
 import datetime
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +109,7 @@ def _measured(
     store = _store(request, candidates)
     _claim(request, candidates, store, machine)
     entries = [_entry(candidate, request, store) for candidate in candidates]
-    with _staging(request.out) as staging:
+    with files.staging(request.out, "under-way") as staging:
         setting = Setting(
             store=store,
             out=request.out,
@@ -256,16 +253,6 @@ def _entry(candidate: Candidate, request: Request, store: Store) -> Entry:
     if candidate.card.speed_only:
         no_accuracy = SPEED_ONLY
     return Entry(candidate, card, origin, words, no_accuracy)
-
-
-@contextmanager
-def _staging(out: Path) -> Iterator[Path]:
-    """Yield a folder for tests under way; it disappears with what was not finished."""
-    staging = Path(tempfile.mkdtemp(prefix=".under-way.", dir=out))
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging)
 
 
 def _document(

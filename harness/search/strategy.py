@@ -18,7 +18,7 @@ from harness.errors import HarnessError, RunFailed
 from harness.search import study as studies
 from harness.search.front import Point, nearest
 from harness.search.space import DEPTHS, SHARES, Space
-from harness.workers import ignore_interrupt
+from harness.workers import ctrl_c_held_back, serve_the_parent
 
 _POLL_S = 0.2
 _VARIED = 0.05
@@ -234,8 +234,9 @@ def _work_together(
         context.Process(target=_work_beside, args=(problem, effort, journal, identity, number), daemon=True)
         for number in range(effort.workers)
     ]
-    for worker in workers:
-        worker.start()
+    with ctrl_c_held_back():
+        for worker in workers:
+            worker.start()
     working = True
     try:
         while working:
@@ -259,7 +260,7 @@ def _work_together(
 
 def _work_beside(*arguments: Any) -> None:
     """Do what `_work` does in a process of its own."""
-    ignore_interrupt()
+    serve_the_parent()
     _work(*arguments)
 
 

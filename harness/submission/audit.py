@@ -11,6 +11,7 @@ from harness import files, log, result, run
 from harness.accuracy import Score
 from harness.card import Card
 from harness.console import note
+from harness.held import alone_in
 from harness.store import open_store
 from harness.submission import compliance, logs, results
 from harness.submission.results import PERFORMANCE, Result
@@ -127,16 +128,19 @@ def run_all(request: Request) -> list[TestOutcome]:
         task = find_round(NEWEST).tasks[one.document["benchmark"]]
         for test in task.audits:
             folder = one.folder / test
-            if compliance.is_of(folder, one.document) and not request.replace:
-                note(f"{one.shown} {test}: verifying the test that is there.")
-                answers = folder / "accuracy" / logs.ACCURACY
-                audited = verify(test, one.folder, folder / PERFORMANCE, labels, accuracy_log=answers)
-                _write_verdict(folder, audited)
-            else:
-                note(f"{one.shown} {test}:")
-                card = cards[one.document["model"]["name"]]
-                audited = _run(one, test, card, request.store, task, labels)
-            outcomes.append(TestOutcome(one, test, audited, bool(one.document["settings"]["official"])))
+            with alone_in(one.folder):
+                # By now it may be another than was looked at above.
+                document = result.read(one.folder / result.FILE_NAME)
+                if compliance.is_of(folder, document) and not request.replace:
+                    note(f"{one.shown} {test}: verifying the test that is there.")
+                    answers = folder / "accuracy" / logs.ACCURACY
+                    audited = verify(test, one.folder, folder / PERFORMANCE, labels, accuracy_log=answers)
+                    _write_verdict(folder, audited)
+                else:
+                    note(f"{one.shown} {test}:")
+                    card = cards[one.document["model"]["name"]]
+                    audited = _run(one, test, card, request.store, task, labels)
+            outcomes.append(TestOutcome(one, test, audited, bool(document["settings"]["official"])))
     return outcomes
 
 
@@ -172,8 +176,7 @@ def verify(
 
 def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
     """Write a test's folder as the official scripts do, in the stead of what was there; return it."""
-    staging = Path(tempfile.mkdtemp(prefix=f".{test}.", dir=scenario))
-    try:
+    with files.staging(scenario, test) as staging:
         built = staging / test
         run = built / PERFORMANCE
         run.mkdir(parents=True)
@@ -190,8 +193,6 @@ def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
             target.rename(staging / "old")
         built.rename(target)
         return target
-    finally:
-        shutil.rmtree(staging)
 
 
 def _write_verdict(built: Path, audited: Audited) -> None:

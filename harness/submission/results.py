@@ -13,6 +13,8 @@ from harness.errors import HarnessError
 
 PERFORMANCE = Path("performance", "run_1")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_LOCK = re.compile(r"\.\w+\.lock")
+"""Of a scenario's folder, beside it: held.alone_in."""
 """Names of folders that git and the checkers are happy with."""
 
 
@@ -90,7 +92,8 @@ def _folders(parent: Path, root: Path, reasons: list[str], besides: tuple[str, .
     for path in sorted(parent.iterdir()):
         shown = path.relative_to(root)
         if not path.is_dir():
-            if path.name not in besides:
+            # A killed run leaves its lock, which locks nothing then.
+            if path.name not in besides and not _LOCK.fullmatch(path.name):
                 reasons.append(f"{shown}: is a stray file: move it elsewhere.")
         elif not NAME.fullmatch(path.name):
             reasons.append(

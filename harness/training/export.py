@@ -58,7 +58,7 @@ def export(
         folder=folder,
     )
     try:
-        ov.save_model(model, path, compress_to_fp16=False)
+        model_file.save(model, path)
         digest = files.sha256_file(path, path.with_suffix(".bin"))
         card = replace(card, file=FileSpec(path=MODEL_NAME, sha256=digest))
         write_card(card, folder / CARD_NAME)

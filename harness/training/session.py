@@ -1,6 +1,7 @@
 """One training, start to finish: data, network, loop, exported model."""
 
 import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.errors import DataError, OutputError
 from harness.recipe import Recipe
 from harness.training import export
 from harness.training.data import CACHE_BYTES, Augmentation, Images, cache_bytes
-from harness.training.loop import CHECKPOINT_NAME, Settings, lasting, start_from, train
+from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, lasting, start_from, train
 from harness.training.network import ResNet
 from harness.training.ranks import Ranks, joined
 
@@ -56,6 +57,10 @@ class Request:
     start_from: Path | None = None
     """Folder of another training, of the same network, with whose weights this one begins."""
 
+    @property
+    def model_name(self) -> str:
+        return self.name or self.out.resolve().name
+
 
 def run(request: Request) -> dict[str, Any] | None:
     """Train, export and measure; return the facts that also go to OUT/training.json.
@@ -68,7 +73,7 @@ def run(request: Request) -> dict[str, Any] | None:
         OutputError: `out` cannot be written, or holds another training; there are no weights to start from.
         RunFailed: the training diverged.
     """
-    name = request.name or request.out.resolve().name
+    name = request.model_name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise OutputError(
             f"A model cannot be named '{name}': give it a --name of letters, digits, '.', '_' and '-'."
@@ -120,6 +125,20 @@ def run(request: Request) -> dict[str, Any] | None:
                 "--until-epoch, goes on from there."
             )
             return None
+        return _exported(request, network, recipe, images, tests, history, origin)
+
+
+def _exported(
+    request: Request,
+    network: ResNet,
+    recipe: Recipe,
+    images: Images,
+    tests: Images,
+    history: Sequence[Epoch],
+    origin: str,
+) -> dict[str, Any]:
+    """Export the trained network, measure it and write down how it was made; return these facts."""
+    name, out, settings = request.model_name, request.out, request.settings
     training = {
         "task": request.task,
         "images": len(images),

@@ -3,10 +3,8 @@
 import datetime
 import json
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -155,7 +153,7 @@ class _Session:
 
     def _prepare_default(self) -> rounds.Series:
         """Return the series of what runs untuned, with what its probe chose; the others stand beside it."""
-        with _staging(self._folder) as staging:
+        with files.staging(self._folder, "under-way") as staging:
             return rounds.prepare(
                 self._request.card,
                 self._store.path,
@@ -272,7 +270,7 @@ class _Session:
 
         `speed` is what the settings did before, for LoadGen to expect; None: the default's.
         """
-        with _staging(self._folder) as staging:
+        with files.staging(self._folder, "under-way") as staging:
             if settings.scenario is Scenario.SERVER:
                 # Its metric is the rate that a search finds.
                 card, store = self._request.card, self._request.store
@@ -324,13 +322,3 @@ class _Session:
                 "remarks": noise.remarks(watched),
             },
         )
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """Yield a folder for tests under way; it disappears with what was not finished."""
-    staging = Path(tempfile.mkdtemp(prefix=".under-way.", dir=folder))
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from harness.architecture import Architecture, Block, Stage, resnet50
 from harness.commands.search_latency import command
-from harness.errors import HarnessError
+from harness.errors import HarnessError, OutputError
 from harness.scenario import Scenario
 from harness.search.latency import entries, int8, timing
 from harness.search.latency import table as tables
@@ -285,6 +285,14 @@ def test_an_interrupted_build_goes_on_and_measures_nothing_twice(tmp_path: Path,
     assert Counter(measured) == visits
     assert table.ratios == tables.load(good, SPACE, HERE).ratios
     assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_two_processes_do_not_measure_one_table(tmp_path: Path) -> None:
+    def again(network: Architecture) -> float:
+        return build(tmp_path / "table.json").predict_ms(network)
+
+    with pytest.raises(OutputError, match=r"Another process is measuring the latency table .*: wait for it"):
+        build(tmp_path / "table.json", again)
 
 
 def test_a_journal_of_another_design_is_not_mixed_in(tmp_path: Path) -> None:

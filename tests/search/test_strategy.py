@@ -136,23 +136,33 @@ def test_a_target_that_nobody_reaches_ends_with_the_nearest_point(tmp_path: Path
         search(planted(cap_ms=1.5), quick(60), tmp_path, IDENTITY, seeds=1)
 
 
-class Slow(Planted):
+class Stops(Planted):
+    """Says so when some trials are done, and does no more."""
+
+    def __init__(self, sign: Path) -> None:
+        super().__init__()
+        self._sign = sign
+        self._scored = 0
+
     def score(self, architecture: Architecture) -> float:
-        time.sleep(0.01)
+        self._scored += 1
+        if self._scored == 20:
+            self._sign.touch()
+            time.sleep(60)
         return super().score(architecture)
 
 
-def slow_search(journal: Path) -> None:
-    made = Slow()
+def search_that_stops(journal: Path, sign: Path) -> None:
+    made = Stops(sign)
     nsga2(Problem(SPACE, made.predict_ms, made.score, 14), quick(150), journal, IDENTITY)
 
 
 def test_a_killed_search_is_gone_on_with_to_the_full_number_of_trials(tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
-    process = multiprocessing.get_context("spawn").Process(target=slow_search, args=(journal,))
+    journal, sign = tmp_path / "journal", tmp_path / "sign"
+    process = multiprocessing.get_context("spawn").Process(target=search_that_stops, args=(journal, sign))
     process.start()
     deadline = time.monotonic() + 60
-    while not journal.exists() or journal.stat().st_size < 100_000:
+    while not sign.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert process.pid is not None

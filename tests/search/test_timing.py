@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from harness import resnet, system
 from harness.architecture import Architecture, Block, Stage, resnet50
 from harness.calibration import quantize_uncorrected
 from harness.card import find_card
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RunFailed
 from harness.scenario import Scenario
 from harness.search import baseline
 from harness.search.latency import timing
@@ -132,6 +133,16 @@ def test_a_model_in_f32_takes_more_time_over_a_smaller_twin(monkeypatch: pytest.
     gain = timing.int8_gain(card, twin, ONE_CORE)
     tenth = replace(twin, stages=twin.stages[:1])
     assert timing.int8_gain(card, tenth, ONE_CORE) > 1.5 * gain > 0
+
+
+def test_an_inference_that_fails_in_one_of_several_streams_is_one_sentence() -> None:
+    class Fails:
+        def infer(self, share_outputs: bool) -> None:
+            raise RuntimeError("out of memory")
+
+    works = SimpleNamespace(infer=lambda share_outputs: None)
+    with pytest.raises(RunFailed, match=r"^Inference failed while a network was timed: out of memory$"):
+        timing._burst_ms([works, Fails()], 0.01, 5)
 
 
 def test_one_core_is_the_default_in_single_stream_and_all_in_offline() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Oracle
 
-from harness import result, run
+from harness import held, result, run
 from harness.scenario import Mode, Scenario
 from harness.settings import RunSettings
 
@@ -153,6 +153,15 @@ def test_compliance_runs_both_tests_on_a_real_model(oracle: Oracle, short_result
     assert "verifying the test that is there" in again.stderr
     assert "[not official: a short run]" in again.stdout
     assert (folder / "TEST01" / "verify_accuracy.txt").read_text().endswith("TEST PASS\n")
+
+
+def test_compliance_does_not_disturb_a_run_in_the_same_folder(oracle: Oracle, short_results: Path) -> None:
+    with held.alone_in(short_results / "here" / "oracle" / "Offline"):
+        done = harness(
+            "compliance", "--results", short_results, "--data", oracle.store.path, "--model", oracle.card_path
+        )
+    assert done.returncode == 2
+    assert "Another process is at work on" in done.stderr
 
 
 def test_compliance_refuses_data_that_the_result_is_not_of(

@@ -276,6 +276,11 @@ REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
 }
 
 
+def test_the_lock_that_a_killed_run_left_is_no_stray_file(open_results: Results, tmp_path: Path) -> None:
+    (open_results.scenario("Offline").parent / ".Offline.lock").touch()
+    assert open_results.submit(tmp_path / "tree")
+
+
 def _log(results: Results, old: str, new: str) -> None:
     path = results.scenario("Offline") / "performance/run_1/mlperf_log_detail.txt"
     text = path.read_text()

@@ -14,7 +14,7 @@ from typing import Any
 from harness import files
 from harness.architecture import Architecture
 from harness.console import note, progress
-from harness.errors import HarnessError
+from harness.errors import HarnessError, OutputError
 from harness.model_file import cache_folder
 from harness.search.latency import timing
 from harness.search.latency.prediction import Design, Prediction
@@ -145,10 +145,16 @@ def build(
             `timing.timer`.
 
     Raises:
-        HarnessError: the machine is too busy to measure, or `out` cannot be written.
+        HarnessError: the machine is too busy to measure, `out` cannot be written, or another process is
+            measuring it.
     """
-    design = design or Design()
     files.make_writable_folder(out.parent)
+    busy = OutputError(f"Another process is measuring the latency table {out}: wait for it.")
+    with files.locked(out.with_name(f".{out.name}.lock"), busy):
+        return _measured(space, conditions, out, design or Design(), timer or timing.timer)
+
+
+def _measured(space: Space, conditions: Conditions, out: Path, design: Design, timer: Timer) -> LatencyTable:
     identity = _key(space, conditions) | asdict(design)
     journal = _Journal(out.with_name(f"{out.name}.journal"), identity, _earlier(out, identity))
     unseen = held_out(space)
@@ -162,7 +168,7 @@ def build(
     with progress("Measuring", len(wanted)) as bar:
         bar.update(len(wanted) - len(missing))
         if missing:
-            with (timer or timing.timer)(space.reference, conditions) as stopwatch:
+            with timer(space.reference, conditions) as stopwatch:
                 ratios = stopwatch.ratios([networks[key] for key in missing])
                 for key, ratio in zip(missing, ratios, strict=True):
                     journal.add(key, ratio, stopwatch.quiet_ms)

@@ -18,8 +18,8 @@ from harness.architecture import Architecture
 from harness.backend import undisturbed
 from harness.card import Card
 from harness.console import progress
-from harness.errors import HarnessError
-from harness.graph import Compiled
+from harness.errors import HarnessError, RunFailed
+from harness.graph import Compiled, first_line
 from harness.scenario import SEARCHED, Scenario
 from harness.search.latency.int8 import Network, quantized, quantized_ahead
 from harness.settings import CompileSettings
@@ -298,21 +298,31 @@ def _lanes(network: Compiled) -> list[Any]:
 
 
 def _burst_ms(lanes: Sequence[Any], least_s: float, least_count: int) -> float:
-    """Return milliseconds an image: the median latency of one lane, the common rate's inverse of several."""
+    """Return milliseconds an image: the median latency of one lane, the common rate's inverse of several.
+
+    Raises:
+        RunFailed: an inference failed.
+    """
     if len(lanes) == 1:
         return statistics.median(_warm(_infer(lanes[0], least_s, least_count))) * 1e3
     seconds_of: list[list[float]] = [[] for _ in lanes]
     start = threading.Barrier(len(lanes))
+    faults: list[RuntimeError] = []
 
     def serve(number: int) -> None:
         start.wait()
-        seconds_of[number] = _infer(lanes[number], least_s, least_count)
+        try:
+            seconds_of[number] = _infer(lanes[number], least_s, least_count)
+        except RuntimeError as error:
+            faults.append(error)
 
     threads = [threading.Thread(target=serve, args=(number,)) for number in range(len(lanes))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if faults:
+        raise RunFailed(f"Inference failed while a network was timed: {first_line(faults[0])}")
     return 1e3 / sum(len(warm) / sum(warm) for warm in map(_warm, seconds_of))
 
 
