@@ -60,6 +60,8 @@ class Performance:
     """In the unit of the scenario's facts; None when too few queries left the estimate unknown."""
     early_stopping_met: bool | None
     """None in Offline."""
+    latency_percentile: float | None
+    """In per cent, that LoadGen's verdict and score are of; None in Offline."""
     latency_bound_ns: int | None
     """What Server's p99 is held against; None elsewhere."""
     late_queries: int | None
@@ -146,7 +148,7 @@ def read_performance(path: Path) -> Performance:
             f"The log {path} is of a '{name}' run, which is no scenario of LoadGen's: run it again."
         )
     scenario = Scenario(name)
-    server = scenario is Scenario.SERVER
+    server, offline = scenario is Scenario.SERVER, scenario is Scenario.OFFLINE
     validity = entry("result_validity")
     query_count = entry("result_query_count")
     reasons = [detail.get("result_invalid_reason", "")]
@@ -170,7 +172,8 @@ def read_performance(path: Path) -> Performance:
         latency_min_ns=entry(f"result_min_{of}_ns"),
         latency_max_ns=entry(f"result_max_{of}_ns"),
         score=entry(scenario.facts.score_key) or None,
-        early_stopping_met=None if scenario is Scenario.OFFLINE else entry("early_stopping_met"),
+        early_stopping_met=None if offline else entry("early_stopping_met"),
+        latency_percentile=None if offline else 100 * entry("effective_target_latency_percentile"),
         latency_bound_ns=entry("effective_target_latency_ns") if server else None,
         late_queries=entry("result_overlatency_query_count") if server else None,
         scheduled_samples_per_second=entry("result_scheduled_samples_per_sec") if server else None,

@@ -1,5 +1,6 @@
 """One LoadGen test of a plan: run, read, judged, and its files in their place."""
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -176,6 +177,14 @@ def _rule_faults(detail: log.Detail, plan: Plan) -> list[str]:
     for key in ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"):
         if detail[f"effective_{key}"] != getattr(rules, key):
             faults.append(f"{key} is not that of {conf.read_rules().round}")
+    if (percentile := rules.target_latency_percentile) is not None:
+        found = 100 * detail["effective_target_latency_percentile"]
+        if not math.isclose(found, percentile):
+            faults.append(f"p{found:g} of the latency, the rules' is p{percentile:g}")
+    if rules.scenario == Scenario.MULTI_STREAM:
+        samples = detail["effective_samples_per_query"]
+        if samples != rules.samples_per_query:
+            faults.append(f"{samples} samples in a query, the rules have {rules.samples_per_query}")
     bound_ms = detail["effective_target_latency_ns"] / 1e6
     if rules.scenario == Scenario.SERVER and rules.target_latency_ms and bound_ms > rules.target_latency_ms:
         faults.append(f"latency bound of {bound_ms:g} ms, the rules' is {rules.target_latency_ms:g} ms")

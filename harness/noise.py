@@ -36,16 +36,17 @@ class Noise:
     cpus: int | None
     """CPUs that /proc/stat counts."""
     steal_share: float | None
-    """Share of the CPUs' time that the hypervisor gave to others."""
+    """Share of the time that CPUs had work to do which the hypervisor gave to others."""
     other_cpus: float | None
     """CPUs kept busy, on average, by processes other than ours."""
     throttled_count: int | None
     """Periods in which the control group's quota stopped us."""
     throttled_s: float | None
+    """Of all CPUs together: those that stood still at the same time add up."""
     swapped_pages: int | None
     """Pages swapped in or out, machine-wide."""
     frequency_hz: float | None
-    """Mean over the CPUs and the samples taken."""
+    """Of the fastest CPU, mean over the samples taken: those that are idle say nothing."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -91,7 +92,7 @@ class Watch:
             if (text := _text(folder / "cpufreq/scaling_cur_freq")) and text.isdigit()
         ]
         if present:
-            self._frequencies.append(statistics.fmean(present))
+            self._frequencies.append(max(present))
 
     def stop(self) -> Noise:
         """Return what went on; our children must have been waited for."""
@@ -101,8 +102,11 @@ class Watch:
         if before.ticks and after.ticks and after.cpus:
             ticks = [late - early for early, late in zip(before.ticks, after.ticks, strict=True)]
             if (total := sum(ticks)) > 0:
-                steal = max(0.0, ticks[_STEAL] / total)
-                busy = sum(ticks[field] for field in _BUSY) / total * after.cpus
+                used = sum(ticks[field] for field in _BUSY)
+                # Only a CPU that has work to do can be robbed of its time.
+                wanted = used + ticks[_STEAL]
+                steal = max(0.0, ticks[_STEAL] / wanted) if wanted > 0 else 0.0
+                busy = used / total * after.cpus
                 own = (after.own_cpu_s - before.own_cpu_s) / wall_s if wall_s > 0 else 0.0
                 other = max(0.0, busy - own)
         throttled_count, throttled_s = max(
@@ -144,8 +148,8 @@ def remarks(series: Mapping[str, Sequence[Noise]]) -> list[str]:
     stolen = _mean(noises, "steal_share")
     if stolen is not None and stolen > _MOST_STOLEN:
         found.append(
-            f"The hypervisor gave {100 * stolen:.1f} % of the CPUs' time to other machines (steal time): "
-            f"measure on a machine of your own or at another hour."
+            f"The hypervisor gave {100 * stolen:.1f} % of the busy CPUs' time to other machines (steal "
+            f"time): measure on a machine of your own or at another hour."
         )
     taken, cpus = _mean(noises, "other_cpus"), max((noise.cpus or 0 for noise in noises), default=0)
     if taken is not None and cpus and taken / cpus > _MOST_TAKEN:
@@ -156,7 +160,7 @@ def remarks(series: Mapping[str, Sequence[Noise]]) -> list[str]:
     if throttled:
         seconds = sum(noise.throttled_s or 0 for noise in noises)
         found.append(
-            f"The control group's CPU quota stopped us in {throttled} periods, {seconds:.1f} s of "
+            f"The control group's CPU quota stopped us in {throttled} periods, {seconds:.1f} CPU-seconds in "
             f"{wall_s:.0f} s: use fewer threads or a larger quota."
         )
     swapped = sum(noise.swapped_pages or 0 for noise in noises)

@@ -190,9 +190,11 @@ def _estimate(request: Request, demands: Demands, probed: Estimate) -> float:
     if probed.target_qps is None:
         assert probed.latency_ns is not None
         assert demands.latency_bound_ns is not None
+        least_qps = min((trial.target_qps for trial in probed.trials), default=None)
+        tried = "" if least_qps is None else f" down to {least_qps:.2g} queries a second"
         raise RunFailed(
-            f"No rate was found at which {request.card.name} answers 99 % of Server's queries within "
-            f"{demands.latency_bound_ns / 1e6:g} ms: one that comes alone takes "
+            f"{request.card.name} answers 99 % of Server's queries within "
+            f"{demands.latency_bound_ns / 1e6:g} ms at no rate{tried}: one that comes alone takes "
             f"{probed.latency_ns / 1e6:.1f} ms here. Use a quieter machine, more cores, or a smaller or "
             f"quantized model, or give a rate of your own (target_qps in a --user-conf) to see by how much "
             f"it fails."

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,14 @@ _TRIALS = 6
 _LEAST_QUERIES = 100
 _PERCENTILE = 0.99
 # Short trials must leave room for what ten minutes bring; so the best of them, a little lucky, is confirmed
-# by a longer one at a lower rate, and if need be by another.
+# by longer ones at ever lower rates. Where those had to go far down, the way back is bisected.
 _BOUND_SHARE = 0.9
-_CONFIRMATIONS = 3
-_STEP_DOWN = 0.95
+_LONGER = 3
+_LEAST_QUERIES_LONGER = 662
+_STEPS_DOWN = (0.95, 0.9, 0.8, 0.7, 0.6)
+_WAYS_BACK = 2
+_NEAR = 0.9
+_LEAST_SHARE = 1 / 32
 # A queue that grows without end must have the time to reach the bound.
 _LEAST_BOUNDS = 30
 _OVERLOADED_BOUNDS = 5
@@ -41,37 +46,54 @@ def find_rate(
         indices: loaded samples.
         ceiling_qps: the rate with all streams busy, which no queue can exceed.
         bound_ns: 99 % of the answers must come within this.
-        trial_s: duration of a trial, which lasts at least 30 bounds and 100 queries.
+        trial_s: duration of a trial, which lasts at least 30 bounds and 100 queries; the ones that confirm
+            last three times as long, and 662 queries, as many as LoadGen asks at least.
         report: told the number of samples answered so far.
 
     Returns:
         A rate little below the highest at which p99 stayed within 90 % of the bound, None if it did at no
-        rate down to a 16th of the ceiling or could not be confirmed; and all trials.
+        rate down to a 32nd of the ceiling; and all trials.
     """
     arrivals = _Arrivals(make, indices, report)
     overload = _LEAST_QUERIES / 10 + _OVERLOADED_BOUNDS * bound_ns / 1e9 * ceiling_qps
     seconds = max(trial_s, _LEAST_BOUNDS * bound_ns / 1e9)
     trials: list[Trial] = []
 
-    def holds(qps: float, seconds: float) -> bool:
-        p99_ns = arrivals.p99_ns(qps, max(_LEAST_QUERIES, round(qps * seconds)), overload)
+    def holds(qps: float, seconds: float, least_queries: int) -> bool:
+        most_ns = _BOUND_SHARE * bound_ns
+        p99_ns = arrivals.p99_ns(qps, max(least_queries, round(qps * seconds)), overload, most_ns)
         stated = p99_ns if math.isfinite(p99_ns) else None
-        trials.append(Trial(qps, stated, p99_ns <= _BOUND_SHARE * bound_ns))
+        trials.append(Trial(qps, stated, p99_ns <= most_ns))
         return trials[-1].held
 
     held_qps, failed_qps = 0.0, ceiling_qps
     while len(trials) < (_TRIALS if held_qps else _TRIALS - 2):
         qps = (held_qps + failed_qps) / 2
-        if holds(qps, seconds):
+        if holds(qps, seconds, _LEAST_QUERIES):
             held_qps = qps
         else:
             failed_qps = qps
+
+    def confirmed(qps: float) -> bool:
+        return holds(qps, _LONGER * seconds, _LEAST_QUERIES_LONGER)
+
     found = None
-    for _ in range(_CONFIRMATIONS if held_qps else 0):
-        held_qps *= _STEP_DOWN
-        if holds(held_qps, _CONFIRMATIONS * seconds):
-            found = held_qps
+    steps = chain(_STEPS_DOWN, repeat(_STEPS_DOWN[-1]))
+    qps = (held_qps or failed_qps) * next(steps)
+    while found is None and qps >= _LEAST_SHARE * ceiling_qps:
+        if confirmed(qps):
+            found = qps
+        else:
+            failed_qps = qps
+            qps *= next(steps)
+    for _ in range(_WAYS_BACK):
+        if found is None or found >= _NEAR * failed_qps:
             break
+        qps = (found + failed_qps) / 2
+        if confirmed(qps):
+            found = qps
+        else:
+            failed_qps = qps
     arrivals.sut.close()
     return found, tuple(trials)
 
@@ -98,36 +120,44 @@ class _Arrivals:
         for slot in slots:
             self._done_ns[slot.id] = now_ns
 
-    def _report_at_times(self) -> None:
+    def _report_at_times(self) -> bool:
+        """Report once a second; return whether it was time."""
         now_ns = time.perf_counter_ns()
         if now_ns >= self._next_report_ns:
             self._next_report_ns = now_ns + _REPORT_NS
             self._report(self.sut.completed)
+            return True
+        return False
 
-    def p99_ns(self, qps: float, count: int, overload: float) -> float:
+    def p99_ns(self, qps: float, count: int, overload: float, most_ns: float) -> float:
         """Return the 99th percentile of latency from the scheduled arrival on.
 
-        It is infinite when more than `overload` samples wait at a time.
+        It is infinite when more than `overload` samples wait at a time, and that of the answers so far when
+        so many of them took more than `most_ns` that it cannot be less.
         """
         due_ns = (self._random.exponential(1e9 / qps, count).cumsum()).astype(np.int64)
         picked = self._random.choice(np.asarray(self._indices), count).tolist()
         self._done_ns = np.zeros(count, np.int64)
         before = self.sut.completed
         due_ns += time.perf_counter_ns()
-        issued = 0
+        issued, overloaded = 0, False
         for due, index in zip(due_ns.tolist(), picked, strict=True):
             wait_s = (due - time.perf_counter_ns()) / 1e9
             if wait_s > 0:
                 time.sleep(wait_s)
             self.sut.issue([issued], [index])
             issued += 1
-            if issued - (self.sut.completed - before) > overload:
+            if overloaded := issued - (self.sut.completed - before) > overload:
                 break
-            self._report_at_times()
+            if self._report_at_times():
+                # What is not answered yet has a time of 0, and so is not late.
+                late = np.count_nonzero(self._done_ns[:issued] - due_ns[:issued] > most_ns)
+                if late > (1 - _PERCENTILE) * count:
+                    break
         while self.sut.completed - before < issued:
             time.sleep(0.001)
             self._report_at_times()
         self._report(self.sut.completed)
-        if issued < count:
+        if overloaded:
             return float("inf")
-        return float(np.sort(self._done_ns - due_ns)[int(count * _PERCENTILE)])
+        return float(np.sort(self._done_ns[:issued] - due_ns[:issued])[int(issued * _PERCENTILE)])

@@ -1,6 +1,6 @@
 """Networks of bottleneck blocks, ResNet v1.5 and its revisions: the OpenVINO graph, and weights for it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +138,8 @@ def count_parameters(state: Mapping[str, ArrayLike]) -> int:
 
 
 def count_macs(model: "ov.Model") -> int:
-    """Return the multiply-accumulates of the model's convolutions and matrix products, at its batch size.
+    """Return the multiply-accumulates of the model's convolutions, transposed ones too, matrix products and
+    attention, at its batch size.
 
     Raises:
         ModelError: a shape is dynamic.
@@ -146,7 +147,7 @@ def count_macs(model: "ov.Model") -> int:
     macs = 0
     for op in model.get_ordered_ops():
         kind = op.get_type_name()
-        if kind not in ("Convolution", "GroupConvolution", "MatMul"):
+        if kind not in _MACS_OF:
             continue
         shapes = [op.output(0).get_partial_shape(), *(item.get_partial_shape() for item in op.input_values())]
         if any(shape.is_dynamic for shape in shapes):
@@ -154,13 +155,33 @@ def count_macs(model: "ov.Model") -> int:
                 f"Cannot count the work of '{op.get_friendly_name()}', whose shape is dynamic: "
                 "give the model's input a fixed shape."
             )
-        out, data, weights = (tuple(shape.to_shape()) for shape in shapes)
-        if kind == "MatMul":
-            per_output = data[-2] if op.get_attributes()["transpose_a"] else data[-1]
-        else:
-            per_output = prod(weights[1:] if kind == "Convolution" else weights[2:])
-        macs += prod(out) * per_output
+        out, *given = (tuple(shape.to_shape()) for shape in shapes)
+        macs += _MACS_OF[kind](op.get_attributes(), out, given)
     return macs
+
+
+_Shape = tuple[int, ...]
+
+
+def _product_macs(attributes: Mapping[str, Any], out: _Shape, given: list[_Shape]) -> int:
+    data = given[0]
+    return prod(out) * (data[-2] if attributes["transpose_a"] and len(data) > 1 else data[-1])
+
+
+def _attention_macs(attributes: Mapping[str, Any], out: _Shape, given: list[_Shape]) -> int:
+    query, key, value = given[:3]
+    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+_MACS_OF: dict[str, Callable[[Mapping[str, Any], _Shape, list[_Shape]], int]] = {
+    "Convolution": lambda _, out, given: prod(out) * prod(given[1][1:]),
+    "GroupConvolution": lambda _, out, given: prod(out) * prod(given[1][2:]),
+    # Each value that comes in is multiplied by its channel's weights.
+    "ConvolutionBackpropData": lambda _, out, given: prod(given[0]) * prod(given[1][1:]),
+    "GroupConvolutionBackpropData": lambda _, out, given: prod(given[0]) * prod(given[1][2:]),
+    "MatMul": _product_macs,
+    "ScaledDotProductAttention": _attention_macs,
+}
 
 
 class _Weights:

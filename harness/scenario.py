@@ -66,7 +66,7 @@ _FACTS = {
         streams=1,
         estimate_key="target_latency",
         score_key="early_stopping_latency_ss",
-        score_name="early-stopping estimate of p90 latency",
+        score_name="early-stopping estimate of {percentile} latency",
         score_unit="ns",
     ),
     Scenario.MULTI_STREAM: Facts(
@@ -76,7 +76,7 @@ _FACTS = {
         streams=None,
         estimate_key="target_latency",
         score_key="early_stopping_latency_ms",
-        score_name="early-stopping estimate of p99 query latency",
+        score_name="early-stopping estimate of {percentile} query latency",
         score_unit="ns",
     ),
     Scenario.SERVER: Facts(

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
 from harness.comparison import statistics
 from harness.comparison.statistics import Interval, Outcome
@@ -89,6 +89,25 @@ def test_the_rounds_needed_would_have_shown_the_difference() -> None:
     more = np.exp(np.resize(scaled, needed * 6) * logs.std(ddof=1) + logs.mean())
     assert statistics.interval(list(more)).outcome is not Outcome.UNDECIDED
     assert needed > 6
+
+
+def test_the_rounds_needed_tell_a_true_difference_four_times_in_five() -> None:
+    needed = statistics.rounds_needed(list(np.exp([0.03, -0.01, 0.03, -0.01])))
+    assert needed is not None
+    generator = np.random.default_rng(5)
+    spread = float(np.std([0.03, -0.01, 0.03, -0.01], ddof=1))
+    told = sum(
+        statistics.interval(list(np.exp(generator.normal(0.01, spread, needed)))).outcome is Outcome.FASTER
+        for _ in range(200)
+    )
+    assert 0.7 * 200 < told < 0.9 * 200
+
+
+def test_two_rounds_have_the_interval_of_students_t() -> None:
+    found = statistics.interval([1.0, 1.1])
+    half = t.ppf(0.975, 1) * abs(math.log(1.1)) / 2
+    assert math.log(found.high / found.center) == pytest.approx(half)
+    assert math.log(found.center / found.low) == pytest.approx(half)
 
 
 def test_no_number_of_rounds_is_promised_for_twins() -> None:

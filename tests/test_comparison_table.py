@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import textwrap
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ from sample_comparison import LATENCIES_MS, MACHINE, cell, comparison, variant
 
 from harness.comparison import findings, table
 from harness.comparison.document import AccuracyPair
+from harness.comparison.findings import Speedup
+from harness.comparison.statistics import Interval
 from harness.scenario import Scenario
 
 TERMINAL = """
@@ -56,8 +59,8 @@ def test_the_terminal_shows_the_published_shape_and_how_sure_it_is() -> None:
 def test_markdown_holds_our_tables_and_the_published_ones() -> None:
     text = table.markdown([comparison()])
     assert "| Imaginary CPU 9000, 1 thread | 81 | 20.2 | 5.1 | 3.96 - 15.9x |" in text
-    assert "| 1 Intel Cascade Lake core | 76 | 21 | 6.45 | 3.26 - 11.8x |" in text
-    assert "| 8 Intel Cascade Lake cores | 110 | 410 | 1092 | 2.66 - 9.93x |" in text
+    assert "| 1 Intel Cascade Lake core | 76 | 21 | 6.45 | 3.3 - 11.8x |" in text
+    assert "| 8 Intel Cascade Lake cores | 110 | 410 | 1092 | 2.7 - 9.9x |" in text
     for line in text.splitlines():
         if line.startswith("|"):
             assert line.endswith("|")
@@ -143,9 +146,51 @@ def test_when_noise_hides_the_difference_the_rounds_still_needed_are_told() -> N
     assert speedup.rounds_needed is not None
     assert "int8 cannot be told from fp32: 1.010x (95 % interval " in speedup.text
     more = speedup.rounds_needed - 4
-    assert f"about {more} more rounds would tell, if a difference of 1 % is real" in speedup.text
+    assert f"about {more} more rounds would probably tell, if a difference of 1 % is real" in speedup.text
     assert findings.boosts(noisy)[0].text == "~1.01x"
     assert "~ the interval of this ratio includes 1: no difference can be told." in table.notes([noisy])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "gain"),
+    [
+        (1.0003, 1.0034, "1.002x faster (1.0003 - 1.0034)", "1.00x (1.0003-1.0034)"),
+        (0.9966, 0.9998, "1.002x slower (1.0002 - 1.0034)", "1.00x (0.9966-0.9998)"),
+        (1.3, 2.0, "1.61x faster (1.30 - 2.00)", "1.61x (1.30-2.00)"),
+    ],
+)
+def test_rounding_does_not_hide_that_an_interval_excludes_1(
+    low: float, high: float, verdict: str, gain: str
+) -> None:
+    found = Interval(math.sqrt(low * high), low, high, 9)
+    sure = Speedup(Scenario.OFFLINE, 1, "int8", "fp32", found, None, False, "")
+    assert findings.short_text(sure) == verdict
+    assert findings.gain_text(found) == gain
+
+
+def test_a_sure_boost_does_not_look_like_none() -> None:
+    boost = findings.Boost(Scenario.OFFLINE, 1, "int8", 1.003, 1.9, True, True, False)
+    assert boost.text == "1.003 - 1.90x"
+    assert replace(boost, low_sure=False).text == "~1.00 - 1.90x"
+
+
+def test_a_missed_target_does_not_look_reached() -> None:
+    # 99 % of 76.130 %, one image too few.
+    missed = variant("fp32")
+    assert missed.accuracy is not None
+    accuracy = replace(missed.accuracy, good=37_684, total=50_000, target=0.753687, passed=False)
+    made = table.accuracy_table([comparison(variants=(replace(missed, accuracy=accuracy),))])
+    assert made is not None
+    (row,) = made.rows
+    assert row[1] == "75.368 %"
+    assert row[-1] == "75.369 %: missed"
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"), [(0.0496, "0.0496"), (0.0504, "0.0504"), (0.453, "0.45"), (0.0, "1e-300")]
+)
+def test_a_p_value_is_on_the_side_of_the_verdict(p_value: float, text: str) -> None:
+    assert findings._p_text(p_value) == text
 
 
 def test_slower_is_said_as_plainly_as_faster() -> None:

@@ -58,14 +58,15 @@ def test_nothing_is_said_of_a_quiet_machine(machine: Machine) -> None:
     assert noise.remarks({"int8": [seen]}) == []
 
 
-def test_steal_time_is_a_share_of_all_cpus(machine: Machine) -> None:
+def test_steal_time_is_a_share_of_what_the_cpus_had_to_do(machine: Machine) -> None:
     watch = machine.watch()
     machine.clock_s, machine.own_cpu_s = 10.0, 10.0
-    machine.stat(user=1000, idle=800, steal=200)
+    machine.stat(user=800, idle=1000, steal=200)
     seen = watch.stop()
-    assert seen.steal_share == pytest.approx(0.1)
+    # Half of the CPUs' time nobody wanted.
+    assert seen.steal_share == pytest.approx(0.2)
     assert noise.remarks({"int8": [seen]})[0].startswith(
-        "The hypervisor gave 10.0 % of the CPUs' time to other"
+        "The hypervisor gave 20.0 % of the busy CPUs' time to other"
     )
 
 
@@ -86,7 +87,7 @@ def test_throttling_of_an_ancestor_group_is_seen(machine: Machine) -> None:
     machine.set("sys/fs/cgroup/job/cpu.stat", "nr_throttled 45\nthrottled_usec 2501000\n")
     seen = watch.stop()
     assert (seen.throttled_count, seen.throttled_s) == (42, pytest.approx(2.5))
-    assert "stopped us in 42 periods, 2.5 s of 10 s" in noise.remarks({"int8": [seen]})[0]
+    assert "stopped us in 42 periods, 2.5 CPU-seconds in 10 s" in noise.remarks({"int8": [seen]})[0]
 
 
 def test_throttling_is_read_from_version_1_groups_too(machine: Machine) -> None:

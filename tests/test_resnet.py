@@ -3,12 +3,12 @@ import warnings
 from typing import Any
 
 import numpy as np
+import openvino as ov
 import pytest
+from openvino import opset13 as ops
 
 from harness import resnet
 from harness.errors import ModelError
-
-ov = pytest.importorskip("openvino")
 
 
 def run(model: Any, image: np.ndarray) -> np.ndarray:
@@ -215,6 +215,32 @@ def by_hand(state: dict[str, np.ndarray], image: np.ndarray) -> np.ndarray:
         y = layer(y, f"{name}.conv3", f"{name}.bn3", 1)
         x = np.maximum(y + layer(x, f"{name}.downsample.0", f"{name}.downsample.1", stride), 0)
     return np.asarray(state["fc.weight"] @ x.mean((1, 2)) + state["fc.bias"])[None]
+
+
+def test_the_work_of_transposed_convolutions_and_attention_is_counted() -> None:
+    data = ops.parameter([1, 8, 16, 16], np.float32)
+    up = ops.convolution_backprop_data(
+        data, ops.constant(np.zeros((8, 4, 2, 2), np.float32)), strides=[2, 2], pads_begin=[0, 0],
+        pads_end=[0, 0], dilations=[1, 1],
+    )  # fmt: skip
+    assert resnet.count_macs(ov.Model([up], [data])) == 16 * 16 * 8 * 4 * 2 * 2
+
+    grouped = ops.parameter([1, 8, 5, 5], np.float32)
+    up = ops.group_convolution_backprop_data(
+        grouped, ops.constant(np.zeros((2, 4, 3, 2, 2), np.float32)), strides=[2, 2], pads_begin=[0, 0],
+        pads_end=[0, 0], dilations=[1, 1],
+    )  # fmt: skip
+    assert resnet.count_macs(ov.Model([up], [grouped])) == 5 * 5 * 8 * 3 * 2 * 2
+
+    query, key, value = (ops.parameter([1, 2, 5, 8], np.float32) for _ in range(3))
+    attention = ops.scaled_dot_product_attention(query, key, value)
+    assert resnet.count_macs(ov.Model([attention], [query, key, value])) == 2 * (5 * 5 * 8 + 5 * 5 * 8)
+
+    vector = ops.parameter([4], np.float32)
+    product = ops.matmul(
+        vector, ops.constant(np.zeros((4, 7), np.float32)), transpose_a=True, transpose_b=False
+    )
+    assert resnet.count_macs(ov.Model([product], [vector])) == 28
 
 
 def test_the_work_grows_with_the_batch_and_a_dynamic_batch_is_refused() -> None:

@@ -454,6 +454,31 @@ def test_a_run_of_official_length_is_not_official_without_the_word() -> None:
         assert measurement._rule_faults(detail, made) == faults
 
 
+def test_a_score_of_another_percentile_has_its_name_and_is_not_official(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    user_conf = tmp_path / "mine.conf"
+    user_conf.write_text("resnet50.SingleStream.target_latency_percentile = 50\n")
+    asked = request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), user_conf=user_conf)
+    document, folder = run.run(asked)
+    performance = document["performance"]
+    assert performance["score"]["name"] == "early-stopping estimate of p50 latency"
+    assert performance["score"]["value"] < performance["latency_ns"]["p90"]
+    assert "MLPerf's score, the early-stopping estimate of p50 latency" in run.result.summary(
+        document, folder
+    )
+    assert "p50 of the latency, the rules' is p90" in document["not_official_because"]
+
+
+def test_a_query_of_fewer_samples_is_not_official(oracle: Oracle, tmp_path: Path) -> None:
+    user_conf = tmp_path / "mine.conf"
+    user_conf.write_text("resnet50.MultiStream.samples_per_query = 4\n")
+    asked = request(oracle, tmp_path, Scenario.MULTI_STREAM, (Mode.PERFORMANCE,), user_conf=user_conf)
+    document, _ = run.run(asked)
+    assert document["performance"]["score"]["name"] == "early-stopping estimate of p99 query latency"
+    assert "4 samples in a query, the rules have 8" in document["not_official_because"]
+
+
 @pytest.mark.parametrize(
     ("bound_ms", "faults"), [(15, []), (100, ["latency bound of 100 ms, the rules' is 15 ms"])]
 )
@@ -462,6 +487,7 @@ def test_server_with_a_larger_latency_bound_is_not_official(bound_ms: int, fault
     seeds = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
     detail = {f"effective_{seed}": getattr(rules, seed) for seed in seeds}
     detail |= {"effective_min_duration_ms": 600_000, "effective_target_latency_ns": bound_ms * 1_000_000}
+    detail["effective_target_latency_percentile"] = 0.99
     settings = RunSettings(Scenario.SERVER, official=True)
     made = SimpleNamespace(
         demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)

@@ -14,7 +14,6 @@ from harness.card import SPEED_ONLY
 from harness.commands import options
 from harness.comparison import findings, output, session
 from harness.comparison.document import Cell, Comparison
-from harness.comparison.statistics import Outcome
 from harness.published import SOURCE
 from harness.scenario import Scenario
 
@@ -71,6 +70,9 @@ def _print(story: quickstart.Story) -> None:
             *(f"{findings.ratio_text(gain)}x" for gain in gains),
         )
     console.print(resnet50)
+    for variant in story.resnet50.variants:
+        if variant.not_run:
+            console.print(f"{variant.precision.upper()}: {variant.not_run}", soft_wrap=True, markup=False)
     console.print(
         f"2020: {published.hardware}, {SOURCE}; its latency is a mean or median. All else: means over "
         f"{story.task.settings['rounds']} and {story.resnet50.settings['rounds']} rounds through MLPerf "
@@ -105,7 +107,7 @@ def _table(title: str, comparison: Comparison, labels: tuple[str, ...]) -> Table
     table.add_column("in samples/s", justify="right")
     for label, variant in zip(labels, comparison.variants, strict=True):
         if variant.not_run:
-            table.add_row(label, "not run", *[""] * (1 + scored), "", variant.not_run)
+            table.add_row(label, "not run")
             continue
         latency, rate = (_cell(comparison, variant.name, scenario) for scenario in session.DEFAULT_SCENARIOS)
         score = variant.accuracy
@@ -134,5 +136,4 @@ def _gain(comparison: Comparison, cell: Cell) -> str:
     found, _ = findings.paired_speedup(cell, _cell(comparison, comparison.baseline, cell.scenario))
     if found is None:
         return ""
-    center, low, high = (findings.ratio_text(value) for value in (found.center, found.low, found.high))
-    return f"{findings.UNSURE * (found.outcome is Outcome.UNDECIDED)}{center}x ({low}-{high})"
+    return findings.gain_text(found)

@@ -25,7 +25,7 @@ class Speedup:
     interval: Interval | None
     """None with fewer than two rounds that are valid for both."""
     rounds_needed: int | None
-    """When undecided: rounds, all told, that would tell; None when no practical number would."""
+    """When undecided: rounds, all told, that would probably tell; None when no practical number would."""
     speed_only: bool
     text: str
 
@@ -52,9 +52,14 @@ class Boost:
     def text(self) -> str:
         """Return the boost as the published table has it, such as '3.3 - 11.8x'; '~' marks a ratio that
         cannot be told from 1."""
-        low = ("" if self.low_sure else UNSURE) + ratio_text(self.low)
-        high = ("" if self.high_sure else UNSURE) + ratio_text(self.high)
+        low, high = _boost_text(self.low, self.low_sure), _boost_text(self.high, self.high_sure)
         return f"{high}x" if low == high else f"{low} - {high}x"
+
+
+def _boost_text(ratio: float, sure: bool) -> str:
+    if not sure:
+        return UNSURE + ratio_text(ratio)
+    return ratio_text(ratio) if round(ratio, 2) != 1 else f"{ratio:.{_decimals(ratio, 3)}f}"
 
 
 def derived(comparison: Comparison) -> dict[str, Any]:
@@ -222,10 +227,9 @@ def speedup(comparison: Comparison, subject: Cell, reference: Cell) -> Speedup:
 def _verdict(one: str, other: str, found: Interval | None, needed: int | None) -> str:
     if found is None:
         return f"{one} against {other}: too few valid rounds for an interval"
-    center, low, high = found.center, found.low, found.high
-    if found.outcome is Outcome.SLOWER:
-        center, low, high = 1 / center, 1 / high, 1 / low
-    interval = f"95 % interval {_close(low)} - {_close(high)}, {found.count} rounds"
+    center, low, high = _as_stated(found)
+    digits = _digits(found)
+    interval = f"95 % interval {_close(low, digits)} - {_close(high, digits)}, {found.count} rounds"
     if found.outcome is not Outcome.UNDECIDED:
         return f"{one} is {_close(center)}x {found.outcome} than {other} ({interval})"
     if needed is None:
@@ -233,7 +237,7 @@ def _verdict(one: str, other: str, found: Interval | None, needed: int | None) -
     else:
         count = needed - found.count
         more = (
-            f"about {count} more round{'' if count == 1 else 's'} would tell, if a difference of "
+            f"about {count} more round{'' if count == 1 else 's'} would probably tell, if a difference of "
             f"{_size(center)} is real"
         )
     return f"{one} cannot be told from {other}: {_close(center)}x ({interval}); {more}"
@@ -244,18 +248,46 @@ def short_text(speedup: Speedup) -> str:
     found = speedup.interval
     if found is None:
         return "too few valid rounds"
-    center, low, high = found.center, found.low, found.high
-    if found.outcome is Outcome.SLOWER:
-        center, low, high = 1 / center, 1 / high, 1 / low
-    text = f"{_close(center)}x {found.outcome} ({_close(low)} - {_close(high)})"
+    center, low, high = _as_stated(found)
+    digits = _digits(found)
+    text = f"{_close(center)}x {found.outcome} ({_close(low, digits)} - {_close(high, digits)})"
     if speedup.rounds_needed is not None:
-        text += f", {speedup.rounds_needed} rounds would tell"
+        text += f", {speedup.rounds_needed} rounds would probably tell"
     return text
 
 
-def _close(ratio: float) -> str:
+def gain_text(found: Interval) -> str:
+    """Return a gain with its interval for a table's cell, such as '1.71x (1.30-2.03)'."""
+    digits = _digits(found, 2)
+    low, high = (
+        _close(value, digits) if digits > 2 else ratio_text(value) for value in (found.low, found.high)
+    )
+    return f"{UNSURE * (found.outcome is Outcome.UNDECIDED)}{ratio_text(found.center)}x ({low}-{high})"
+
+
+def _as_stated(found: Interval) -> tuple[float, float, float]:
+    """Return center, low and high of how many times faster, or slower where it is."""
+    if found.outcome is Outcome.SLOWER:
+        return 1 / found.center, 1 / found.high, 1 / found.low
+    return found.center, found.low, found.high
+
+
+def _digits(found: Interval, least: int = 3) -> int:
+    """Return the decimals with which an interval that excludes 1 shows that it does."""
+    nearest = found.low if found.outcome is Outcome.FASTER else found.high
+    if found.outcome is Outcome.UNDECIDED:
+        return least
+    return _decimals(nearest, least)
+
+
+def _decimals(ratio: float, least: int) -> int:
+    """Return the decimals, no fewer than `least`, with which a ratio does not look like 1."""
+    return next((digits for digits in range(least, 8) if round(ratio, digits) != 1), 8)
+
+
+def _close(ratio: float, digits: int = 3) -> str:
     """Return a ratio with the digits that tell it from 1."""
-    return f"{ratio:.3f}" if 0.9 < ratio < 1.1 else ratio_text(ratio)
+    return f"{ratio:.{digits}f}" if 0.9 < ratio < 1.1 else ratio_text(ratio)
 
 
 def _size(ratio: float) -> str:
@@ -263,4 +295,8 @@ def _size(ratio: float) -> str:
 
 
 def _p_text(p_value: float) -> str:
-    return f"{p_value:.2g}" if p_value >= 0.001 else f"{p_value:.0e}"
+    if p_value < 0.001:
+        return f"{max(p_value, 1e-300):.0e}"
+    text = f"{p_value:.2g}"
+    # On which side of it decides the verdict.
+    return text if text != f"{SIGNIFICANCE:g}" else f"{p_value:.3g}"

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.stats import norm, t
 
 CONFIDENCE = 0.95
+POWER = 0.8
 RESAMPLES = 10_000
 SEED = 2020
 MOST_ROUNDS = 1000
@@ -64,7 +65,8 @@ def interval(values: Sequence[float]) -> Interval:
 
     The percentile bootstrap is too narrow for few rounds (Hesterberg, "What Teachers Should Know About the
     Bootstrap", The American Statistician 69(4), 2015, section 4.3: narrowness bias, and z where t is due).
-    The resampled deviations are therefore stretched by sqrt(n / (n - 1)) and by t / z.
+    The resampled deviations are therefore stretched by sqrt(n / (n - 1)) and by t / z; those of two rounds,
+    which have three values only, to the t interval.
 
     Raises:
         ValueError: fewer than two values, or one that is not positive and finite.
@@ -93,15 +95,17 @@ def speedup(subject: Sequence[float], reference: Sequence[float]) -> Interval:
 
 
 def rounds_needed(ratios: Sequence[float]) -> int | None:
-    """Return how many rounds, all told, would show a difference of the size and spread seen here.
+    """Return how many rounds, all told, would probably show a difference of the size and spread seen here.
 
-    It is the least n for which the half-width t s / sqrt(n) of the t interval falls below the mean log
-    ratio; None when even MOST_ROUNDS would not do.
+    It is the least n for which the t interval excludes 1 with a chance of 80 %: (t + t') s / sqrt(n) falls
+    below the mean log ratio, with the quantiles t of CONFIDENCE and t' of POWER (Cohen, "Statistical Power
+    Analysis for the Behavioral Sciences", 1988). None when even MOST_ROUNDS would not do.
     """
     logs = np.log(np.asarray(ratios, np.float64))
     size, spread = abs(float(logs.mean())), float(logs.std(ddof=1))
     for count in range(2, MOST_ROUNDS + 1):
-        if _t_quantile(count) * spread / math.sqrt(count) < size:
+        margins = _t_quantile(count) + float(t.ppf(POWER, count - 1))
+        if margins * spread / math.sqrt(count) < size:
             return count
     return None
 
@@ -136,6 +140,9 @@ def _resampled_means(logs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _stretch(count: int) -> float:
+    if count == 2:
+        # Their quantiles are half the difference, which is the standard error.
+        return _t_quantile(count)
     return _t_quantile(count) / float(norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(count / (count - 1))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.comparison import findings
-from harness.comparison.document import METRICS, Cell, Comparison, Variant, count_threads
+from harness.comparison.document import METRICS, Accuracy, Cell, Comparison, Variant, count_threads
 from harness.published import ROWS, SOURCE
 from harness.scenario import Scenario
 
@@ -48,7 +48,7 @@ def accuracy_table(comparisons: list[Comparison]) -> Table | None:
         for variant in comparison.variants:
             if variant.accuracy is not None:
                 score = variant.accuracy
-                top1 = f"{100 * score.fraction:.2f} %"
+                top1 = f"{100 * score.fraction:.{_accuracy_digits(score)}f} %"
                 of = f"{score.good:,} of {score.total:,}"
                 machine = (comparison.source,) if len(comparisons) > 1 else ()
                 rows.append((variant.name, *machine, top1, of, _target(variant)))
@@ -63,11 +63,8 @@ def published_tables() -> list[Table]:
     header = ("", "ResNet-50 32-bit", "ResNet-50 8-bit", "searched", "boost")
     latencies, rates = [], []
     for row in ROWS:
-        latency, rate = row.latency_ms, row.images_per_second
-        boosts = sorted((latency[1] / latency[2], latency[0] / latency[2]))
-        latencies.append((row.hardware, *(f"{value:g}" for value in latency), _range(*boosts)))
-        boosts = sorted((rate[2] / rate[1], rate[2] / rate[0]))
-        rates.append((row.hardware, *(f"{value:g}" for value in rate), _range(*boosts)))
+        latencies.append((row.hardware, *(f"{value:g}" for value in row.latency_ms), row.latency_boost))
+        rates.append((row.hardware, *(f"{value:g}" for value in row.images_per_second), row.rate_boost))
     return [
         Table(f"Single-Stream, latency in ms ({SOURCE})", header, tuple(latencies)),
         Table(f"Offline, images/s ({SOURCE})", header, tuple(rates)),
@@ -239,7 +236,20 @@ def _target(variant: Variant) -> str:
         return "LoadGen logged an error"
     if score.target is None:
         return "none"
-    return f"{100 * score.target:.2f} %: {'reached' if score.passed else 'missed'}"
+    return f"{100 * score.target:.{_accuracy_digits(score)}f} %: {'reached' if score.passed else 'missed'}"
+
+
+def _accuracy_digits(score: Accuracy) -> int:
+    """Return the decimals of per cent with which an accuracy is on the side of its target that it is on."""
+    return next(
+        (
+            digits
+            for digits in range(2, 8)
+            if score.target is None
+            or (round(100 * score.fraction, digits) >= round(100 * score.target, digits)) == score.passed
+        ),
+        8,
+    )
 
 
 def _marks(name: str, comparisons: list[Comparison]) -> str:
@@ -266,11 +276,6 @@ def _settings(comparison: Comparison) -> Iterator[str]:
         if cell.settings:
             where = f"{METRICS[cell.scenario].title}, {count_threads(cell.threads)}"
             yield f"{where}: {cell.variant} ran with {findings.settings_text(cell)}."
-
-
-def _range(low: float, high: float) -> str:
-    one, other = findings.ratio_text(low), findings.ratio_text(high)
-    return f"{other}x" if one == other else f"{one} - {other}x"
 
 
 def _folder(cell: Cell) -> str:

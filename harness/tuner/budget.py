@@ -34,7 +34,9 @@ class Schedule:
     """Wall time set aside for the re-check."""
 
 
-def share_out(count: int, pilot_s: float, left_s: float, stretch: float = 1.0) -> Schedule:
+def share_out(
+    count: int, pilot_s: float, left_s: float, stretch: float = 1.0, spent_s: float = 0.0, shares: int = 1
+) -> Schedule:
     """Return a schedule that fits.
 
     Args:
@@ -42,6 +44,8 @@ def share_out(count: int, pilot_s: float, left_s: float, stretch: float = 1.0) -
         pilot_s: wall time of a test with a minimum duration of `PILOT_S`, all told.
         left_s: the time there is.
         stretch: by how much a test outlasts its minimum duration, as a factor.
+        spent_s: the time that is gone, the pilot's included.
+        shares: how many tunings share the budget that the user gave.
 
     Raises:
         HarnessError: it does not reach for one candidate and the re-check.
@@ -58,7 +62,8 @@ def share_out(count: int, pilot_s: float, left_s: float, stretch: float = 1.0) -
         if test_s >= PILOT_S and check_s >= PILOT_S:
             return Schedule(fitting, min(test_s, _LONGEST_S), rounds, min(check_s, _LONGEST_S), reserve_s)
     needed_s = 2 * LEAST_ROUNDS * (overhead_s + stretch * PILOT_S) / (1 - _HALVING_SHARE)
+    needed_min = math.ceil(shares * (needed_s + max(pilot_s, spent_s)) / 6) / 10 + 0.1
     raise HarnessError(
         f"Too little time: one test takes {pilot_s:.1f} s here, and {left_s:.0f} s of the budget are left: "
-        f"give a --budget of at least {math.ceil((needed_s + pilot_s) / 6) / 10 + 0.1:.1f} minutes."
+        f"give a --budget of at least {needed_min:.1f} minutes."
     )
