@@ -5,6 +5,10 @@ import signal
 import subprocess
 import sys
 
+import pytest
+from click.testing import CliRunner
+
+from harness import cli
 from harness.workers import ctrl_c_held_back, pool
 
 KILLED = """
@@ -14,6 +18,16 @@ with pool(2) as made:
     made.submit(int).result()
     print(len(made._processes), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+KILLED_TRAINING = """
+import os, signal, torch
+from torch.utils.data import TensorDataset
+from harness.training import data
+loader = data.batches(TensorDataset(torch.zeros(1, 4)), data.Order(4, seed=1), 1, 2, whole=True)
+print(len(list(loader)), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -33,6 +47,20 @@ def test_workers_end_with_a_parent_that_is_killed() -> None:
     done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert done.stdout == "2\n"
+
+
+def test_processes_that_load_images_end_with_a_training_that_is_killed() -> None:
+    pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
+    done = subprocess.run([sys.executable, "-c", KILLED_TRAINING], capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stdout == "4\n"
+
+
+@pytest.mark.parametrize("words", [["train"], ["search", "run"], ["prepare"]])
+def test_more_workers_than_the_machine_bears_are_refused(words: list[str]) -> None:
+    shown = CliRunner().invoke(cli.cli, [*words, "--workers", "5000"])
+    assert shown.exit_code == 2
+    assert "5000 for " in " ".join(shown.stderr.replace("│", " ").split())
 
 
 def test_ctrl_c_never_reaches_a_worker() -> None:

@@ -3,12 +3,28 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
+from harness import system
 from harness.scenario import SEARCHED
 
 PATH = click.Path(path_type=Path)
+_MOST_WORKERS_A_CPU = 8
+
+
+class Workers(click.IntRange):
+    """A number of processes or threads that share work, within what the machine bears."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        count: int = super().convert(value, parameter, context)
+        usable = system.usable_cpus()
+        most = _MOST_WORKERS_A_CPU * usable
+        if count > most:
+            self.fail(f"{count} for {usable} CPU(s) is too many: give at most {most}.", parameter, context)
+        return count
+
 
 model = click.option(
     "--model", required=True, metavar="CARD", help="Shipped model name, or path of a model card."

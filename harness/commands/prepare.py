@@ -26,7 +26,7 @@ from harness.files import format_bytes
 @click.option(
     "--allow-missing", is_flag=True, help="Leave out unreadable images; the result cannot be submitted."
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Threads to use. [default: one per core]")
+@click.option("--workers", type=options.Workers(min=1), help="Threads to use. [default: one per core]")
 @options.as_json
 def command(
     dataset: str,

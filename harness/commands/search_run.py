@@ -88,7 +88,7 @@ def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T],
 @_effort("trials", click.IntRange(1), "Architectures that NSGA-II tries, from each seed, before the climbs.")
 @click.option(
     "--workers",
-    type=click.IntRange(1),
+    type=options.Workers(1),
     default=1,
     show_default=True,
     help="Processes that search; with one alone a seed always gives the same answer.",

@@ -123,7 +123,7 @@ _FOLDER = options.PATH
     show_default=True,
     help="Of the forward pass; bf16 by autocast.",
 )
-@click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Loader processes.")
+@click.option("--workers", type=options.Workers(0), default=0, show_default=True, help="Loader processes.")
 @click.option(
     "--threads",
     type=click.IntRange(1),

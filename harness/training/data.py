@@ -23,6 +23,7 @@ from harness.recipe import Pixels, Recipe, decode
 from harness.signals import deliver_on_the_normal_stack
 from harness.training.ranks import Ranks
 from harness.training.trivial import augment
+from harness.workers import serve_the_parent
 
 CACHE_BYTES = 4 << 30
 """What images that are kept in memory may take there."""
@@ -257,7 +258,7 @@ def batches(images: Images, order: Order, batch_size: int, workers: int, *, whol
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
         multiprocessing_context=_server() if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin,
     )
 
 
@@ -271,5 +272,7 @@ def _server() -> Any:
     return context
 
 
-def _one_thread(_: int) -> None:
+def _begin(_: int) -> None:
+    # PyTorch has its own way to see that the parent is gone, which takes the server for it.
+    serve_the_parent()
     cv2.setNumThreads(1)
