@@ -99,18 +99,13 @@ def quantize(
         )
     if out.suffix != ".xml":
         raise OutputError(f"--out {out} must end in .xml: OpenVINO writes the weights beside it as .bin.")
-    _require_free(out)
     files.make_writable_folder(out.parent)
     busy = OutputError(f"Another process is making {out}: wait for it, or choose another --out.")
     with files.locked(out.with_name(f".{out.stem}.lock"), busy):
-        _require_free(out)
+        taken = [path for path in _outputs(out) if path.exists()]
+        if taken:
+            raise OutputError(f"{taken[0]} exists already: remove it or choose another --out.")
         return _quantize(card, store, indices, settings, out)
-
-
-def _require_free(out: Path) -> None:
-    taken = [path for path in _outputs(out) if path.exists()]
-    if taken:
-        raise OutputError(f"{taken[0]} exists already: remove it or choose another --out.")
 
 
 def _quantize(

@@ -32,8 +32,13 @@ def alone_in(folder: Path) -> Iterator[None]:
         OutputError: another one is at it, or nothing can be written there.
     """
     busy = OutputError(f"Another process is at work on {folder}: wait for it, or give another --out.")
-    with files.locked(folder.with_name(f".{folder.name}.lock"), busy):
+    with files.locked(lock_of(folder), busy):
         yield
+
+
+def lock_of(folder: Path) -> Path:
+    """Return the file beside a scenario's folder that `alone_in` locks; a killed process leaves it there."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:

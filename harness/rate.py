@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.job import Trial
+from harness.scenario import LEAST_SERVER_QUERIES
 from harness.sut import Sut
 
 _TRIALS = 6
@@ -19,7 +20,6 @@ _PERCENTILE = 0.99
 # by longer ones at ever lower rates. Where those had to go far down, the way back is bisected.
 _BOUND_SHARE = 0.9
 _LONGER = 3
-_LEAST_QUERIES_LONGER = 662
 _STEPS_DOWN = (0.95, 0.9, 0.8, 0.7, 0.6)
 _WAYS_BACK = 2
 _NEAR = 0.9
@@ -47,7 +47,7 @@ def find_rate(
         ceiling_qps: the rate with all streams busy, which no queue can exceed.
         bound_ns: 99 % of the answers must come within this.
         trial_s: duration of a trial, which lasts at least 30 bounds and 100 queries; the ones that confirm
-            last three times as long, and 662 queries, as many as LoadGen asks at least.
+            last three times as long, and as many queries as LoadGen asks at least.
         report: told the number of samples answered so far.
 
     Returns:
@@ -59,43 +59,32 @@ def find_rate(
     seconds = max(trial_s, _LEAST_BOUNDS * bound_ns / 1e9)
     trials: list[Trial] = []
 
-    def holds(qps: float, seconds: float, least_queries: int) -> bool:
+    def holds(qps: float, longer: bool) -> bool:
+        least = LEAST_SERVER_QUERIES if longer else _LEAST_QUERIES
+        count = max(least, round(qps * seconds * (_LONGER if longer else 1)))
         most_ns = _BOUND_SHARE * bound_ns
-        p99_ns = arrivals.p99_ns(qps, max(least_queries, round(qps * seconds)), overload, most_ns)
+        p99_ns = arrivals.p99_ns(qps, count, overload, most_ns)
         stated = p99_ns if math.isfinite(p99_ns) else None
         trials.append(Trial(qps, stated, p99_ns <= most_ns))
         return trials[-1].held
 
+    def bisected(held_qps: float, failed_qps: float, longer: bool) -> tuple[float, float]:
+        qps = (held_qps + failed_qps) / 2
+        return (qps, failed_qps) if holds(qps, longer) else (held_qps, qps)
+
     held_qps, failed_qps = 0.0, ceiling_qps
     while len(trials) < (_TRIALS if held_qps else _TRIALS - 2):
-        qps = (held_qps + failed_qps) / 2
-        if holds(qps, seconds, _LEAST_QUERIES):
-            held_qps = qps
-        else:
-            failed_qps = qps
+        held_qps, failed_qps = bisected(held_qps, failed_qps, longer=False)
 
-    def confirmed(qps: float) -> bool:
-        return holds(qps, _LONGER * seconds, _LEAST_QUERIES_LONGER)
-
-    found = None
     steps = chain(_STEPS_DOWN, repeat(_STEPS_DOWN[-1]))
     qps = (held_qps or failed_qps) * next(steps)
-    while found is None and qps >= _LEAST_SHARE * ceiling_qps:
-        if confirmed(qps):
-            found = qps
-        else:
-            failed_qps = qps
-            qps *= next(steps)
-    for _ in range(_WAYS_BACK):
-        if found is None or found >= _NEAR * failed_qps:
-            break
-        qps = (found + failed_qps) / 2
-        if confirmed(qps):
-            found = qps
-        else:
-            failed_qps = qps
+    while (confirmable := qps >= _LEAST_SHARE * ceiling_qps) and not holds(qps, longer=True):
+        failed_qps, qps = qps, qps * next(steps)
+    for _ in range(_WAYS_BACK if confirmable else 0):
+        if qps < _NEAR * failed_qps:
+            qps, failed_qps = bisected(qps, failed_qps, longer=True)
     arrivals.sut.close()
-    return found, tuple(trials)
+    return qps if confirmable else None, tuple(trials)
 
 
 class _Arrivals:

@@ -23,6 +23,7 @@ class Facts:
     score_key: str
     """Key of the score in the detail log (results.cc:710-752)."""
     score_name: str
+    """A pattern, in which {percentile} stands for that of the latency, such as p90."""
     score_unit: str
     """'ns' or 'samples/s'."""
     paced: bool = False
@@ -58,6 +59,9 @@ class Mode(StrEnum):
     ACCURACY = "accuracy"
 
 
+LEAST_SERVER_QUERIES = 662
+"""With p99 at 99 % confidence, early stopping allows one late query among so many (results.cc:157-225)."""
+
 _FACTS = {
     Scenario.SINGLE_STREAM: Facts(
         query="A SingleStream query holds one sample",
@@ -89,8 +93,7 @@ _FACTS = {
         score_name="completed samples per second",
         score_unit="samples/s",
         paced=True,
-        # With p99 at 99 % confidence, early stopping allows one late query among 662 (results.cc:157-225).
-        short_queries=662,
+        short_queries=LEAST_SERVER_QUERIES,
     ),
     Scenario.OFFLINE: Facts(
         query="The Offline query holds all samples",

@@ -1,6 +1,6 @@
 """What follows from the rounds: speed-ups, the boost, what became of the accuracy, each in words too."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,9 +57,7 @@ class Boost:
 
 
 def _boost_text(ratio: float, sure: bool) -> str:
-    if not sure:
-        return UNSURE + ratio_text(ratio)
-    return ratio_text(ratio) if round(ratio, 2) != 1 else f"{ratio:.{_decimals(ratio, 3)}f}"
+    return _close(ratio, _decimals_beside_1(ratio, 2)) if sure else UNSURE + ratio_text(ratio)
 
 
 def derived(comparison: Comparison) -> dict[str, Any]:
@@ -259,10 +257,8 @@ def short_text(speedup: Speedup) -> str:
 def gain_text(found: Interval) -> str:
     """Return a gain with its interval for a table's cell, such as '1.71x (1.30-2.03)'."""
     digits = _digits(found, 2)
-    low, high = (
-        _close(value, digits) if digits > 2 else ratio_text(value) for value in (found.low, found.high)
-    )
-    return f"{UNSURE * (found.outcome is Outcome.UNDECIDED)}{ratio_text(found.center)}x ({low}-{high})"
+    interval = f"{_close(found.low, digits)}-{_close(found.high, digits)}"
+    return f"{UNSURE * (found.outcome is Outcome.UNDECIDED)}{ratio_text(found.center)}x ({interval})"
 
 
 def _as_stated(found: Interval) -> tuple[float, float, float]:
@@ -274,15 +270,19 @@ def _as_stated(found: Interval) -> tuple[float, float, float]:
 
 def _digits(found: Interval, least: int = 3) -> int:
     """Return the decimals with which an interval that excludes 1 shows that it does."""
-    nearest = found.low if found.outcome is Outcome.FASTER else found.high
     if found.outcome is Outcome.UNDECIDED:
         return least
-    return _decimals(nearest, least)
+    return _decimals_beside_1(found.low if found.outcome is Outcome.FASTER else found.high, least)
 
 
-def _decimals(ratio: float, least: int) -> int:
-    """Return the decimals, no fewer than `least`, with which a ratio does not look like 1."""
-    return next((digits for digits in range(least, 8) if round(ratio, digits) != 1), 8)
+def _decimals_beside_1(ratio: float, least: int) -> int:
+    """Return the decimals with which a ratio does not look like 1."""
+    return decimals(least, lambda digits: round(ratio, digits) != 1)
+
+
+def decimals(least: int, tell: Callable[[int], bool]) -> int:
+    """Return the least number of decimals, from `least` to 8, that tell what a figure is to tell; or 8."""
+    return next(filter(tell, range(least, 8)), 8)
 
 
 def _close(ratio: float, digits: int = 3) -> str:

@@ -241,14 +241,11 @@ def _target(variant: Variant) -> str:
 
 def _accuracy_digits(score: Accuracy) -> int:
     """Return the decimals of per cent with which an accuracy is on the side of its target that it is on."""
-    return next(
-        (
-            digits
-            for digits in range(2, 8)
-            if score.target is None
-            or (round(100 * score.fraction, digits) >= round(100 * score.target, digits)) == score.passed
-        ),
-        8,
+    top1, target = 100 * score.fraction, score.target
+    if target is None:
+        return 2
+    return findings.decimals(
+        2, lambda digits: (round(top1, digits) >= round(100 * target, digits)) == score.passed
     )
 
 

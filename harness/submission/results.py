@@ -1,7 +1,7 @@
 """The results that `harness run` left in a folder, and the cards of their models."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,10 @@ from harness import model_file, result
 from harness.card import Card, find_card
 from harness.conf_syntax import SCENARIOS
 from harness.errors import HarnessError
+from harness.held import lock_of
 
 PERFORMANCE = Path("performance", "run_1")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_LOCK = re.compile(r"\.\w+\.lock")
-"""Of a scenario's folder, beside it: held.alone_in."""
 """Names of folders that git and the checkers are happy with."""
 
 
@@ -46,7 +45,8 @@ def collect(folder: Path) -> tuple[list[Result], list[str]]:
     reasons: list[str] = []
     for system in _folders(folder, folder, reasons, besides=("README.md",)):
         for model in _folders(system, folder, reasons):
-            for scenario in _folders(model, folder, reasons):
+            locks = [lock_of(model / scenario).name for scenario in SCENARIOS]
+            for scenario in _folders(model, folder, reasons, besides=locks):
                 shown = scenario.relative_to(folder)
                 if scenario.name not in SCENARIOS:
                     reasons.append(f"{shown}: is no scenario ({', '.join(SCENARIOS)}): move it elsewhere.")
@@ -88,12 +88,11 @@ def find_cards(found: Sequence[Result], given: Sequence[str]) -> tuple[dict[str,
     return cards, list(dict.fromkeys(reasons))
 
 
-def _folders(parent: Path, root: Path, reasons: list[str], besides: tuple[str, ...] = ()) -> Iterator[Path]:
+def _folders(parent: Path, root: Path, reasons: list[str], besides: Collection[str] = ()) -> Iterator[Path]:
     for path in sorted(parent.iterdir()):
         shown = path.relative_to(root)
         if not path.is_dir():
-            # A killed run leaves its lock, which locks nothing then.
-            if path.name not in besides and not _LOCK.fullmatch(path.name):
+            if path.name not in besides:
                 reasons.append(f"{shown}: is a stray file: move it elsewhere.")
         elif not NAME.fullmatch(path.name):
             reasons.append(

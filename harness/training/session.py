@@ -59,6 +59,7 @@ class Request:
 
     @property
     def model_name(self) -> str:
+        """What the model is called."""
         return self.name or self.out.resolve().name
 
 

@@ -183,13 +183,14 @@ class _Session:
         if "schedule" not in plan:
             pilot_s = self._clock() - start_s
             stretch = _OFFLINE_STRETCH if resolved.scenario is Scenario.OFFLINE else 1.0
+            left_s = self._deadline - self._clock()
             schedule = share_out(
                 len(tried),
                 pilot_s,
-                self._deadline - self._clock(),
+                left_s,
                 stretch,
-                self._clock() - (self._deadline - self._budget_s),
-                len(self._request.precisions),
+                spent_s=self._budget_s - left_s,
+                shares=len(self._request.precisions),
             )
             files.write_json(self._folder / _PLAN, plan | {"schedule": asdict(schedule)})
         else:
