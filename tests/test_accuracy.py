@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.accuracy import Score, score, verdict
 from harness.errors import DataError, RunFailed
+from harness.task.classification import Score, score, verdict
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import builtin
-from harness.builtin import CLASSES, SPLITS, draw, generate
-from harness.dataset import find_images
+from harness.dataset import builtin
+from harness.dataset.builtin import CLASSES, SPLITS, draw, generate
+from harness.dataset.images import find_images
+from harness.dataset.recipe import decode
 from harness.errors import DataError, OutputError
-from harness.recipe import decode
 
 # After a deliberate change of the drawing raise builtin.VERSION, train again and renew these with
 # python -c "from tests.test_builtin import *; print([digest(*item) for item in SAMPLES])"

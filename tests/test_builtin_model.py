@@ -6,13 +6,14 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from harness import builtin, model_file
-from harness.builtin import CLASSES, generate
-from harness.card import Card, find_card
-from harness.dataset import find_images
-from harness.graph import compile_model, deployed
-from harness.recipe import decode
-from harness.settings import CompileSettings
+from harness.backend.graph import compile_model, deployed
+from harness.backend.settings import CompileSettings
+from harness.dataset import builtin
+from harness.dataset.builtin import CLASSES, generate
+from harness.dataset.images import find_images
+from harness.dataset.recipe import decode
+from harness.model import file as model_file
+from harness.model.card import Card, find_card
 
 
 @pytest.fixture(scope="module")

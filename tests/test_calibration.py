@@ -14,13 +14,15 @@ from conftest import CLASSES, Oracle, write_images
 from openvino import opset13 as ops
 from test_card import MOBILENET
 
-from harness import calibration, files, graph, model_file
-from harness.calibration import NOT_OFFICIAL, CalibrationSettings
-from harness.card import Card, read_card
-from harness.dataset import find_images
+from harness import files
+from harness.backend import calibration, graph
+from harness.backend.calibration import NOT_OFFICIAL, CalibrationSettings
+from harness.backend.settings import CompileSettings
+from harness.dataset.images import find_images
+from harness.dataset.store import Store, prepare
 from harness.errors import DataError, HarnessError, OutputError
-from harness.settings import CompileSettings
-from harness.store import Store, prepare
+from harness.model import file as model_file
+from harness.model.card import Card, read_card
 
 
 def test_calibration_images_are_spread_over_the_whole_store(oracle: Oracle) -> None:

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.benchmark import BENCHMARKS
-from harness.card import Card, find_card, read_card, shipped_cards, write_card
 from harness.errors import CardError
+from harness.mlperf.benchmark import BENCHMARKS
+from harness.model.card import Card, find_card, read_card, shipped_cards, write_card
 
 MOBILENET = """\
 name = "mobilenet_v2"

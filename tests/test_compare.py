@@ -19,15 +19,19 @@ from conftest import CLASSES, SIZE, Oracle, make_oracle
 from openvino import opset13 as ops
 from sample_comparison import comparison, variant
 
-from harness import calibration, cli, files, result, system
-from harness.card import read_card
-from harness.comparison import document, output, rounds, session, variants
+from harness import cli, files
+from harness.backend import calibration
+from harness.comparison import document, output, session, variants
 from harness.comparison.document import Comparison
 from harness.comparison.session import Request
-from harness.dataset import find_images
+from harness.dataset.images import find_images
+from harness.dataset.store import prepare
 from harness.errors import DataError, HarnessError, OutputError
-from harness.scenario import Scenario
-from harness.store import prepare
+from harness.machine import system
+from harness.measurement import series
+from harness.mlperf.scenario import Scenario
+from harness.model.card import read_card
+from harness.run import result
 
 
 def make_slow(oracle: Oracle, name: str = "slow", convolutions: int = 6) -> Path:
@@ -114,7 +118,7 @@ def test_every_figure_is_the_one_in_its_log(compared: tuple[Comparison, Path]) -
         assert [entry.number for entry in cell.rounds] == [1, 2, 3]
         assert (out / cell.user_conf).is_file()
         for entry in cell.rounds:
-            again = rounds.read_round(out / entry.log, {})
+            again = series.read_round(out / entry.log, {})
             assert (again.latencies_ns, again.samples_per_second) == (
                 entry.latencies_ns,
                 entry.samples_per_second,
@@ -226,7 +230,7 @@ def test_ctrl_c_keeps_what_is_finished_and_nothing_else(
     assert not list(out.glob(".*"))
     for folder in out.glob("rounds/*/*/*/round_*"):
         assert (folder / "round.json").is_file()
-        rounds.read_round(folder, {})
+        series.read_round(folder, {})
     assert (out / "compare.json").read_bytes() == before
 
 

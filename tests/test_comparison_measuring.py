@@ -10,14 +10,17 @@ import pytest
 from conftest import Oracle
 from sample_comparison import PROPERTIES, QUIET, RATES, cell, entry, prepared
 
-from harness import system
-from harness.comparison import measuring, rounds, session, statistics
-from harness.comparison.document import Cell, Round
-from harness.comparison.measuring import Entry, Setting, groups
-from harness.comparison.rounds import Series
-from harness.comparison.statistics import Outcome
+from harness.comparison import measuring, session
+from harness.comparison.document import Cell
+from harness.comparison.measuring import Entry, Setting
 from harness.comparison.variants import Candidate
-from harness.scenario import Scenario
+from harness.machine import system
+from harness.measurement import series, statistics
+from harness.measurement.order import groups
+from harness.measurement.round import Round
+from harness.measurement.series import Series
+from harness.measurement.statistics import Outcome
+from harness.mlperf.scenario import Scenario
 
 NAMES = ("a", "b", "c")
 
@@ -54,8 +57,8 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     one = Machine()
-    monkeypatch.setattr(rounds, "prepare", one.prepare)
-    monkeypatch.setattr(rounds, "measure_until_valid", one.measure)
+    monkeypatch.setattr(series, "prepare", one.prepare)
+    monkeypatch.setattr(series, "measure_until_valid", one.measure)
     return one
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, t
 
-from harness.comparison import statistics
-from harness.comparison.statistics import Interval, Outcome
+from harness.measurement import statistics
+from harness.measurement.statistics import Interval, Outcome
 
 
 def test_the_ratio_of_two_means_is_the_mean_of_the_ratios() -> None:

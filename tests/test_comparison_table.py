@@ -12,8 +12,8 @@ from sample_comparison import LATENCIES_MS, MACHINE, cell, comparison, variant
 from harness.comparison import findings, table
 from harness.comparison.document import AccuracyPair
 from harness.comparison.findings import Speedup
-from harness.comparison.statistics import Interval
-from harness.scenario import Scenario
+from harness.measurement.statistics import Interval
+from harness.mlperf.scenario import Scenario
 
 TERMINAL = """
     Single-Stream, p90 latency in ms

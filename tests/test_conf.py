@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from harness import resources
-from harness.conf import read_user_conf, render_user_conf
 from harness.errors import ConfError
+from harness.mlperf.conf import read_user_conf, render_user_conf
 
 GOOD = """\
 # estimates of one machine

@@ -3,7 +3,7 @@
 import pytest
 from sample_images import REAL, needs_real_images
 
-from harness.dataset import (
+from harness.dataset.images import (
     count_classes,
     find_images,
     is_in_official_order,

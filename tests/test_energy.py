@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import log, result
-from harness.energy import open_meter
+from harness.machine.energy import open_meter
+from harness.mlperf import log
+from harness.run import result
 
 GOLDEN = Path(__file__).parent / "golden"
 RANGE_UJ = 262_143_328_850

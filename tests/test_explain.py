@@ -11,15 +11,19 @@ import openvino as ov
 import pytest
 from conftest import Oracle
 
-from harness import cli, graph, system
-from harness.card import find_card
+from harness import cli
+from harness.backend import graph
+from harness.backend.settings import CompileSettings
 from harness.errors import HarnessError, OutputError, RunFailed
-from harness.explain import benchmark_app, loops, output, page, peak, session
+from harness.explain import benchmark_app, output, page, session
 from harness.explain.clocks import Clocks, Service, split_latency, split_throughput
 from harness.explain.document import PARTS, Explanation
 from harness.explain.session import Request
-from harness.scenario import Scenario
-from harness.settings import CompileSettings, RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.machine import system
+from harness.mlperf.scenario import Scenario
+from harness.model.card import find_card
+from harness.profiling import loops, peak
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +112,9 @@ def test_a_throughput_is_split_over_streams_and_samples() -> None:
 
 
 def test_clocks_change_no_answer(oracle: Oracle) -> None:
-    from harness import model_file
-    from harness.qsl import Qsl
-    from harness.sut import make_sut
+    from harness.loadgen.qsl import Qsl
+    from harness.loadgen.sut import make_sut
+    from harness.model import file as model_file
 
     compiled = graph.compile_model(
         graph.deployed(model_file.read(oracle.card), oracle.card), CompileSettings("LATENCY", threads=1)
@@ -145,7 +149,7 @@ def test_an_empty_model_costs_less_than_any_other() -> None:
     answer = empty.model([np.full(shape, 7, np.uint8)])[0]
     assert answer.tolist() == [7.0]
     card = find_card("builtin-resnet50")
-    from harness import model_file
+    from harness.model import file as model_file
 
     whole = graph.compile_model(graph.deployed(model_file.read(card), card), settings)
     size = card.input.size
@@ -163,7 +167,7 @@ def test_the_int8_peak_runs_in_int8_kernels_and_the_f32_one_in_f32() -> None:
 
 
 def test_a_model_left_in_f32_is_told_apart_from_an_int8_one(explained: Explanation) -> None:
-    from harness.kernels import Layer
+    from harness.backend.kernels import Layer
 
     mixed = replace(
         explained,

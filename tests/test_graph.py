@@ -11,10 +11,11 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from harness import graph, system
-from harness.card import Card, FileSpec, InputSpec, OutputSpec
+from harness.backend import graph
+from harness.backend.settings import CompileSettings
 from harness.errors import ModelError
-from harness.settings import CompileSettings
+from harness.machine import system
+from harness.model.card import Card, FileSpec, InputSpec, OutputSpec
 
 SIZE, CLASSES = 12, 7
 
@@ -179,7 +180,7 @@ def test_the_original_model_is_left_as_it_was() -> None:
 
 
 def test_the_real_model_folded_equals_its_float_pipeline_on_real_images(shared_data: Path) -> None:
-    from harness.resnet import build, seeded_state
+    from harness.model.resnet import build, seeded_state
 
     described = replace(card(size=224), output=OutputSpec("logits", 1000))
     model = build(seeded_state(0), 224)

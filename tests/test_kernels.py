@@ -5,9 +5,9 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from harness import graph, kernels
-from harness.kernels import Layer
-from harness.settings import CompileSettings
+from harness.backend import graph, kernels
+from harness.backend.kernels import Layer
+from harness.backend.settings import CompileSettings
 
 SIZE, CHANNELS = 32, 32
 SETTINGS = CompileSettings("LATENCY", threads=1)

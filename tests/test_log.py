@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RunFailed
-from harness.log import read_accuracy, read_detail, read_performance
+from harness.mlperf.log import read_accuracy, read_detail, read_performance
 
 GOLDEN = Path(__file__).parent / "golden"
 SINGLE = GOLDEN / "singlestream_detail.txt"

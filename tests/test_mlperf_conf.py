@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import conf, resources
-from harness.log import Detail, read_detail
+from harness import resources
+from harness.mlperf import conf
+from harness.mlperf.log import Detail, read_detail
 
 # One test per process: LoadGen applies its built-in rules at the first FromConfig only.
 RUN = """

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from test_resnet import huggingface_name, images, run, small_state
 
-from harness import files, model_file, resnet
-from harness.card import AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, find_card
+from harness import files, resources
 from harness.errors import ModelError, OutputError
+from harness.model import file as model_file
+from harness.model import resnet
+from harness.model.card import AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, find_card
 
 ov = pytest.importorskip("openvino")
 
@@ -249,11 +251,11 @@ def test_a_cache_that_is_a_file_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_cache_follows_the_users_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HARNESS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert model_file.cache_folder() == Path("/xdg/harness")
+    assert resources.cache_folder() == Path("/xdg/harness")
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert model_file.cache_folder() == Path("/home/someone/.cache/harness")
+    assert resources.cache_folder() == Path("/home/someone/.cache/harness")
 
 
 def test_a_model_not_fetched_says_how_to_fetch_it() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import noise
-from harness.noise import Noise, Watch
+from harness.machine import noise
+from harness.machine.noise import Noise, Watch
 
 QUIET = Noise(10.0, 2, 0.0, 0.02, 0, 0.0, 0, 3.0e9)
 

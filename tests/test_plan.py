@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from harness import conf
-from harness.plan import Demands, Plan
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.measurement.plan import Demands, Plan
+from harness.mlperf import conf
+from harness.mlperf.scenario import Mode, Scenario
 
 
 def planned(

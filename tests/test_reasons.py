@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from conftest import Oracle, make_oracle
 
-from harness import reasons, run
-from harness.log import Performance, read_performance
-from harness.run import Request
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.measurement import advice
+from harness.mlperf.log import Performance, read_performance
+from harness.mlperf.scenario import Mode, Scenario
+from harness.run import session as run_session
+from harness.run.session import Request
+from harness.task import classification
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -21,10 +23,10 @@ def measure(oracle: Oracle, out: Path, scenario: Scenario, conf: str, duration_s
     user_conf.write_text(conf)
     settings = RunSettings(scenario, duration_s=duration_s, user_conf=user_conf)
     request = Request(oracle.card, oracle.store.path, settings, (Mode.PERFORMANCE,), out / "results")
-    document, folder = run.run(request)
+    document, folder = run_session.run(request)
     assert not document["performance"]["valid"]
     advice: list[str] = document["performance"]["advice"]
-    assert all(sentence in run.result.summary(document, folder) for sentence in advice)
+    assert all(sentence in run_session.result.summary(document, folder) for sentence in advice)
     return advice
 
 
@@ -53,7 +55,9 @@ def test_the_rate_that_is_proposed_makes_the_offline_test_valid(oracle: Oracle, 
         conf.write_text(f"*.Offline.target_qps = {2 * proposed(sentence)[1]}\n")
         settings = RunSettings(Scenario.OFFLINE, duration_s=0.5, user_conf=conf)
         modes = (Mode.PERFORMANCE,)
-        document, _ = run.run(Request(oracle.card, oracle.store.path, settings, modes, tmp_path / attempt))
+        document, _ = run_session.run(
+            Request(oracle.card, oracle.store.path, settings, modes, tmp_path / attempt)
+        )
         if document["performance"]["valid"]:
             assert document["performance"]["advice"] == []
             return
@@ -83,7 +87,7 @@ def test_too_few_queries_for_the_percentile_name_the_duration_that_would_do() ->
         validity="INVALID", early_stopping_met=False, query_count=20, invalid_reasons=(remark,),
         latency_mean_ns=500_000_000,
     )  # fmt: skip
-    (sentence,) = reasons.of_performance(measured, {"target_latency": 1.0})
+    (sentence,) = advice.of_performance(measured, {"target_latency": 1.0})
     assert sentence == (
         "Only 20 queries were finished, and to be 99 % sure of p90 LoadGen needs 64: "
         "give --duration 36 or longer."
@@ -100,12 +104,12 @@ def test_too_few_queries_for_the_percentile_name_the_duration_that_would_do() ->
     ],
 )
 def test_each_error_of_loadgen_has_a_cure(error: str, cure: str) -> None:
-    (sentence,) = reasons.of_performance(golden(errors=(error,)), {"target_latency": 100.0})
+    (sentence,) = advice.of_performance(golden(errors=(error,)), {"target_latency": 100.0})
     assert cure in sentence
 
 
 def test_a_valid_test_needs_no_words() -> None:
-    assert reasons.of_performance(golden(), {"target_latency": 1.0}) == []
+    assert advice.of_performance(golden(), {"target_latency": 1.0}) == []
 
 
 @pytest.mark.parametrize(
@@ -119,16 +123,16 @@ def test_a_valid_test_needs_no_words() -> None:
 def test_a_missed_accuracy_target_says_by_how_much_and_what_to_change(
     good: int, quantized: bool, words: str
 ) -> None:
-    assert words in reasons.of_accuracy(good, 100, 0.9, quantized)
+    assert words in classification.of_accuracy(good, 100, 0.9, quantized)
 
 
 def test_a_run_with_a_target_above_reach_says_so_in_its_summary(tmp_path: Path) -> None:
     oracle = make_oracle(tmp_path / "oracle", count=20, wrong=4)
     settings = RunSettings(Scenario.OFFLINE, duration_s=0.2)
-    document, folder = run.run(
+    document, folder = run_session.run(
         Request(oracle.card, oracle.store.path, settings, (Mode.ACCURACY,), tmp_path / "results")
     )
     (verdict, *_) = document["accuracy"]["verdicts"]
     assert not verdict["passed"]
     assert "2 more of 20 images would have to be right" in verdict["advice"]
-    assert verdict["advice"] in run.result.summary(document, folder)
+    assert verdict["advice"] in run_session.result.summary(document, folder)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sample_images import REAL, encoded, needs_real_images, pattern
 
-from harness.recipe import ImageError, Recipe, decode, one_thread_per_call
+from harness.dataset.recipe import ImageError, Recipe, decode, one_thread_per_call
 
 MLPERF = Recipe(224, "area", 0.875)
 
@@ -199,6 +199,6 @@ def test_opencvs_thread_count_comes_back():
 
 
 def test_importing_the_recipe_loads_neither_opencv_nor_pillow():
-    probe = "import sys, harness.recipe; print([m for m in ('cv2', 'PIL') if m in sys.modules])"
+    probe = "import sys, harness.dataset.recipe; print([m for m in ('cv2', 'PIL') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

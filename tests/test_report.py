@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import pytest
 from sample_comparison import LATENCIES_MS, MACHINE, cell, comparison, variant
 
-from harness import published
-from harness.comparison import charts, page, svg
+from harness.comparison import charts, page, published
 from harness.comparison.document import Comparison
-from harness.scenario import Scenario
+from harness.mlperf.scenario import Scenario
+from harness.report import svg
 
 _VOID = {"meta", "br", "wbr"}
 

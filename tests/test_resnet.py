@@ -7,8 +7,9 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from harness import resnet
+from harness.backend import macs
 from harness.errors import ModelError
+from harness.model import resnet
 
 
 def run(model: Any, image: np.ndarray) -> np.ndarray:
@@ -105,7 +106,7 @@ def test_the_seeded_network_has_resnet50s_parameters(seeded: dict[str, np.ndarra
 
 
 def test_the_seeded_network_does_resnet50s_work(seeded_model: Any) -> None:
-    assert resnet.count_macs(seeded_model) == 4_089_184_256
+    assert macs.count_macs(seeded_model) == 4_089_184_256
 
 
 def test_the_seeded_network_has_one_image_input_and_one_logits_output(seeded_model: Any) -> None:
@@ -223,35 +224,35 @@ def test_the_work_of_transposed_convolutions_and_attention_is_counted() -> None:
         data, ops.constant(np.zeros((8, 4, 2, 2), np.float32)), strides=[2, 2], pads_begin=[0, 0],
         pads_end=[0, 0], dilations=[1, 1],
     )  # fmt: skip
-    assert resnet.count_macs(ov.Model([up], [data])) == 16 * 16 * 8 * 4 * 2 * 2
+    assert macs.count_macs(ov.Model([up], [data])) == 16 * 16 * 8 * 4 * 2 * 2
 
     grouped = ops.parameter([1, 8, 5, 5], np.float32)
     up = ops.group_convolution_backprop_data(
         grouped, ops.constant(np.zeros((2, 4, 3, 2, 2), np.float32)), strides=[2, 2], pads_begin=[0, 0],
         pads_end=[0, 0], dilations=[1, 1],
     )  # fmt: skip
-    assert resnet.count_macs(ov.Model([up], [grouped])) == 5 * 5 * 8 * 3 * 2 * 2
+    assert macs.count_macs(ov.Model([up], [grouped])) == 5 * 5 * 8 * 3 * 2 * 2
 
     query, key, value = (ops.parameter([1, 2, 5, 8], np.float32) for _ in range(3))
     attention = ops.scaled_dot_product_attention(query, key, value)
-    assert resnet.count_macs(ov.Model([attention], [query, key, value])) == 2 * (5 * 5 * 8 + 5 * 5 * 8)
+    assert macs.count_macs(ov.Model([attention], [query, key, value])) == 2 * (5 * 5 * 8 + 5 * 5 * 8)
 
     vector = ops.parameter([4], np.float32)
     product = ops.matmul(
         vector, ops.constant(np.zeros((4, 7), np.float32)), transpose_a=True, transpose_b=False
     )
-    assert resnet.count_macs(ov.Model([product], [vector])) == 28
+    assert macs.count_macs(ov.Model([product], [vector])) == 28
 
 
 def test_the_work_grows_with_the_batch_and_a_dynamic_batch_is_refused() -> None:
     model = resnet.build(small_state(), 16)
-    one = resnet.count_macs(model)
+    one = macs.count_macs(model)
     model.reshape([3, 3, 16, 16])
-    assert resnet.count_macs(model) == 3 * one
+    assert macs.count_macs(model) == 3 * one
 
     model.reshape([-1, 3, 16, 16])
     with pytest.raises(ModelError, match="dynamic"):
-        resnet.count_macs(model)
+        macs.count_macs(model)
 
 
 def test_the_work_of_a_small_network_is_as_counted_by_hand() -> None:
@@ -260,7 +261,7 @@ def test_the_work_of_a_small_network_is_as_counted_by_hand() -> None:
     first = side * (8 * 8 + 8 * 72 + 16 * 8 + 16 * 8)
     second = side * 8 * 16 + half * (8 * 72 + 32 * 8 + 32 * 16)
 
-    assert resnet.count_macs(resnet.build(small_state(), 16)) == stem + first + second + 32 * 10
+    assert macs.count_macs(resnet.build(small_state(), 16)) == stem + first + second + 32 * 10
 
 
 MISSING = ["conv1.weight", "bn1.running_var", "layer1.0.conv1.weight", "layer1.0.bn2.bias", "fc.weight"]

@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 from conftest import Oracle
 
-from harness import child, files, held, measurement, run
-from harness.card import read_card
+from harness import files
 from harness.errors import OutputError, RunFailed
-from harness.held import PERFORMANCE_SETTINGS
-from harness.job import Job
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
+from harness.loadgen import work
+from harness.loadgen.job import Job
+from harness.loadgen.settings import RunSettings
+from harness.measurement import series
+from harness.mlperf.scenario import Mode, Scenario
+from harness.model.card import read_card
+from harness.run import folder, measuring
+from harness.run import session as run_session
+from harness.run.folder import PERFORMANCE_SETTINGS
 
 BOTH = (Mode.PERFORMANCE, Mode.ACCURACY)
 
@@ -26,9 +30,9 @@ def request(
     modes: tuple[Mode, ...] = BOTH,
     scenario: Scenario = Scenario.OFFLINE,
     **changes: Any,
-) -> run.Request:
+) -> run_session.Request:
     settings = RunSettings(scenario, **{"duration_s": 0.2, **changes})
-    return run.Request(oracle.card, oracle.store.path, settings, modes, out, system="here")
+    return run_session.Request(oracle.card, oracle.store.path, settings, modes, out, system="here")
 
 
 @pytest.fixture
@@ -38,14 +42,14 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Mode | None]:
     A test that was repeated, as a busy neighbour had made it INVALID, is told once.
     """
     seen: list[Mode | None] = []
-    original = child.run
+    original = work.run
 
     def spy(job: Job, *rest: Any) -> dict[str, Any]:
         if seen[-1:] != [job.mode]:
             seen.append(job.mode)
         return original(job, *rest)
 
-    monkeypatch.setattr(child, "run", spy)
+    monkeypatch.setattr(work, "run", spy)
     return seen
 
 
@@ -64,7 +68,7 @@ def finished(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A busy neighbour can make so short a run INVALID, and only a valid one is reused.
     asked = replace(request(oracle, out, scenario=Scenario.MULTI_STREAM), replace=True)
     for _ in range(3):
-        document, _ = run.run(asked)
+        document, _ = run_session.run(asked)
         if document["performance"]["valid"]:
             return out
     pytest.fail(f"no valid run: {document['performance']['invalid_reasons']}")
@@ -75,7 +79,7 @@ def out(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "out"))
 
 
-def again(oracle: Oracle, out: Path, modes: tuple[Mode, ...] = BOTH, **changes: Any) -> run.Request:
+def again(oracle: Oracle, out: Path, modes: tuple[Mode, ...] = BOTH, **changes: Any) -> run_session.Request:
     return request(oracle, out, modes, Scenario.MULTI_STREAM, **changes)
 
 
@@ -87,7 +91,7 @@ def test_a_finished_run_is_reused_and_nothing_is_started(
     oracle: Oracle, out: Path, jobs: list[Mode | None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (folder_of(out) / "result.json").read_bytes()
-    document, folder = run.run(again(oracle, out))
+    document, folder = run_session.run(again(oracle, out))
     assert jobs == []
     assert (folder / "result.json").read_bytes() == before
     assert document == json.loads(before)
@@ -97,7 +101,7 @@ def test_a_finished_run_is_reused_and_nothing_is_started(
 
 
 def test_replace_runs_everything_again(oracle: Oracle, out: Path, jobs: list[Mode | None]) -> None:
-    run.run(replace(again(oracle, out), replace=True))
+    run_session.run(replace(again(oracle, out), replace=True))
     assert jobs == [None, Mode.PERFORMANCE, Mode.ACCURACY]
 
 
@@ -105,13 +109,13 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_test(
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[Mode | None]
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setitem(measurement._SECTIONS, Mode.ACCURACY, _interrupt)
+        patched.setitem(measuring._SECTIONS, Mode.ACCURACY, _interrupt)
         with pytest.raises(KeyboardInterrupt):
-            run.run(request(oracle, tmp_path, batch=4))
+            run_session.run(request(oracle, tmp_path, batch=4))
     assert jobs == [None, Mode.PERFORMANCE]
     held = json.loads((tmp_path / "here/oracle/Offline/result.json").read_text())
     del jobs[:]
-    document, folder = run.run(request(oracle, tmp_path, batch=4))
+    document, folder = run_session.run(request(oracle, tmp_path, batch=4))
     assert jobs == [Mode.ACCURACY]
     assert document["performance"] == held["performance"]
     assert document["accuracy"]["good"] == 57
@@ -128,7 +132,7 @@ def test_an_invalid_performance_test_is_run_again_with_the_settings_of_the_accur
 ) -> None:
     edit(folder_of(out), valid=False)
     held = json.loads((folder_of(out) / "result.json").read_text())
-    document, _ = run.run(again(oracle, out))
+    document, _ = run_session.run(again(oracle, out))
     assert jobs == [None, Mode.PERFORMANCE]
     assert document["performance"]["valid"]
     assert document["accuracy"] == held["accuracy"]
@@ -141,7 +145,7 @@ def test_a_finished_test_whose_log_is_gone_is_run_again(
     oracle: Oracle, out: Path, jobs: list[Mode | None]
 ) -> None:
     shutil.rmtree(folder_of(out) / "accuracy")
-    run.run(again(oracle, out))
+    run_session.run(again(oracle, out))
     assert jobs == [Mode.ACCURACY]
 
 
@@ -161,14 +165,14 @@ def test_other_settings_do_not_pass_for_the_same_test(
     if held["settings"].get("batch") == changes.get("batch"):
         changes = {"batch": 1}
     with pytest.raises(OutputError, match=f"The performance result in .* is of another {what}.*--replace"):
-        run.run(again(oracle, out, **changes))
+        run_session.run(again(oracle, out, **changes))
 
 
 def test_another_user_conf_is_another_test(oracle: Oracle, out: Path, tmp_path: Path) -> None:
     user_conf = tmp_path / "mine.conf"
     user_conf.write_text("resnet50.MultiStream.target_latency = 1\n")
     with pytest.raises(OutputError, match=r"is of another user\.conf"):
-        run.run(again(oracle, out, user_conf=user_conf))
+        run_session.run(again(oracle, out, user_conf=user_conf))
 
 
 def test_what_a_performance_test_was_asked_goes_with_it_whichever_test_came_first(
@@ -177,18 +181,18 @@ def test_what_a_performance_test_was_asked_goes_with_it_whichever_test_came_firs
     user_conf = tmp_path / "mine.conf"
     user_conf.write_text("resnet50.Offline.target_qps = 2000\n")
     own = {"user_conf": user_conf, "duration_s": 0.3}
-    run.run(request(oracle, tmp_path, (Mode.ACCURACY,)))
-    document, folder = run.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
+    run_session.run(request(oracle, tmp_path, (Mode.ACCURACY,)))
+    document, folder = run_session.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
     stated = {key: document["settings"][key] for key in PERFORMANCE_SETTINGS}
     assert stated["user_conf"] == "mine.conf"
     assert stated["user_conf_sha256"] == files.sha256_file(user_conf)
     assert stated["duration_s"] == 0.3
     shutil.rmtree(folder / "accuracy")
-    document, _ = run.run(request(oracle, tmp_path, (Mode.ACCURACY,)))
+    document, _ = run_session.run(request(oracle, tmp_path, (Mode.ACCURACY,)))
     assert {key: document["settings"][key] for key in PERFORMANCE_SETTINGS} == stated
     del jobs[:]
     if document["performance"]["valid"]:
-        run.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
+        run_session.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
         assert jobs == []
 
 
@@ -200,7 +204,7 @@ def test_an_official_run_stays_one_when_its_accuracy_is_added_without_the_word(
     document["settings"]["official"] = True
     path.write_text(json.dumps(document))
     shutil.rmtree(folder_of(out) / "accuracy")
-    added, _ = run.run(again(oracle, out, (Mode.ACCURACY,)))
+    added, _ = run_session.run(again(oracle, out, (Mode.ACCURACY,)))
     assert added["settings"]["official"]
     assert added["performance"] == document["performance"]
 
@@ -219,7 +223,7 @@ def test_a_finished_accuracy_is_held_against_the_target_that_the_card_has_by_now
 ) -> None:
     for fraction, passed in (("0.96", False), ("0.94", True)):
         card = corrected(oracle, tmp_path, "fraction = 0.9", f"fraction = {fraction}")
-        document, folder = run.run(replace(again(oracle, out), card=card))
+        document, folder = run_session.run(replace(again(oracle, out), card=card))
         assert document["accuracy"]["passed"] is passed
         assert json.loads((folder / "result.json").read_text()) == document
     assert jobs == []
@@ -230,7 +234,7 @@ def test_a_result_of_a_card_that_feeds_the_model_otherwise_is_another_models(
 ) -> None:
     card = corrected(oracle, tmp_path, 'channels = "RGB"', 'channels = "BGR"')
     with pytest.raises(OutputError, match="is of another model"):
-        run.run(replace(again(oracle, out), card=card))
+        run_session.run(replace(again(oracle, out), card=card))
 
 
 def test_a_result_of_other_labels_is_of_other_data(oracle: Oracle, out: Path, tmp_path: Path) -> None:
@@ -241,14 +245,14 @@ def test_a_result_of_other_labels_is_of_other_data(oracle: Oracle, out: Path, tm
     manifest["list_sha256"] = files.sha256_file(path / "val_map.txt")
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(OutputError, match="is of another data"):
-        run.run(replace(again(oracle, out), store=path))
+        run_session.run(replace(again(oracle, out), store=path))
 
 
 def test_what_a_killed_call_left_while_it_cleared_away_does_no_harm(tmp_path: Path) -> None:
     for name in ("new", "run_1", ".run_1.old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "log").write_text(name)
-    measurement.take_place(tmp_path / "new", tmp_path / "run_1")
+    series.take_place(tmp_path / "new", tmp_path / "run_1")
     assert (tmp_path / "run_1" / "log").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["run_1"]
 
@@ -266,7 +270,7 @@ def test_a_result_of_another_machine_is_not_continued(
     document["performance"] = None
     path.write_text(json.dumps(document))
     with pytest.raises(OutputError, match=f"is of another {words}, and one folder holds"):
-        run.run(again(oracle, out))
+        run_session.run(again(oracle, out))
 
 
 def test_a_result_that_does_not_tell_the_cpus_generation_is_continued(
@@ -276,7 +280,7 @@ def test_a_result_that_does_not_tell_the_cpus_generation_is_continued(
     document = json.loads(path.read_text())
     del document["machine"]["cpu_signature"]
     path.write_text(json.dumps(document))
-    run.run(again(oracle, out))
+    run_session.run(again(oracle, out))
     assert jobs == []
 
 
@@ -286,9 +290,9 @@ def test_two_runs_of_one_scenario_do_not_mix(oracle: Oracle, out: Path, jobs: li
         files.locked(folder.with_name(".MultiStream.lock"), OutputError("not expected")),
         pytest.raises(OutputError, match=r"^Another process is at work on .*MultiStream: wait .* --out\.$"),
     ):
-        run.run(replace(again(oracle, out), replace=True))
+        run_session.run(replace(again(oracle, out), replace=True))
     assert jobs == []
-    run.run(again(oracle, out))
+    run_session.run(again(oracle, out))
     assert [path.name for path in folder.parent.iterdir()] == ["MultiStream"]
 
 
@@ -307,7 +311,7 @@ def test_a_performance_test_is_repeated_with_an_audit_file(
     # A busy neighbour can make so short a test INVALID: its estimates are those of the held result.
     for _ in range(5):
         shutil.rmtree(logs, ignore_errors=True)
-        measured = run.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, logs)
+        measured = run_session.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, logs)
         if measured.valid:
             break
     assert measured.valid, measured.invalid_reasons
@@ -317,26 +321,28 @@ def test_a_performance_test_is_repeated_with_an_audit_file(
     assert json.loads((folder_of(out) / "result.json").read_text()) == held
     assert sorted(path.name for path in tmp_path.iterdir()) == ["TEST01", "audit.config", "out"]
     with pytest.raises(OutputError, match="TEST01 exists already"):
-        run.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, logs)
+        run_session.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, logs)
 
 
 def test_an_audit_file_that_is_missing_or_not_heeded_fails(
     oracle: Oracle, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(OutputError, match="No audit file"):
-        run.repeat_performance(
+        run_session.repeat_performance(
             oracle.card, oracle.store.path, folder_of(out), tmp_path / "none", tmp_path / "logs"
         )
     audit = tmp_path / "audit.config"
     audit.write_text(AUDIT_TEST01)
-    original = run.run_test
+    original = run_session.run_test
 
     def without(job: Job, *rest: Any, **options: Any) -> dict[str, Any]:
         return original(replace(job, audit_config=None), *rest, **options)
 
-    monkeypatch.setattr(run, "run_test", without)
+    monkeypatch.setattr(run_session, "run_test", without)
     with pytest.raises(RunFailed, match="did not heed the audit file"):
-        run.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, tmp_path / "logs")
+        run_session.repeat_performance(
+            oracle.card, oracle.store.path, folder_of(out), audit, tmp_path / "logs"
+        )
     assert not (tmp_path / "logs").exists()
 
 
@@ -352,11 +358,11 @@ def test_an_audit_file_that_is_missing_or_not_heeded_fails(
 def test_under_a_quota_nothing_is_pinned_whether_a_result_says_so_or_not(
     pinning: tuple[bool | None, bool | None], allowed: tuple[int, int], unlike: list[str]
 ) -> None:
-    machine = dict.fromkeys(held._MACHINE) | {"usable_cpus": 2}
+    machine = dict.fromkeys(folder._MACHINE) | {"usable_cpus": 2}
     documents = [
-        dict.fromkeys(held._IDENTITY)
-        | {"settings": dict.fromkeys(held._SETTINGS) | {"pinning": pinned}}
+        dict.fromkeys(folder._IDENTITY)
+        | {"settings": dict.fromkeys(folder._SETTINGS) | {"pinning": pinned}}
         | {"machine": machine | {"cpus_allowed": cpus}}
         for pinned, cpus in zip(pinning, allowed, strict=True)
     ]
-    assert held.differences(*documents) == unlike
+    assert folder.differences(*documents) == unlike

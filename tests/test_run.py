@@ -19,19 +19,25 @@ import numpy as np
 import pytest
 from conftest import Oracle
 
-from harness import child, cli, conf, graph, log, measurement, plan, run
+from harness import cli
+from harness.backend import graph
 from harness.errors import DataError, HarnessError, OutputError, RunFailed
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.measurement import plan, series
+from harness.mlperf import conf, log
+from harness.mlperf.scenario import Mode, Scenario
+from harness.process import child
+from harness.run import measuring
+from harness.run import session as run_session
 
 BOTH = (Mode.PERFORMANCE, Mode.ACCURACY)
 
 
 def request(
     oracle: Oracle, out: Path, scenario: Scenario, modes: tuple[Mode, ...] = BOTH, **settings: Any
-) -> run.Request:
+) -> run_session.Request:
     chosen = RunSettings(scenario, **{"duration_s": 0.3, **settings})
-    return run.Request(oracle.card, oracle.store.path, chosen, modes, out, system="here")
+    return run_session.Request(oracle.card, oracle.store.path, chosen, modes, out, system="here")
 
 
 def harness(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -46,7 +52,7 @@ def test_a_run_gives_the_accuracy_that_the_model_truly_has(
     user_conf = tmp_path / "user.conf"
     # A busy machine may well keep a thread waiting for 15 ms.
     user_conf.write_text("resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 60000\n")
-    document, folder = run.run(request(oracle, tmp_path, scenario, user_conf=user_conf))
+    document, folder = run_session.run(request(oracle, tmp_path, scenario, user_conf=user_conf))
     assert document["accuracy"]["text"] == "accuracy=95.000%, good=57, total=60"
     assert document["accuracy"]["passed"]
     assert document["performance"]["valid"]
@@ -56,7 +62,7 @@ def test_a_run_gives_the_accuracy_that_the_model_truly_has(
 
 
 def test_the_files_of_a_run_lie_in_the_layout_of_mlperf(oracle: Oracle, tmp_path: Path) -> None:
-    _, folder = run.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM))
+    _, folder = run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM))
     found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert found == [
         "accuracy/accuracy.txt",
@@ -73,7 +79,7 @@ def test_the_files_of_a_run_lie_in_the_layout_of_mlperf(oracle: Oracle, tmp_path
 
 
 def test_the_score_is_the_one_in_the_log(oracle: Oracle, tmp_path: Path) -> None:
-    document, folder = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
     summary = (folder / "performance" / "run_1" / "mlperf_log_summary.txt").read_text()
     score = document["performance"]["samples_per_second"]
     line = next(line for line in summary.splitlines() if line.startswith("Samples per second"))
@@ -82,7 +88,7 @@ def test_the_score_is_the_one_in_the_log(oracle: Oracle, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("batch", [1, 7, 16, 64])
 def test_every_batch_size_answers_every_sample_rightly(oracle: Oracle, tmp_path: Path, batch: int) -> None:
-    document, _ = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), batch=batch))
+    document, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), batch=batch))
     assert document["accuracy"]["good"] == 57
 
 
@@ -90,7 +96,7 @@ def test_bf16_is_a_variant_with_a_folder_of_its_own(oracle: Oracle, tmp_path: Pa
     if not graph.has_bf16():
         pytest.skip("this CPU has no BF16")
     for precision in ("f32", "bf16"):
-        document, folder = run.run(
+        document, folder = run_session.run(
             request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), precision=precision)
         )
         assert document["precision"]["openvino"]["INFERENCE_PRECISION_HINT"] == precision
@@ -98,14 +104,14 @@ def test_bf16_is_a_variant_with_a_folder_of_its_own(oracle: Oracle, tmp_path: Pa
 
 
 def test_a_summary_tells_how_much_of_a_model_computes_in_8_bits(oracle: Oracle, tmp_path: Path) -> None:
-    document, folder = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,)))
-    assert "in 8 bits" not in run.result.summary(document, folder)
+    document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,)))
+    assert "in 8 bits" not in run_session.result.summary(document, folder)
     document["precision"]["kernels"] = {"f32": 50, "u8": 2, "i8": 1}
-    assert "  3 of 53 convolutions and matrix products compute in 8 bits" in run.result.summary(
+    assert "  3 of 53 convolutions and matrix products compute in 8 bits" in run_session.result.summary(
         document, folder
     )
     document["precision"]["kernels"] = {"u8": 52, "i8": 1}
-    assert "in 8 bits" not in run.result.summary(document, folder)
+    assert "in 8 bits" not in run_session.result.summary(document, folder)
 
 
 def test_a_missed_target_is_exit_code_1(new_oracle: Callable[..., Oracle], tmp_path: Path) -> None:
@@ -138,7 +144,7 @@ def test_a_failed_inference_fails_the_run_and_names_the_sample(
         with pytest.raises(
             RunFailed, match=r"Inference failed on sample \d*7 \(image_000\d7.png\): .*reshape"
         ):
-            run.run(request(oracle, out, scenario, (Mode.ACCURACY,)))
+            run_session.run(request(oracle, out, scenario, (Mode.ACCURACY,)))
         assert [path for path in out.rglob("*") if path.is_file()] == []
 
 
@@ -147,13 +153,15 @@ def test_a_stray_audit_config_has_no_effect(
 ) -> None:
     (tmp_path / "audit.config").write_text("*.*.mode = 2\n*.*.accuracy_log_sampling_target = 8\n")
     monkeypatch.chdir(tmp_path)
-    document, folder = run.run(request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.ACCURACY,)))
+    document, folder = run_session.run(request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.ACCURACY,)))
     assert document["accuracy"]["total"] == 60
     assert "Found Audit Config file" not in (folder / "accuracy" / "mlperf_log_detail.txt").read_text()
 
 
 def test_an_official_run_has_the_settings_of_the_rules(oracle: Oracle, tmp_path: Path) -> None:
-    document, folder = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), official=True))
+    document, folder = run_session.run(
+        request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), official=True)
+    )
     detail = log.read_detail(folder / "accuracy" / "mlperf_log_detail.txt")
     rules = conf.read_rules().scenario("resnet50", "Offline")
     assert detail["effective_min_duration_ms"] == rules.min_duration_ms == 600_000
@@ -173,22 +181,22 @@ def test_an_unofficial_run_is_marked_in_every_output(oracle: Oracle, tmp_path: P
 
 
 def test_the_accuracy_of_the_same_model_joins_its_performance(oracle: Oracle, tmp_path: Path) -> None:
-    performance, _ = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
-    both, _ = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), duration_s=5.0))
+    performance, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    both, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), duration_s=5.0))
     assert both["performance"] == performance["performance"]
     assert both["accuracy"]["good"] == 57
 
 
 def test_the_accuracy_of_other_settings_is_kept_apart(oracle: Oracle, tmp_path: Path) -> None:
-    run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
     with pytest.raises(OutputError, match="is of another batch"):
-        run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), batch=4))
+        run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), batch=4))
 
 
 def test_estimates_of_the_user_take_the_place_of_the_probe(oracle: Oracle, tmp_path: Path) -> None:
     user_conf = tmp_path / "mine.conf"
     user_conf.write_text("resnet50.Offline.target_qps = 1234.5\n")
-    document, folder = run.run(
+    document, folder = run_session.run(
         request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), user_conf=user_conf)
     )
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
@@ -203,8 +211,8 @@ def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
     # Far from what a busy neighbour does between probe and test; and so more attempts are needed.
     margin = 0.03
     monkeypatch.setattr(plan, "_SHORT_OFFLINE_MARGIN", margin)
-    monkeypatch.setattr(measurement, "ATTEMPTS", 10)
-    document, folder = run.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    monkeypatch.setattr(measuring, "ATTEMPTS", 10)
+    document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
     assert document["performance"]["valid"]
     assert "INVALID, and so repeated with target_qps" in capsys.readouterr().err
     told = document["performance"]["estimate"]["target_qps"]
@@ -223,7 +231,7 @@ def test_an_estimate_of_the_user_is_left_as_it_is_though_the_run_is_invalid(
 ) -> None:
     user_conf = tmp_path / "mine.conf"
     user_conf.write_text("resnet50.Offline.target_qps = 5\n")
-    document, _ = run.run(
+    document, _ = run_session.run(
         request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), user_conf=user_conf)
     )
     assert not document["performance"]["valid"]
@@ -235,7 +243,7 @@ def test_a_killed_test_process_is_reported_with_its_signal(
 ) -> None:
     _signal_when_running(monkeypatch, signal.SIGKILL)
     with pytest.raises(RunFailed, match="was killed by SIGKILL while running"):
-        run.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), duration_s=30))
+        run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), duration_s=30))
     assert not list(tmp_path.rglob("mlperf_log*"))
 
 
@@ -244,14 +252,14 @@ def test_a_hung_test_is_stopped_and_reported(
 ) -> None:
     _signal_when_running(monkeypatch, signal.SIGSTOP)
     with pytest.raises(RunFailed, match="hung and was stopped: nothing was finished for 3 s"):
-        run.run(
+        run_session.run(
             request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,), duration_s=30, stall_timeout_s=3)
         )
 
 
 def _signal_when_running(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     """Send a signal to the child as soon as its LoadGen test has completed something."""
-    original = measurement._show
+    original = series._show
     sent: list[int] = []
 
     def show(now: child.Progress, *rest: Any) -> None:
@@ -262,7 +270,7 @@ def _signal_when_running(monkeypatch: pytest.MonkeyPatch, number: signal.Signals
             os.kill(process.pid, number)
             sent.append(process.pid)
 
-    monkeypatch.setattr(measurement, "_show", show)
+    monkeypatch.setattr(measuring, "_show", show)
 
 
 @pytest.mark.parametrize(
@@ -324,21 +332,21 @@ def test_a_call_that_is_killed_while_results_are_replaced_leaves_no_old_verdict_
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = request(oracle, tmp_path, Scenario.OFFLINE)
-    _, folder = run.run(asked)
-    place = measurement.take_place
+    _, folder = run_session.run(asked)
+    place = series.take_place
 
     def placed_and_killed(source: Path, target: Path) -> None:
         place(source, target)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(measurement, "take_place", placed_and_killed)
+        patch.setattr(measuring, "take_place", placed_and_killed)
         with pytest.raises(KeyboardInterrupt):
-            run.run(replace(asked, replace=True))
-    held = run.result.read(folder / "result.json")
+            run_session.run(replace(asked, replace=True))
+    held = run_session.result.read(folder / "result.json")
     assert held["performance"] is None
     assert held["accuracy"]["good"] == 57
-    document, _ = run.run(asked)
+    document, _ = run_session.run(asked)
     log_path = folder / "performance" / "run_1" / "mlperf_log_detail.txt"
     assert document["performance"]["duration_ns"] == log.read_performance(log_path).duration_ns
 
@@ -348,7 +356,7 @@ def test_what_a_killed_run_left_under_way_goes_with_the_next(oracle: Oracle, tmp
     beside = tmp_path / "here" / "oracle"
     (beside / ".Offline.a1b2c3d4" / "accuracy").mkdir(parents=True)
     (beside / ".SingleStream.a1b2c3d4").mkdir()
-    run.run(asked)
+    run_session.run(asked)
     assert {path.name for path in beside.iterdir()} == {"Offline", ".SingleStream.a1b2c3d4"}
 
 
@@ -364,7 +372,7 @@ def test_settings_that_cannot_be_honoured_are_refused(
     oracle: Oracle, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(HarnessError, match=message):
-        run.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, **changes))
+        run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, **changes))
 
 
 def test_a_model_without_trained_weights_has_a_speed_and_no_accuracy(oracle: Oracle, tmp_path: Path) -> None:
@@ -399,14 +407,14 @@ def test_labels_that_the_model_cannot_give_are_refused_before_any_work(
     )
     bad = Oracle(card_path, oracle.store)
     with pytest.raises(DataError, match="has the label 9, but model 'oracle' knows 0 to 4"):
-        run.run(request(bad, tmp_path / "out", Scenario.OFFLINE))
+        run_session.run(request(bad, tmp_path / "out", Scenario.OFFLINE))
 
 
 def test_an_output_folder_that_cannot_be_written_is_one_sentence(oracle: Oracle, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(OutputError, match="Cannot write to the folder"):
-        run.run(request(oracle, blocked, Scenario.OFFLINE))
+        run_session.run(request(oracle, blocked, Scenario.OFFLINE))
 
 
 def test_a_misspelt_scenario_names_the_nearest() -> None:
@@ -419,9 +427,9 @@ def test_a_misspelt_scenario_names_the_nearest() -> None:
 def test_real_images_give_the_accuracy_of_the_real_model(shared_data: Path, tmp_path: Path) -> None:
     from test_card import MOBILENET
 
-    from harness.card import read_card
-    from harness.dataset import find_images
-    from harness.store import prepare
+    from harness.dataset.images import find_images
+    from harness.dataset.store import prepare
+    from harness.model.card import read_card
 
     for name in ("mobilenet_v2_1.0_224_quant.tflite",):
         shutil.copy(shared_data / "models" / name, tmp_path)
@@ -430,8 +438,8 @@ def test_real_images_give_the_accuracy_of_the_real_model(shared_data: Path, tmp_
     images = find_images(shared_data / "imagenet-sample", card.output.labels)
     store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
     settings = RunSettings(Scenario.OFFLINE, duration_s=1)
-    document, folder = run.run(
-        run.Request(card, store.path, settings, (Mode.ACCURACY,), tmp_path / "out", system="here")
+    document, folder = run_session.run(
+        run_session.Request(card, store.path, settings, (Mode.ACCURACY,), tmp_path / "out", system="here")
     )
     assert 0.87 <= document["accuracy"]["accuracy"] <= 0.92
     answers = log.read_accuracy(folder / "accuracy" / "mlperf_log_accuracy.json")
@@ -451,7 +459,7 @@ def test_a_run_of_official_length_is_not_official_without_the_word() -> None:
         made = SimpleNamespace(
             demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)
         )
-        assert measurement._rule_faults(detail, made) == faults
+        assert measuring._rule_faults(detail, made) == faults
 
 
 def test_a_score_of_another_percentile_has_its_name_and_is_not_official(
@@ -460,11 +468,11 @@ def test_a_score_of_another_percentile_has_its_name_and_is_not_official(
     user_conf = tmp_path / "mine.conf"
     user_conf.write_text("resnet50.SingleStream.target_latency_percentile = 50\n")
     asked = request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), user_conf=user_conf)
-    document, folder = run.run(asked)
+    document, folder = run_session.run(asked)
     performance = document["performance"]
     assert performance["score"]["name"] == "early-stopping estimate of p50 latency"
     assert performance["score"]["value"] < performance["latency_ns"]["p90"]
-    assert "MLPerf's score, the early-stopping estimate of p50 latency" in run.result.summary(
+    assert "MLPerf's score, the early-stopping estimate of p50 latency" in run_session.result.summary(
         document, folder
     )
     assert "p50 of the latency, the rules' is p90" in document["not_official_because"]
@@ -474,7 +482,7 @@ def test_a_query_of_fewer_samples_is_not_official(oracle: Oracle, tmp_path: Path
     user_conf = tmp_path / "mine.conf"
     user_conf.write_text("resnet50.MultiStream.samples_per_query = 4\n")
     asked = request(oracle, tmp_path, Scenario.MULTI_STREAM, (Mode.PERFORMANCE,), user_conf=user_conf)
-    document, _ = run.run(asked)
+    document, _ = run_session.run(asked)
     assert document["performance"]["score"]["name"] == "early-stopping estimate of p99 query latency"
     assert "4 samples in a query, the rules have 8" in document["not_official_because"]
 
@@ -492,4 +500,4 @@ def test_server_with_a_larger_latency_bound_is_not_official(bound_ms: int, fault
     made = SimpleNamespace(
         demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)
     )
-    assert measurement._rule_faults(detail, made) == faults  # type: ignore[arg-type]
+    assert measuring._rule_faults(detail, made) == faults  # type: ignore[arg-type]

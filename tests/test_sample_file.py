@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from sample_images import expected, sha256, truncate, write_images
 
-from harness import sample_file, store
-from harness.dataset import ImageList
+from harness.dataset import sample_file, store
+from harness.dataset.images import ImageList
+from harness.dataset.recipe import Recipe, decode
+from harness.dataset.store import prepare
 from harness.errors import OutputError
-from harness.recipe import Recipe, decode
-from harness.store import prepare
 
 MLPERF = Recipe(224, "area", 0.875)
 SMALL = Recipe(32, "area", 0.875)

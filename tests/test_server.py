@@ -13,32 +13,36 @@ import numpy as np
 import pytest
 from conftest import Oracle
 
-from harness import child, loadgen, log, plan, rate, reasons, run
 from harness.errors import RunFailed
-from harness.job import Estimate, Trial
-from harness.qsl import Qsl
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
+from harness.loadgen import drive, rate
+from harness.loadgen.job import Estimate, Trial
+from harness.loadgen.qsl import Qsl
+from harness.loadgen.settings import RunSettings
+from harness.measurement import advice, plan
+from harness.mlperf import log
+from harness.mlperf.scenario import Mode, Scenario
+from harness.process import child
+from harness.run import session as run_session
 
 PERFORMANCE = (Mode.PERFORMANCE,)
 
 
 def request(
     oracle: Oracle, folder: Path, conf_text: str, modes: tuple[Mode, ...] = PERFORMANCE, **changes: Any
-) -> run.Request:
+) -> run_session.Request:
     user_conf = folder / "mine.conf"
     user_conf.write_text(conf_text)
     settings = RunSettings(
         Scenario.SERVER, **{"duration_s": 0.3, "batch": 2, "streams": 1, "user_conf": user_conf, **changes}
     )
-    return run.Request(oracle.card, oracle.store.path, settings, modes, folder / "out", system="here")
+    return run_session.Request(oracle.card, oracle.store.path, settings, modes, folder / "out", system="here")
 
 
 @pytest.mark.alone
 def test_an_easy_rate_is_held_and_every_answer_is_right(oracle: Oracle, tmp_path: Path) -> None:
     # A busy machine may well keep a thread waiting for the 15 ms of the rules.
     text = "resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 60000\n"
-    document, folder = run.run(request(oracle, tmp_path, text, tuple(Mode), batch=4))
+    document, folder = run_session.run(request(oracle, tmp_path, text, tuple(Mode), batch=4))
     performance = document["performance"]
     assert document["accuracy"]["text"] == "accuracy=95.000%, good=57, total=60"
     assert performance["valid"], performance
@@ -59,7 +63,7 @@ def test_an_easy_rate_is_held_and_every_answer_is_right(oracle: Oracle, tmp_path
 
 
 def test_a_rate_beyond_reach_is_invalid_and_a_lower_one_is_advised(oracle: Oracle, tmp_path: Path) -> None:
-    document, folder = run.run(request(oracle, tmp_path, "resnet50.Server.target_qps = 120000\n"))
+    document, folder = run_session.run(request(oracle, tmp_path, "resnet50.Server.target_qps = 120000\n"))
     performance = document["performance"]
     assert not performance["valid"]
     assert "Reduce target QPS to improve latency." in performance["invalid_reasons"]
@@ -68,7 +72,7 @@ def test_a_rate_beyond_reach_is_invalid_and_a_lower_one_is_advised(oracle: Oracl
     assert " queries came later than 15 ms" in advice
     advised = float(advice.split("target_qps = ")[1].split("'")[0])
     assert advised == pytest.approx(0.9 * performance["samples_per_second"], rel=1e-3)
-    assert advice in run.result.summary(document, folder)
+    assert advice in run_session.result.summary(document, folder)
 
 
 Message = tuple[str, Any]
@@ -149,17 +153,17 @@ def test_samples_that_are_being_loaded_are_counted_and_are_no_hang(monkeypatch: 
     def start(system: Any, library: Any, *rest: Any) -> None:
         library([0, 1, 2])
 
-    monkeypatch.setattr(loadgen, "_HEARTBEAT_S", 0.001)
+    monkeypatch.setattr(drive, "_HEARTBEAT_S", 0.001)
     monkeypatch.setattr(
-        loadgen, "_test_settings", lambda job: SimpleNamespace(performance_sample_count_override=0)
+        drive, "_test_settings", lambda job: SimpleNamespace(performance_sample_count_override=0)
     )
     sut = SimpleNamespace(completed=7, idle=False, samples_loaded=lambda: None, close=lambda: None)
     for name in ("ConstructFastSUT", "DestroyFastSUT", "DestroyQSL"):
-        monkeypatch.setattr(loadgen.lg, name, lambda *_: None)
-    monkeypatch.setattr(loadgen.lg, "ConstructQSL", lambda count, resident, load, unload: load)
-    monkeypatch.setattr(loadgen.lg, "StartTestWithLogSettings", start)
+        monkeypatch.setattr(drive.lg, name, lambda *_: None)
+    monkeypatch.setattr(drive.lg, "ConstructQSL", lambda count, resident, load, unload: load)
+    monkeypatch.setattr(drive.lg, "StartTestWithLogSettings", start)
     job = SimpleNamespace(log_folder=Path(), audit_config=None)
-    loadgen._start_test(job, Qsl(Slow()), sut, lambda *_: None, report)  # type: ignore[arg-type]
+    drive._start_test(job, Qsl(Slow()), sut, lambda *_: None, report)  # type: ignore[arg-type]
     phases = [content for event, content in beats if event == "phase"]
     assert phases == ["running", "loading", "running"]
     assert ("completed", 1) in beats
@@ -169,7 +173,7 @@ def test_samples_that_are_being_loaded_are_counted_and_are_no_hang(monkeypatch: 
 
 def test_the_accuracy_of_server_needs_no_search_for_a_rate(oracle: Oracle, tmp_path: Path) -> None:
     asked = request(oracle, tmp_path, "", (Mode.ACCURACY,), user_conf=None, batch=None, streams=None)
-    document, _ = run.run(asked)
+    document, _ = run_session.run(asked)
     assert document["accuracy"]["good"] == 57
     assert document["probe"]["trials"] == ()
     assert document["settings"]["batch"] in (1, 2, 4, 8)
@@ -179,7 +183,7 @@ def test_a_batch_that_was_asked_for_may_answer_more_than_single_samples(
     oracle: Oracle, tmp_path: Path
 ) -> None:
     asked = request(oracle, tmp_path, "", (Mode.ACCURACY,), user_conf=None, batch=4, streams=1)
-    document, _ = run.run(asked)
+    document, _ = run_session.run(asked)
     tried = {batch: rate for batch, _, rate in document["probe"]["candidates"]}
     assert set(tried) == {1, 4}
     assert document["probe"]["samples_per_second"] == max(tried.values())
@@ -189,13 +193,13 @@ def test_a_batch_that_was_asked_for_may_answer_more_than_single_samples(
 def test_the_rate_that_the_search_found_is_told_to_loadgen(oracle: Oracle, tmp_path: Path) -> None:
     asked = request(oracle, tmp_path, "", user_conf=None, batch=1, threads=1)
     try:
-        document, folder = run.run(asked)
+        document, folder = run_session.run(asked)
     except RunFailed:
         pytest.skip("neighbours keep this machine from answering in 15 ms at any rate")
     found = document["probe"]["target_qps"]
     told = document["performance"]["estimate"]["target_qps"]
     # A busy neighbour can make a test INVALID, which is then repeated a little slower.
-    assert told in [pytest.approx(found * reasons.RETRY_SHARE**times) for times in range(plan.ATTEMPTS)]
+    assert told in [pytest.approx(found * advice.RETRY_SHARE**times) for times in range(plan.ATTEMPTS)]
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
     assert detail["effective_target_qps"] == pytest.approx(told, rel=1e-4)
     assert found in [trial["target_qps"] for trial in document["probe"]["trials"] if trial["held"]]
@@ -330,12 +334,12 @@ def test_a_model_too_slow_for_the_bound_is_told_with_its_latency(
 ) -> None:
     slow = Estimate(20.0, 1, 1, latency_ns=36.04e6, target_qps=None)
     monkeypatch.setattr(
-        run,
+        run_session,
         "_probe",
         lambda *_: {"precision": "f32", "kernels": {}, "openvino": {}, "estimate": slow},
     )
     with pytest.raises(
         RunFailed, match=r"oracle answers 99 % of Server's queries within 15 ms at no rate: .* 36.0 ms"
     ):
-        run.run(request(oracle, tmp_path, "", user_conf=None))
+        run_session.run(request(oracle, tmp_path, "", user_conf=None))
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

@@ -20,11 +20,11 @@ from sample_images import (
     write_images,
 )
 
-from harness import store
-from harness.dataset import ImageList, find_images
+from harness.dataset import store
+from harness.dataset.images import ImageList, find_images
+from harness.dataset.recipe import Recipe
+from harness.dataset.store import open_store, prepare
 from harness.errors import DataError, OutputError
-from harness.recipe import Recipe
-from harness.store import open_store, prepare
 
 MLPERF = Recipe(224, "area", 0.875)
 SMALL = Recipe(32, "area", 0.875)

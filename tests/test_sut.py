@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from conftest import CLASSES, SIZE, grey_of, oracle_model
 
-from harness import graph
-from harness.card import Card
-from harness.qsl import Qsl
-from harness.scenario import Scenario
-from harness.settings import CompileSettings
-from harness.sut import LABEL_BYTES, MultiStreamSut, OfflineSut, ServerSut, SingleStreamSut, make_sut
-from harness.sut.lane import Lane
-from harness.sut.offline import cut
+from harness.backend import graph
+from harness.backend.settings import CompileSettings
+from harness.loadgen.qsl import Qsl
+from harness.loadgen.sut import LABEL_BYTES, MultiStreamSut, OfflineSut, ServerSut, SingleStreamSut, make_sut
+from harness.loadgen.sut.lane import Lane
+from harness.loadgen.sut.offline import cut
+from harness.mlperf.scenario import Scenario
+from harness.model.card import Card
 
 
 class Slot:
@@ -53,7 +53,7 @@ def compiled(batch: int = 1, hint: str = "THROUGHPUT", streams: int | None = Non
 
 
 def _card() -> Card:
-    from harness.card import FileSpec, InputSpec, OutputSpec
+    from harness.model.card import FileSpec, InputSpec, OutputSpec
 
     given = InputSpec(SIZE, "NHWC", "u8", "RGB", "none", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     return Card("oracle", "resnet50", FileSpec(path="x"), given, OutputSpec("logits", CLASSES))

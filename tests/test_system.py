@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness import system
-from harness.system import Allowance, Cache, allowance, describe, is_under_quota, slug, usable_cpus
+from harness.machine import system
+from harness.machine.system import Allowance, Cache, allowance, describe, is_under_quota, slug, usable_cpus
 
 XEON = """\
 processor\t: 0

@@ -15,13 +15,15 @@ import openvino as ov
 import pytest
 from click.testing import CliRunner
 
-from harness import builtin, files, resnet
-from harness.architecture import Architecture, Block, Stage, resnet50
-from harness.card import Card, read_card
+from harness import files
 from harness.commands.train import command
-from harness.dataset import find_images
+from harness.dataset import builtin
+from harness.dataset.images import find_images
+from harness.dataset.recipe import Recipe
 from harness.errors import DataError, OutputError, RunFailed
-from harness.recipe import Recipe
+from harness.model import resnet
+from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.model.card import Card, read_card
 
 torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
 

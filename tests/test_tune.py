@@ -13,18 +13,20 @@ import sample_comparison
 from conftest import Oracle
 from sample_comparison import QUIET, entry, prepared
 
-from harness import files, run, system, tuning
-from harness.comparison import rounds
-from harness.comparison.document import Round
-from harness.comparison.rounds import Series
+from harness import files
 from harness.errors import DataError, HarnessError, ModelError, OutputError, RunFailed
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.machine import system
+from harness.measurement import series, tuned
+from harness.measurement.round import Round
+from harness.measurement.series import Series
+from harness.measurement.tuned import Key, Tuning
+from harness.mlperf.scenario import Mode, Scenario
+from harness.run import session as run_session
 from harness.tuner import budget, session
 from harness.tuner.budget import LEAST_ROUNDS, MOST_ROUNDS, share_out
 from harness.tuner.candidates import candidates
 from harness.tuner.session import Request
-from harness.tuning import Key, Tuning
 
 
 @pytest.fixture
@@ -90,23 +92,23 @@ def planted(oracle: Oracle, **changes: Any) -> Request:
 
 def key(card: Any, **changes: Any) -> Key:
     settings = RunSettings(**{"scenario": Scenario.OFFLINE, **changes})
-    return tuning.key_of(card, settings, system.describe())
+    return tuned.key_of(card, settings, system.describe())
 
 
 def made(oracle: Oracle, settings: dict[str, Any], **changes: Any) -> Tuning:
     """Write a tuning of the oracle."""
     one = Tuning(key(oracle.card, **changes), "oracle", "2026-11-21T09:00:00+00:00", "0.1.0", settings, "x")
-    tuning.write(one)
+    tuned.write(one)
     return one
 
 
-def asked(oracle: Oracle, out: Path, **changes: Any) -> run.Request:
+def asked(oracle: Oracle, out: Path, **changes: Any) -> run_session.Request:
     request = {"modes": (Mode.ACCURACY,), "system": "here"}
-    known = run.Request.__dataclass_fields__
+    known = run_session.Request.__dataclass_fields__
     request |= {name: value for name, value in changes.items() if name in known}
     settings = {"scenario": Scenario.OFFLINE, "duration_s": 0.2}
     settings |= {name: value for name, value in changes.items() if name not in known}
-    return run.Request(oracle.card, oracle.store.path, RunSettings(**settings), out=out, **request)
+    return run_session.Request(oracle.card, oracle.store.path, RunSettings(**settings), out=out, **request)
 
 
 def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
@@ -125,7 +127,7 @@ def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
     monkeypatch.setattr(budget, "LEAST_ROUNDS", 2)
     monkeypatch.setattr(budget, "MOST_ROUNDS", 2)
     # In tests of a fifth of a second a busy neighbour misleads one estimate after the other.
-    monkeypatch.setattr(rounds, "ATTEMPTS", 9)
+    monkeypatch.setattr(series, "ATTEMPTS", 9)
     # With a clock that stands, every test has its least duration.
     request = Request(oracle.card, oracle.store.path, Scenario.OFFLINE, budget_min=0.02)
     (found,) = session.tune(request, clock=lambda: 0.0)
@@ -140,8 +142,8 @@ def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
     assert session.tune(request) == [found]
     # Two rounds may be too few for an interval that says so.
     tuned = replace(found, settings={"batch": 32})
-    tuning.write(tuned)
-    document, _ = run.run(asked(oracle, tmp_path / "out"))
+    tuned.write(tuned)
+    document, _ = run_session.run(asked(oracle, tmp_path / "out"))
     assert document["settings"]["batch"] == 32
     assert document["tuning"] == tuned.reference()
     assert document["accuracy"]["good"] == 57
@@ -212,8 +214,8 @@ def test_a_tuning_of_something_else_is_not_found(
     oracle: Oracle, cache: Path, changes: dict[str, Any]
 ) -> None:
     made(oracle, {"batch": 4})
-    assert tuning.find(key(oracle.card)) is not None
-    assert tuning.find(key(oracle.card, **changes)) is None
+    assert tuned.find(key(oracle.card)) is not None
+    assert tuned.find(key(oracle.card, **changes)) is None
 
 
 @pytest.mark.parametrize(
@@ -235,8 +237,8 @@ def test_a_tuning_of_another_machine_or_openvino_is_not_found(
     made(oracle, {"batch": 4})
     settings = RunSettings(Scenario.OFFLINE)
     here = system.describe()
-    assert tuning.find(tuning.key_of(oracle.card, settings, here)) is not None
-    assert tuning.find(tuning.key_of(oracle.card, settings, replace(here, **changes))) is None
+    assert tuned.find(tuned.key_of(oracle.card, settings, here)) is not None
+    assert tuned.find(tuned.key_of(oracle.card, settings, replace(here, **changes))) is None
 
 
 def test_an_older_tuning_which_does_not_tell_the_cpus_generation_is_found_until_there_is_a_newer_one(
@@ -244,40 +246,40 @@ def test_an_older_tuning_which_does_not_tell_the_cpus_generation_is_found_until_
 ) -> None:
     one = made(oracle, {"batch": 4})
     here = replace(one.key, cpu_signature="6-207-2")
-    older = replace(one, key=replace(one.key, **tuning._UNSAID))
+    older = replace(one, key=replace(one.key, **tuned._UNSAID))
     shutil.rmtree(one.path.parent)
-    path = tuning.write(older)
+    path = tuned.write(older)
     document = json.loads(path.read_text())
-    for name in tuning._UNSAID:
+    for name in tuned._UNSAID:
         del document["key"][name]
     path.write_text(json.dumps(document))
     assert hashlib.sha256(json.dumps(document["key"]).encode()).hexdigest()[:16] in path.parent.name
-    found = tuning.find(here)
+    found = tuned.find(here)
     assert found == older
     assert found.path == path
     newer = replace(one, key=here, settings={"batch": 8})
-    tuning.write(newer)
-    assert tuning.find(here) == newer
-    assert tuning.find(replace(here, cpu_signature="6-143-8")) == older
+    tuned.write(newer)
+    assert tuned.find(here) == newer
+    assert tuned.find(replace(here, cpu_signature="6-143-8")) == older
     # It may pin.
-    assert tuning.find(replace(here, whole=False)) is None
+    assert tuned.find(replace(here, whole=False)) is None
 
 
 def test_a_tuning_for_another_input_size_is_not_found(oracle: Oracle, cache: Path) -> None:
     made(oracle, {"batch": 4})
     larger = replace(oracle.card, input=replace(oracle.card.input, size=32))
-    assert tuning.find(key(larger)) is None
+    assert tuned.find(key(larger)) is None
 
 
 def test_what_the_user_gives_wins_and_no_tuning_leaves_it_out(
     oracle: Oracle, cache: Path, tmp_path: Path
 ) -> None:
     one = made(oracle, {"batch": 4, "streams": 1, "pinning": False})
-    document, _ = run.run(asked(oracle, tmp_path / "given", batch=2))
+    document, _ = run_session.run(asked(oracle, tmp_path / "given", batch=2))
     assert [document["settings"][name] for name in ("batch", "streams", "pinning")] == [2, 1, False]
     assert document["precision"]["openvino"]["ENABLE_CPU_PINNING"] is False
     assert document["tuning"]["created"] == one.created
-    document, _ = run.run(asked(oracle, tmp_path / "without", tuning=False))
+    document, _ = run_session.run(asked(oracle, tmp_path / "without", tuning=False))
     assert [document["settings"][name] for name in ("batch", "streams", "pinning")] == [1, None, None]
     assert document["tuning"] is None
 
@@ -291,15 +293,15 @@ def test_more_streams_than_tuned_threads_take_the_threads_that_they_need(oracle:
 def test_a_result_with_other_settings_is_not_taken_for_one_of_the_tuning(
     oracle: Oracle, cache: Path, tmp_path: Path
 ) -> None:
-    run.run(asked(oracle, tmp_path / "out"))
+    run_session.run(asked(oracle, tmp_path / "out"))
     made(oracle, {"batch": 4})
     with pytest.raises(OutputError, match=r"is of another batch.* sets batch 4: --no-tuning\)\.$"):
-        run.run(asked(oracle, tmp_path / "out"))
-    document, _ = run.run(asked(oracle, tmp_path / "out", tuning=False))
+        run_session.run(asked(oracle, tmp_path / "out"))
+    document, _ = run_session.run(asked(oracle, tmp_path / "out", tuning=False))
     assert document["settings"]["batch"] == 1
-    run.run(asked(oracle, tmp_path / "tuned"))
+    run_session.run(asked(oracle, tmp_path / "tuned"))
     with pytest.raises(OutputError, match=r"is of another batch.*a tuning of 2026-.* is in use there\)\.$"):
-        run.run(asked(oracle, tmp_path / "tuned", tuning=False))
+        run_session.run(asked(oracle, tmp_path / "tuned", tuning=False))
 
 
 @pytest.mark.parametrize(
@@ -320,7 +322,7 @@ def test_a_damaged_tuning_is_one_sentence(oracle: Oracle, cache: Path, change: A
     one.path.write_text(change(text))
     assert one.path.read_text() != text
     with pytest.raises(OutputError, match=message) as raised:
-        tuning.find(one.key)
+        tuned.find(one.key)
     assert "--no-tuning" in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -334,7 +336,7 @@ def test_an_interruption_leaves_no_tuning_and_the_same_request_goes_on(
         session.tune(planted(oracle), machine.clock)
     (folder,) = cache.glob("tunings/*")
     assert sorted(path.name for path in folder.iterdir()) == ["plan.json", "tests"]
-    assert tuning.find(key(oracle.card)) is None
+    assert tuned.find(key(oracle.card)) is None
     machine.interrupt_at = None
     (found,) = session.tune(planted(oracle), machine.clock)
     assert len(set(machine.tests)) == len(machine.tests)
@@ -408,11 +410,11 @@ def test_replace_tunes_again_and_keeps_the_old_tuning_until_the_new_is_there(
     machine.interrupt_at = count + 5
     with pytest.raises(KeyboardInterrupt):
         session.tune(planted(oracle, replace=True), machine.clock)
-    assert tuning.find(first.key) == first
+    assert tuned.find(first.key) == first
     machine.interrupt_at = None
     (second,) = session.tune(planted(oracle, replace=True), machine.clock)
     assert second.settings["batch"] == 8
-    assert tuning.find(first.key) == second
+    assert tuned.find(first.key) == second
 
 
 @pytest.mark.parametrize("budget_min", [2.0, 3.0, 10.0])

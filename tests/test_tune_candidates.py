@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
-from harness.scenario import Scenario
-from harness.settings import RunSettings, doublings, in_words
-from harness.system import Allowance
+from harness.loadgen.settings import RunSettings, doublings, in_words
+from harness.machine.system import Allowance
+from harness.mlperf.scenario import Scenario
 from harness.tuner.candidates import candidates
 from harness.tuner.halving import halve, measurement_count, rung_sizes
 

@@ -9,14 +9,15 @@ import pytest
 from conftest import Oracle
 from sample_comparison import cell, comparison
 
-from harness import system, tuning
-from harness.card import Card, read_card
 from harness.comparison import document, findings, output, session, table
 from harness.comparison.session import Request
 from harness.errors import OutputError
-from harness.scenario import Scenario
-from harness.settings import RunSettings
-from harness.tuning import Tuning
+from harness.loadgen.settings import RunSettings
+from harness.machine import system
+from harness.measurement import tuned
+from harness.measurement.tuned import Tuning
+from harness.mlperf.scenario import Scenario
+from harness.model.card import Card, read_card
 
 TUNED = {"created": "2026-11-21T09:00:00+00:00", "settings": {"batch": 4}}
 SETTINGS = {"threads": 2, "streams": 2, "batch": 4, "pinning": True, "smt": None, "core_type": None}
@@ -24,8 +25,8 @@ SETTINGS = {"threads": 2, "streams": 2, "batch": 4, "pinning": True, "smt": None
 
 def tune(card: Card, settings: dict[str, Any], threads: int | None) -> None:
     asked = RunSettings(Scenario.OFFLINE, threads=threads)
-    key = tuning.key_of(card, asked, system.describe())
-    tuning.write(Tuning(key, card.name, TUNED["created"], "0.1.0", settings, "x"))  # type: ignore[arg-type]
+    key = tuned.key_of(card, asked, system.describe())
+    tuned.write(Tuning(key, card.name, TUNED["created"], "0.1.0", settings, "x"))  # type: ignore[arg-type]
 
 
 @pytest.fixture

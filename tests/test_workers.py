@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness import cli
-from harness.workers import ctrl_c_held_back, pool
+from harness.process.workers import ctrl_c_held_back, pool
 
 KILLED = """
 import os, signal

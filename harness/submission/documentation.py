@@ -5,11 +5,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness.card import Card, find_card, shipped_cards
-from harness.scenario import parse_scenario
-from harness.settings import RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.mlperf.rules import Round, Task
+from harness.mlperf.scenario import parse_scenario
+from harness.model.card import Card, find_card, shipped_cards
 from harness.submission.results import Result
-from harness.submission.round import Round, Task
 
 _FLAGS = ("precision", "threads", "streams", "batch", "core_type")
 _SWITCHES = ("pinning", "smt")

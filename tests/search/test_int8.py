@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import system
-from harness.architecture import Architecture, Block, Stage
 from harness.errors import RunFailed
-from harness.search.latency import int8
-from harness.search.space import Space
+from harness.machine import system
+from harness.model.architecture import Architecture, Block, Stage
+from harness.profiling import int8
+from harness.search.space.revisions import Space
 
 SPACE = Space(Architecture(10, 16, "3x3", 16, (Stage(32, (Block(16),) * 2),)), (16,))
 NETWORKS = SPACE.samples(1, int8._FEW + 1)

@@ -11,14 +11,14 @@ import openvino as ov
 import pytest
 from click.testing import CliRunner
 
-from harness import resnet
-from harness.architecture import KINDS, STEMS, Architecture, Block, Stage
-from harness.commands.search_profile import command
+from harness.backend import macs
+from harness.commands.search.profile import command
 from harness.errors import ModelError
-from harness.scenario import Scenario
-from harness.search.latency import profile, timing
-from harness.search.latency.profile import Cost
-from harness.search.latency.timing import Conditions, Stopwatch
+from harness.mlperf.scenario import Scenario
+from harness.model.architecture import KINDS, STEMS, Architecture, Block, Stage
+from harness.profiling import operations, stopwatch
+from harness.profiling.operations import Cost
+from harness.profiling.stopwatch import Conditions, Stopwatch
 
 HERE = Conditions.of(Scenario.SINGLE_STREAM)
 CANDIDATE = Architecture(
@@ -32,7 +32,7 @@ class Counting(Stopwatch):
     quiet_ms = 4.0
 
     def ratio(self, model: ov.Model) -> float:
-        return (5 + resnet.count_macs(model) / 1e6) / self.quiet_ms
+        return (5 + macs.count_macs(model) / 1e6) / self.quiet_ms
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def counting(_: Any, __: Conditions) -> Iterator[Stopwatch]:
 
 @pytest.fixture(scope="module")
 def counted() -> list[Cost]:
-    return profile.costs(64, HERE, counting)
+    return operations.costs(64, HERE, counting)
 
 
 def test_the_cost_of_an_operation_is_its_own_and_nothing_elses(counted: list[Cost]) -> None:
@@ -68,7 +68,7 @@ def slower(costs: list[Cost], operation: str, factor: float, **only: object) -> 
 
 
 def said(costs: list[Cost], about: str) -> str:
-    return next(line for line in profile.findings(costs) if line.startswith(about))
+    return next(line for line in operations.findings(costs) if line.startswith(about))
 
 
 def test_what_is_favoured_follows_from_the_numbers(counted: list[Cost]) -> None:
@@ -89,7 +89,7 @@ def test_activations_and_stems_are_judged_by_the_numbers(counted: list[Cost]) ->
 
 
 def test_a_candidates_kernels_are_named_with_their_share_of_time() -> None:
-    found = profile.kernels_of(CANDIDATE, HERE)
+    found = operations.kernels_of(CANDIDATE, HERE)
     assert found.int8_share is not None
     assert 0 < found.int8_share <= 1
     assert found.total_us > 0
@@ -126,7 +126,7 @@ def test_an_architecture_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_a_table_and_its_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "timer", counting)
+    monkeypatch.setattr(stopwatch, "timer", counting)
     done = CliRunner().invoke(command, ["--size", "64"])
     assert done.exit_code == 0, done.output
     assert "MS/GMAC" in done.stdout

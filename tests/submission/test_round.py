@@ -4,9 +4,9 @@ from importlib import metadata
 
 import pytest
 
-from harness import conf
 from harness.errors import HarnessError
-from harness.submission.round import NEWEST, ROUNDS, find_round, round_of, rounds_of_loadgen
+from harness.mlperf import conf
+from harness.mlperf.rules import NEWEST, ROUNDS, find_round, round_of, rounds_of_loadgen
 
 
 def test_the_newest_round_has_the_numbers_of_mlperf_conf() -> None:
