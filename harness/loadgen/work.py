@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.loadgen.job import Job
-from harness.loadgen.subject import Backend
 from harness.process import child
 
-Work = Callable[[Backend], dict[str, Any]]
+if TYPE_CHECKING:
+    from harness.loadgen.subject import Backend
+
+Work = Callable[["Backend"], dict[str, Any]]
 """A function of a module, which measures a backend."""
 
 
@@ -32,12 +34,9 @@ def run(
 
 
 def _work(job: Job, work: Work | None, link: child.Link) -> dict[str, Any]:
-    """Run in the child."""
-    return (work or _usual(job))(Backend(job, link.report, link.fail))
-
-
-def _usual(job: Job) -> Work:
-    # LoadGen is loaded in the child alone.
+    """Run in the child, where alone LoadGen and OpenVINO are loaded."""
     from harness.loadgen import drive, probe
+    from harness.loadgen.subject import Backend
 
-    return probe.measure if job.mode is None else drive.perform
+    usual = probe.measure if job.mode is None else drive.perform
+    return (work or usual)(Backend(job, link.report, link.fail))

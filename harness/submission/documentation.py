@@ -86,7 +86,7 @@ def _commands(one: Result, card: Card, model: str, division: str) -> list[str]:
     dataset, count = one.document["data"]["dataset"], one.document["data"]["count"]
     lines = []
     if dataset == "builtin":
-        draw = f"from harness import builtin; builtin.generate(Path('IMAGES'), {count})"
+        draw = f"from harness.dataset import builtin; builtin.generate(Path('IMAGES'), {count})"
         lines.append(f'python -c "from pathlib import Path; {draw}"')
     if model == card.name:
         lines.append(f"harness model fetch {model}")

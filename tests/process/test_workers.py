@@ -13,7 +13,7 @@ from harness.process.workers import ctrl_c_held_back, pool
 
 KILLED = """
 import os, signal
-from harness.workers import pool
+from harness.process.workers import pool
 with pool(2) as made:
     made.submit(int).result()
     print(len(made._processes), flush=True)

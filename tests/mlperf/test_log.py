@@ -8,7 +8,7 @@ import pytest
 from harness.errors import RunFailed
 from harness.mlperf.log import read_accuracy, read_detail, read_performance
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 SINGLE = GOLDEN / "singlestream_detail.txt"
 OFFLINE = GOLDEN / "offline_detail.txt"
 

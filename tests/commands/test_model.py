@@ -59,7 +59,7 @@ def test_show_gives_the_size_of_a_file_that_is_there(cache: Path) -> None:
 
 def test_show_takes_the_path_of_a_card(tmp_path: Path) -> None:
     harness_card = json.loads(harness("list", "--json").stdout)["models"][0]["name"]
-    source = Path(__file__).parents[1] / "models" / harness_card / "card.toml"
+    source = Path(__file__).parents[2] / "models" / harness_card / "card.toml"
     (tmp_path / "mine.toml").write_bytes(source.read_bytes())
 
     assert harness("show", str(tmp_path / "mine.toml")).exit_code == 0
@@ -81,7 +81,7 @@ def test_fetch_of_a_built_in_model_has_nothing_to_do() -> None:
 
 
 def test_fetch_prints_the_path_of_a_file_put_there_by_hand(cache: Path, tmp_path: Path) -> None:
-    source = Path(__file__).parents[1] / "models" / "resnet50-mlperf" / "card.toml"
+    source = Path(__file__).parents[2] / "models" / "resnet50-mlperf" / "card.toml"
     digest = hashlib.md5(b"model").hexdigest()
     card = tmp_path / "card.toml"
     card.write_text(source.read_text().replace("f6a4da60cd5f084d97efc2c1ddb10beb", digest))

@@ -25,7 +25,7 @@ def free_the_signal_stack():
     libc.munmap(memory, size)
 """
 CTRL_C = """
-from harness.signals import deliver_on_the_normal_stack
+from harness.process.signals import deliver_on_the_normal_stack
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if {guarded}:
     deliver_on_the_normal_stack()

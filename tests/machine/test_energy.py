@@ -8,7 +8,7 @@ from harness.machine.energy import open_meter
 from harness.mlperf import log
 from harness.run import result
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 RANGE_UJ = 262_143_328_850
 
 

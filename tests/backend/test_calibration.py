@@ -11,8 +11,8 @@ import numpy as np
 import openvino as ov
 import pytest
 from conftest import CLASSES, Oracle, write_images
+from model.test_card import MOBILENET
 from openvino import opset13 as ops
-from test_card import MOBILENET
 
 from harness import files
 from harness.backend import calibration, graph

@@ -36,9 +36,9 @@ def made(tmp_path, images):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from harness import sample_file, store
-from harness.dataset import find_images
-from harness.recipe import Recipe
+from harness.dataset import sample_file, store
+from harness.dataset.images import find_images
+from harness.dataset.recipe import Recipe
 sample_file._SYNC_SECONDS = 0.0
 append = sample_file._Journal.append
 def append_and_die(journal, entries):
@@ -197,9 +197,9 @@ def test_samples_that_another_list_has_written_over_are_not_taken_for_ones_own(t
 PEAK = """
 import sys
 from pathlib import Path
-from harness import store
-from harness.dataset import find_images
-from harness.recipe import Recipe
+from harness.dataset import store
+from harness.dataset.images import find_images
+from harness.dataset.recipe import Recipe
 images = find_images(Path(sys.argv[1]), 10)
 store.prepare(images, Recipe(224, "area", 0.875), Path(sys.argv[2]), "imagenet")
 status = Path("/proc/self/status").read_text()

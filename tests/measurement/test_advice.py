@@ -14,7 +14,7 @@ from harness.run import session as run_session
 from harness.run.session import Request
 from harness.task import classification
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def measure(oracle: Oracle, out: Path, scenario: Scenario, conf: str, duration_s: float = 0.5) -> list[str]:

@@ -450,9 +450,8 @@ def test_real_images_give_the_accuracy_of_the_real_model(shared_data: Path, tmp_
 
 
 def test_a_run_of_official_length_is_not_official_without_the_word() -> None:
-    detail = log.read_detail(
-        Path(__file__).parent / "fixtures" / "official" / "Offline" / "performance" / "mlperf_log_detail.txt"
-    )
+    official = Path(__file__).parents[1] / "fixtures" / "official"
+    detail = log.read_detail(official / "Offline" / "performance" / "mlperf_log_detail.txt")
     rules = conf.read_rules().scenario("resnet50", Scenario.OFFLINE)
     for official, faults in ((True, []), (False, ["run without --official"])):
         settings = RunSettings(Scenario.OFFLINE, official=official)

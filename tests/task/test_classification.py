@@ -8,7 +8,7 @@ import pytest
 from harness.errors import DataError, RunFailed
 from harness.task.classification import Score, score, verdict
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def write_log(folder, answers):

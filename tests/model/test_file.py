@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_resnet import huggingface_name, images, run, small_state
 
 from harness import files, resources
 from harness.errors import ModelError, OutputError
 from harness.model import file as model_file
 from harness.model import resnet
 from harness.model.card import AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, find_card
+from model.test_resnet import huggingface_name, images, run, small_state
 
 ov = pytest.importorskip("openvino")
 
 CONTENT = np.random.default_rng(1).bytes(700_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 MD5 = hashlib.md5(CONTENT).hexdigest()
-DATA = Path(__file__).parents[2] / "shared" / "data" / "models"
+DATA = Path(__file__).parents[3] / "shared" / "data" / "models"
 
 
 def make_card(folder: Path = Path(), **spec: Any) -> Card:
