@@ -31,7 +31,7 @@ ROWS = {
     "report": [{"style", "svg", "table"}, {"html"}],
     "machine": [{"energy", "hardware", "noise", "system"}],
     "process": [{"signals", "undisturbed", "workers"}, {"child"}],
-    "mlperf": [{"benchmark", "scenario"}, {"conf_syntax", "log", "rules"}, {"conf"}],
+    "mlperf": [{"benchmark", "early_stopping", "scenario"}, {"conf_syntax", "log", "rules"}, {"conf"}],
     "dataset": [
         {"drawing", "images", "recipe"},
         {"builtin", "manifest", "sample_file"},
@@ -58,8 +58,8 @@ ROWS = {
         {"session"},
     ],
     "measurement": [
-        {"advice", "data", "order", "round", "statistics", "tuned"},
-        {"plan"},
+        {"advice", "data", "demands", "order", "round", "statistics", "tuned"},
+        {"outlook", "plan"},
         {"series"},
     ],
     "run": [{"result"}, {"folder"}, {"measuring"}, {"session"}],

@@ -269,7 +269,7 @@ def search(
     clock = SimulatedTime(service_s)
     monkeypatch.setattr(rate, "time", clock)
     seen: list[int] = []
-    found = rate.find_rate(clock.sut, range(8), 1 / service_s, round(bound_s * 1e9), trial_s, seen.append)
+    found = rate.find_rate(clock.sut, range(8), 1 / service_s, round(bound_s * 1e9), 99, trial_s, seen.append)
     assert seen == sorted(seen)
     return found
 
@@ -311,12 +311,12 @@ def test_a_bound_below_the_latency_is_held_at_no_rate(monkeypatch: pytest.Monkey
 def test_an_overloaded_trial_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimulatedTime(0.002)
     monkeypatch.setattr(rate, "time", clock)
-    arrivals = rate._Arrivals(clock.sut, range(8), lambda _: None)
-    assert arrivals.p99_ns(5000, 100_000, 50, math.inf) == float("inf")
+    arrivals = rate._Arrivals(clock.sut, range(8), 99, lambda _: None)
+    assert arrivals.latency_ns(5000, 100_000, 50, math.inf) == float("inf")
     assert arrivals.sut.completed < 100
-    monkeypatch.setattr(rate._Arrivals, "p99_ns", lambda *_: float("inf"))
-    _, trials = rate.find_rate(clock.sut, range(8), 500.0, 1_000_000, 1, lambda _: None)
-    assert {trial.p99_latency_ns for trial in trials} == {None}
+    monkeypatch.setattr(rate._Arrivals, "latency_ns", lambda *_: float("inf"))
+    _, trials = rate.find_rate(clock.sut, range(8), 500.0, 1_000_000, 99, 1, lambda _: None)
+    assert {trial.latency_ns for trial in trials} == {None}
     assert not any(trial.held for trial in trials)
 
 
@@ -324,8 +324,10 @@ def test_a_trial_with_few_arrivals_shows_that_it_goes_on(monkeypatch: pytest.Mon
     clock = SimulatedTime(0.01)
     monkeypatch.setattr(rate, "time", clock)
     told_at_s: list[float] = []
-    arrivals = rate._Arrivals(clock.sut, range(8), lambda _: told_at_s.append(clock.perf_counter_ns() / 1e9))
-    arrivals.p99_ns(1, 50, 1000, math.inf)
+    arrivals = rate._Arrivals(
+        clock.sut, range(8), 99, lambda _: told_at_s.append(clock.perf_counter_ns() / 1e9)
+    )
+    arrivals.latency_ns(1, 50, 1000, math.inf)
     assert max(np.diff(told_at_s)) < 10
 
 
