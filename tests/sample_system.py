@@ -1,7 +1,11 @@
 """LoadGen, with the harness's settings, before a system that takes a given time for each sample."""
 
+import multiprocessing
+import resource
 import threading
 import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,9 +50,45 @@ class System:
             lg.QuerySamplesComplete([lg.QuerySampleResponse(identity, 0, 0) for identity in ids])
 
 
-def main(folder: Path, scenario: Scenario, duration_s: float, official: bool, **times: Any) -> None:
-    """Run one performance test with the user.conf in `folder`, which takes the logs."""
-    settings = RunSettings(scenario, duration_s=duration_s, official=official)
+@dataclass(frozen=True)
+class Run:
+    folder: Path
+    """Holds user.conf and LoadGen's logs."""
+    grown_bytes: int
+    """By how much the process grew during the test."""
+
+
+# LoadGen reads its rules once a process; what is imported already makes a process cheap.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["harness.loadgen.drive"])
+
+
+def perform(
+    folder: Path,
+    scenario: Scenario,
+    user_conf: str,
+    *,
+    duration_s: float = 0.5,
+    service_s: float = 0.0005,
+    slow_every: int = 0,
+    slow_s: float = 0.0,
+) -> Run:
+    """Run one performance test that is not official in a process of its own."""
+    folder.mkdir()
+    (folder / "user.conf").write_text(user_conf)
+    receiver, sender = _FORKS.Pipe(duplex=False)
+    settings = RunSettings(scenario, duration_s=duration_s)
+    times = {"service_s": service_s, "slow_every": slow_every, "slow_s": slow_s}
+    process = _FORKS.Process(target=_main, args=(folder, settings, sender), kwargs=times)
+    process.start()
+    sender.close()
+    grown_bytes = receiver.recv()
+    process.join(60)
+    assert process.exitcode == 0
+    return Run(folder, grown_bytes)
+
+
+def _main(folder: Path, settings: RunSettings, sender: Connection, **times: Any) -> None:
     card = SimpleNamespace(benchmark="resnet50")
     job = SimpleNamespace(card=card, settings=settings, mode=Mode.PERFORMANCE, user_conf=folder / "user.conf")
     logs = lg.LogSettings()
@@ -57,10 +97,7 @@ def main(folder: Path, scenario: Scenario, duration_s: float, official: bool, **
     logs.enable_trace = False
     sut = lg.ConstructFastSUT(System(**times).issue, lambda: None)
     qsl = lg.ConstructQSL(1024, 1024, lambda _: None, lambda _: None)
-    lg.StartTestWithLogSettings(
-        sut,
-        qsl,
-        drive._test_settings(job),
-        logs,
-        str(folder / "no-audit.config"),  # type: ignore[arg-type]
-    )
+    told = drive._test_settings(job)  # type: ignore[arg-type]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    lg.StartTestWithLogSettings(sut, qsl, told, logs, str(folder / "no-audit.config"))
+    sender.send(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))

@@ -175,16 +175,19 @@ def _latency(outlook: Outlook, entry: Entry) -> str | None:
     return _ends_early(outlook, entry)
 
 
-def _offline(outlook: Outlook, entry: Entry) -> str | None:
-    needed_s = max(
-        outlook.demands.min_duration_s, outlook.demands.min_query_count / outlook.probed.samples_per_second
-    )
-    if outlook.longest_s > max(_MOST_TIMES_TOO_LONG * needed_s, needed_s + _MOST_SECONDS_TOO_LONG):
+def _too_long(outlook: Outlook, entry: Entry, lasts_s: float) -> str | None:
+    least_s = outlook.demands.min_query_count / outlook.probed.samples_per_second
+    needed_s = max(outlook.demands.min_duration_s, least_s)
+    if lasts_s > max(_MOST_TIMES_TOO_LONG * needed_s, needed_s + _MOST_SECONDS_TOO_LONG):
         return (
-            f"{_line(entry)} would make the test last {_time(outlook.longest_s)} where "
-            f"{_time(needed_s)} do, as the probe measured {_figure(outlook)}: {_instead(outlook)}."
+            f"{_line(entry)} would make the test last {_time(lasts_s)} where {_time(needed_s)} do, as the "
+            f"probe measured {_figure(outlook)}: {_instead(outlook)}."
         )
-    return _ends_early(outlook, entry)
+    return None
+
+
+def _offline(outlook: Outlook, entry: Entry) -> str | None:
+    return _too_long(outlook, entry, outlook.longest_s) or _ends_early(outlook, entry)
 
 
 def _server(outlook: Outlook, entry: Entry) -> str | None:
@@ -192,11 +195,11 @@ def _server(outlook: Outlook, entry: Entry) -> str | None:
     bound_ns = outlook.demands.latency_bound_ns
     assert percentile is not None
     if bound_ns is None or outlook.late_share <= _SURELY_LATE * (1 - percentile / 100):
-        return None
+        return _too_long(outlook, entry, outlook.queries / outlook.estimate)
     return (
         f"{_line(entry)} is sure to make the test INVALID after {_time(outlook.longest_s)}: the probe "
         f"measured {_figure(outlook)} with all streams busy, so {outlook.late_share:.0%} of the queries "
-        f"would come later than {bound_ns / 1e6:g} ms: remove the line for the probe to find the rate."
+        f"would come later than {bound_ns / 1e6:g} ms: {_instead(outlook)}."
     )
 
 
@@ -218,6 +221,8 @@ def _figure(outlook: Outlook) -> str:
 
 
 def _instead(outlook: Outlook) -> str:
+    if outlook.scenario is Scenario.SERVER:
+        return "remove the line for the probe to find the rate"
     return f"write {plain(outlook.true_estimate)}, or remove the line for the probe's estimate"
 
 

@@ -1,6 +1,5 @@
 """Each kind of INVALID that LoadGen gives, made by the real LoadGen, and gone when the advice is followed."""
 
-import multiprocessing
 import re
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,14 @@ import sample_system
 
 from harness.measurement import advice
 from harness.mlperf import conf
+from harness.mlperf.early_stopping import least_queries
 from harness.mlperf.log import Performance, read_performance
 from harness.mlperf.scenario import Scenario
 
-# LoadGen reads its rules once a process; what is imported already makes a process cheap.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["harness.loadgen.drive"])
-
 
 def performed(folder: Path, scenario: Scenario, text: str, **options: Any) -> tuple[Performance, list[str]]:
-    """Run a performance test of a `sample_system.System`; return the result and the advice."""
-    folder.mkdir()
-    (folder / "user.conf").write_text(text)
-    defaults = {"duration_s": 0.5, "official": False, "service_s": 0.0005, "slow_every": 0, "slow_s": 0.0}
-    process = FORKS.Process(target=sample_system.main, args=(folder, scenario), kwargs=defaults | options)
-    process.start()
-    process.join(120)
-    assert process.exitcode == 0
+    """Run a performance test of a `sample_system`; return the result and the advice."""
+    sample_system.perform(folder, scenario, text, **options)
     measured = read_performance(folder / "mlperf_log_detail.txt")
     own = conf.read_user_conf(folder / "user.conf", "resnet50").values(scenario)
     key = scenario.facts.estimate_key
@@ -69,7 +59,7 @@ EASY = "resnet50.Server.target_latency = 5000\n"
         pytest.param(
             MULTI,
             "resnet50.*.performance_sample_count_override = 1024\n*.MultiStream.target_latency = 1000\n",
-            {"service_s": 0.0001, "duration_s": 1.0},
+            {"service_s": 0.00005, "duration_s": 1.0},
             "ran out of the queries",
             id="out of larger queries",
         ),
@@ -142,3 +132,24 @@ def test_a_test_that_is_invalid_is_valid_once_the_advice_is_followed(
     again, none = performed(tmp_path / "second", scenario, followed(text, sentence), **options)
     assert again.valid, (sentence, none)
     assert none == []
+
+
+def test_a_server_whose_fastest_answer_is_late_is_not_told_another_rate(tmp_path: Path) -> None:
+    text = "resnet50.Server.target_latency = 1\nresnet50.Server.target_qps = 1000\n"
+    measured, (sentence,) = performed(tmp_path / "slow", SERVER, text, service_s=0.002)
+    assert measured.late_queries == measured.query_count == 662
+    assert "and even the fastest took " in sentence
+    assert sentence.endswith("use a quieter machine, more cores, or a smaller or quantized model.")
+
+
+@pytest.mark.parametrize(("percentile", "late"), [(90, 1), (97, 1), (99, 1), (99.5, 1), (99.9, 1)])
+def test_loadgen_wants_as_many_queries_as_we_say(tmp_path: Path, percentile: float, late: int) -> None:
+    text = f"*.SingleStream.target_latency_percentile = {percentile}\n*.SingleStream.target_latency = 0.2\n"
+    options = {"duration_s": 0.0, "service_s": 0.0}
+    measured, _ = performed(tmp_path / "one", SINGLE, text, **options)
+    needed = least_queries(late, percentile)
+    assert measured.early_stopping_met is (measured.query_count >= needed)
+    remark = re.search(r"at least (\d+) queries", " ".join(measured.invalid_reasons))
+    if not measured.early_stopping_met:
+        assert remark
+        assert int(remark[1]) == needed
