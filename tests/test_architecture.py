@@ -23,7 +23,7 @@ ROWS = {
         {"measurement"},
         {"run", "explain"},
         {"comparison", "submission", "tuner"},
-        {"search", "quickstart"},
+        {"search", "quickstart", "results"},
         {"commands"},
         {"cli"},
         {"__main__"},
@@ -82,6 +82,7 @@ ROWS = {
         {"submit"},
     ],
     "tuner": [{"candidates", "halving", "report"}, {"budget"}, {"session"}],
+    "results": [{"columns", "own", "submitted", "output"}, {"frame"}],
     "search": [
         {"decision", "parts", "pictures", "space", "split"},
         {"accuracy", "latency", "request"},
@@ -112,6 +113,7 @@ ROWS = {
             "prepare",
             "quantize",
             "quickstart",
+            "results",
             "run",
             "search",
             "submit",
@@ -135,6 +137,8 @@ DOORS = {
     "nncf": {"backend"},
     "mlperf_loadgen": {"loadgen"},
     "click": {"cli", "commands"},
+    "pandas": {"results"},
+    "pyarrow": {"results"},
     "torch": {"model", "training", "search"},
     "optuna": {"search"},
 }
