@@ -29,7 +29,7 @@ ROWS = {
         {"__main__"},
     ],
     "report": [{"style", "svg", "table"}, {"html"}],
-    "machine": [{"energy", "hardware", "noise", "packages"}, {"system"}],
+    "machine": [{"packages", "procfs"}, {"energy", "hardware", "noise", "system"}],
     "process": [{"signals", "undisturbed", "workers"}, {"child"}],
     "mlperf": [{"benchmark", "scenario"}, {"conf_syntax", "log", "rules"}, {"conf"}],
     "dataset": [
