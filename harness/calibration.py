@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness import files, graph, model_file, resources
+from harness import files, folding, graph, model_file, resources
 from harness.card import Card, FileSpec, write_card
 from harness.console import note, progress
 from harness.dataset import official_name
@@ -145,7 +145,7 @@ def quantize_uncorrected(model: Any, inputs: Iterable[npt.NDArray[Any]]) -> Any:
     # It takes a second, and its progress bars would garble ours.
     with _nncf() as nncf, contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(
-            model,
+            folding.folded(model),
             nncf.Dataset(arrays),
             **_arguments(nncf, CalibrationSettings(), len(arrays)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),

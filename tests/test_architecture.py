@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 ROWS = [
     {"errors", "signals", "workers", "console"},
     {"files", "resources", "scenario", "recipe", "benchmark", "architecture"},
-    {"conf_syntax", "download", "sample_file", "drawing", "noise", "published", "kernels"},
+    {"conf_syntax", "download", "sample_file", "drawing", "noise", "published", "kernels", "folding"},
     {"card", "conf", "dataset", "system", "log", "settings", "energy"},
     {"manifest", "accuracy", "job", "resnet", "builtin", "qsl", "reasons"},
     {"store", "model_file", "graph", "result"},
@@ -39,7 +39,10 @@ SEARCH_ROWS = [
     {"report", "session"},
 ]
 DOORS = {
-    "openvino": {"graph", "sut", "calibration", "model_file", "resnet", "training", "search", "explain"},
+    "openvino": {
+        *("graph", "folding", "sut", "calibration", "model_file", "resnet"),
+        *("training", "search", "explain"),
+    },
     "nncf": {"calibration"},
     "mlperf_loadgen": {"loadgen"},
     "click": {"cli", "commands"},
