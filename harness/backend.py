@@ -3,11 +3,13 @@
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from harness import graph, model_file
+from harness import graph, known_answers, model_file
 from harness.job import Job
-from harness.qsl import Qsl
+from harness.known_answers import Expected, KnownAnswers
+from harness.qsl import Pixels, Qsl
 from harness.settings import RunSettings, doublings
 from harness.store import open_store
 
@@ -53,6 +55,32 @@ class Backend:
     def compile_ladder(self, settings: RunSettings) -> list[graph.Compiled]:
         """Compile what the scenario's SUT needs, by rising batch."""
         return [self.compile(settings, batch) for batch in batches(settings)]
+
+    def known_answers(self, settings: RunSettings) -> KnownAnswers:
+        """Choose samples of the store, and let one stream compute what is right for them.
+
+        Raises:
+            ModelError: the model contradicts its card, or the CPU cannot compute in the precision.
+        """
+        card = self.job.card
+
+        def answers(pixels: Pixels, batch: int) -> Expected:
+            try:
+                scores = known_answers.computed(self.one_stream(settings, batch), pixels)
+            except RuntimeError as error:
+                self.inference_failed(chosen[0], error)
+                raise
+            return known_answers.expected_of(
+                scores, card.output.label_offset, are_labels=card.output.kind == "label"
+            )
+
+        chosen = known_answers.candidates(self.qsl.count)
+        return KnownAnswers(self.qsl.copy(chosen), answers)
+
+    def one_stream(self, settings: RunSettings, batch: int) -> graph.Compiled:
+        """Compile the model with its own output, such as scores, for one stream in the settings' precision."""
+        model = graph.fold_input(self._model, self.job.card, batch)
+        return graph.compile_model(model, replace(settings.compile_settings, hint="LATENCY", streams=1))
 
     def inference_failed(self, index: int, error: Exception) -> None:
         self._fail(

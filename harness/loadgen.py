@@ -16,6 +16,7 @@ from harness.energy import Meter, open_meter
 from harness.errors import ConfError
 from harness.graph import Compiled
 from harness.job import Job
+from harness.proof import prove
 from harness.qsl import Qsl
 from harness.scenario import Mode, Scenario
 from harness.sut import LABEL_BYTES, Issue, Sut, Tap, make_sut
@@ -33,7 +34,7 @@ _MODES = {Mode.PERFORMANCE: lg.TestMode.PerformanceOnly, Mode.ACCURACY: lg.TestM
 def perform(
     backend: Backend, compiled: Sequence[Compiled] | None = None, tap: Tap | None = None
 ) -> dict[str, Any]:
-    """Compile, warm up, then run the job's LoadGen test; return what was used.
+    """Compile, warm up, check, run the job's LoadGen test, and check again; return what was used.
 
     The energy of the test is among it where the machine lets us read it.
 
@@ -43,23 +44,36 @@ def perform(
         tap: listens between LoadGen and the system under test.
 
     Raises:
+        ModelError: OpenVINO compiles the model again and again so that it answers wrongly.
+        RunFailed: the model answered wrongly after the test.
         HarnessError: the model or the user.conf is unusable.
     """
     job, qsl, report = backend.job, backend.qsl, backend.report
-    compiled = compiled or backend.compile_ladder(job.settings)
     tap = tap or Tap()
-    report("phase", "warming up")
-    sut = make_sut(
-        job.settings.scenario,
-        compiled,
-        qsl,
-        lambda address: lg.QuerySampleResponse(0, address, LABEL_BYTES),
-        tap.complete(lg.QuerySamplesComplete),
-        backend.inference_failed,
-        job.samples_per_query,
-    )
+
+    def make(ladder: Sequence[Compiled]) -> Sut:
+        report("phase", "warming up")
+        return make_sut(
+            job.settings.scenario,
+            ladder,
+            qsl,
+            lambda address: lg.QuerySampleResponse(0, address, LABEL_BYTES),
+            tap.complete(lg.QuerySamplesComplete),
+            backend.inference_failed,
+            job.samples_per_query,
+        )
+
+    sut, compiled, check = prove(backend, make, compiled)
     energy = _start_test(job, qsl, sut, tap.issue(sut.issue), report)
-    return {**backend.facts(compiled[0]), "completed": sut.completed, "energy": energy}
+    report("phase", "checking")
+    check.again(sut)
+    sut.close()
+    return {
+        **backend.facts(compiled[0]),
+        "completed": sut.completed,
+        "energy": energy,
+        "known_answers": check.to_dict(),
+    }
 
 
 def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> dict[str, Any] | None:
@@ -95,7 +109,6 @@ def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> d
         stop.set()
         heart.join()
         joules = None if meter is None else meter.read_joules()
-    sut.close()
     lg.DestroyFastSUT(system)
     lg.DestroyQSL(library)
     if meter is None or joules is None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from harness.graph import Compiled
-from harness.qsl import Qsl
+from harness.qsl import Pixels, Qsl
 from harness.scenario import Scenario
 from harness.sut.lane import LABEL_BYTES, Complete, Fail, Issue, MakeSlot, Sut, Tap, windows
 from harness.sut.offline import OfflineSut
@@ -16,6 +16,7 @@ __all__ = [
     "Issue",
     "MultiStreamSut",
     "OfflineSut",
+    "Pixels",
     "ServerSut",
     "SingleStreamSut",
     "Sut",
