@@ -23,8 +23,8 @@ from harness.loadgen.sut import Sut
 COMPILATIONS = 4
 """The first, and at most three more where it answered wrongly."""
 
-_CANDIDATES = 6
-_SAMPLES = 4
+_CANDIDATES = 4
+_SAMPLES = 3
 _CLEAR = 0.01
 """Lead of the best score, as a share of the scores' spread from lowest to highest, from which a label counts.
 
