@@ -76,6 +76,11 @@ def test_an_estimate_that_may_do_is_taken(tmp_path: Path, scenario: Scenario, li
             "1,000 times as many .* in ms: write 32",
         ),
         (SERVER, "*.Server.target_qps = 400", r"INVALID after 16 min: the probe measured 250 samples/s"),
+        (
+            SINGLE,
+            "*.SingleStream.target_latency = 0.8\n*.*.sample_concatenate_permutation = 1",
+            "last 3.33 hours where 10 min do",
+        ),
         (SERVER, "*.Server.target_qps = 0.1", "would make the test last 1.84 hours where 10 min do"),
         (SERVER, "*.Server.min_query_count = 100\n*.Server.target_qps = 0.5", "wants 459 .* and 300 would"),
     ],
