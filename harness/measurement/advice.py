@@ -25,8 +25,12 @@ _SHORT_ROOM = 1.3
 _SHORT_S = 60.0
 # Completed queries lag behind the schedule by the last latency alone unless the queue grew.
 _OVERLOADED_SHARE = 0.97
-# The tail of a queue is only about exponential.
-_QUEUE_ROOM = 1.5
+# The tail of a queue is only about exponential, and neighbours lengthen it.
+_QUEUE_ROOM = 3.0
+# What waits after a disturbance must be caught up with.
+_MOST_LOAD = 0.7
+# Where it did not grow, the rate falls with what the latency must, to half of it at most.
+_LEAST_SHARE = 0.5
 _MORE_LATE = 1.5
 _OUT_OF_QUERIES = "Ran out of generated queries"
 _OUTSTANDING = re.compile(r"Too many outstanding queries\. issued (\d+) outstanding (\d+)")
@@ -125,9 +129,11 @@ def _held_rate(measured: Performance, told: Told, allowed: float) -> float:
     answered = measured.samples_per_second or asked
     assert measured.latency_bound_ns is not None
     if answered > _OVERLOADED_SHARE * asked:
-        return min(told.estimate["target_qps"], asked) * RETRY_SHARE
+        share = min(1.0, measured.latency_bound_ns / measured.latency_p99_ns)
+        return min(told.estimate["target_qps"], asked) * RETRY_SHARE * max(_LEAST_SHARE, share)
     jobs = (measured.latency_bound_ns - measured.latency_min_ns) / 1e9 * answered
-    return answered / (1 + _QUEUE_ROOM * math.log(1 / allowed) / (2 * jobs)) if jobs else answered / 100
+    load = 2 * jobs / (2 * jobs + _QUEUE_ROOM * math.log(1 / allowed))
+    return answered * min(load, _MOST_LOAD) if jobs else answered / 100
 
 
 def _enough_queries(late: int, count: int, percentile: float) -> int:
