@@ -214,7 +214,7 @@ def _new_document(request: Request, store: Store, machine: system.Machine) -> di
             "sha256": model_file.sha256(card),
             "note": SPEED_ONLY if card.speed_only else "",
             "quantization": card.quantization or None,
-            **json.loads(json.dumps({"input": asdict(card.input), "output": asdict(card.output)})),
+            **json.loads(json.dumps({"input": card.input.to_dict(), "output": asdict(card.output)})),
         },
         "data": {
             "dataset": store.dataset,

@@ -10,11 +10,25 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 
 # A module imports only from rows above its own; neighbours in a row do not know each other.
 ROWS = [
-    {"errors", "signals", "workers", "console"},
-    {"files", "resources", "scenario", "recipe", "benchmark", "architecture"},
-    {"conf_syntax", "download", "sample_file", "drawing", "noise", "published", "kernels"},
+    {"errors", "signals", "workers", "console", "native_stderr"},
+    {"files", "resources", "scenario", "image_file", "benchmark", "architecture"},
+    {
+        "recipe",
+        "conf_syntax",
+        "class_folders",
+        "label_file",
+        "download",
+        "sample_file",
+        "pixels",
+        "drawing",
+        "noise",
+        "published",
+        "kernels",
+    },
     {"card", "conf", "dataset", "system", "log", "settings", "energy"},
     {"manifest", "accuracy", "job", "resnet", "builtin", "qsl", "reasons"},
+    {"sources"},
+    {"preparation"},
     {"store", "model_file", "graph", "result"},
     {"sut", "calibration", "training", "backend", "held", "tuning"},
     {"rate", "plan"},

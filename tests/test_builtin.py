@@ -14,7 +14,7 @@ from harness import builtin
 from harness.builtin import CLASSES, SPLITS, draw, generate
 from harness.dataset import find_images
 from harness.errors import DataError, OutputError
-from harness.recipe import decode
+from harness.image_file import decode
 
 # After a deliberate change of the drawing raise builtin.VERSION, train again and renew these with
 # python -c "from tests.test_builtin import *; print([digest(*item) for item in SAMPLES])"

@@ -11,7 +11,7 @@ from harness.builtin import CLASSES, generate
 from harness.card import Card, find_card
 from harness.dataset import find_images
 from harness.graph import compile_model, deployed
-from harness.recipe import decode
+from harness.image_file import decode
 from harness.settings import CompileSettings
 
 

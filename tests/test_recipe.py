@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from sample_images import REAL, encoded, needs_real_images, pattern
 
-from harness.recipe import ImageError, Recipe, decode, one_thread_per_call
+from harness.image_file import ImageError, decode, one_thread_per_call
+from harness.recipe import Recipe
 
 MLPERF = Recipe(224, "area", 0.875)
 

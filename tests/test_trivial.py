@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from harness.recipe import Pixels
+from harness.image_file import Pixels
 from harness.training import trivial
 from harness.training.trivial import OPERATIONS, augment
 

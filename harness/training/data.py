@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from harness import system
 from harness.dataset import ImageList
 from harness.errors import DataError, HarnessError
-from harness.recipe import Pixels, Recipe, decode
+from harness.image_file import Pixels, decode
+from harness.recipe import Recipe
 from harness.signals import deliver_on_the_normal_stack
 from harness.training.ranks import Ranks
 from harness.training.trivial import augment
@@ -140,7 +141,7 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
     def _load(self, index: int) -> Pixels:
         path = self._path(index)
         try:
-            return decode(path.read_bytes(), str(path))
+            return decode(path.read_bytes(), str(path), self.recipe.exif_rotation)
         except OSError as error:
             raise DataError(f"Cannot read the image {path} ({error.strerror}): restore it.") from error
 

@@ -13,7 +13,7 @@ from harness import calibration, graph, resnet, system, workers
 from harness.architecture import Architecture
 from harness.card import Card, FileSpec, InputSpec, OutputSpec
 from harness.errors import RunFailed
-from harness.recipe import MEAN, SCALE
+from harness.recipe import MEAN, SCALE, Recipe
 
 _SEED = 1
 _INPUTS = 2
@@ -85,6 +85,6 @@ def _card(model: ov.Model) -> Card:
         name=model.get_friendly_name(),
         benchmark="resnet50",
         file=FileSpec(),
-        input=InputSpec(size, "NCHW", "f32", "RGB", "area", 1.0, MEAN, SCALE),
+        input=InputSpec.of(Recipe(size, "area", 1.0), "NCHW", "f32", "RGB", MEAN, SCALE),
         output=OutputSpec("logits", classes),
     )
