@@ -5,12 +5,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness.card import Card, find_card, shipped_cards
-from harness.recipe import Recipe
-from harness.scenario import parse_scenario
-from harness.settings import RunSettings
+from harness.dataset.recipe import Recipe
+from harness.loadgen.settings import RunSettings
+from harness.machine.packages import PACKAGES
+from harness.mlperf.rules import Round, Task
+from harness.mlperf.scenario import parse_scenario
+from harness.model.card import Card, find_card, shipped_cards
 from harness.submission.results import Result
-from harness.submission.round import Round, Task
 
 _FLAGS = ("precision", "threads", "streams", "batch", "core_type")
 _SWITCHES = ("pinning", "smt")
@@ -87,7 +88,7 @@ def _commands(one: Result, card: Card, model: str, division: str) -> list[str]:
     dataset, count = one.document["data"]["dataset"], one.document["data"]["count"]
     lines = []
     if dataset == "builtin":
-        draw = f"from harness import builtin; builtin.generate(Path('IMAGES'), {count})"
+        draw = f"from harness.dataset import builtin; builtin.generate(Path('IMAGES'), {count})"
         lines.append(f'python -c "from pathlib import Path; {draw}"')
     if model == card.name:
         lines.append(f"harness model fetch {model}")
@@ -192,16 +193,9 @@ def _calibration(record: dict[str, Any]) -> list[str]:
 
 def source_readme(versions: Mapping[str, str | None], harness_version: str) -> str:
     """Return src/README.md."""
-    pins = [
-        f"{name}=={versions[key]}"
-        for key, name in (
-            ("mlcommons_loadgen", "mlcommons-loadgen"),
-            ("openvino", "openvino"),
-            ("nncf", "nncf"),
-            ("numpy", "numpy"),
-            ("opencv", "opencv-python-headless"),
-        )
-        if versions.get(key)
+    wanted = [
+        f"{package.name}=={version}" if (version := versions.get(package.key)) else package.name
+        for package in PACKAGES
     ]
     return "\n".join(
         [
@@ -214,7 +208,7 @@ def source_readme(versions: Mapping[str, str | None], harness_version: str) -> s
             f"Measured with Python {versions.get('python')}:",
             "",
             "```",
-            f"pip install {' '.join(pins)} pillow click rich pandas safetensors pycocotools",
+            f"pip install {' '.join(wanted)}",
             "PYTHONPATH=. python -m harness --help",
             "```",
             "",

@@ -1,0 +1,334 @@
+"""A store: a folder with the preprocessed images of one list, under one or more recipes."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import __version__, console, files
+from harness.dataset.image_file import ImageError, one_thread_per_call, tool_versions
+from harness.dataset.images import ImageList, is_in_official_order
+from harness.dataset.manifest import (
+    MANIFEST,
+    Manifest,
+    RecipeFile,
+    Remark,
+    read_list,
+    read_manifest,
+    write_list,
+    write_manifest,
+)
+from harness.dataset.pixels import require_spread, require_whole, spread, spread_sha256
+from harness.dataset.preparation import Work, known_faults, offenders, reader, shown
+from harness.dataset.recipe import Recipe
+from harness.dataset.sample_file import SampleFile
+from harness.dataset.sources import changed, read_sources, write_sources
+from harness.errors import DataError, OutputError
+from harness.machine import system
+from harness.mlperf.benchmark import BENCHMARKS
+
+_LOCK = ".prepare.lock"
+_HASHED_WHOLE_BYTES = 256_000_000
+"""Half a second's reading and hashing, where the whole of ImageNet takes many."""
+_COMPARED = 64
+"""Images of a store that knows no sources, of which the pixels are made again."""
+# Beyond this many threads Python's lock, not decoding, sets the pace.
+_MAX_WORKERS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """An opened store; sample k has name names[k] and label labels[k]."""
+
+    path: Path
+    manifest: Manifest
+    names: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        return len(self.names)
+
+    @property
+    def dataset(self) -> str:
+        return self.manifest.dataset
+
+    @property
+    def missing(self) -> tuple[Remark, ...]:
+        """Images of the list that are not in the store."""
+        return self.manifest.missing
+
+    @property
+    def warnings(self) -> tuple[Remark, ...]:
+        """Images that are in the store, though a decoder had something to say about them."""
+        return self.manifest.warnings
+
+    @property
+    def recipes(self) -> Mapping[str, RecipeFile]:
+        """The recipes held, by key."""
+        return self.manifest.recipes
+
+    def samples(self, recipe: Recipe) -> npt.NDArray[np.uint8]:
+        """Return the samples of `recipe`: a read-only memory map, u8 [count, size, size, 3], RGB.
+
+        Files of up to 256 MB are held against their hash, once in a process; of larger ones some samples are.
+
+        Raises:
+            DataError: the store does not hold this recipe, or other pixels than were prepared.
+        """
+        entry = self._file(recipe)
+        path = self.path / entry.file
+        if entry.bytes <= _HASHED_WHOLE_BYTES:
+            self.require_sound(recipe)
+        elif entry.spread_sha256:
+            require_spread(path, entry.spread_sha256, recipe.sample_bytes, self.count)
+        shape = (self.count, recipe.size, recipe.size, 3)
+        return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
+
+    def require_sound(self, recipe: Recipe) -> None:
+        """Read all samples of `recipe` and hold them against the hash that they had when they were prepared.
+
+        Raises:
+            DataError: they are not the same, or the store does not hold this recipe.
+        """
+        entry = self._file(recipe)
+        require_whole(self.path / entry.file, entry.sha256)
+
+    def sha256(self, recipe: Recipe) -> str:
+        """Return the hex digest that the file of `recipe` had when it was prepared.
+
+        Raises:
+            DataError: the store does not hold this recipe.
+        """
+        return self._file(recipe).sha256
+
+    def submittable_faults(self) -> list[str]:
+        """Return why results on this store cannot be submitted to MLPerf; nothing when they can."""
+        faults = []
+        if self.missing:
+            faults.append(f"the store {self.path} lacks {len(self.missing):,} of the listed images")
+        benchmark = next((b for b in BENCHMARKS.values() if b.dataset == self.dataset), None)
+        if benchmark is None:
+            faults.append(f"'{self.dataset}' is not the data set of an MLPerf benchmark")
+        elif self.count != benchmark.sample_count:
+            faults.append(
+                f"the store {self.path} holds {self.count:,} images, "
+                f"where {self.dataset} has {benchmark.sample_count:,}"
+            )
+        if not is_in_official_order(self.names):
+            faults.append(f"the store {self.path} has its images in another order than MLPerf's val_map.txt")
+        return faults
+
+    def _file(self, recipe: Recipe) -> RecipeFile:
+        if recipe.key not in self.recipes:
+            raise DataError(
+                f"The store {self.path} has no samples for recipe {recipe.key} (it holds "
+                f"{', '.join(self.recipes)}): add them with `harness prepare --dataset {self.dataset} "
+                f"--images {self.manifest.images} --model CARD --out {self.path}`."
+            )
+        return self.recipes[recipe.key]
+
+
+def open_store(path: Path) -> Store:
+    """Open the store at `path` and check its files against its manifest.
+
+    Raises:
+        DataError: no folder, not a store, another format, or files that do not match the manifest.
+    """
+    if not path.is_dir():
+        raise DataError(f"No store at {path}: make one with `harness prepare`.")
+    manifest = read_manifest(path)
+    if not manifest.count or not manifest.recipes:
+        raise DataError(f"The store {path} is empty: delete it and prepare again.")
+    names, labels = read_list(path, manifest)
+    for entry in manifest.recipes.values():
+        _check_size(path / entry.file, manifest.count * entry.recipe.sample_bytes)
+    return Store(path, manifest, names, labels)
+
+
+def prepare(
+    images: ImageList,
+    recipe: Recipe,
+    out: Path,
+    dataset: str,
+    allow_missing: bool = False,
+    workers: int | None = None,
+) -> Store:
+    """Preprocess `images` as `recipe` says into the store at `out`, made or extended as needed.
+
+    Every core is used unless `workers` says otherwise. A call that was interrupted, even killed, is taken up
+    where it stopped, and ends with the same bytes. With `allow_missing` the images that cannot be read are
+    left out and recorded. All recipes of a store hold the same images.
+
+    Raises:
+        DataError: images that cannot be read, or a store of other images.
+        OutputError: the folder cannot be written, holds something else, or has no room.
+    """
+    if ready := _ready(images, recipe, out, dataset, allow_missing):
+        return ready
+    _refuse_foreign_folder(out)
+    files.make_writable_folder(out)
+    if workers is None:
+        workers = min(system.usable_cpus(), _MAX_WORKERS)
+    busy = DataError(f"Another `harness prepare` is at work on {out}: wait for it, or choose another folder.")
+    try:
+        with files.locked(out / _LOCK, busy):
+            if ready := _ready(images, recipe, out, dataset, allow_missing):
+                return ready
+            _prepare(images, recipe, out, dataset, allow_missing, workers)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write the store {out} ({error.strerror or error}): "
+            f"once that is put right, the same command goes on where it stopped."
+        ) from error
+    finally:
+        with suppress(OSError):
+            out.rmdir()  # succeeds only when nothing was written
+    return open_store(out)
+
+
+def _prepare(
+    images: ImageList, recipe: Recipe, out: Path, dataset: str, allow_missing: bool, workers: int
+) -> None:
+    held = read_manifest(out) if (out / MANIFEST).exists() else None
+    root = str(images.root.resolve())
+    versions = tool_versions()
+    stamp = json.dumps([recipe.to_dict(), versions, root], sort_keys=True)
+    path = out / _file_name(recipe, held)
+    work = Work(images, recipe, out, workers)
+    with SampleFile(path, recipe.sample_bytes, stamp) as samples, one_thread_per_call():
+        gone: dict[int, str] = {}
+        if held is not None:
+            absent = {entry.name: entry.fault for entry in held.missing}
+            gone = {k: absent[name] for k, name in enumerate(images.names) if name in absent}
+        elif allow_missing:
+            gone = known_faults(images, recipe, samples.unreadable)
+        while found := work.fill(samples, gone):
+            if held is not None or not allow_missing:
+                raise offenders(images, found, recoverable=held is None)
+            samples.give_up(images.names[k] for k in found)
+            gone |= found
+        kept = [k for k in range(len(images.names)) if k not in gone]
+        size = samples.publish()
+        spread = spread_sha256(path, recipe.sample_bytes, len(kept))
+        made = RecipeFile(
+            recipe, path.name, size, samples.sha256, {"harness": __version__, **versions}, spread
+        )
+        if held is None:
+            labels = [images.labels[k] for k in kept]
+            held = Manifest(
+                dataset=dataset,
+                images=root,
+                count=len(kept),
+                labels=len(set(labels)),
+                list_sha256=write_list(out, [images.names[k] for k in kept], labels),
+                missing=tuple(Remark(images.names[k], images.labels[k], gone[k]) for k in sorted(gone)),
+                recipes={},
+                sources_sha256=write_sources(out, work.sources([images.names[k] for k in kept])),
+            )
+        said = {entry.name: entry for entry in held.warnings}
+        label_of = dict(zip(images.names, images.labels, strict=True))
+        said |= {name: Remark(name, label_of[name], text) for name, text in work.warnings.items()}
+        recipes = {**held.recipes, recipe.key: made}
+        write_manifest(out, replace(held, recipes=recipes, warnings=tuple(said.values())))
+        samples.forget()
+
+
+def _ready(images: ImageList, recipe: Recipe, out: Path, dataset: str, allow_missing: bool) -> Store | None:
+    """Return the store at `out` when it holds the recipe already; refuse one that holds other images."""
+    if not (out / MANIFEST).exists():
+        return None
+    store = open_store(out)
+    if store.dataset != dataset:
+        raise DataError(
+            f"The store {out} holds the data set '{store.dataset}', not '{dataset}': choose another folder."
+        )
+    absent = {entry.name for entry in store.missing}
+    listed = [item for item in zip(images.names, images.labels, strict=True) if item[0] not in absent]
+    complete = len(listed) + len(absent) == len(images.names)
+    if not complete or listed != list(zip(store.names, store.labels.tolist(), strict=True)):
+        raise DataError(
+            f"The store {out} holds another list of images or labels than {images.root}: "
+            f"choose another folder for this list."
+        )
+    if absent and not allow_missing:
+        raise DataError(
+            f"The store {out} was made with --allow-missing and lacks {len(absent)} of the listed images: "
+            f"prepare a whole one in another folder, or give --allow-missing again."
+        )
+    _require_same_images(images, store)
+    if recipe.key not in store.recipes:
+        return None
+    store.require_sound(recipe)
+    console.note(f"{out} holds {recipe.key} of these {store.count:,} images already.")
+    return store
+
+
+def _require_same_images(images: ImageList, store: Store) -> None:
+    """Raise DataError if image files are others than those that the store was made of, under their names."""
+    sources = read_sources(store.path, store.manifest)
+    if sources is None:
+        others = _other_pixels(images, store)
+    else:
+        others = list(changed(images.root, store.names, sources))
+    if others:
+        raise DataError(
+            f"{len(others)} of the {store.count} images in {images.root} are not those that the store "
+            f"{store.path} was made of ({shown(others)}): choose another folder for the store, or restore "
+            "the images."
+        )
+
+
+def _other_pixels(images: ImageList, store: Store) -> list[str]:
+    """Make some pixels of a store of version 0.1.0 again, with the same libraries; return what differs."""
+    recipes = [
+        item.recipe for item in store.recipes.values() if tool_versions().items() <= item.made_with.items()
+    ]
+    if not recipes:
+        return []
+    held, read = store.samples(recipes[0]), reader(images.root)
+    others = []
+    for k in spread(store.count, _COMPARED):
+        name = store.names[k]
+        if (images.root / name).exists():
+            try:
+                same = np.array_equal(recipes[0].read(read(name), name), held[k])
+            except ImageError:
+                same = False
+            others += [] if same else [name]
+    return others
+
+
+def _refuse_foreign_folder(out: Path) -> None:
+    if not out.is_dir() or (out / MANIFEST).exists():
+        return
+    names = {path.name for path in out.iterdir()} - {_LOCK}
+    if names and not any(name.endswith((".u8.partial", ".u8.journal")) for name in names):
+        raise OutputError(
+            f"{out} holds other files and no store: choose a new or an empty folder for the store."
+        )
+
+
+def _check_size(path: Path, needed_bytes: int) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(
+            f"The sample file {path} cannot be opened ({error.strerror}): delete the store and prepare again."
+        ) from error
+    if size != needed_bytes:
+        raise DataError(
+            f"The sample file {path} has {size:,} bytes instead of {needed_bytes:,}: "
+            f"delete the store and prepare again."
+        )
+
+
+def _file_name(recipe: Recipe, held: Manifest | None) -> str:
+    """Return a free name for the recipe's file: version 0.1.0 rounded keys, so another's may have it."""
+    taken = set() if held is None else {entry.file for entry in held.recipes.values()}
+    names = (f"{recipe.key}{suffix}.u8" for suffix in ("", *(f"-{number}" for number in range(2, 100))))
+    return next(name for name in names if name not in taken)
