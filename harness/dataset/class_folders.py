@@ -94,9 +94,8 @@ class LeftOut:
             shown = sorted(names)[:_SHOWN]
             if len(names) > len(shown):
                 shown.append(f"and {len(names) - len(shown):,} more")
-            found.append(
-                f"Left out in {root}: {len(names):,} {reason} ({', '.join(map(_printable, shown))})."
-            )
+            listed = ", ".join(map(_printable, shown))
+            found.append(f"Left out in {root}: {reason} ({len(names):,}): {listed}.")
         return found
 
 

@@ -24,7 +24,7 @@ from harness.measurement.series import run_test, take_place
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
-from harness.model.card import SPEED_ONLY, Card
+from harness.model.card import SPEED_ONLY, Card, doubts
 from harness.run import result
 from harness.run.folder import PERFORMANCE_SETTINGS, alone_in, differences, tests_to_keep
 from harness.run.measuring import judged, take_test
@@ -48,6 +48,10 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
     """
     card = request.card
     store = open_for(card, request.store)
+    if request.settings.official:
+        store.require_sound(card.input.recipe)
+    for doubt in doubts(card):
+        note(doubt)
     if card.speed_only and Mode.ACCURACY in request.modes:
         raise HarnessError(
             f"Model '{card.name}' has no trained weights, so no accuracy: use --mode performance."
