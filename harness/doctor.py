@@ -194,7 +194,7 @@ def _store(path: Path) -> Finding:
     facts = f"{path}: {store.count:,} images of {store.dataset}, {', '.join(store.recipes)}"
     faults = store.submittable_faults()
     if store.warnings:
-        faults.append(f"{len(store.warnings):,} images were decoded with a warning")
+        faults.append(f"{len(store.warnings):,} of its images decode with a warning")
     return Finding("store", NOTE if faults else GOOD, "; ".join([facts, *faults]))
 
 

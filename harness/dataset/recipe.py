@@ -79,12 +79,11 @@ class Recipe:
     @property
     def words(self) -> str:
         """The recipe in words, such as 'area, centre crop 0.875'."""
-        if self.resize == "none":
-            return "none"
-        share = f"centre crop {_exact(self.share)}"
         if self.crop_fraction is None:
-            share = f"short side to {self.resize_to}, centre crop to {self.size}"
-        words = [self.resize, share]
+            crop = f"short side to {self.resize_to}, centre crop to {self.size}"
+        else:
+            crop = f"centre crop {_exact(self.crop_fraction)}"
+        words = [self.resize] if self.resize == "none" else [self.resize, crop]
         words += ["squashed to a square"] if self.squash else []
         words += ["cropped before the resize"] if self.crop_first else []
         words += [] if self.exif_rotation else ["EXIF rotation ignored"]

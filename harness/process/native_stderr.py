@@ -48,11 +48,15 @@ def overhear() -> Iterator[Overheard]:
 
     At the end the lines that `Overheard.sort_out` gave no name are printed after all.
     """
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    screen = os.dup(2)
-    with tempfile.TemporaryFile() as file, os.fdopen(screen, "w", buffering=1, errors="replace") as shown:
-        python = sys.stderr
+    python = sys.stderr
+    if python is not None:
+        python.flush()
+    screen = _copy_of_2()
+    encoding = getattr(python, "encoding", None)
+    with (
+        tempfile.TemporaryFile() as file,
+        os.fdopen(screen, "w", buffering=1, encoding=encoding, errors="backslashreplace") as shown,
+    ):
         os.dup2(file.fileno(), 2)
         if _writes_to_2(python):
             sys.stderr = shown
@@ -66,6 +70,13 @@ def overhear() -> Iterator[Overheard]:
                 sys.stderr = python
             for line in heard.unexplained():
                 os.write(2, f"{line}\n".encode())
+
+
+def _copy_of_2() -> int:
+    try:
+        return os.dup(2)
+    except OSError:  # closed by who started us
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _writes_to_2(stream: TextIO | None) -> bool:

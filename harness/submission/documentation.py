@@ -174,7 +174,7 @@ def _calibration(record: dict[str, Any]) -> list[str]:
         f"correction '{record['bias_correction']}'. Nothing is trained.",
         "",
         f"Activation ranges were collected on {chosen['count']} images of '{record['data']['dataset']}': "
-        f"{chosen['official']}. They were preprocessed as for inference: {recipe.words}, "
+        f"{chosen['official']}. They were preprocessed as for inference: resize {recipe.words}, "
         f"{recipe.size} x {recipe.size} pixels. The SHA-256 of the list of names, one a line, is "
         f"`{chosen['sha256']}`.",
         "",
