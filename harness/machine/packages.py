@@ -37,6 +37,7 @@ PACKAGES = (
     Package("mlperf_loadgen", ("mlcommons-loadgen",), "mlcommons_loadgen", "6.0.17"),
     Package("numpy", ("numpy",), "numpy", "2.4.6"),
     Package("cv2", ("opencv-python-headless", "opencv-python"), "opencv", "5.0.0.93"),
+    Package("pandas", ("pandas",)),
     Package("PIL", ("pillow",)),
     Package("click", ("click",)),
     Package("rich", ("rich",)),
