@@ -66,11 +66,22 @@ def changed(root: Path, names: Sequence[str], sources: Sequence[Source]) -> Iter
     """Yield the names whose files below `root` are others than they were; only what may be is read.
 
     Files that are no longer there are none: the samples that were made of them stay right.
+
+    Raises:
+        DataError: a file that may be another cannot be read.
     """
     for name, source in zip(names, sources, strict=True):
         path = root / name
         found = stamp(path)
         if found in ((source.bytes, source.modified_ns), (-1, -1)):
             continue
-        if found[0] != source.bytes or hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
+        try:
+            same = found[0] == source.bytes and path.is_file() and _sha256(path) == source.sha256
+        except OSError as error:
+            raise DataError(f"Cannot read the image {path} ({error.strerror}): restore it.") from error
+        if not same:
             yield name
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

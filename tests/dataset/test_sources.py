@@ -64,6 +64,16 @@ def test_the_same_images_with_another_time_or_in_another_folder_are_the_same(
     assert list(prepare(copy, PILLOW, made.path, "imagenet").recipes) == [SMALL.key, PILLOW.key]
 
 
+def test_a_folder_or_pipe_in_the_place_of_an_image_is_another(images: ImageList, made: Store) -> None:
+    for k, make in ((3, Path.mkdir), (4, os.mkfifo)):
+        (images.root / images.names[k]).unlink()
+        make(images.root / images.names[k])
+    with pytest.raises(DataError, match=rf"^2 of the 70 .* \({images.names[3]}; {images.names[4]}\)"):
+        prepare(images, SMALL, made.path, "imagenet")
+    with pytest.raises(DataError, match=rf"{images.names[4]} cannot be read \(it is no file\)"):
+        prepare(images, SMALL, made.path.with_name("new"), "imagenet")
+
+
 def test_a_store_whose_images_are_gone_is_still_good(images: ImageList, made: Store) -> None:
     shutil.rmtree(images.root)
     assert prepare(images, SMALL, made.path, "imagenet").sha256(SMALL) == made.sha256(SMALL)
