@@ -41,7 +41,7 @@ ROWS = {
         {"store"},
     ],
     "task": [{"classification"}],
-    "model": [{"architecture", "card", "download"}, {"resnet"}, {"file"}],
+    "model": [{"toml_text"}, {"architecture", "card", "download"}, {"resnet"}, {"file"}],
     "backend": [{"folding", "kernels", "macs", "settings"}, {"graph"}, {"calibration"}],
     "loadgen": [
         {"qsl", "settings"},

@@ -1,6 +1,5 @@
 """Model cards: what a model is, where its file lies, what goes in and what comes out."""
 
-import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from harness import files, resources
 from harness.dataset.recipe import RESIZES, Recipe
 from harness.errors import CardError, did_you_mean
 from harness.mlperf.benchmark import BENCHMARKS
+from harness.model import toml_text
 
 CARD_NAME = "card.toml"
 
@@ -378,34 +378,11 @@ def _toml(card: Card) -> str:
         if is_dataclass(value) or isinstance(value, dict):
             tables.append((item.name, value))
         else:
-            lines.append(f"{item.name} = {_toml_value(value)}")
+            lines.append(f"{item.name} = {toml_text.value_text(value)}")
     for name, table in tables:
         if isinstance(table, InputSpec):
             table = table.to_dict()
         values = table if isinstance(table, dict) else vars(table)
         lines += ["", f"[{name}]"]
-        lines += _toml_pairs(values)
+        lines += toml_text.pairs(values)
     return "\n".join(lines) + "\n"
-
-
-def _toml_pairs(table: dict[str, Any]) -> list[str]:
-    return [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in table.items() if value is not None]
-
-
-def _toml_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "{" + ", ".join(_toml_pairs(value)) + "}"
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    if isinstance(value, str):
-        # JSON's escapes are a subset of those in TOML basic strings.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if type(value) in (int, float):
-        return repr(value)
-    raise TypeError(f"a card cannot hold {value!r}")
