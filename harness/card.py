@@ -276,7 +276,7 @@ def _validate(card: Card, path: Path) -> None:
         "'file.url' must be the http or https address of a file",
     )
     require(
-        spec.url is None or not spec.url.endswith(".xml"),
+        spec.url is None or not spec.url.lower().endswith(".xml"),
         "'file.url' is an IR, which is two files: download the .xml and the .bin and name the .xml as 'path'",
     )
     for key, digits in (("sha256", 64), ("md5", 32)):

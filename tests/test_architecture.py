@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 ROWS = [
     {"errors", "signals", "workers", "console"},
     {"files", "resources", "scenario", "recipe", "benchmark", "architecture"},
-    {"conf_syntax", "download", "sample_file", "drawing", "noise", "published", "kernels"},
+    {"conf_syntax", "download", "onnx_file", "sample_file", "drawing", "noise", "published", "kernels"},
     {"card", "conf", "dataset", "system", "log", "settings", "energy"},
     {"manifest", "accuracy", "job", "resnet", "builtin", "qsl", "reasons"},
     {"store", "model_file", "graph", "result"},
