@@ -35,7 +35,7 @@ class Compiled:
     precision: str
     """int8, bf16 or f32: what most of the convolutions and matrix products really run in."""
     kernels: dict[str, int] = field(default_factory=dict)
-    """Number of convolutions and matrix products by runtime precision."""
+    """Number of convolutions and matrix products by the precision that their kernels compute in."""
     properties: dict[str, str | int | bool] = field(default_factory=dict)
     """Effective OpenVINO properties."""
 
