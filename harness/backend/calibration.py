@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files, resources
-from harness.backend import graph
+from harness.backend import graph, ports
 from harness.console import note, progress
 from harness.dataset.images import official_name
 from harness.dataset.store import Store
@@ -291,7 +291,7 @@ def _with_accuracy(
 
     # Only the card's own output counts; NNCF hands us every output.
     quantized = nncf.quantize_with_accuracy_control(
-        graph.with_one_output(model, card),
+        ports.with_one_output(model, card),
         nncf.Dataset(_Inputs(samples, card, indices)),
         nncf.Dataset(_Labelled(store.labels[held_out], _Inputs(samples, card, held_out)), itemgetter(1)),
         accuracy,

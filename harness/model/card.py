@@ -16,6 +16,8 @@ from harness.errors import CardError, did_you_mean
 from harness.mlperf.benchmark import BENCHMARKS
 
 CARD_NAME = "card.toml"
+ELEMENT_TYPES = ("u8", "f32", "f16")
+"""What a model's input may be."""
 
 _Table = TypeVar("_Table")
 
@@ -55,7 +57,7 @@ class InputSpec:
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
     tensor: str | None = None
-    """Name of the input, needed only when the model has several."""
+    """Name of the input; the model must have this one and no other."""
 
     @property
     def recipe(self) -> Recipe:
@@ -244,7 +246,7 @@ def _validate(card: Card, path: Path) -> None:
     )
     choice("benchmark", card.benchmark, BENCHMARKS)
     choice("input.layout", given.layout, ("NHWC", "NCHW"))
-    choice("input.element_type", given.element_type, ("u8", "f32"))
+    choice("input.element_type", given.element_type, ELEMENT_TYPES)
     choice("input.channels", given.channels, ("RGB", "BGR"))
     choice("input.resize", given.resize, RESIZES)
     choice("output.kind", wanted.kind, ("logits", "probabilities", "label"))
@@ -255,7 +257,7 @@ def _validate(card: Card, path: Path) -> None:
     require(wanted.classes >= 2, "'output.classes' must be at least 2")
     require(wanted.labels >= 1, "'output.label_offset' leaves no label")
     require(
-        given.element_type == "f32" or (not any(given.mean) and set(given.scale) == {1.0}),
+        given.element_type != "u8" or (not any(given.mean) and set(given.scale) == {1.0}),
         "'input.mean' and 'input.scale' cannot apply to an input of element type u8: use 0 and 1",
     )
     if card.accuracy is not None:
