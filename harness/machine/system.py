@@ -7,9 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from harness.machine.packages import RECORDED
 
 _HOST = Path("/")
 _CPUS = "sys/devices/system/cpu"
@@ -31,13 +32,6 @@ _ARM_VENDORS = {
     0x4E: "NVIDIA",
     0x51: "Qualcomm",
     0xC0: "Ampere",
-}
-_PACKAGES = {
-    "openvino": ("openvino",),
-    "nncf": ("nncf",),
-    "mlcommons_loadgen": ("mlcommons-loadgen",),
-    "numpy": ("numpy",),
-    "opencv": ("opencv-python-headless", "opencv-python"),
 }
 
 
@@ -351,16 +345,8 @@ def _virtualization(root: Path) -> str | None:
 
 
 def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name, distributions in _PACKAGES.items():
-        versions[name] = None
-        for distribution in distributions:
-            try:
-                versions[name] = metadata.version(distribution)
-                break
-            except metadata.PackageNotFoundError:
-                continue
-    return versions
+    found = {package.key: package.installed() for package in RECORDED}
+    return {"python": platform.python_version(), **found}
 
 
 def _cpu_list(text: str | None) -> int | None:
