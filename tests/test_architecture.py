@@ -39,7 +39,7 @@ ROWS = {
     ],
     "task": [{"classification"}],
     "model": [{"architecture", "card", "download", "onnx_file"}, {"resnet"}, {"file"}],
-    "backend": [{"kernels", "macs", "ports", "settings"}, {"graph"}, {"calibration"}],
+    "backend": [{"calibration_list", "kernels", "macs", "ports", "settings"}, {"graph"}, {"calibration"}],
     "loadgen": [
         {"qsl", "settings"},
         {"job", "sut"},

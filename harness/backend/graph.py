@@ -65,18 +65,8 @@ def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     given = card.input
     port = ports.input_port(model, card)
     ports.check_input(port, card)
-    size = given.size
-    shape = [batch, size, size, 3] if given.layout == "NHWC" else [batch, 3, size, size]
-    if port.partial_shape.is_dynamic or list(port.shape) != shape:
-        try:
-            if batch != 1:
-                _free_batch(model)
-            model.reshape({port: shape})
-        except RuntimeError as error:
-            raise ModelError(
-                f"Model '{card.name}' cannot be reshaped to a batch of {batch}: use --batch "
-                f"{port.shape[0] if port.partial_shape.is_static else 1}."
-            ) from error
+    if port.partial_shape.is_dynamic or port.shape[0] != batch:
+        _set_batch(model, port, card, batch)
     steps = PrePostProcessor(model)
     step = steps.input(0)
     step.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
@@ -91,6 +81,31 @@ def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     if set(given.scale) != {1.0}:
         chain.scale(list(given.scale))
     return steps.build()
+
+
+def set_batch_of_one(model: ov.Model, card: Card) -> None:
+    """Let a model that takes another fixed batch take one image at a time, in place.
+
+    Raises:
+        ModelError: its input is not the card's, or the batch cannot be changed.
+    """
+    port = ports.input_port(model, card)
+    if port.partial_shape[0] not in (ov.Dimension(-1), ov.Dimension(1)):
+        _set_batch(model, port, card, 1)
+
+
+def _set_batch(model: ov.Model, port: Any, card: Card, batch: int) -> None:
+    size = card.input.size
+    shape = [batch, size, size, 3] if card.input.layout == "NHWC" else [batch, 3, size, size]
+    try:
+        if batch != 1:
+            _free_batch(model)
+        model.reshape({port: shape})
+    except RuntimeError as error:
+        raise ModelError(
+            f"Model '{card.name}' cannot be reshaped to a batch of {batch}: use --batch "
+            f"{port.shape[0] if port.partial_shape.is_static else 1}."
+        ) from error
 
 
 def fold_output(model: ov.Model, card: Card) -> ov.Model:
@@ -135,7 +150,7 @@ def unquantize(model: ov.Model) -> int:
     Raises:
         ModelError: a quantizer's range is not constant, or upside down.
     """
-    shifted = any(map(_is_shifted_weight, model.get_ordered_ops()))
+    shifted = has_shifted_weights(model)
     _fold_constants(model)
     if not shifted:
         return 0
@@ -147,6 +162,31 @@ def unquantize(model: ov.Model) -> int:
             _replace_quantized(target, value)
     _fold_constants(model)
     return len(quantizers)
+
+
+def has_shifted_weights(model: ov.Model) -> bool:
+    """Return whether a model packs weights whose zero is not 0: OpenVINO computes it in floating point."""
+    return any(map(_is_shifted_weight, model.get_ordered_ops()))
+
+
+def quantizers(model: ov.Model) -> int:
+    """Return in how many places a model rounds what it computes, as one does that was quantized.
+
+    Neither what packs weights counts nor what takes whole numbers from the input.
+    """
+    found = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+    return sum(
+        node.get_attributes()["levels"] >= _LEAST_LEVELS
+        and not _takes_whole_numbers(node)
+        and not _is_constant(node.input_value(0).get_node())
+        for node in found
+    )
+
+
+def _is_constant(node: ov.Node) -> bool:
+    while node.get_type_name() in {"Convert", "Reshape"}:
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Constant")
 
 
 def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:

@@ -117,6 +117,11 @@ class Card:
     """Where the card lies; `file.path` is relative to it."""
 
     @property
+    def quantized_here(self) -> bool:
+        """Whether `harness quantize` made the model, rather than someone else who says how."""
+        return "original_sha256" in self.quantization
+
+    @property
     def path(self) -> Path | None:
         """The model file named by the card, or None when it is fetched or built."""
         return None if self.file.path is None else self.folder / self.file.path
