@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files
-from harness.backend import calibration_list, graph, ports
+from harness.backend import calibration_list, folding, graph, ports
 from harness.backend.settings import CompileSettings
 from harness.console import note, progress
 from harness.dataset.images import official_name
@@ -132,7 +132,7 @@ def quantize_uncorrected(model: Any, inputs: Iterable[npt.NDArray[Any]]) -> Any:
     # It takes a second, and its progress bars would garble ours.
     with _nncf(f"'{model.get_friendly_name()}'") as nncf, contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(
-            model,
+            folding.folded(model),
             nncf.Dataset(arrays),
             **_arguments(nncf, CalibrationSettings(), len(arrays)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
