@@ -41,8 +41,12 @@ ROWS = {
         {"store"},
     ],
     "task": [{"classification"}],
-    "model": [{"toml_text"}, {"architecture", "card", "download"}, {"resnet"}, {"file"}],
-    "backend": [{"folding", "kernels", "macs", "settings"}, {"graph"}, {"calibration"}],
+    "model": [{"onnx_file", "toml_text"}, {"architecture", "card", "download"}, {"resnet"}, {"file"}],
+    "backend": [
+        {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"graph"},
+        {"calibration"},
+    ],
     "loadgen": [
         {"qsl", "settings"},
         {"job", "sut"},

@@ -124,7 +124,7 @@ def judged(card: Card, store: Store, good: int, total: int) -> dict[str, Any]:
         found = classification.verdict(score, reference, fraction)
         cure = None
         if not found.passed:
-            cure = classification.of_accuracy(score.good, score.total, found.target, bool(card.quantization))
+            cure = classification.of_accuracy(score.good, score.total, found.target, card.quantized_here)
         verdicts.append({"rule": rule, **asdict(found), "advice": cure})
     return {"verdicts": verdicts, "passed": verdicts[0]["passed"] if verdicts else None}
 
