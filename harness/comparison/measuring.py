@@ -1,7 +1,7 @@
 """The tests of a comparison: accuracy of each variant first, then performance in alternating rounds."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,9 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
             tuple(entry for _, entry in sorted(done[threads, name, scenario].items())),
             one.user_conf.relative_to(setting.out).as_posix(),
             one.effective,
-            tunings[threads, name, scenario].reference() if (threads, name, scenario) in tunings else None,
+            asdict(tunings[threads, name, scenario].reference())
+            if (threads, name, scenario) in tunings
+            else None,
         )
         for (threads, name, scenario), one in series.items()
     )
