@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from harness import resnet
-from harness.architecture import Architecture, BlockLayers, Convolution, Layers, SqueezeExcite
+from harness.model import resnet
+from harness.model.architecture import Architecture, BlockLayers, Convolution, Layers, SqueezeExcite
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
