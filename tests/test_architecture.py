@@ -62,7 +62,7 @@ ROWS = {
         {"plan"},
         {"series"},
     ],
-    "run": [{"document"}, {"result"}, {"folder"}, {"measuring"}, {"session"}],
+    "run": [{"document"}, {"result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
     "explain": [{"benchmark_app", "clocks"}, {"document", "ways"}, {"page"}, {"output"}, {"session"}],
     "comparison": [
         {"document", "published", "variants"},

@@ -1,9 +1,11 @@
 """What a run of one scenario found: the typed form of result.json. Names end in their units."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
+from harness.backend.settings import PRECISIONS
 from harness.dataset.recipe import Recipe
 from harness.loadgen.job import Estimate
 from harness.loadgen.settings import RunSettings
@@ -14,6 +16,9 @@ from harness.mlperf.log import Performance
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model.card import InputSpec, OutputSpec
 from harness.typed import LEFT_OUT
+
+_VERSIONS = ("openvino", "mlcommons_loadgen")
+"""The libraries without which nothing runs."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,31 @@ class Settings(RunSettings):
     """How it was run: what was asked for, and what the probe chose; `user_conf` is a name without folder."""
 
     user_conf_sha256: str | None = None
-    """Of the user.conf that was given; None without one, and in older results."""
+    """Of the user.conf that was given; None without one."""
     chosen: tuple[str, ...] = ()
-    """Which of the settings the probe chose, where they were left open."""
+    """Which of the settings were left open, for the probe to choose."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        counts = [self.threads, self.streams, self.batch]
+        if any(count is not None and count < 1 for count in counts) or self.duration_s <= 0:
+            raise ValueError("has a number of threads, streams, samples or seconds that is not above 0")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"has a precision that is none of {', '.join(PRECISIONS)}")
+
+    @classmethod
+    def of(cls, asked: RunSettings, user_conf_sha256: str | None) -> "Settings":
+        """Return what a result says of settings, without paths of this machine."""
+        values = {item.name: getattr(asked, item.name) for item in fields(RunSettings)}
+        name = None if asked.user_conf is None else Path(asked.user_conf.name)
+        chosen = tuple(key for key in ("batch", "streams") if values[key] is None)
+        return cls(**values | {"user_conf": name}, user_conf_sha256=user_conf_sha256, chosen=chosen)
+
+    @property
+    def asked(self) -> RunSettings:
+        """The settings to run with; the user.conf is the one in the result's folder."""
+        values = {item.name: getattr(self, item.name) for item in fields(RunSettings)}
+        return RunSettings(**values | {"user_conf": None})
 
 
 @dataclass(frozen=True)
@@ -153,14 +180,21 @@ class PerformanceSection:
         if self.query_count < 1 or self.sample_count < 1:
             raise ValueError("has no queries or no samples")
 
+    def require(self, scenario: Scenario) -> None:
+        """Raise ValueError unless it has what a test of the scenario has."""
+        key, offline = scenario.facts.estimate_key, scenario is Scenario.OFFLINE
+        if self.estimate.get(key, 0) <= 0:
+            raise ValueError(f"has a performance test without an estimate '{key}' above 0")
+        if self.score.lower_is_better != scenario.facts.is_latency:
+            raise ValueError(f"has a score that is none of {scenario}")
+        if (self.latency_ns is None, self.latency_percentile is None) != (offline, offline):
+            raise ValueError(f"has a latency or percentile in Offline, or none in {scenario}")
+
     def unlike(self, measured: Performance) -> list[str]:
         """Return the figures of which the log of a performance test says something else."""
-        pairs = {
-            "validity": (self.validity, measured.validity),
-            "queries": (self.query_count, measured.query_count),
-            "score": (self.score.value, measured.score),
-        }
-        return [name for name, (stated, logged) in pairs.items() if stated != logged]
+        names = ("validity", "query_count", "sample_count", "samples_per_second", "early_stopping_latency_ns")
+        unlike = [name for name in names if getattr(self, name) != getattr(measured, name)]
+        return unlike + ["score"] * (self.score.value != measured.score)
 
 
 @dataclass(frozen=True)
@@ -214,6 +248,19 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a run is asked for, before its first test."""
+
+    created: str
+    """When: ISO 8601, UTC."""
+    benchmark: str
+    """MLPerf's, such as resnet50."""
+    tuning: Reference | None
+    """The tuning that the settings come from; None without one."""
+    identity: Identity
+
+
+@dataclass(frozen=True)
 class RunResult:
     """One scenario of one model: result.json. A test that was not taken has no section (None)."""
 
@@ -240,9 +287,10 @@ class RunResult:
     def __post_init__(self) -> None:
         if self.scenario is not self.settings.scenario:
             raise ValueError(f"is of {self.scenario}, and its settings of {self.settings.scenario}")
-        key = self.scenario.facts.estimate_key
-        if self.performance is not None and self.performance.estimate.get(key, 0) <= 0:
-            raise ValueError(f"has no estimate '{key}' above 0")
+        if missing := [name for name in _VERSIONS if not self.machine.versions.get(name)]:
+            raise ValueError(f"names no version of {missing[0]}")
+        if self.performance is not None:
+            self.performance.require(self.scenario)
 
     @property
     def identity(self) -> Identity:
@@ -263,3 +311,7 @@ class RunResult:
 
     def section(self, mode: Mode) -> PerformanceSection | AccuracySection | None:
         return self.performance if mode is Mode.PERFORMANCE else self.accuracy
+
+    def having(self, mode: Mode, section: PerformanceSection | AccuracySection | None) -> "RunResult":
+        """Return the result with another section on one of its tests."""
+        return replace(self, **{str(mode): section})  # type: ignore[arg-type]

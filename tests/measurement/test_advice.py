@@ -12,6 +12,7 @@ from harness.mlperf.log import Performance, read_performance
 from harness.mlperf.scenario import Mode, Scenario
 from harness.run import session as run_session
 from harness.run.session import Request
+from harness.run.summary import summary
 from harness.task import classification
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -24,9 +25,9 @@ def measure(oracle: Oracle, out: Path, scenario: Scenario, conf: str, duration_s
     settings = RunSettings(scenario, duration_s=duration_s, user_conf=user_conf)
     request = Request(oracle.card, oracle.store.path, settings, (Mode.PERFORMANCE,), out / "results")
     document, folder = run_session.run(request)
-    assert not document["performance"]["valid"]
-    advice: list[str] = document["performance"]["advice"]
-    assert all(sentence in run_session.result.summary(document, folder) for sentence in advice)
+    assert not document.performance.valid
+    advice: list[str] = document.performance.advice
+    assert all(sentence in summary(document, folder) for sentence in advice)
     return advice
 
 
@@ -58,10 +59,10 @@ def test_the_rate_that_is_proposed_makes_the_offline_test_valid(oracle: Oracle, 
         document, _ = run_session.run(
             Request(oracle.card, oracle.store.path, settings, modes, tmp_path / attempt)
         )
-        if document["performance"]["valid"]:
-            assert document["performance"]["advice"] == []
+        if document.performance.valid:
+            assert document.performance.advice == ()
             return
-        (sentence,) = document["performance"]["advice"]
+        (sentence,) = document.performance.advice
     pytest.fail(sentence)
 
 
@@ -132,7 +133,7 @@ def test_a_run_with_a_target_above_reach_says_so_in_its_summary(tmp_path: Path) 
     document, folder = run_session.run(
         Request(oracle.card, oracle.store.path, settings, (Mode.ACCURACY,), tmp_path / "results")
     )
-    (verdict, *_) = document["accuracy"]["verdicts"]
-    assert not verdict["passed"]
-    assert "2 more of 20 images would have to be right" in verdict["advice"]
-    assert verdict["advice"] in run_session.result.summary(document, folder)
+    (verdict, *_) = document.accuracy.verdicts
+    assert not verdict.passed
+    assert "2 more of 20 images would have to be right" in verdict.advice
+    assert verdict.advice in summary(document, folder)
