@@ -1,4 +1,4 @@
-.PHONY: check lint types test format
+.PHONY: check lint types test format docs
 
 check: lint types test
 
@@ -15,3 +15,6 @@ test:
 format:
 	ruff check --fix .
 	ruff format .
+
+docs:
+	mkdocs build --strict
