@@ -100,6 +100,12 @@ class Precision:
     openvino: Mapping[str, Any]
     """OpenVINO's properties of the compiled model."""
 
+    @property
+    def threads(self) -> int | None:
+        """The threads that OpenVINO used; None where it does not say."""
+        said = self.openvino.get("INFERENCE_NUM_THREADS")
+        return said if type(said) is int and said > 0 else None
+
 
 @dataclass(frozen=True)
 class Score:
