@@ -49,7 +49,6 @@ class Round:
     """Offline only."""
     noise: Mapping[str, Any]
 
-
-def round_from_dict(entry: dict[str, Any]) -> Round:
-    """Return the round that asdict made a dict of."""
-    return Round(**entry | {"reasons": tuple(entry["reasons"])})
+    def __post_init__(self) -> None:
+        if any(value <= 0 for value in self.latencies_ns.values()):
+            raise ValueError("has a latency that is not above 0")

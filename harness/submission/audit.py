@@ -109,6 +109,12 @@ def run_all(request: Request) -> list[TestOutcome]:
     found, reasons = results.collect(request.results)
     cards, card_reasons = results.find_cards(found, request.models)
     reasons += card_reasons
+    tasks = find_round(NEWEST).tasks
+    reasons += [
+        f"{one.shown}: '{one.document.benchmark}' is no benchmark of {NEWEST}: leave it out."
+        for one in found
+        if one.document.benchmark not in tasks
+    ]
     reasons += [
         f"{one.shown}: has no {section} result: run it first."
         for one in found
@@ -128,7 +134,7 @@ def run_all(request: Request) -> list[TestOutcome]:
     labels = store.labels
     outcomes = []
     for one in found:
-        task = find_round(NEWEST).tasks[one.document.benchmark]
+        task = tasks[one.document.benchmark]
         for test in task.audits:
             folder = one.folder / test
             with alone_in(one.folder):
