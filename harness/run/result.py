@@ -30,7 +30,7 @@ _WITH_DEFAULTS = {
     "tuning.key": Key,
 }
 """Tables whose classes say what an older result, which lacks a key, means."""
-_PERCENTILES: dict[Any, int] = {Scenario.SINGLE_STREAM: 90, Scenario.MULTI_STREAM: 99, Scenario.SERVER: 99}
+_PERCENTILES: dict[str, int] = {Scenario.SINGLE_STREAM: 90, Scenario.MULTI_STREAM: 99, Scenario.SERVER: 99}
 """What a result that does not say its percentile is of: the rules'."""
 
 
@@ -109,7 +109,7 @@ def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
             document[outer] = table | {inner: _defaults(kind) | table[inner]}
     performance = document.get("performance")
     if isinstance(performance, dict):
-        percentile = _PERCENTILES.get(document.get("scenario"))
+        percentile = _PERCENTILES.get(str(document.get("scenario")))
         document["performance"] = {"latency_percentile": percentile, **performance}
     return document
 
