@@ -101,9 +101,26 @@ def test_a_finished_run_is_reused_and_nothing_is_started(
     assert "Reused: the finished MultiStream accuracy test in" in words
 
 
-def test_replace_runs_everything_again(oracle: Oracle, out: Path, jobs: list[Mode | None]) -> None:
-    run_session.run(replace(again(oracle, out), replace=True))
+def test_replace_runs_everything_again_even_in_place_of_a_damaged_result(
+    oracle: Oracle, out: Path, jobs: list[Mode | None]
+) -> None:
+    path = folder_of(out) / "result.json"
+    path.write_text(path.read_text()[:500])
+    document, _ = run_session.run(replace(again(oracle, out), replace=True))
     assert jobs == [None, Mode.PERFORMANCE, Mode.ACCURACY]
+    assert result.read(path) == document
+
+
+def test_an_accuracy_cannot_join_a_performance_test_whose_user_conf_is_gone(
+    oracle: Oracle, out: Path, jobs: list[Mode | None]
+) -> None:
+    shutil.rmtree(folder_of(out) / "accuracy")
+    (folder_of(out) / "user.conf").unlink()
+    with pytest.raises(
+        OutputError, match="repeat the `harness run` with --mode both, which runs that test again"
+    ):
+        run_session.run(again(oracle, out, (Mode.ACCURACY,)))
+    assert jobs == []
 
 
 def test_an_interrupted_run_goes_on_after_its_last_finished_test(

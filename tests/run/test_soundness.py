@@ -172,7 +172,7 @@ def paths_in(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
 def mutants(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the document with each of its keys removed, null, and of several wrong types."""
     for path in paths_in(document):
-        for value in ("removed", None, "x", -1, 1.5, True, {}, []):
+        for value in ("removed", None, "x", -1, {}):
             mutant = copy.deepcopy(document)
             table = mutant
             for key in path[:-1]:
