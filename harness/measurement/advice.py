@@ -105,10 +105,10 @@ def _errors(measured: Performance, estimate: Mapping[str, float]) -> Iterator[st
         elif _CLOCKS in error:
             yield (
                 "The machine's clocks drifted apart by more than 1 % during the test: let its time "
-                "synchronisation settle, then run again with --replace."
+                "synchronisation settle, then repeat the command, which runs an invalid test again."
             )
         else:
-            yield f"LoadGen logged an error ({error}): run again with --replace."
+            yield f"LoadGen logged an error ({error}): repeat the command, which runs an invalid test again."
 
 
 def _lower_latency(measured: Performance, estimate: Mapping[str, float]) -> str:
