@@ -1,4 +1,4 @@
-.PHONY: check lint types test format docs
+.PHONY: check lint types test format docs bench
 
 check: lint types test
 
@@ -18,3 +18,6 @@ format:
 
 docs:
 	mkdocs build --strict
+
+bench:
+	python benchmarks/record.py

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from harness.cli import _COMMANDS
+from harness.cli import _COMMANDS, cli
 from harness.model.card import read_card
 from harness.results.columns import COLUMNS
 
@@ -112,6 +113,24 @@ def test_every_page_of_the_docs_is_in_the_menu() -> None:
 
 def test_the_readme_fits_on_a_few_screens() -> None:
     assert README.count("\n") <= 150
+
+
+def test_the_keys_of_config_files_are_documented() -> None:
+    keys = {
+        (parameter.name, parameter.help)
+        for found in (command("train"), parts(command("search"))["run"])
+        for parameter in found.params
+        if isinstance(parameter, click.Option) and parameter.hidden
+    }
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.+) \|$", PAGES["docs/settings.md"], re.MULTILINE)
+    assert set(rows) == keys
+    assert keys
+
+
+@pytest.mark.parametrize("words", [["train"], ["search", "run"]])
+def test_the_help_of_large_commands_fits_on_one_screen(words: list[str]) -> None:
+    text = CliRunner().invoke(cli, [*words, "--help"], terminal_width=100).output
+    assert text.count("\n") <= 60
 
 
 def test_the_columns_of_the_table_of_results_are_documented() -> None:

@@ -18,7 +18,8 @@ from harness.loadgen.settings import RunSettings, in_words
 from harness.machine import system
 from harness.machine.noise import Noise, Watch
 from harness.measurement import advice
-from harness.measurement.plan import ATTEMPTS, Demands, Request, corrected, estimates
+from harness.measurement.demands import Demands
+from harness.measurement.plan import ATTEMPTS, Request, corrected, estimates
 from harness.measurement.round import Round
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
@@ -105,6 +106,7 @@ def prepare(
         samples_per_query=demands.samples_per_query,
         probe_s=probe_s,
         latency_bound_ns=demands.latency_bound_ns,
+        latency_percentile=demands.latency_percentile,
         search=settings.scenario is Scenario.SERVER,
     )
     probed = work.run(job, show)
@@ -273,7 +275,7 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
         series.user_conf,
         samples_per_query=series.samples_per_query,
     )
-    work.run(job, shown)
+    done = work.run(job, shown)
     noise = watch.stop()
     trace = logs / "mlperf_log_trace.json"
     if trace.exists() and trace.stat().st_size == 0:
@@ -285,6 +287,7 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
         started=started,
         log=folder.relative_to(root).as_posix(),
         noise=noise.to_dict(),
+        known_answers=done["known_answers"],
     )
     files.write_json(logs / _ROUND, asdict(entry))
     take_place(logs, folder)
@@ -303,7 +306,7 @@ def read_round(logs: Path, estimate: Mapping[str, float]) -> Round:
         started="",
         log="",
         valid=measured.valid,
-        reasons=tuple(advice.of_performance(measured, estimate)),
+        reasons=tuple(advice.of_performance(measured, advice.Told(estimate))),
         latencies_ns=latencies_ns,
         samples_per_second=measured.samples_per_second,
         noise={},

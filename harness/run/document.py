@@ -181,6 +181,8 @@ class PerformanceSection:
     """None where no counter can be read."""
     noise: Noise | None = field(default=None, metadata=LEFT_OUT)
     """What disturbed the test; None in older results."""
+    known_answers: Mapping[str, Any] | None = field(default=None, metadata=LEFT_OUT)
+    """What was checked of the answers before and after; None in older results."""
 
     def __post_init__(self) -> None:
         if self.query_count < 1 or self.sample_count < 1:
@@ -235,6 +237,8 @@ class AccuracySection:
     """On the card's own target first, then on MLPerf's where the data set is its own."""
     passed: bool | None
     """The first of them; None where there is no target."""
+    known_answers: Mapping[str, Any] | None = field(default=None, metadata=LEFT_OUT)
+    """What was checked of the answers before and after; None in older results."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.good <= self.total or self.total < 1:

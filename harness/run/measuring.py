@@ -61,12 +61,12 @@ def _performance(plan: Plan) -> PerformanceSection:
         if measured.valid or attempt == ATTEMPTS or (better := plan.corrected()) is None:
             break
         told = ", ".join(f"{key} {value:.5g}" for key, value in better.estimate.items())
-        note(f"INVALID, and so repeated with {told}: {advice.of_performance(measured, plan.estimate)[0]}")
+        note(f"INVALID, and so repeated with {told}: {advice.of_performance(measured, plan.told)[0]}")
         shutil.rmtree(logs)
         plan = better
     faults = _rule_faults(log.read_detail(detail), plan)
     noise = from_dict(done["noise"])
-    section = performance_section(measured, plan.estimate, faults, done["energy"], noise)
+    section = performance_section(measured, plan.told, faults, done["energy"], noise, done["known_answers"])
     _take_place(logs, plan, Mode.PERFORMANCE)
     shutil.copyfile(plan.user_conf, plan.folder / "user.conf")
     return section
@@ -74,19 +74,21 @@ def _performance(plan: Plan) -> PerformanceSection:
 
 def performance_section(
     measured: log.Performance,
-    estimate: Mapping[str, float],
+    told: advice.Told,
     faults: Sequence[str],
     energy: Mapping[str, Any] | None = None,
     noise: Noise | None = None,
+    known_answers: Mapping[str, Any] | None = None,
 ) -> PerformanceSection:
     """Return a result's section on a performance test.
 
     Args:
         measured: what LoadGen logged; latencies are of whole queries.
-        estimate: what LoadGen was told in user.conf: target_latency in ms, or target_qps.
+        told: what LoadGen was told in user.conf.
         faults: why the test is not official.
         energy: `joules` during the test and the `domains` that they are of; None where nothing can be read.
         noise: what disturbed the test.
+        known_answers: what was checked of the answers (harness.loadgen.known_answers).
     """
     facts = measured.scenario.facts
     percentile = "" if measured.latency_percentile is None else f"p{measured.latency_percentile:g}"
@@ -95,7 +97,7 @@ def performance_section(
         validity=measured.validity,
         invalid_reasons=measured.invalid_reasons,
         errors=measured.errors,
-        advice=tuple(advice.of_performance(measured, estimate)),
+        advice=tuple(advice.of_performance(measured, told)),
         score=Score(
             facts.score_name.format(percentile=percentile), facts.score_unit, facts.is_latency, measured.score
         ),
@@ -113,12 +115,13 @@ def performance_section(
         early_stopping_latency_ns=measured.early_stopping_latency_ns,
         samples_per_second=measured.samples_per_second,
         scheduled_samples_per_second=measured.scheduled_samples_per_second,
-        estimate=estimate,
+        estimate=dict(told.estimate),
         not_official_because=tuple(faults),
         energy=None
         if energy is None
         else Energy(energy["joules"], tuple(energy["domains"]), energy["joules"] / measured.sample_count),
         noise=noise,
+        known_answers=known_answers,
     )
 
 
@@ -140,13 +143,20 @@ def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
 
 
 def _accuracy(plan: Plan) -> AccuracySection:
-    logs, _ = _run(plan, Mode.ACCURACY)
+    logs, done = _run(plan, Mode.ACCURACY)
     detail = log.read_detail(logs / "mlperf_log_detail.txt")
     score = classification.score(logs / "mlperf_log_accuracy.json", plan.store.labels, plan.store.count)
     (logs / "accuracy.txt").write_text(score.text + "\n", encoding="utf-8")
     _take_place(logs, plan, Mode.ACCURACY)
     section = AccuracySection(
-        score.text, score.good, score.total, score.fraction, tuple(detail.errors), (), None
+        text=score.text,
+        good=score.good,
+        total=score.total,
+        accuracy=score.fraction,
+        errors=tuple(detail.errors),
+        verdicts=(),
+        passed=None,
+        known_answers=done["known_answers"],
     )
     return judged(section, plan.request.card, plan.store)
 

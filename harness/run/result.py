@@ -78,18 +78,23 @@ def write(path: Path, found: RunResult) -> None:
 
 def write_identity(path: Path, identity: Identity) -> None:
     """Write what a test is true of, atomically."""
-    files.write_json(path, _with_counts(typed.unstructure(identity), identity))
+    files.write_json(path, _readable(typed.unstructure(identity), identity))
 
 
 def to_dict(found: RunResult) -> dict[str, Any]:
     """Return what result.json holds, as JSON values."""
-    values = _with_counts(typed.unstructure(found), found.identity)
+    values = _readable(typed.unstructure(found), found.identity)
     return {"format": FORMAT, **values, "official": found.official}
 
 
-def _with_counts(values: dict[str, Any], identity: Identity) -> dict[str, Any]:
-    """Return the values with what others would have to compute."""
-    return values | {"machine": values["machine"] | {"usable_cpus": identity.machine.usable_cpus}}
+def _readable(values: dict[str, Any], identity: Identity) -> dict[str, Any]:
+    """Return the values with what others would have to compute, and without what says nothing."""
+    model, data, machine = identity.model, identity.data, identity.machine
+    return values | {
+        "model": values["model"] | {"input": typed.unstructure(model.input.to_dict())},
+        "data": values["data"] | {"recipe": typed.unstructure(data.recipe.to_dict())},
+        "machine": values["machine"] | {"usable_cpus": machine.usable_cpus},
+    }
 
 
 def _structure(document: Any, kind: type[_Kind]) -> _Kind:

@@ -11,19 +11,21 @@ from typing import Any
 from harness import __version__, files
 from harness.console import note, progress
 from harness.dataset.store import Store
-from harness.errors import HarnessError, OutputError, RunFailed
+from harness.errors import ConfError, HarnessError, OutputError, RunFailed
 from harness.loadgen import work
 from harness.loadgen.job import Estimate, Job
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import tuned
 from harness.measurement.data import open_for
-from harness.measurement.plan import Demands, Plan, Request, estimates
+from harness.measurement.demands import Demands
+from harness.measurement.outlook import Outlook, refuse_hopeless
+from harness.measurement.plan import Plan, Request, estimates
 from harness.measurement.series import run_test, take_place
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
-from harness.model.card import SPEED_ONLY, Card
+from harness.model.card import SPEED_ONLY, Card, doubts
 from harness.run import result
 from harness.run.document import (
     AccuracySection,
@@ -58,6 +60,10 @@ def run(request: Request) -> tuple[RunResult, Path]:
     """
     card = request.card
     store = open_for(card, request.store)
+    if request.settings.official:
+        store.require_sound(card.input.recipe)
+    for doubt in doubts(card):
+        note(doubt)
     if card.speed_only and Mode.ACCURACY in request.modes:
         raise HarnessError(
             f"Model '{card.name}' has no trained weights, so no accuracy: use --mode performance."
@@ -79,7 +85,7 @@ def run(request: Request) -> tuple[RunResult, Path]:
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         card.benchmark,
         None if found is None else found.reference(),
-        _identity(request, store, machine),
+        _identity(request, store, machine, given),
     )
     files.make_writable_folder(folder.parent)
     with alone_in(folder):
@@ -168,7 +174,7 @@ def repeat_performance(
         raise OutputError(f"{folder} holds no performance result: run the scenario first.")
     settings = held.settings.asked
     request = Request(card, store, settings, (Mode.PERFORMANCE,), folder)
-    unlike = differences(held.identity, _identity(request, open_for(card, store), system.describe()))
+    unlike = differences(held.identity, _identity(request, open_for(card, store), system.describe(), None))
     if unlike:
         raise OutputError(
             f"The result in {folder} is of another {' and '.join(unlike)}: repeat its test with the model "
@@ -196,9 +202,10 @@ def repeat_performance(
     return measured
 
 
-def _identity(request: Request, store: Store, machine: system.Machine) -> Identity:
+def _identity(
+    request: Request, store: Store, machine: system.Machine, given: conf.UserConf | None
+) -> Identity:
     card, settings = request.card, request.settings
-    given = settings.user_conf
     return Identity(
         harness=__version__,
         model=Model(
@@ -216,7 +223,7 @@ def _identity(request: Request, store: Store, machine: system.Machine) -> Identi
             pixels_sha256=store.sha256(card.input.recipe),
             list_sha256=store.manifest.list_sha256,
         ),
-        settings=Settings.of(settings, None if given is None else files.sha256_file(given)),
+        settings=Settings.of(settings, None if given is None else given.sha256),
         machine=machine,
     )
 
@@ -228,6 +235,11 @@ def _demands(request: Request) -> tuple[Demands, conf.UserConf | None]:
     given = None if settings.user_conf is None else conf.read_user_conf(settings.user_conf, benchmark)
     demands = Demands(rules, {} if given is None else given.values(settings.scenario), settings)
     largest = demands.samples_per_query
+    if largest > rules.performance_sample_count:
+        raise ConfError(
+            f"{settings.user_conf}: samples_per_query is {largest:,}, and LoadGen keeps "
+            f"{rules.performance_sample_count} samples in memory: give at most so many."
+        )
     if settings.scenario is Scenario.MULTI_STREAM and (settings.batch or 1) > largest:
         raise HarnessError(f"A MultiStream query holds {largest} samples: give --batch 1 to {largest}.")
     return demands, given
@@ -276,6 +288,9 @@ def _prepare(
     probed = _probe(request, demands, staging)
     estimate: Estimate = probed["estimate"]
     text, told = estimates(request, demands, given, estimate)
+    if Mode.PERFORMANCE in request.modes:
+        outlook = Outlook(demands, told[request.settings.scenario.facts.estimate_key], estimate)
+        refuse_hopeless(outlook, given, system.free_memory_bytes())
     files.write_text(user_conf, text)
     if request.settings.scenario.facts.batch is None:
         request = replace(request, settings=request.settings.choose(estimate.batch, estimate.streams))
@@ -327,7 +342,6 @@ def _take_user_conf(folder: Path, target: Path) -> None:
 def _probe(request: Request, demands: Demands, staging: Path) -> dict[str, Any]:
     settings = request.settings
     probe_s = _OFFICIAL_PROBE_S if settings.official else min(_PROBE_S, settings.duration_s / 2)
-    rate_is_given = settings.scenario.facts.estimate_key in demands.own
     job = Job(
         request.card,
         request.store,
@@ -337,7 +351,8 @@ def _probe(request: Request, demands: Demands, staging: Path) -> dict[str, Any]:
         samples_per_query=demands.samples_per_query,
         probe_s=probe_s,
         latency_bound_ns=demands.latency_bound_ns,
-        search=Mode.PERFORMANCE in request.modes and not rate_is_given,
+        latency_percentile=demands.latency_percentile,
+        search=Mode.PERFORMANCE in request.modes and not demands.estimate_is_own,
     )
     with progress(f"Probing {request.card.name}", None, counts=False) as bar:
         return work.run(

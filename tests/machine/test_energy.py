@@ -6,6 +6,7 @@ import pytest
 
 from harness import typed
 from harness.machine.energy import open_meter
+from harness.measurement.advice import Told
 from harness.mlperf import log
 from harness.run import measuring
 
@@ -94,10 +95,10 @@ def test_a_counter_that_vanishes_leaves_no_result(tmp_path: Path) -> None:
 
 def test_energy_stands_in_the_document_only_where_it_was_read() -> None:
     measured = log.read_performance(GOLDEN / "offline_detail.txt")
-    without = measuring.performance_section(measured, {"target_qps": 1.0}, [])
+    without = measuring.performance_section(measured, Told({"target_qps": 1.0}), [])
     assert "energy" not in typed.unstructure(without)
     energy = {"joules": 66.0, "domains": ["package-0"]}
-    section = measuring.performance_section(measured, {"target_qps": 1.0}, [], energy)
+    section = measuring.performance_section(measured, Told({"target_qps": 1.0}), [], energy)
     assert typed.unstructure(section)["energy"] == {
         "joules": 66.0,
         "domains": ["package-0"],
