@@ -19,6 +19,7 @@ import pytest
 from harness.loadgen.job import Estimate
 from harness.loadgen.settings import RunSettings
 from harness.machine import system
+from harness.measurement.advice import Told
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import parse_scenario
 from harness.model import file as model_file
@@ -162,7 +163,7 @@ def write_scenario(
         not_official_because=()
         if dataset == "imagenet"
         else (f"'{dataset}' is not the data set of an MLPerf benchmark",),
-        performance=performance_section(measured, {key: estimate}, ()),
+        performance=performance_section(measured, Told({key: estimate}), ()),
         accuracy=AccuracySection(score.text, score.good, score.total, score.fraction, (), (), None),
     )
     result.write(folder / result.FILE_NAME, found)
