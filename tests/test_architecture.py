@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 ROWS = {
     "": [
         {"errors", "console", "resources"},
-        {"files"},
+        {"files", "typed"},
         {"report", "machine", "process"},
         {"mlperf"},
         {"dataset", "task"},
@@ -71,7 +71,7 @@ ROWS = {
         {"outlook", "plan"},
         {"series"},
     ],
-    "run": [{"result"}, {"folder"}, {"measuring"}, {"session"}],
+    "run": [{"document"}, {"result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
     "explain": [{"benchmark_app", "clocks"}, {"document", "ways"}, {"page"}, {"output"}, {"session"}],
     "comparison": [
         {"document", "published", "variants"},

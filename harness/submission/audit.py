@@ -12,6 +12,7 @@ from harness.console import note
 from harness.dataset.store import open_store
 from harness.mlperf import log
 from harness.mlperf.rules import NEWEST, Task, find_round
+from harness.mlperf.scenario import Mode
 from harness.model.card import Card
 from harness.run import result
 from harness.run import session as run_session
@@ -108,11 +109,17 @@ def run_all(request: Request) -> list[TestOutcome]:
     found, reasons = results.collect(request.results)
     cards, card_reasons = results.find_cards(found, request.models)
     reasons += card_reasons
+    tasks = find_round(NEWEST).tasks
+    reasons += [
+        f"{one.shown}: '{one.document.benchmark}' is no benchmark of {NEWEST}: leave it out."
+        for one in found
+        if one.document.benchmark not in tasks
+    ]
     reasons += [
         f"{one.shown}: has no {section} result: run it first."
         for one in found
-        for section in ("performance", "accuracy")
-        if one.document[section] is None
+        for section in Mode
+        if one.document.section(section) is None
     ]
     if reasons:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
@@ -120,15 +127,14 @@ def run_all(request: Request) -> list[TestOutcome]:
     reasons = [
         f"{one.shown}: was measured on other data than those in {store.path}: give its store with --data."
         for one in found
-        if store.sha256(cards[one.document["model"]["name"]].input.recipe)
-        != one.document["data"]["pixels_sha256"]
+        if store.sha256(cards[one.document.model.name].input.recipe) != one.document.data.pixels_sha256
     ]
     if reasons:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
     labels = store.labels
     outcomes = []
     for one in found:
-        task = find_round(NEWEST).tasks[one.document["benchmark"]]
+        task = tasks[one.document.benchmark]
         for test in task.audits:
             folder = one.folder / test
             with alone_in(one.folder):
@@ -141,9 +147,9 @@ def run_all(request: Request) -> list[TestOutcome]:
                     _write_verdict(folder, audited)
                 else:
                     note(f"{one.shown} {test}:")
-                    card = cards[one.document["model"]["name"]]
+                    card = cards[one.document.model.name]
                     audited = _run(one, test, card, request.store, task, labels)
-            outcomes.append(TestOutcome(one, test, audited, bool(document["settings"]["official"])))
+            outcomes.append(TestOutcome(one, test, audited, document.settings.official))
     return outcomes
 
 
@@ -186,7 +192,7 @@ def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
         for name in (logs.SUMMARY, logs.DETAIL):
             shutil.copyfile(taken / name, run / name)
         document = result.read(scenario / result.FILE_NAME)
-        files.write_json(built / compliance.TESTED, compliance.tested(document))
+        result.write_identity(built / compliance.TESTED, document.identity)
         if audited.answers is not None:
             (built / "accuracy").mkdir()
             shutil.copyfile(taken / logs.ACCURACY, built / "accuracy" / logs.ACCURACY)

@@ -3,16 +3,16 @@
 Source: compliance/TEST01 and compliance/TEST04 of mlcommons/inference (audit.config, verify_*.py).
 """
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from harness.errors import RunFailed
 from harness.mlperf import log
+from harness.run import result
+from harness.run.document import RunResult
 from harness.run.folder import differences
 from harness.submission import logs
 from harness.submission.verdict import Ledger
@@ -74,23 +74,17 @@ def audit_config(test: str, sampling_target: int) -> str:
     return "".join(f"*.*.{key} = {value}\n" for key, value in settings[test].items())
 
 
-def tested(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a test of a result is true of; `is_of` holds it against the result later.
+def is_of(folder: Path, document: RunResult) -> bool:
+    """Return whether the test in a folder is of a result's model, data, settings, versions and machine.
 
     Each submission run has compliance tests of its own (compliance/README.md): under other settings, library
     versions or on another machine it is another run.
     """
-    return {part: document[part] for part in ("harness", "model", "data", "settings", "machine")}
-
-
-def is_of(folder: Path, document: Mapping[str, Any]) -> bool:
-    """Return whether the test in a folder is of a result's model, data, settings, versions and machine."""
     try:
-        found = json.loads((folder / TESTED).read_text(encoding="utf-8"))
-        official = found["settings"]["official"] == document["settings"]["official"]
-        return official and not differences(found, dict(document))
-    except (OSError, ValueError, KeyError, TypeError):
+        found = result.read_identity(folder / TESTED)
+    except (OSError, ValueError):
         return False
+    return found.settings.official == document.settings.official and not differences(found, document.identity)
 
 
 def verify_answers(accuracy_log: Path, test_log: Path) -> Verification:

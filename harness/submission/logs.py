@@ -15,14 +15,14 @@ SUMMARY = "mlperf_log_summary.txt"
 ACCURACY = "mlperf_log_accuracy.json"
 ACCURACY_TEXT = "accuracy.txt"
 
-_AGAIN = "run the test again"
+_AGAIN = "run the test again with `harness run --replace`"
 _LIBRARY = "the sample library is the whole data set"
 _COVERED = "the accuracy run covers the whole data set"
 _SCORED = "the score is of the whole data set"
 EVERY_ANSWER = "the accuracy log answers every sample"
 WHOLE_DATA_SET = (_LIBRARY, _COVERED, _SCORED, EVERY_ANSWER)
 """Names of the checks that fail together when a run was made on a part of the data set."""
-OFFICIAL = "run it again with `harness run --official`"
+OFFICIAL = "run it again with `harness run --official --replace`"
 AUDIT_AGAIN = "run it again with `harness compliance --replace`"
 _AUDIT_FOUND = "Found Audit Config file"
 # Edge systems may stand in these for those (inference_rules.adoc; performance_check.py, inferred_check).
