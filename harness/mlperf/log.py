@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,19 @@ class LogFault(RunFailed):
 
 @dataclass(frozen=True, eq=False)
 class Detail(Mapping[str, Any]):
-    """mlperf_log_detail.txt as key -> value; the last entry of a key counts."""
+    """mlperf_log_detail.txt as key -> value; the first entry of a key counts, as for MLPerf's checkers."""
 
     path: Path
     entries: dict[str, Any]
     errors: list[str]
     """What LoadGen logged as errors; a run with any of them cannot be submitted."""
     warnings: list[str]
+    repeated: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Keys with several entries -> all their values, in the log's order."""
+
+    def values_of(self, key: str) -> tuple[Any, ...]:
+        """Return the values of all entries of a key."""
+        return self.repeated.get(key) or ((self.entries[key],) if key in self.entries else ())
 
     def __getitem__(self, key: str) -> Any:
         return self.entries[key]
@@ -121,7 +127,7 @@ def read_detail(path: Path) -> Detail:
     text = read_text(path)
     if not text.endswith("\n"):
         raise LogFault(f"The log {path} is cut off in its last line")
-    entries: dict[str, Any] = {}
+    entries: dict[str, list[Any]] = {}
     errors: list[str] = []
     warnings: list[str] = []
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
@@ -131,14 +137,16 @@ def read_detail(path: Path) -> Detail:
             entry = json.loads(line.removeprefix(_MARKER))
             key, value, metadata = entry["key"], entry["value"], entry["metadata"]
             is_error, is_warning = metadata["is_error"], metadata["is_warning"]
-        except (ValueError, KeyError, TypeError) as error:
+            entries.setdefault(key, []).append(value)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise LogFault(f"Line {number} of the log {path} is not an entry of LoadGen's") from error
-        entries[key] = value
         if is_error:
             errors.append(str(value))
         if is_warning:
             warnings.append(str(value))
-    return Detail(path, entries, errors, warnings)
+    first = {key: values[0] for key, values in entries.items()}
+    repeated = {key: tuple(values) for key, values in entries.items() if len(values) > 1}
+    return Detail(path, first, errors, warnings, repeated)
 
 
 def require_end(detail: Detail) -> None:

@@ -59,6 +59,8 @@ def run(request: Request) -> tuple[RunResult, Path]:
         HarnessError: the request does not fit the model, the store or what is in the folder already.
     """
     card = request.card
+    if request.system is not None:
+        files.require_plain_name(request.system, "The system's name")
     store = open_for(card, request.store)
     if request.settings.official:
         store.require_sound(card.input.recipe)
@@ -75,7 +77,7 @@ def run(request: Request) -> tuple[RunResult, Path]:
     demands, given = _demands(request)
     folder = (
         files.make_writable_folder(request.out)
-        / (request.system or system.slug(machine))
+        / (system.slug(machine) if request.system is None else request.system)
         / _variant(card, request.settings)
         / request.settings.scenario
     )

@@ -1,10 +1,10 @@
 """The results that `harness run` left in a folder, and the cards of their models."""
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import files
 from harness.errors import HarnessError
 from harness.mlperf.conf_syntax import SCENARIOS
 from harness.model import file as model_file
@@ -14,8 +14,6 @@ from harness.run.document import RunResult
 from harness.run.folder import lock_of
 
 PERFORMANCE = Path("performance", "run_1")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-"""Names of folders that git and the checkers are happy with."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def _folders(parent: Path, root: Path, reasons: list[str], besides: Collection[s
         if not path.is_dir():
             if path.name not in besides:
                 reasons.append(f"{shown}: is a stray file: move it elsewhere.")
-        elif not NAME.fullmatch(path.name):
+        elif not files.PLAIN_NAME.fullmatch(path.name):
             reasons.append(
                 f"{shown}: folder names may hold only letters, digits, '.', '_', '+' and '-', so rename it."
                 if " " in path.name or not path.name.startswith(".")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import files
 from harness.errors import HarnessError
 from harness.mlperf import log
 from harness.mlperf.rules import NEWEST, Round, find_round, round_of
@@ -80,7 +81,7 @@ def submit(request: Request) -> Outcome:
     tree.require_free_target(request.out, replace_it=request.replace)
     wanted = None if request.round is None else find_round(request.round)
     found, reasons = results.collect(request.results)
-    if not results.NAME.fullmatch(request.submitter):
+    if not files.PLAIN_NAME.fullmatch(request.submitter):
         reasons.insert(
             0,
             f"the submitter '{request.submitter}' must be a word of letters, digits, '.', '_', '+' and '-'.",

@@ -543,3 +543,11 @@ def test_server_with_a_larger_latency_bound_is_not_official(bound_ms: int, fault
         demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)
     )
     assert measuring._rule_faults(detail, made) == faults  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["../up", "/abs", "a/b", ".", "..", "", "a b", ".hidden", "a\nb"])
+def test_the_system_s_name_is_no_path(oracle: Oracle, tmp_path: Path, name: str) -> None:
+    asked = replace(request(oracle, tmp_path / "results", Scenario.OFFLINE), system=name)
+    with pytest.raises(HarnessError, match="is no plain name of a folder: give a word of letters, digits"):
+        run_session.run(asked)
+    assert list(tmp_path.iterdir()) == []
