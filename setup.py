@@ -41,7 +41,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["harness", "harness.*"]),
     install_requires=[
-        "mlcommons-loadgen>=6.0.17",
+        "mlcommons-loadgen==6.0.17",
         "openvino>=2026.4",
         "nncf>=3.4",
         "numpy>=2.0",

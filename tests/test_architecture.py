@@ -31,7 +31,7 @@ ROWS = {
     "report": [{"style", "svg", "table"}, {"html"}],
     "machine": [{"energy", "hardware", "noise", "system"}],
     "process": [{"signals", "undisturbed", "workers"}, {"child"}],
-    "mlperf": [{"benchmark", "scenario"}, {"conf_syntax", "log", "rules"}, {"conf"}],
+    "mlperf": [{"benchmark", "scenario"}, {"conf_syntax", "log", "rules"}, {"calendar", "conf"}],
     "dataset": [
         {"drawing", "images", "recipe"},
         {"builtin", "manifest", "sample_file"},
