@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 # A module imports only from rows above its own; neighbours in a row do not know each other.
 ROWS = {
     "": [
-        {"errors", "console", "resources"},
+        {"console", "errors"},
+        {"resources"},
         {"files"},
         {"report", "machine", "process"},
         {"mlperf"},
@@ -74,8 +75,8 @@ ROWS = {
         {"merge"},
     ],
     "submission": [
-        {"official", "results", "verdict"},
-        {"description", "documentation", "housekeeping", "logs", "paperwork"},
+        {"archive", "official", "results", "verdict"},
+        {"description", "documentation", "housekeeping", "inference", "logs", "paperwork"},
         {"compliance", "truncation"},
         {"audit", "check", "eligibility"},
         {"tree"},

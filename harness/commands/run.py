@@ -65,7 +65,7 @@ from harness.run import session as runner
 )
 @click.option(
     "--stall-timeout",
-    type=click.FloatRange(min=1),
+    type=options.Finite(min=1),
     default=120.0,
     show_default=True,
     metavar="SECONDS",

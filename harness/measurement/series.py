@@ -294,6 +294,10 @@ def _words(tunable: dict[str, Any] | None) -> str:
     return in_words(tunable or {}) or "the default"
 
 
+# An entry of LoadGen's accuracy log, with the longest indices and one label.
+_ANSWER_BYTES = 80
+
+
 def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
     """Run one LoadGen test with a progress bar; its logs lie in the job's log folder, which is made.
 
@@ -311,6 +315,8 @@ def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
     """
     logs = job.log_folder
     logs.mkdir()
+    if job.mode is Mode.ACCURACY:
+        files.require_free_space(logs, round(total * _ANSWER_BYTES), "the accuracy log")
     title = f"{job.card.name} {job.settings.scenario} {job.mode}"
     watch = Watch()
     with progress(title, total, counts=not timed) as bar:

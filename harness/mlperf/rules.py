@@ -115,7 +115,7 @@ _POWER_FIELDS = (
     *("power_supply_quantity_and_rating_watts", "power_supply_details", "disk_drives"),
     *("disk_controllers", "system_power_only"),
 )
-# inference_rules.adoc, 6.2; performance_check.py, inferred_check; the order of preprocess_submission.py.
+# inference_rules.adoc, edge-required-scenarios; the order is that of preprocess_submission.py.
 _INFERENCES = (
     ("SingleStream", "MultiStream"),
     ("MultiStream", "Offline"),

@@ -85,7 +85,7 @@ def _accuracy(plan: Plan) -> dict[str, Any]:
     logs, _ = _run(plan, Mode.ACCURACY)
     detail = log.read_detail(logs / "mlperf_log_detail.txt")
     score = classification.score(logs / "mlperf_log_accuracy.json", plan.store.labels, plan.store.count)
-    (logs / "accuracy.txt").write_text(score.text + "\n", encoding="utf-8")
+    files.write_text(logs / "accuracy.txt", score.text + "\n")
     _take_place(logs, plan, Mode.ACCURACY)
     return {
         "text": score.text,

@@ -31,11 +31,20 @@ def reasons_against(
     found: Sequence[Result], cards: Mapping[str, Card], made_for: Round, division: str, system_type: str
 ) -> list[str]:
     """Return all reasons for which these results cannot be submitted together."""
-    reasons = list(_mixtures(found))
-    for one in found:
+    measured = [one for one in found if not one.inferred]
+    reasons = list(_mixtures(measured))
+    for one in measured:
         reasons += _about(one, made_for, division)
+    told: set[tuple[Path, str]] = set()
+    for one in [*measured, *(one for one in found if one.inferred)]:
         wrong = faults(check_logs(one, made_for, division, system_type))
-        reasons += [check.sentence for check in wrong if not _follows(check, one, made_for)]
+        reasons += [
+            check.sentence
+            for check in wrong
+            # What is wrong with a run is wrong with all that is inferred from it.
+            if not _follows(check, one, made_for) and (one.folder, check.name) not in told
+        ]
+        told |= {(one.folder, check.name) for check in wrong}
     if division == "closed":
         reasons += _closed(found, cards, made_for, system_type)
     return reasons
@@ -70,25 +79,21 @@ def check_logs(one: Result, made_for: Round, division: str, system_type: str) ->
 
 
 def _mixtures(found: Sequence[Result]) -> Iterator[str]:
-    systems = sorted({one.system for one in found})
-    if len(systems) > 1:
-        yield (
-            f"holds results of {len(systems)} systems ({', '.join(systems)}), and one description cannot fit "
-            f"all: put each into a folder of its own and submit them one by one."
-        )
+    first_of: dict[str, Result] = {}
     for one in found:
-        here, there = found[0].document["machine"], one.document["machine"]
+        first = first_of.setdefault(one.system, one)
+        here, there = first.document["machine"], one.document["machine"]
         # What an older result does not say of its machine counts as equal.
         unlike = [key for key in _MACHINE if (here | there).get(key) != (there | here).get(key)]
-        if unlike and one.system == found[0].system:
+        if unlike:
             yield (
-                f"{one.shown}: was measured on another system than {found[0].shown} (other "
+                f"{one.shown}: was measured on another system than {first.shown} (other "
                 f"{', '.join(unlike)}): measure all scenarios on one system."
             )
-    first: dict[str, Result] = {}
     for one in found:
-        other = first.setdefault(f"{one.system}/{one.model}", one)
-        for part in ("model", "data"):
+        # The systems share one model's folder in src/; each may have prepared the images by itself.
+        for part, place in (("model", f"*/{one.model}"), ("data", f"{one.system}/{one.model}")):
+            other = first_of.setdefault(place, one)
             if one.document[part] != other.document[part]:
                 yield f"{one.shown}: is of another {part} than {other.shown}: measure both with the same."
 
@@ -146,7 +151,7 @@ def _about(one: Result, made_for: Round, division: str) -> Iterator[str]:
 def _check_same(ledger: Ledger, one: Result, detail: log.Detail, path: str) -> None:
     stated = one.document["performance"]
     pairs = [("result_validity", stated["validity"]), ("result_query_count", stated["query_count"])]
-    if one.scenario == "Offline":
+    if one.measured == "Offline":
         pairs.append(("result_samples_per_second", stated["samples_per_second"]))
     unlike = [key for key, value in pairs if key in detail and detail[key] != value]
     ledger.hold(
@@ -202,12 +207,18 @@ def _closed(
             f"benchmark: submit one model, or use the open division."
         )
     for name, members in models.items():
+        card = cards.get(members[0].document["model"]["name"])
+        task = made_for.tasks.get(members[0].document["benchmark"])
+        if card is not None and task is not None:
+            yield from (f"{name}: {reason}" for reason in closed_model(card, task.reference_models))
+    several = len({one.system for one in found}) > 1
+    places = dict.fromkeys((one.system, one.model) for one in found)
+    for system, model in places:
+        members = [one for one in found if (one.system, one.model) == (system, model)]
+        name = f"{system}/{model}" if several else model
         task = made_for.tasks.get(members[0].document["benchmark"])
         if task is None:
             continue
-        card = cards.get(members[0].document["model"]["name"])
-        if card is not None:
-            yield from (f"{name}: {reason}" for reason in _closed_model(card, task.reference_models))
         wanted = task.closed_scenarios.get(system_type)
         if wanted is None:
             yield (
@@ -221,6 +232,8 @@ def _closed(
         if surplus := sorted(present - set(wanted)):
             yield f"{name}: Closed {system_type} systems have no {', '.join(surplus)}: leave it out."
         for one in members:
+            if one.inferred:
+                continue
             absent = [test for test in task.audits if not (one.folder / test).is_dir()]
             if absent:
                 yield f"{one.shown}: has no {' and '.join(absent)}: run `harness compliance`."
@@ -233,7 +246,7 @@ def _closed(
                 )
 
 
-def _closed_model(card: Card, references: tuple[str, ...]) -> Iterator[str]:
+def closed_model(card: Card, references: tuple[str, ...]) -> Iterator[str]:
     """Yield why a model is not MLPerf's, or not quantized as Closed allows."""
     root = str(card.quantization.get("original", card.name))
     if root not in references:
