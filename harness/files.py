@@ -154,7 +154,7 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
 
 
 def require_room(folder: Path, purpose: str) -> None:
-    """Raise OutputError when `folder` takes no more bytes, or a file in it was cut at the largest size allowed.
+    """Raise OutputError when `folder` takes no more bytes, or a file in it was cut at a limit.
 
     Unlike the free space that a file system states, this also sees quotas.
     """

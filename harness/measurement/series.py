@@ -28,7 +28,7 @@ from harness.process import child
 
 _SERIES = "series.json"
 _ROUND = "round.json"
-_DETAIL = "mlperf_log_detail.txt"
+_DETAIL = log.DETAIL
 _USER_CONF = "user.conf"
 _PROBE_S = 3.0
 # A test that was too short still says how fast the system is.
@@ -239,7 +239,7 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
     )
     work.run(job, shown)
     noise = watch.stop()
-    trace = logs / "mlperf_log_trace.json"
+    trace = logs / log.TRACE
     if trace.exists() and trace.stat().st_size == 0:
         trace.unlink()
     folder = _round_folder(series.folder, number)
@@ -322,7 +322,7 @@ def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
     with progress(title, total, counts=not timed) as bar:
         done = work.run(job, lambda now: _show(now, bar, total, timed))
         bar.update(total)
-    trace = logs / "mlperf_log_trace.json"
+    trace = logs / log.TRACE
     if trace.exists() and trace.stat().st_size == 0:
         trace.unlink()
     return {**done, "noise": watch.stop().to_dict()}

@@ -55,7 +55,7 @@ def _run(plan: Plan, mode: Mode) -> tuple[Path, dict[str, Any]]:
 def _performance(plan: Plan) -> dict[str, Any]:
     for attempt in range(1, ATTEMPTS + 1):
         logs, done = _run(plan, Mode.PERFORMANCE)
-        detail = logs / "mlperf_log_detail.txt"
+        detail = logs / log.DETAIL
         measured = log.read_performance(detail)
         if measured.valid or attempt == ATTEMPTS or (better := plan.corrected()) is None:
             break
@@ -83,9 +83,9 @@ def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
 
 def _accuracy(plan: Plan) -> dict[str, Any]:
     logs, _ = _run(plan, Mode.ACCURACY)
-    detail = log.read_detail(logs / "mlperf_log_detail.txt")
-    score = classification.score(logs / "mlperf_log_accuracy.json", plan.store.labels, plan.store.count)
-    files.write_text(logs / "accuracy.txt", score.text + "\n")
+    detail = log.read_detail(logs / log.DETAIL)
+    score = classification.score(logs / log.ACCURACY, plan.store.labels, plan.store.count)
+    files.write_text(logs / log.ACCURACY_TEXT, score.text + "\n")
     _take_place(logs, plan, Mode.ACCURACY)
     return {
         "text": score.text,

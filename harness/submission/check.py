@@ -12,6 +12,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.mlperf import conf
 from harness.mlperf.conf_syntax import SCENARIOS
+from harness.mlperf.log import TRACE
 from harness.mlperf.rules import DIVISIONS, Round, Task
 from harness.submission import compliance, housekeeping, logs, paperwork
 from harness.submission.verdict import Check, Ledger
@@ -21,7 +22,7 @@ _SCENARIO_OF = {name.lower(): name for name in SCENARIOS}
 _SCENARIO_FILES = ("measurements.json", "user.conf", "README.md")
 _LOGS = (logs.SUMMARY, logs.DETAIL)
 # LoadGen writes them too, and the checkers do not mind them.
-_OPTIONAL_LOGS = (logs.ACCURACY, "mlperf_log_trace.json")
+_OPTIONAL_LOGS = (logs.ACCURACY, TRACE)
 _HOME = ("systems", "results", "src", "documentation")
 _ROOT_FOLDERS = (*DIVISIONS, "network", ".git", ".github", "assets")
 

@@ -287,7 +287,7 @@ def _first(data: bytes) -> float | None:
 
 
 def _score(detail: log.Detail, scenario: str) -> float:
-    value = detail.get(logs.SCORES.get(scenario, ""))
+    value = detail.get(logs.score_key(scenario) or "")
     if not isinstance(value, int | float) or value <= 0:
         raise RunFailed(f"The log {detail.path} has no score: run the test again.")
     return float(value)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from harness.errors import RunFailed
 from harness.mlperf import log
+from harness.mlperf.log import ACCURACY as ACCURACY
+from harness.mlperf.log import ACCURACY_TEXT as ACCURACY_TEXT
+from harness.mlperf.log import DETAIL as DETAIL
+from harness.mlperf.log import SUMMARY as SUMMARY
 from harness.mlperf.rules import Round, Task, round_of, rounds_of_loadgen
+from harness.mlperf.scenario import Scenario
 from harness.submission.verdict import Ledger
 from harness.task.classification import Score, verdict
-
-DETAIL = "mlperf_log_detail.txt"
-SUMMARY = "mlperf_log_summary.txt"
-ACCURACY = "mlperf_log_accuracy.json"
-ACCURACY_TEXT = "accuracy.txt"
 
 _AGAIN = "run the test again"
 _LIBRARY = "the sample library is the whole data set"
@@ -25,15 +25,6 @@ WHOLE_DATA_SET = (_LIBRARY, _COVERED, _SCORED, EVERY_ANSWER)
 OFFICIAL = "run it again with `harness run --official`"
 AUDIT_AGAIN = "run it again with `harness compliance --replace`"
 _AUDIT_FOUND = "Found Audit Config file"
-# Edge systems may stand in these for those (inference_rules.adoc; performance_check.py, inferred_check).
-_INFERRED = {("SingleStream", "MultiStream"), ("SingleStream", "Offline"), ("MultiStream", "Offline")}
-# results.cc: what a scenario is scored by; RESULT_FIELD_NEW in the checker's constants.
-SCORES = {
-    "SingleStream": "early_stopping_latency_ss",
-    "MultiStream": "early_stopping_latency_ms",
-    "Server": "result_completed_samples_per_sec",
-    "Offline": "result_samples_per_second",
-}
 _ACCURACY_LINE = re.compile(r"accuracy=(\d+\.\d+)%, good=(\d+), total=(\d+)")
 _HASH_LINE = re.compile(r"^hash=([0-9a-f]{64})$", re.MULTILINE)
 
@@ -59,7 +50,7 @@ def check_performance(
         return None
     _check_common(ledger, detail, path, rules, "PerformanceOnly")
     ran = str(detail.get("effective_scenario"))
-    inferred = (ran, scenario) in _INFERRED and "edge" in rules.system_type
+    inferred = (ran, scenario) in rules.round.inferences and "edge" in rules.system_type
     ledger.hold(
         "the log is of the folder's scenario",
         path,
@@ -314,7 +305,7 @@ def _check_result(ledger: Ledger, detail: log.Detail, path: str, ran: str, scena
         )
     # What stands in for MultiStream needs that score, too (performance_check.py, get_inferred_result).
     wanted = [ran] if (ran, scenario) != ("SingleStream", "MultiStream") else [ran, scenario]
-    for key in (SCORES.get(one) for one in wanted):
+    for key in (score_key(one) for one in wanted):
         value = detail.get(key) if key else None
         ledger.hold(
             "the log has a score",
@@ -323,3 +314,8 @@ def _check_result(ledger: Ledger, detail: log.Detail, path: str, ran: str, scena
             f"has no score ('{key}' is {value})",
             _AGAIN,
         )
+
+
+def score_key(scenario: str) -> str | None:
+    """Return the key of the score in the detail log; None for no scenario of LoadGen's."""
+    return Scenario(scenario).facts.score_key if scenario in list(Scenario) else None
