@@ -8,6 +8,7 @@ from typing import Any
 from harness import files
 from harness.errors import OutputError
 from harness.loadgen.settings import TUNABLE, in_words
+from harness.mlperf import log
 from harness.mlperf.scenario import Mode
 from harness.run import result
 
@@ -15,8 +16,8 @@ PERFORMANCE_LOGS = Path("performance", "run_1")
 ACCURACY_LOGS = Path("accuracy")
 
 _LOGS = {
-    Mode.PERFORMANCE: PERFORMANCE_LOGS / "mlperf_log_detail.txt",
-    Mode.ACCURACY: ACCURACY_LOGS / "mlperf_log_accuracy.json",
+    Mode.PERFORMANCE: PERFORMANCE_LOGS / log.DETAIL,
+    Mode.ACCURACY: ACCURACY_LOGS / log.ACCURACY,
 }
 _IDENTITY = ("harness", "model", "data")
 _SETTINGS = ("scenario", "precision", *TUNABLE)
