@@ -9,20 +9,13 @@ from harness.dataset.store import open_store
 from harness.errors import HarnessError
 from harness.files import format_bytes
 from harness.machine import system
+from harness.machine.packages import RECORDED
 from harness.mlperf import calendar
 from harness.mlperf.rules import find_round, rounds_of_loadgen
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, read_card, shipped_cards
 
-TESTED = {
-    "openvino": "2026.4.1",
-    "nncf": "3.4.0",
-    "mlcommons_loadgen": "6.0.17",
-    "numpy": "2.4.6",
-    "opencv": "5.0.0.93",
-}
-"""The versions that the harness's tests were last run with."""
-
+_LOADGEN = next(package for package in RECORDED if package.module == "mlperf_loadgen")
 _HOST = Path("/")
 _ENOUGH_MEMORY_BYTES = 4_000_000_000
 _BUSY_SHARE = 0.25
@@ -161,7 +154,8 @@ def _load(machine: system.Machine, root: Path) -> Iterator[Finding]:
 
 
 def _versions(machine: system.Machine) -> Iterator[Finding]:
-    for name, tested in TESTED.items():
+    for package in RECORDED:
+        name, tested = package.key, package.tested
         found = machine.versions.get(name)
         if found is None:
             yield Finding(name, WRONG, "is not installed", "run `pip install .` again")
@@ -169,7 +163,7 @@ def _versions(machine: system.Machine) -> Iterator[Finding]:
             yield Finding(name, NOTE, f"{found}; tested with {tested}")
         else:
             yield Finding(name, GOOD, found)
-    loadgen = machine.versions.get("mlcommons_loadgen")
+    loadgen = machine.versions.get(_LOADGEN.key)
     rounds = rounds_of_loadgen(loadgen) if loadgen else []
     if rounds:
         made_for = find_round(rounds[0])
@@ -181,7 +175,7 @@ def _versions(machine: system.Machine) -> Iterator[Finding]:
     else:
         yield Finding(
             "MLPerf round", WRONG, f"LoadGen {loadgen} belongs to no round that is known here",
-            f"run `pip install mlcommons-loadgen=={TESTED['mlcommons_loadgen']}`",
+            f"run `pip install {_LOADGEN.name}=={_LOADGEN.tested}`",
         )  # fmt: skip
 
 
@@ -199,10 +193,14 @@ def _models() -> Iterator[Finding]:
 def _store(path: Path) -> Finding:
     try:
         store = open_store(path)
+        for entry in store.recipes.values():
+            store.require_sound(entry.recipe)
     except HarnessError as error:
-        return Finding("store", WRONG, str(error), "run `harness prepare` again")
+        return Finding("store", WRONG, str(error), "make it with `harness prepare`")
     facts = f"{path}: {store.count:,} images of {store.dataset}, {', '.join(store.recipes)}"
     faults = store.submittable_faults()
+    if store.warnings:
+        faults.append(f"{len(store.warnings):,} of its images decode with a warning")
     return Finding("store", NOTE if faults else GOOD, "; ".join([facts, *faults]))
 
 

@@ -119,7 +119,7 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
             valid=not section["errors"],
             log=logs.relative_to(out).as_posix(),
         )
-        entry.answers = answers(logs / log.ACCURACY, store.count)
+        entry.answers = answers(logs / log.ACCURACY_LOG, store.count)
 
 
 def _accuracy_conditions(setting: Setting) -> tuple[Scenario, int]:

@@ -28,7 +28,7 @@ from harness.process import child
 
 _SERIES = "series.json"
 _ROUND = "round.json"
-_DETAIL = log.DETAIL
+_DETAIL = log.DETAIL_LOG
 _USER_CONF = "user.conf"
 _PROBE_S = 3.0
 # A test that was too short still says how fast the system is.
@@ -237,9 +237,9 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
         series.user_conf,
         samples_per_query=series.samples_per_query,
     )
-    work.run(job, shown)
+    done = work.run(job, shown)
     noise = watch.stop()
-    trace = logs / log.TRACE
+    trace = logs / log.TRACE_LOG
     if trace.exists() and trace.stat().st_size == 0:
         trace.unlink()
     folder = _round_folder(series.folder, number)
@@ -249,6 +249,7 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
         started=started,
         log=folder.relative_to(root).as_posix(),
         noise=noise.to_dict(),
+        known_answers=done["known_answers"],
     )
     files.write_json(logs / _ROUND, asdict(entry))
     take_place(logs, folder)
@@ -322,7 +323,7 @@ def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
     with progress(title, total, counts=not timed) as bar:
         done = work.run(job, lambda now: _show(now, bar, total, timed))
         bar.update(total)
-    trace = logs / log.TRACE
+    trace = logs / log.TRACE_LOG
     if trace.exists() and trace.stat().st_size == 0:
         trace.unlink()
     return {**done, "noise": watch.stop().to_dict()}

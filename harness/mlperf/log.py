@@ -11,10 +11,10 @@ from typing import Any
 from harness.errors import RunFailed
 from harness.mlperf.scenario import Scenario
 
-DETAIL = "mlperf_log_detail.txt"
-SUMMARY = "mlperf_log_summary.txt"
-ACCURACY = "mlperf_log_accuracy.json"
-TRACE = "mlperf_log_trace.json"
+DETAIL_LOG = "mlperf_log_detail.txt"
+SUMMARY_LOG = "mlperf_log_summary.txt"
+ACCURACY_LOG = "mlperf_log_accuracy.json"
+TRACE_LOG = "mlperf_log_trace.json"
 ACCURACY_TEXT = "accuracy.txt"
 """What the accuracy script writes beside LoadGen's logs."""
 

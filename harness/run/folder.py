@@ -16,8 +16,8 @@ PERFORMANCE_LOGS = Path("performance", "run_1")
 ACCURACY_LOGS = Path("accuracy")
 
 _LOGS = {
-    Mode.PERFORMANCE: PERFORMANCE_LOGS / log.DETAIL,
-    Mode.ACCURACY: ACCURACY_LOGS / log.ACCURACY,
+    Mode.PERFORMANCE: PERFORMANCE_LOGS / log.DETAIL_LOG,
+    Mode.ACCURACY: ACCURACY_LOGS / log.ACCURACY_LOG,
 }
 _IDENTITY = ("harness", "model", "data")
 _SETTINGS = ("scenario", "precision", *TUNABLE)

@@ -55,7 +55,7 @@ def _run(plan: Plan, mode: Mode) -> tuple[Path, dict[str, Any]]:
 def _performance(plan: Plan) -> dict[str, Any]:
     for attempt in range(1, ATTEMPTS + 1):
         logs, done = _run(plan, Mode.PERFORMANCE)
-        detail = logs / log.DETAIL
+        detail = logs / log.DETAIL_LOG
         measured = log.read_performance(detail)
         if measured.valid or attempt == ATTEMPTS or (better := plan.corrected()) is None:
             break
@@ -64,7 +64,9 @@ def _performance(plan: Plan) -> dict[str, Any]:
         shutil.rmtree(logs)
         plan = better
     faults = _rule_faults(log.read_detail(detail), plan)
-    section = result.performance_section(measured, plan.estimate, faults, done["energy"], done["noise"])
+    section = result.performance_section(
+        measured, plan.estimate, faults, done["energy"], done["noise"], done["known_answers"]
+    )
     _take_place(logs, plan, Mode.PERFORMANCE)
     shutil.copyfile(plan.user_conf, plan.folder / "user.conf")
     return section
@@ -82,9 +84,9 @@ def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
 
 
 def _accuracy(plan: Plan) -> dict[str, Any]:
-    logs, _ = _run(plan, Mode.ACCURACY)
-    detail = log.read_detail(logs / log.DETAIL)
-    score = classification.score(logs / log.ACCURACY, plan.store.labels, plan.store.count)
+    logs, done = _run(plan, Mode.ACCURACY)
+    detail = log.read_detail(logs / log.DETAIL_LOG)
+    score = classification.score(logs / log.ACCURACY_LOG, plan.store.labels, plan.store.count)
     files.write_text(logs / log.ACCURACY_TEXT, score.text + "\n")
     _take_place(logs, plan, Mode.ACCURACY)
     return {
@@ -93,6 +95,7 @@ def _accuracy(plan: Plan) -> dict[str, Any]:
         "total": score.total,
         "accuracy": score.fraction,
         "errors": detail.errors,
+        "known_answers": done["known_answers"],
         **judged(plan.request.card, plan.store, score.good, score.total),
     }
 

@@ -24,7 +24,7 @@ from harness.measurement.series import run_test, take_place
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
-from harness.model.card import SPEED_ONLY, Card
+from harness.model.card import SPEED_ONLY, Card, doubts
 from harness.run import result
 from harness.run.folder import PERFORMANCE_SETTINGS, alone_in, differences, tests_to_keep
 from harness.run.measuring import judged, take_test
@@ -48,6 +48,10 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
     """
     card = request.card
     store = open_for(card, request.store)
+    if request.settings.official:
+        store.require_sound(card.input.recipe)
+    for doubt in doubts(card):
+        note(doubt)
     if card.speed_only and Mode.ACCURACY in request.modes:
         raise HarnessError(
             f"Model '{card.name}' has no trained weights, so no accuracy: use --mode performance."
@@ -163,7 +167,7 @@ def repeat_performance(
             demands.samples_per_query,
         )
         run_test(job, (held["performance"]["duration_ns"] or 0) / 1e9, timed=True)
-        detail = log.read_detail(job.log_folder / log.DETAIL)
+        detail = log.read_detail(job.log_folder / log.DETAIL_LOG)
         if not any("Found Audit Config file" in warning for warning in detail.warnings):
             raise RunFailed(f"LoadGen did not heed the audit file {audit_config}: check its syntax.")
         measured = log.read_performance(detail.path)
@@ -186,7 +190,7 @@ def _new_document(request: Request, store: Store, machine: system.Machine) -> di
             "sha256": model_file.sha256(card),
             "note": SPEED_ONLY if card.speed_only else "",
             "quantization": card.quantization or None,
-            **json.loads(json.dumps({"input": asdict(card.input), "output": asdict(card.output)})),
+            **json.loads(json.dumps({"input": card.input.to_dict(), "output": asdict(card.output)})),
         },
         "data": {
             "dataset": store.dataset,

@@ -32,7 +32,7 @@ COMPARISONS = "comparisons"
 """Folder of the comparisons, each in one of its own, in that of the search."""
 FORMAT = 8
 
-_ACCURACY_LOG = log.ACCURACY
+_ACCURACY_LOG = log.ACCURACY_LOG
 
 
 def compare(setting: Setting, cards: Sequence[Card]) -> tuple[str, Comparison]:

@@ -16,7 +16,7 @@ from harness.model.card import Card
 from harness.run import result
 from harness.run import session as run_session
 from harness.run.folder import alone_in
-from harness.submission import compliance, logs, results
+from harness.submission import compliance, results
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.verdict import refusal
 from harness.task.classification import Score
@@ -136,7 +136,7 @@ def run_all(request: Request) -> list[TestOutcome]:
                 document = result.read(one.folder / result.FILE_NAME)
                 if compliance.is_of(folder, document) and not request.replace:
                     note(f"{one.shown} {test}: verifying the test that is there.")
-                    answers = folder / "accuracy" / logs.ACCURACY
+                    answers = folder / "accuracy" / log.ACCURACY_LOG
                     audited = verify(test, one.folder, folder / PERFORMANCE, labels, accuracy_log=answers)
                     _write_verdict(folder, audited)
                 else:
@@ -165,11 +165,11 @@ def verify(
     Raises:
         RunFailed: a log cannot be read.
     """
-    reference = log.read_detail(scenario / PERFORMANCE / logs.DETAIL)
-    performance = compliance.verify_performance(test, reference, log.read_detail(taken / logs.DETAIL))
+    reference = log.read_detail(scenario / PERFORMANCE / log.DETAIL_LOG)
+    performance = compliance.verify_performance(test, reference, log.read_detail(taken / log.DETAIL_LOG))
     if test != "TEST01":
         return Audited(performance, None)
-    whole, sampled = scenario / "accuracy" / logs.ACCURACY, accuracy_log or taken / logs.ACCURACY
+    whole, sampled = scenario / "accuracy" / log.ACCURACY_LOG, accuracy_log or taken / log.ACCURACY_LOG
     answers = compliance.verify_answers(whole, sampled)
     indices = {index for _, index, _ in log.read_accuracy(sampled)}
     score = Score(*compliance.top1(sampled, labels, indices))
@@ -183,13 +183,13 @@ def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
         built = staging / test
         run = built / PERFORMANCE
         run.mkdir(parents=True)
-        for name in (logs.SUMMARY, logs.DETAIL):
+        for name in (log.SUMMARY_LOG, log.DETAIL_LOG):
             shutil.copyfile(taken / name, run / name)
         document = result.read(scenario / result.FILE_NAME)
         files.write_json(built / compliance.TESTED, compliance.tested(document))
         if audited.answers is not None:
             (built / "accuracy").mkdir()
-            shutil.copyfile(taken / logs.ACCURACY, built / "accuracy" / logs.ACCURACY)
+            shutil.copyfile(taken / log.ACCURACY_LOG, built / "accuracy" / log.ACCURACY_LOG)
         _write_verdict(built, audited)
         target = scenario / test
         if target.exists():
@@ -205,7 +205,7 @@ def _write_verdict(built: Path, audited: Audited) -> None:
         return
     folder = built / "accuracy"
     files.write_text(built / compliance.ACCURACY_FILE, audited.answers.text)
-    files.write_text(folder / logs.ACCURACY_TEXT, audited.score.text + "\n")
+    files.write_text(folder / log.ACCURACY_TEXT, audited.score.text + "\n")
     for name, score in ((compliance.BASELINE, audited.baseline), (compliance.COMPLIANCE, audited.score)):
         if audited.baseline is None or score is None:
             (folder / name).unlink(missing_ok=True)

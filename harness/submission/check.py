@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.mlperf import conf
+from harness.mlperf import conf, log
 from harness.mlperf.conf_syntax import SCENARIOS
-from harness.mlperf.log import TRACE
+from harness.mlperf.log import TRACE_LOG
 from harness.mlperf.rules import DIVISIONS, Round, Task
 from harness.submission import compliance, housekeeping, logs, paperwork
 from harness.submission.verdict import Check, Ledger
@@ -20,9 +20,9 @@ from harness.submission.verdict import Check, Ledger
 _SCENARIO_OF = {name.lower(): name for name in SCENARIOS}
 """MLCommons' tool for inferred results names their folders in lower case."""
 _SCENARIO_FILES = ("measurements.json", "user.conf", "README.md")
-_LOGS = (logs.SUMMARY, logs.DETAIL)
+_LOGS = (log.SUMMARY_LOG, log.DETAIL_LOG)
 # LoadGen writes them too, and the checkers do not mind them.
-_OPTIONAL_LOGS = (logs.ACCURACY, TRACE)
+_OPTIONAL_LOGS = (log.ACCURACY_LOG, TRACE_LOG)
 _HOME = ("systems", "results", "src", "documentation")
 _ROOT_FOLDERS = (*DIVISIONS, "network", ".git", ".github", "assets")
 
@@ -261,7 +261,7 @@ class _Checker:
         run = "performance/run_1"
         expected = {*_SCENARIO_FILES, "mlperf.conf"}
         expected |= {f"{run}/{name}" for name in (*_LOGS, *_OPTIONAL_LOGS)}
-        expected |= {f"accuracy/{name}" for name in (*_LOGS, *_OPTIONAL_LOGS, logs.ACCURACY_TEXT)}
+        expected |= {f"accuracy/{name}" for name in (*_LOGS, *_OPTIONAL_LOGS, log.ACCURACY_TEXT)}
         for test in audits:
             expected |= {f"{test}/{name}" for name in compliance.FILES[test]}
             expected |= {f"{test}/{run}/{name}" for name in (*_LOGS, *_OPTIONAL_LOGS)}

@@ -26,7 +26,7 @@ TESTED = "tested.json"
 PASS = "TEST PASS"
 FILES = {
     "TEST01": (
-        *(PERFORMANCE_FILE, ACCURACY_FILE, f"accuracy/{logs.ACCURACY}", f"accuracy/{logs.ACCURACY_TEXT}"),
+        *(PERFORMANCE_FILE, ACCURACY_FILE, f"accuracy/{log.ACCURACY_LOG}", f"accuracy/{log.ACCURACY_TEXT}"),
         *(f"accuracy/{BASELINE}", f"accuracy/{COMPLIANCE}"),
     ),
     "TEST04": (PERFORMANCE_FILE,),
@@ -184,9 +184,9 @@ def check(
     detail = logs.check_performance(ledger, folder / run, f"{shown}/{run}", scenario, rules, audit=True)
     _hold_pass(ledger, folder / PERFORMANCE_FILE, f"{shown}/{PERFORMANCE_FILE}")
     if detail is not None:
-        _check_audit_settings(ledger, detail, f"{shown}/{run}/{logs.DETAIL}", test)
+        _check_audit_settings(ledger, detail, f"{shown}/{run}/{log.DETAIL_LOG}", test)
         if reference is not None:
-            _check_ratio(ledger, test, reference, detail, f"{shown}/{run}/{logs.DETAIL}")
+            _check_ratio(ledger, test, reference, detail, f"{shown}/{run}/{log.DETAIL_LOG}")
     if test == "TEST01":
         _check_answers(ledger, folder, shown, rules)
 
@@ -214,7 +214,7 @@ def accuracies_agree(baseline: float, compliance: float) -> bool:
 def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: logs.Rules) -> None:
     path = folder / "accuracy"
     logs.check_accuracy_text(ledger, path, f"{shown}/accuracy", hashed=True)
-    logs.check_truncated(ledger, path / logs.ACCURACY, f"{shown}/accuracy/{logs.ACCURACY}", rules.round)
+    logs.check_truncated(ledger, path / log.ACCURACY_LOG, f"{shown}/accuracy/{log.ACCURACY_LOG}", rules.round)
     if _passes(folder / ACCURACY_FILE):
         return
     figures = [_accuracy_in(path / name) for name in (BASELINE, COMPLIANCE)]

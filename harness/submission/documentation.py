@@ -5,7 +5,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from harness.dataset.recipe import Recipe
 from harness.loadgen.settings import RunSettings
+from harness.machine.packages import PACKAGES
 from harness.mlperf.rules import Round, Task
 from harness.mlperf.scenario import parse_scenario
 from harness.model.card import Card, find_card, shipped_cards
@@ -171,16 +173,16 @@ def calibration(records: Mapping[str, dict[str, Any] | None], int8: Container[st
 def _calibration(record: dict[str, Any]) -> list[str]:
     chosen, control = record["list"], record["accuracy_control"]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    recipe = record["data"]["recipe"]
+    recipe = Recipe(**record["data"]["recipe"])
     lines = [
         f"{record['algorithm']} of `{record['model']['name']}` (SHA-256 `{record['model']['sha256']}`) with "
         f"{versions}. Weights and activations are int8; NNCF's preset is '{record['preset']}', its bias "
         f"correction '{record['bias_correction']}'. Nothing is trained.",
         "",
         f"Activation ranges were collected on {chosen['count']} images of '{record['data']['dataset']}': "
-        f"{chosen['official']}. They were preprocessed as for inference: resize '{recipe['resize']}', centre "
-        f"crop {recipe['crop_fraction']:g}, {recipe['size']} x {recipe['size']} pixels. The SHA-256 of the "
-        f"list of names, one a line, is `{chosen['sha256']}`.",
+        f"{chosen['official']}. They were preprocessed as for inference: resize {recipe.words}, "
+        f"{recipe.size} x {recipe.size} pixels. The SHA-256 of the list of names, one a line, is "
+        f"`{chosen['sha256']}`.",
         "",
     ]
     if replaced := record.get("replaced_quantizers"):
@@ -222,18 +224,11 @@ def source_readme(systems: Mapping[str, Mapping[str, str | None]], harness_versi
 
 
 def _pip_command(versions: Mapping[str, str | None]) -> str:
-    pins = [
-        f"{name}=={versions[key]}"
-        for key, name in (
-            ("mlcommons_loadgen", "mlcommons-loadgen"),
-            ("openvino", "openvino"),
-            ("nncf", "nncf"),
-            ("numpy", "numpy"),
-            ("opencv", "opencv-python-headless"),
-        )
-        if versions.get(key)
+    wanted = [
+        f"{package.name}=={version}" if (version := versions.get(package.key)) else package.name
+        for package in PACKAGES
     ]
-    return f"pip install {' '.join(pins)} pillow click rich pandas safetensors pycocotools"
+    return f"pip install {' '.join(wanted)}"
 
 
 def model_mapping(found: Sequence[Result], made_for: Round) -> dict[str, str]:

@@ -73,7 +73,7 @@ def check_logs(one: Result, made_for: Round, division: str, system_type: str) ->
             "accuracy.txt states another score than result.json",
             "run the accuracy test again",
         )
-        _check_whole(ledger, one.folder / "accuracy" / logs.ACCURACY, f"{path}/{logs.ACCURACY}", task)
+        _check_whole(ledger, one.folder / "accuracy" / log.ACCURACY_LOG, f"{path}/{log.ACCURACY_LOG}", task)
     _check_user_conf(ledger, one, division)
     return ledger.checks
 

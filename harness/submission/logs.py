@@ -6,10 +6,7 @@ from pathlib import Path
 
 from harness.errors import RunFailed
 from harness.mlperf import log
-from harness.mlperf.log import ACCURACY as ACCURACY
-from harness.mlperf.log import ACCURACY_TEXT as ACCURACY_TEXT
-from harness.mlperf.log import DETAIL as DETAIL
-from harness.mlperf.log import SUMMARY as SUMMARY
+from harness.mlperf.log import ACCURACY_LOG, ACCURACY_TEXT, DETAIL_LOG, SUMMARY_LOG
 from harness.mlperf.rules import Round, Task, round_of, rounds_of_loadgen
 from harness.mlperf.scenario import Scenario
 from harness.submission.verdict import Ledger
@@ -43,9 +40,9 @@ def check_performance(
     ledger: Ledger, folder: Path, shown: str, scenario: str, rules: Rules, *, audit: bool = False
 ) -> log.Detail | None:
     """Check a run_1 folder; `audit` for one of a compliance test. Return its detail log if it can be read."""
-    _check_summary(ledger, folder / SUMMARY, f"{shown}/{SUMMARY}", valid=True)
-    path = f"{shown}/{DETAIL}"
-    detail = _read(ledger, folder / DETAIL, path)
+    _check_summary(ledger, folder / SUMMARY_LOG, f"{shown}/{SUMMARY_LOG}", valid=True)
+    path = f"{shown}/{DETAIL_LOG}"
+    detail = _read(ledger, folder / DETAIL_LOG, path)
     if detail is None:
         return None
     _check_common(ledger, detail, path, rules, "PerformanceOnly")
@@ -78,9 +75,9 @@ def check_accuracy(
     ledger: Ledger, folder: Path, shown: str, rules: Rules, *, truncated: bool
 ) -> Score | None:
     """Check an accuracy folder, before or after its log was truncated; return the score it states."""
-    _check_summary(ledger, folder / SUMMARY, f"{shown}/{SUMMARY}", valid=False)
-    path = f"{shown}/{DETAIL}"
-    detail = _read(ledger, folder / DETAIL, path)
+    _check_summary(ledger, folder / SUMMARY_LOG, f"{shown}/{SUMMARY_LOG}", valid=False)
+    path = f"{shown}/{DETAIL_LOG}"
+    detail = _read(ledger, folder / DETAIL_LOG, path)
     count = rules.task.benchmark.sample_count
     if detail is not None:
         _check_common(ledger, detail, path, rules, "AccuracyOnly")
@@ -113,7 +110,7 @@ def check_accuracy(
                 "submit it in the open division",
             )
     if truncated:
-        check_truncated(ledger, folder / ACCURACY, f"{shown}/{ACCURACY}", rules.round)
+        check_truncated(ledger, folder / ACCURACY_LOG, f"{shown}/{ACCURACY_LOG}", rules.round)
     return score
 
 

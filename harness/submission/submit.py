@@ -14,7 +14,6 @@ from harness.model.card import Card
 from harness.submission import archive, description, documentation, results, tree
 from harness.submission.eligibility import closed_model, reasons_against
 from harness.submission.inference import infer
-from harness.submission.logs import DETAIL
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.verdict import refusal
 
@@ -182,7 +181,7 @@ def _round_of(found: Sequence[Result]) -> Round:
     """Return the round of the first run whose log tells it; LoadGen's version decides."""
     for one in found:
         try:
-            made = round_of(log.read_detail(one.folder / PERFORMANCE / DETAIL))
+            made = round_of(log.read_detail(one.folder / PERFORMANCE / log.DETAIL_LOG))
         except HarnessError:
             continue
         if made is not None:

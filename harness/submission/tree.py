@@ -11,10 +11,11 @@ from typing import Any
 import harness
 from harness import files, resources
 from harness.errors import OutputError
+from harness.mlperf import log
 from harness.mlperf.rules import DIVISIONS, Round
 from harness.model import file as model_file
 from harness.model.card import Card, write_card
-from harness.submission import archive, check, documentation, logs
+from harness.submission import archive, check, documentation
 from harness.submission.eligibility import calibration_record
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.truncation import copy_truncated
@@ -177,7 +178,7 @@ def _write_audit(source: Path, target: Path) -> None:
 
 def _copy_logs(source: Path, target: Path) -> None:
     target.mkdir(parents=True)
-    for name in (logs.SUMMARY, logs.DETAIL):
+    for name in (log.SUMMARY_LOG, log.DETAIL_LOG):
         shutil.copyfile(source / name, target / name)
 
 

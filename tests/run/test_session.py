@@ -437,8 +437,10 @@ def test_a_misspelt_scenario_names_the_nearest() -> None:
     assert str(outcome.exception) == "Scenario 'Ofline' is not known. Did you mean 'Offline'?"
 
 
-def test_real_images_give_the_accuracy_of_the_real_model(shared_data: Path, tmp_path: Path) -> None:
-    from test_card import MOBILENET
+def test_real_images_in_numbered_class_folders_give_the_accuracy_of_the_real_model(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    from model.test_card import MOBILENET
 
     from harness.dataset.images import find_images
     from harness.dataset.store import prepare
@@ -448,7 +450,12 @@ def test_real_images_give_the_accuracy_of_the_real_model(shared_data: Path, tmp_
         shutil.copy(shared_data / "models" / name, tmp_path)
     (tmp_path / "card.toml").write_text(MOBILENET)
     card = read_card(tmp_path / "card.toml")
-    images = find_images(shared_data / "imagenet-sample", card.output.labels)
+    sample = find_images(shared_data / "imagenet-sample", card.output.labels)
+    for name, label in zip(sample.names, sample.labels, strict=True):
+        folder = tmp_path / "images" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(sample.root / name)
+    images = find_images(tmp_path / "images", card.output.labels)
     store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
     settings = RunSettings(Scenario.OFFLINE, duration_s=1)
     document, folder = run_session.run(
