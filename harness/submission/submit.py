@@ -158,11 +158,12 @@ def _divide(
         parts = {request.divisions[0]: list(found)}
     else:
         parts = {division: [] for division in request.divisions}
+        of_closed: dict[str, bool] = {}
         for one in found:
-            card = cards.get(one.document["model"]["name"])
-            task = made_for.tasks.get(one.document["benchmark"])
-            in_closed = card and task and not list(closed_model(card, task.reference_models))
-            parts["closed" if in_closed else "open"].append(one)
+            name, task = one.document["model"]["name"], made_for.tasks.get(one.document["benchmark"])
+            if name not in of_closed and name in cards and task is not None:
+                of_closed[name] = not any(closed_model(cards[name], task.reference_models))
+            parts["closed" if of_closed.get(name) else "open"].append(one)
     reasons = [
         f"no model is one for the {division} division: leave out --division {division}."
         for division, members in parts.items()
