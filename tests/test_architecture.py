@@ -32,7 +32,11 @@ ROWS = {
     "report": [{"style", "svg", "table"}, {"html"}],
     "machine": [{"packages", "procfs"}, {"energy", "hardware", "noise", "system"}],
     "process": [{"native_stderr", "signals", "undisturbed", "workers"}, {"child"}],
-    "mlperf": [{"benchmark", "scenario"}, {"conf_syntax", "log", "rules"}, {"calendar", "conf"}],
+    "mlperf": [
+        {"benchmark", "early_stopping", "scenario"},
+        {"conf_syntax", "log", "rules"},
+        {"calendar", "conf"},
+    ],
     "dataset": [
         {"drawing", "image_file", "label_file", "pixels"},
         {"class_folders", "recipe", "sample_file"},
@@ -42,8 +46,12 @@ ROWS = {
         {"store"},
     ],
     "task": [{"classification"}],
-    "model": [{"toml_text"}, {"architecture", "card", "download"}, {"resnet"}, {"file"}],
-    "backend": [{"folding", "kernels", "macs", "settings"}, {"graph"}, {"calibration"}],
+    "model": [{"onnx_file", "toml_text"}, {"architecture", "card", "download"}, {"resnet"}, {"file"}],
+    "backend": [
+        {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"graph"},
+        {"calibration"},
+    ],
     "loadgen": [
         {"qsl", "settings"},
         {"job", "sut"},
@@ -64,8 +72,8 @@ ROWS = {
         {"session"},
     ],
     "measurement": [
-        {"advice", "data", "order", "round", "statistics", "tuned"},
-        {"plan"},
+        {"advice", "data", "demands", "order", "round", "statistics", "tuned"},
+        {"outlook", "plan"},
         {"series"},
     ],
     "run": [{"result"}, {"folder"}, {"measuring"}, {"session"}],
