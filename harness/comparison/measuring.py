@@ -20,6 +20,7 @@ from harness.measurement.order import Key, groups
 from harness.measurement.plan import Request as RunRequest
 from harness.measurement.round import Round
 from harness.measurement.tuned import Tuning
+from harness.mlperf import log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model.card import Card
 from harness.process import child
@@ -119,7 +120,7 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
             valid=not section.errors,
             log=logs.relative_to(out).as_posix(),
         )
-        entry.answers = answers(logs / "mlperf_log_accuracy.json", store.count)
+        entry.answers = answers(logs / log.ACCURACY_LOG, store.count)
 
 
 def _accuracy_conditions(setting: Setting) -> tuple[Scenario, int]:
