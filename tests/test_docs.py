@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from documented import rows
 
+from harness import __version__
 from harness.cli import _COMMANDS, cli
 from harness.comparison.document import Comparison
 from harness.dataset.manifest import Manifest
@@ -186,3 +187,5 @@ def test_every_version_and_command_has_a_line_in_the_changelog() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     for name in _COMMANDS:
         assert f"`harness {name}" in changelog
+    newest = re.findall(r"^## (\d\S*) - \d{4}-\d{2}-\d{2}$", changelog, re.MULTILINE)[0]
+    assert newest == __version__
