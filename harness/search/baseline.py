@@ -12,6 +12,7 @@ from harness import model_file, resnet
 from harness.architecture import KINDS, STEMS, Architecture, Block, Stage
 from harness.card import Card
 from harness.errors import ModelError
+from harness.nodes import BN_EPSILON
 from harness.recipe import MEAN, SCALE
 from harness.search.space import Space
 
@@ -142,7 +143,7 @@ class _Reader:
             raise LookupError(f"'{name}' is no convolution")
         bias = self._constant(f"{name}.bias").reshape(-1)
         self._state[f"{name}.weight"] = weight
-        self._state[f"{norm}.weight"] = np.full(len(bias), np.sqrt(1 + resnet.BN_EPSILON), np.float32)
+        self._state[f"{norm}.weight"] = np.full(len(bias), np.sqrt(1 + BN_EPSILON), np.float32)
         self._state[f"{norm}.bias"] = bias
         self._state[f"{norm}.running_mean"] = np.zeros(len(bias), np.float32)
         self._state[f"{norm}.running_var"] = np.ones(len(bias), np.float32)

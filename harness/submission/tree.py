@@ -159,7 +159,7 @@ def _write_model(submission: Submission, card: Card, target: Path) -> None:
         for path in paths:
             shutil.copyfile(path, target / path.name)
         if paths:
-            card = replace(card, file=replace(card.file, path=paths[0].name))
+            card = replace(card, file=replace(card.file, path=paths[0].name, package=None))
     else:
         card = replace(card, file=replace(card.file, sha256=model_file.sha256(card)))
     if card.quantization:
