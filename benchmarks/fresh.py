@@ -10,12 +10,12 @@ rounds of a second, which is too little to quote.
 import argparse
 from pathlib import Path
 
-from harness import builtin
-from harness.card import find_card
 from harness.cli import cli
-from harness.dataset import ImageList, find_images
+from harness.dataset import builtin
+from harness.dataset.images import ImageList, find_images
+from harness.dataset.store import prepare
+from harness.model.card import find_card
 from harness.quickstart import BUILTIN_MODEL
-from harness.store import prepare
 
 COUNT = 20_000
 

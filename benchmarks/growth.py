@@ -17,17 +17,18 @@ from typing import Any
 
 import torch
 
-from harness import card
-from harness.architecture import Architecture
-from harness.scenario import Scenario
-from harness.search import baseline, result
+from harness.mlperf.scenario import Scenario
+from harness.model import card
+from harness.model.architecture import Architecture
+from harness.profiling.stopwatch import Conditions
+from harness.search import result
 from harness.search.accuracy import costs
 from harness.search.accuracy.estimator import Blockwise
 from harness.search.latency import table as tables
-from harness.search.latency.timing import Conditions
 from harness.search.session import step_s
-from harness.search.space import Space
-from harness.search.strategy import Effort, Problem, nsga2
+from harness.search.space import baseline
+from harness.search.space.revisions import Space
+from harness.search.strategy.evolution import Effort, Problem, nsga2
 from harness.training.network import ResNet
 
 _BATCH = 64

@@ -11,11 +11,11 @@ import argparse
 import json
 from pathlib import Path
 
-from harness.architecture import Architecture, resnet50
-from harness.scenario import SEARCHED, Scenario
+from harness.mlperf.scenario import SEARCHED, Scenario
+from harness.model.architecture import Architecture, resnet50
+from harness.profiling.stopwatch import Conditions
 from harness.search.latency.table import LatencyTable, obtain
-from harness.search.latency.timing import Conditions
-from harness.search.space import Space
+from harness.search.space.revisions import Space
 
 _SMALL = 64
 

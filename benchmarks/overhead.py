@@ -23,14 +23,19 @@ from typing import Any
 
 import openvino as ov
 
-from harness import child, conf, graph, loadgen, log, model_file
-from harness.backend import Backend, undisturbed
-from harness.card import Card, find_card
-from harness.explain import benchmark_app, loops
-from harness.job import Job
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
-from harness.sut import windows
+from harness.backend import graph
+from harness.explain import benchmark_app
+from harness.loadgen import drive, work
+from harness.loadgen.job import Job
+from harness.loadgen.settings import RunSettings
+from harness.loadgen.subject import Backend
+from harness.loadgen.sut import windows
+from harness.mlperf import conf, log
+from harness.mlperf.scenario import Mode, Scenario
+from harness.model import file as model_file
+from harness.model.card import Card, find_card
+from harness.process.undisturbed import undisturbed
+from harness.profiling import loops
 
 _BARE_S = 2.0
 _APP_S = 4.0
@@ -41,7 +46,7 @@ def single_stream_round(backend: Backend, *, bare_first: bool) -> dict[str, Any]
     """Run in a child, because LoadGen reads its rules once per process."""
     compiled = backend.compile_ladder(backend.job.settings)
     bare_ns = _bare_p50_ns(backend, compiled[-1]) if bare_first else None
-    loadgen.perform(backend, compiled)
+    drive.perform(backend, compiled)
     return {"bare_ns": bare_ns or _bare_p50_ns(backend, compiled[-1])}
 
 
@@ -64,7 +69,7 @@ def make_job(card: Card, store: Path, settings: RunSettings, folder: Path, estim
 def measure_single_stream(card: Card, store: Path, folder: Path, number: int) -> dict[str, float]:
     settings = RunSettings(Scenario.SINGLE_STREAM, threads=1, duration_s=3.0, batch=1)
     job = make_job(card, store, settings, folder / f"ss{number}", {"target_latency": 0.2})
-    bare_ns = child.run(job, work=partial(single_stream_round, bare_first=number % 2 == 0))["bare_ns"]
+    bare_ns = work.run(job, work=partial(single_stream_round, bare_first=number % 2 == 0))["bare_ns"]
     measured = log.read_performance(job.log_folder / "mlperf_log_detail.txt")
     return {"bare_us": bare_ns / 1e3, "loadgen_us": measured.latency_p50_ns / 1e3}
 
@@ -72,7 +77,7 @@ def measure_single_stream(card: Card, store: Path, folder: Path, number: int) ->
 def measure_offline(card: Card, store: Path, folder: Path, number: int, batch: int, rate: float) -> float:
     settings = RunSettings(Scenario.OFFLINE, batch=batch, duration_s=4.0)
     job = make_job(card, store, settings, folder / f"offline{batch}-{number}", {"target_qps": rate})
-    child.run(job)
+    work.run(job)
     measured = log.read_performance(job.log_folder / "mlperf_log_detail.txt")
     assert measured.samples_per_second is not None
     return measured.samples_per_second

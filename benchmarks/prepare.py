@@ -24,9 +24,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from harness.dataset import ImageList, find_images
-from harness.recipe import Recipe
-from harness.store import prepare
+from harness.dataset.images import ImageList, find_images
+from harness.dataset.recipe import Recipe
+from harness.dataset.store import prepare
 
 RECIPE = Recipe(224, "area", 0.875)
 ROUNDS = 5

@@ -21,11 +21,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import builtin
-from harness.card import find_card
-from harness.dataset import find_images
+from harness.dataset import builtin
+from harness.dataset.images import find_images
+from harness.dataset.store import prepare
+from harness.model.card import find_card
 from harness.quickstart import BUILTIN_MODEL
-from harness.store import prepare
 
 BUILTIN_IMAGES = 40_000
 """The very images that the shipped baseline learned from."""

@@ -19,13 +19,16 @@ from typing import Any
 import openvino as ov
 from overhead import app_rate, make_job
 
-from harness import child, graph, log, model_file
-from harness.card import Card, find_card
+from harness.backend import graph
 from harness.explain import benchmark_app
-from harness.scenario import Scenario
-from harness.settings import RunSettings, in_words
+from harness.loadgen import work
+from harness.loadgen.settings import RunSettings, in_words
+from harness.measurement.tuned import Tuning
+from harness.mlperf import log
+from harness.mlperf.scenario import Scenario
+from harness.model import file as model_file
+from harness.model.card import Card, find_card
 from harness.tuner import DEFAULT_BUDGET_MIN, session
-from harness.tuning import Tuning
 
 _TEST_S = 4.0
 _APP, _DEFAULT, _TUNED = "benchmark_app", "default", "tuned"
@@ -34,7 +37,7 @@ _RATIOS = ((_TUNED, _APP), (_TUNED, _DEFAULT), (_DEFAULT, _APP))
 
 def loadgen_rate(card: Card, store: Path, settings: RunSettings, folder: Path, rate: float) -> float:
     job = make_job(card, store, settings, folder, {"target_qps": rate})
-    child.run(job)
+    work.run(job)
     measured = log.read_performance(job.log_folder / "mlperf_log_detail.txt")
     assert measured.samples_per_second is not None
     return measured.samples_per_second

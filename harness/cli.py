@@ -9,7 +9,7 @@ import click
 from harness import __version__
 from harness.commands.lazy import LazyGroup
 from harness.errors import HarnessError
-from harness.signals import Stopped, deliver_on_the_normal_stack, stop_in_good_order
+from harness.process.signals import Stopped, deliver_on_the_normal_stack, stop_in_good_order
 
 _COMMANDS = {
     "quickstart": "See the whole story on this machine, with nothing else at hand.",

@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import model_file, system
-from harness.card import SPEED_ONLY, read_card, shipped_cards
+from harness.dataset.store import open_store
 from harness.errors import HarnessError
 from harness.files import format_bytes
-from harness.store import open_store
-from harness.submission.round import rounds_of_loadgen
+from harness.machine import system
+from harness.mlperf.rules import rounds_of_loadgen
+from harness.model import file as model_file
+from harness.model.card import SPEED_ONLY, read_card, shipped_cards
 
 TESTED = {
     "openvino": "2026.4.1",
@@ -97,7 +98,7 @@ def _machine(machine: system.Machine, root: Path) -> Iterator[Finding]:
 
 
 def _computes_bf16() -> bool:
-    from harness import graph  # loads OpenVINO, without which --help is quick
+    from harness.backend import graph  # loads OpenVINO, without which --help is quick
 
     return graph.has_bf16()
 

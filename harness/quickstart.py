@@ -8,16 +8,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from harness import builtin, files
-from harness.card import SPEED_ONLY, Card, find_card
+from harness import files
 from harness.comparison import document, findings, output, session, variants
 from harness.comparison.document import Comparison
+from harness.comparison.published import ROWS, SOURCE, PublishedRow
 from harness.comparison.session import Request
 from harness.console import note
-from harness.dataset import ImageList, find_images
+from harness.dataset import builtin
+from harness.dataset.images import ImageList, find_images
+from harness.dataset.store import Store, prepare
 from harness.errors import OutputError
-from harness.published import ROWS, SOURCE, PublishedRow
-from harness.store import Store, prepare
+from harness.model.card import SPEED_ONLY, Card, find_card
 
 BUILTIN_MODEL = "builtin-resnet50"
 SEARCHED_MODEL = "builtin-searched"

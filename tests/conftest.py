@@ -14,10 +14,10 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from harness.card import Card, read_card
-from harness.dataset import find_images
-from harness.signals import deliver_on_the_normal_stack
-from harness.store import Store, prepare
+from harness.dataset.images import find_images
+from harness.dataset.store import Store, prepare
+from harness.model.card import Card, read_card
+from harness.process.signals import deliver_on_the_normal_stack
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

@@ -4,18 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.card import Card
-from harness.comparison.document import (
-    Accuracy,
-    AccuracyPair,
-    Cell,
-    Comparison,
-    Round,
-    Variant,
-)
-from harness.comparison.rounds import Series
-from harness.scenario import Scenario
-from harness.settings import RunSettings
+from harness.comparison.document import Accuracy, AccuracyPair, Cell, Comparison, Variant
+from harness.loadgen.settings import RunSettings
+from harness.measurement.round import Round
+from harness.measurement.series import Series
+from harness.mlperf.scenario import Scenario
+from harness.model.card import Card
 
 MACHINE: dict[str, Any] = {
     "architecture": "x86_64",

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.dataset import ImageList
-from harness.recipe import Recipe, decode
+from harness.dataset.images import ImageList
+from harness.dataset.recipe import Recipe, decode
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data" / "imagenet-sample"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from harness.card import read_card
 from harness.cli import _COMMANDS
+from harness.model.card import read_card
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -95,7 +95,7 @@ def test_what_a_virtual_machine_hides_is_said(tmp_path: Path) -> None:
 def test_another_version_is_noted_and_a_loadgen_of_no_round_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness import system
+    from harness.machine import system
 
     versions = {**doctor.TESTED, "openvino": "2027.0.0", "mlcommons_loadgen": "9.9.9", "nncf": None}
     monkeypatch.setattr(system, "_versions", lambda: versions)

@@ -48,7 +48,9 @@ def test_the_unpacked_wheel_finds_its_data_from_anywhere(wheel: Path, tmp_path: 
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         "import sys; sys.path.insert(0, 'site')\n"
-        "from harness import conf, resources; from harness.card import shipped_cards, find_card\n"
+        "from harness import resources\n"
+        "from harness.mlperf import conf\n"
+        "from harness.model.card import shipped_cards, find_card\n"
         "assert str(resources.ROOT).endswith('site/harness/data'), resources.ROOT\n"
         "print(conf.read_rules().round, *shipped_cards())\n"
         "[find_card(name) for name in shipped_cards()]\n"

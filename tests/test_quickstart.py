@@ -14,11 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from harness import cli, files, quickstart
-from harness.comparison import document, measuring, output, rounds, session
+from harness.comparison import document, measuring, output, session
 from harness.comparison.document import Comparison
 from harness.errors import ModelError, OutputError
+from harness.measurement import series
+from harness.mlperf.scenario import Scenario
 from harness.quickstart import Effort
-from harness.scenario import Scenario
 
 pytestmark = pytest.mark.alone
 
@@ -178,11 +179,11 @@ def test_the_command_that_goes_on_keeps_the_rounds_that_are_there(
     _, *words = replace(story, folder=out).more_rounds
     measured = []
 
-    def measures(series: rounds.Series, number: int, *others: Any) -> Any:
+    def measures(series: series.Series, number: int, *others: Any) -> Any:
         measured.append(number)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rounds, "measure", measures)
+    monkeypatch.setattr(series, "measure", measures)
     done = CliRunner().invoke(cli.cli, words)
     assert measured == [SMALL.rounds + 1], done.output
 
@@ -225,7 +226,7 @@ def test_an_interrupted_call_is_gone_on_with(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(rounds, "measure", interrupted)
+        patch.setattr(series, "measure", interrupted)
         with pytest.raises(KeyboardInterrupt):
             quickstart.quickstart(out, SMALL)
     again = quickstart.quickstart(out, SMALL)

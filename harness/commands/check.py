@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from harness.commands import options
+from harness.mlperf.rules import NEWEST, find_round
 from harness.submission import check, official
-from harness.submission.round import NEWEST, find_round
 from harness.submission.verdict import faults, report, to_dicts
 
 

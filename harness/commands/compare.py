@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.card import find_card
 from harness.commands import options
 from harness.comparison import DEFAULT_ROUNDS
 from harness.errors import HarnessError
-from harness.scenario import parse_scenario
+from harness.mlperf.scenario import parse_scenario
+from harness.model.card import find_card
 
 if TYPE_CHECKING:
     from harness.comparison.document import Comparison

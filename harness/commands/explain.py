@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from harness.card import find_card
+from harness.backend.settings import PRECISIONS
 from harness.commands import options
 from harness.explain import DEFAULT_ROUNDS
-from harness.scenario import parse_scenario
-from harness.settings import PRECISIONS, RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.mlperf.scenario import parse_scenario
+from harness.model.card import find_card
 
 
 @click.command()

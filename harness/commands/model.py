@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from harness import console, model_file
-from harness.card import find_card, read_card, shipped_cards
+from harness import console
 from harness.commands import options
 from harness.files import format_bytes
+from harness.model import file as model_file
+from harness.model.card import find_card, read_card, shipped_cards
 
 
 @click.group("model")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from harness import system
-from harness.scenario import SEARCHED
+from harness.machine import system
+from harness.mlperf.scenario import SEARCHED
 
 PATH = click.Path(path_type=Path)
 _MOST_WORKERS_A_CPU = 8

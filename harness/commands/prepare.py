@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from harness import console, store
-from harness.card import find_card
+from harness import console
 from harness.commands import options
-from harness.dataset import find_images, require_known
+from harness.dataset import store
+from harness.dataset.images import find_images, require_known
 from harness.files import format_bytes
+from harness.model.card import find_card
 
 
 @click.command("prepare")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from harness import calibration
-from harness.card import find_card
+from harness.backend import calibration
 from harness.commands import options
-from harness.store import open_store
+from harness.dataset.store import open_store
+from harness.model.card import find_card
 
 
 @click.command()

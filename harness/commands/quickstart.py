@@ -9,13 +9,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from harness import builtin, quickstart
-from harness.card import SPEED_ONLY
+from harness import quickstart
 from harness.commands import options
 from harness.comparison import findings, output, session
 from harness.comparison.document import Cell, Comparison
-from harness.published import SOURCE
-from harness.scenario import Scenario
+from harness.comparison.published import SOURCE
+from harness.dataset import builtin
+from harness.mlperf.scenario import Scenario
+from harness.model.card import SPEED_ONLY
 
 
 @click.command()

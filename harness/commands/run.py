@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from harness import result
-from harness import run as runner
-from harness.card import find_card
+from harness.backend.settings import CORE_TYPES, PRECISIONS
 from harness.commands import options
-from harness.scenario import Mode, parse_scenario
-from harness.settings import CORE_TYPES, PRECISIONS, RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.mlperf.scenario import Mode, parse_scenario
+from harness.model.card import find_card
+from harness.run import result
+from harness.run import session as runner
 
 
 @click.command()

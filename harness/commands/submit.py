@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from harness.commands import options
+from harness.mlperf.rules import choose_division, choose_system_type
 from harness.submission import submit
-from harness.submission.round import choose_division, choose_system_type
 
 
 @click.command("submit")

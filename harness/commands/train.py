@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from harness.architecture import STEMS
 from harness.commands import options
 from harness.errors import HarnessError
+from harness.model.architecture import STEMS
 
 _FOLDER = options.PATH
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from harness.card import find_card
+from harness.backend.settings import PRECISIONS
 from harness.commands import options
-from harness.scenario import parse_scenario
-from harness.settings import PRECISIONS
+from harness.mlperf.scenario import parse_scenario
+from harness.model.card import find_card
 from harness.tuner import DEFAULT_BUDGET_MIN
 
 

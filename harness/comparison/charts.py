@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness import published
-from harness.comparison import svg
-from harness.comparison.document import METRICS, Cell, Comparison, count_threads
+from harness.comparison import published
+from harness.comparison.document import Cell, Comparison, count_threads
 from harness.comparison.findings import figure_text
-from harness.comparison.svg import WIDTH, element, line, text, title
 from harness.comparison.table import labelled
-from harness.scenario import Scenario
+from harness.measurement.round import METRICS
+from harness.mlperf.scenario import Scenario
+from harness.report import svg
+from harness.report.svg import WIDTH, element, line, text, title
 
 COLOURS = 8
 """The style sheet has as many colours for variants."""

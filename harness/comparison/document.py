@@ -4,41 +4,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from harness.comparison import statistics
-from harness.comparison.statistics import Interval
 from harness.errors import OutputError
-from harness.scenario import Scenario
+from harness.measurement import statistics
+from harness.measurement.round import METRICS, Round, round_from_dict
+from harness.measurement.statistics import Interval
+from harness.mlperf.scenario import Scenario
 
 FILE_NAME = "compare.json"
 FORMAT = 1
 _PUBLISHED_SIZE = 224
-
-
-@dataclass(frozen=True)
-class Metric:
-    """The figure of a scenario that variants are compared by."""
-
-    title: str
-    name: str
-    unit: str
-    percentile: str | None = None
-    """Which percentile of the latencies it is; None when it is not one."""
-
-    @property
-    def lower_is_better(self) -> bool:
-        return self.percentile is not None
-
-
-METRICS: Mapping[Scenario, Metric] = MappingProxyType(
-    {
-        Scenario.SINGLE_STREAM: Metric("Single-Stream", "p90 latency", "ms", "90.00"),
-        Scenario.MULTI_STREAM: Metric("Multi-Stream", "p99 query latency", "ms", "99.00"),
-        Scenario.OFFLINE: Metric("Offline", "throughput", "images/s"),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -98,24 +74,6 @@ class Variant:
     @property
     def speed_only(self) -> bool:
         return self.accuracy is None
-
-
-@dataclass(frozen=True)
-class Round:
-    """One LoadGen performance test."""
-
-    number: int
-    started: str
-    log: str
-    """Folder of LoadGen's logs, relative to compare.json."""
-    valid: bool
-    reasons: tuple[str, ...]
-    """Why it is not valid."""
-    latencies_ns: Mapping[str, int]
-    """'min', 'mean', 'max', and percentiles such as '90.00', of whole queries."""
-    samples_per_second: float | None
-    """Offline only."""
-    noise: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -313,8 +271,3 @@ def _variant(entry: dict[str, Any]) -> Variant:
 def _cell(entry: dict[str, Any]) -> Cell:
     rounds = tuple(round_from_dict(item) for item in entry["rounds"])
     return Cell(**entry | {"scenario": Scenario(entry["scenario"]), "rounds": rounds})
-
-
-def round_from_dict(entry: dict[str, Any]) -> Round:
-    """Return the round that asdict made a dict of."""
-    return Round(**entry | {"reasons": tuple(entry["reasons"])})

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.comparison import statistics
-from harness.comparison.document import METRICS, AccuracyPair, Cell, Comparison, count_threads
-from harness.comparison.statistics import Interval, Outcome
-from harness.scenario import Scenario
-from harness.settings import in_words
+from harness.comparison.document import AccuracyPair, Cell, Comparison, count_threads
+from harness.loadgen.settings import in_words
+from harness.measurement import statistics
+from harness.measurement.round import METRICS
+from harness.measurement.statistics import Interval, Outcome
+from harness.mlperf.scenario import Scenario
 
 UNSURE = "~"
 SIGNIFICANCE = 1 - statistics.CONFIDENCE

@@ -1,33 +1,36 @@
 """The tests of a comparison: accuracy of each variant first, then performance in alternating rounds."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness import child, log, result, run, system, tuning
-from harness.card import Card
-from harness.comparison import rounds
-from harness.comparison.document import Accuracy, Cell, Round, count_threads
+from harness.comparison.document import Accuracy, Cell, count_threads
 from harness.comparison.variants import Candidate
 from harness.console import note, progress
+from harness.dataset.store import Store
 from harness.errors import HarnessError, ModelError
-from harness.held import ACCURACY_LOGS
-from harness.plan import Request as RunRequest
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
-from harness.store import Store
+from harness.loadgen.settings import RunSettings, within_limits
+from harness.machine import system
+from harness.measurement import series, tuned
+from harness.measurement.order import Key, groups
+from harness.measurement.plan import Request as RunRequest
+from harness.measurement.round import Round
+from harness.measurement.tuned import Tuning
+from harness.mlperf.scenario import Mode, Scenario
+from harness.model.card import Card
+from harness.process import child
+from harness.run import result
+from harness.run import session as run_session
+from harness.run.folder import ACCURACY_LOGS
+from harness.task.classification import answers
 
 # Start, compilation and the samples that LoadGen adds to a test's least duration.
 _OVERHEAD_S = 3.0
 _ACCURACY = "accuracy"
-
-Key = tuple[int, str, Scenario]
-"""Threads, variant's name, scenario."""
 
 
 @dataclass
@@ -70,13 +73,13 @@ class Setting:
     def run_settings(self, scenario: Scenario, precision: str, threads: int) -> RunSettings:
         return RunSettings(scenario, precision, threads=threads, duration_s=self.duration_s)
 
-    def tuning_of(self, entry: Entry, scenario: Scenario, threads: int) -> tuning.Tuning | None:
+    def tuning_of(self, entry: Entry, scenario: Scenario, threads: int) -> Tuning | None:
         """Return the variant's tuning, if there is one and it is to be used."""
         if not self.tuned:
             return None
         given = threads if self.threads_given else None
         asked = RunSettings(scenario, entry.candidate.precision, threads=given)
-        return tuning.find(tuning.key_of(entry.card, asked, self.machine))
+        return tuned.find(tuned.key_of(entry.card, asked, self.machine))
 
 
 def accuracies(entries: list[Entry], setting: Setting) -> None:
@@ -99,7 +102,7 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
             entry.card, store.path, settings, (Mode.ACCURACY,), out / _ACCURACY, entry.name, tuning=False
         )
         try:
-            document, folder = run.run(request)
+            document, folder = run_session.run(request)
         except ModelError as error:
             _give_up(entry, error)
             continue
@@ -136,24 +139,24 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
         RunFailed: a test crashed, hung, or an inference failed.
         HarnessError: too little is left that this machine can run, or a model is unusable.
     """
-    series, tunings = _all_series(entries, setting)
+    every, tunings = _all_series(entries, setting)
     able = [entry for entry in entries if not entry.not_run]
     for entry in entries:
         if entry.not_run and (entry.name == baseline or len(able) < 2):
             raise HarnessError(f"Variant '{entry.name}' cannot be run here: {entry.not_run}")
     for (threads, name, scenario), found in tunings.items():
         note(found.told(f" for {name}, {scenario}, {count_threads(threads)}"))
-    done: dict[Key, dict[int, Round]] = {key: {} for key in series}
+    done: dict[Key, dict[int, Round]] = {key: {} for key in every}
     left: list[tuple[int, list[Key]]] = []
     for number in range(1, setting.rounds + 1):
-        for group in groups(series, number):
-            held = {key: one for key in group if (one := rounds.held(series[key].folder, number))}
+        for group in groups(every, number):
+            held = {key: one for key in group if (one := series.held(every[key].folder, number))}
             if len(held) < len(group):
                 left.append((number, group))
                 continue
             for key, finished in held.items():
                 done[key][number] = finished
-    _measure(series, left, done, setting)
+    _measure(every, left, done, setting)
     return tuple(
         Cell(
             scenario,
@@ -164,69 +167,53 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
             one.effective,
             tunings[threads, name, scenario].reference() if (threads, name, scenario) in tunings else None,
         )
-        for (threads, name, scenario), one in series.items()
+        for (threads, name, scenario), one in every.items()
     )
 
 
-def groups(keys: Iterable[Key], number: int) -> Iterator[list[Key]]:
-    """Yield what a round measures side by side: the variants of each number of threads and scenario.
-
-    Every second round has them the other way round, so that a machine that slows down, or speeds up, all
-    the time favours none: it would shift the ratios of all rounds alike, which no interval tells.
-
-    Args:
-        keys: in the order of the first round.
-        number: of the round, from 1.
-    """
-    for _, group in groupby(keys, lambda key: (key[0], key[2])):
-        yield list(group)[:: 1 if number % 2 else -1]
-
-
 def _measure(
-    series: dict[Key, rounds.Series],
+    every: dict[Key, series.Series],
     left: list[tuple[int, list[Key]]],
     done: dict[Key, dict[int, Round]],
     setting: Setting,
 ) -> None:
     """Run what is left of the rounds, in its order, in place of what lies there."""
-    total, left_count = len(series) * setting.rounds, sum(len(group) for _, group in left)
+    total, left_count = len(every) * setting.rounds, sum(len(group) for _, group in left)
     if left_count < total:
         note(f"Reused: {total - left_count} of {total} performance tests.")
     if not left:
         return
-    minutes = sum(_seconds(series[key]) for _, group in left for key in group) / 60
+    minutes = sum(_seconds(every[key]) for _, group in left for key in group) / 60
     note(f"Forecast: {left_count} performance tests in alternating rounds, about {minutes:.0f} min.")
     with progress("Rounds", total) as bar:
         bar.advance(total - left_count)
         for number, group in left:
             for key in group:
-                rounds.forget(series[key].folder, number)
+                series.forget(every[key].folder, number)
             for key in group:
                 title = f"Round {number} of {setting.rounds}: {key[1]} {key[2]}"
 
                 def show(now: child.Progress, title: str = title) -> None:
                     bar.update(description=title, rate=now.phase)
 
-                series[key], entry = rounds.measure_until_valid(
-                    series[key], number, setting.out, setting.staging, show
+                every[key], entry = series.measure_until_valid(
+                    every[key], number, setting.out, setting.staging, show
                 )
                 done[key][number] = entry
                 bar.advance()
         bar.update(description="Rounds", rate="")
 
 
-def _seconds(one: rounds.Series) -> float:
+def _seconds(one: series.Series) -> float:
     """Return about how long a test takes: a slow model must answer the least number of queries first."""
     told_ms = float(one.facts["estimate"].get("target_latency", 0.0))
-    least_s = rounds.demands_of(one.card, one.settings).min_query_count * told_ms / 1e3
+    least_s = series.demands_of(one.card, one.settings).min_query_count * told_ms / 1e3
     return max(one.settings.duration_s * 1.1, least_s) + _OVERHEAD_S
 
 
-def _all_series(
-    entries: list[Entry], setting: Setting
-) -> tuple[dict[Key, rounds.Series], dict[Key, tuning.Tuning]]:
+def _all_series(entries: list[Entry], setting: Setting) -> tuple[dict[Key, series.Series], dict[Key, Tuning]]:
     """Return the series in the order of a round, after their probes, and the tunings that they use."""
-    series, tunings = {}, {}
+    every, tunings = {}, {}
     with progress("Probing", None, counts=False) as bar:
         for threads, scenario, entry in product(setting.threads, setting.scenarios, entries):
             if entry.not_run:
@@ -240,18 +227,18 @@ def _all_series(
             if found is not None:
                 if not setting.threads_given:
                     settings = replace(settings, threads=None)
-                settings = run.within_limits(found.apply(settings), setting.machine)
+                settings = within_limits(found.apply(settings), setting.machine)
             folder = setting.out / "rounds" / entry.name / scenario / f"{threads}-threads"
             try:
-                one = rounds.prepare(entry.card, setting.store.path, settings, folder, setting.staging, show)
+                one = series.prepare(entry.card, setting.store.path, settings, folder, setting.staging, show)
             except ModelError as error:
                 _give_up(entry, error)
                 continue
             entry.facts = one.facts
-            series[threads, entry.name, scenario] = one
+            every[threads, entry.name, scenario] = one
             if found is not None:
                 tunings[threads, entry.name, scenario] = found
-    return series, tunings
+    return every, tunings
 
 
 def _give_up(entry: Entry, error: ModelError) -> None:
@@ -259,11 +246,3 @@ def _give_up(entry: Entry, error: ModelError) -> None:
     if entry.candidate.precision != "bf16":
         raise error
     entry.not_run = str(error)
-
-
-def answers(path: Path, count: int) -> npt.NDArray[np.int64]:
-    """Return each sample's label from an accuracy log that has been scored; the first entry counts."""
-    found = np.zeros(count, np.int64)
-    for _, index, data in reversed(log.read_accuracy(path)):
-        found[index] = int(np.frombuffer(data, "<f4", count=1)[0])
-    return found

@@ -6,10 +6,12 @@ from html import escape
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from harness.comparison import charts, findings, html, table
-from harness.comparison.document import METRICS, Cell, Comparison, count_threads
-from harness.comparison.table import Table
+from harness.comparison import charts, findings, table
+from harness.comparison.document import Cell, Comparison, count_threads
 from harness.files import format_bytes
+from harness.measurement.round import METRICS
+from harness.report import html
+from harness.report.table import Table
 
 _DETAIL, _SUMMARY = "mlperf_log_detail.txt", "mlperf_log_summary.txt"
 _COUNTERS = {

@@ -7,17 +7,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, builtin, conf, files, model_file, noise, system
-from harness.card import SPEED_ONLY, Card
-from harness.comparison import DEFAULT_ROUNDS, findings, statistics, variants
-from harness.comparison.document import METRICS, AccuracyPair, Cell, Comparison, Variant, count_threads
+from harness import __version__, files
+from harness.comparison import DEFAULT_ROUNDS, findings, variants
+from harness.comparison.document import AccuracyPair, Cell, Comparison, Variant, count_threads
 from harness.comparison.measuring import Entry, Setting, accuracies, performance
 from harness.comparison.variants import Candidate
-from harness.dataset import find_images
+from harness.dataset import builtin
+from harness.dataset.images import find_images
+from harness.dataset.store import Store, open_store
+from harness.dataset.store import prepare as prepare_store
 from harness.errors import HarnessError, OutputError, did_you_mean
-from harness.scenario import Scenario
-from harness.store import Store, open_store
-from harness.store import prepare as prepare_store
+from harness.machine import noise, system
+from harness.measurement import statistics
+from harness.measurement.round import METRICS
+from harness.mlperf import conf
+from harness.mlperf.scenario import Scenario
+from harness.model import file as model_file
+from harness.model.card import SPEED_ONLY, Card
 
 REQUEST_NAME = "request.json"
 DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)

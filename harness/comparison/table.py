@@ -3,24 +3,16 @@
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from harness.comparison import findings
-from harness.comparison.document import METRICS, Accuracy, Cell, Comparison, Variant, count_threads
-from harness.published import ROWS, SOURCE
-from harness.scenario import Scenario
+from harness.comparison.document import Accuracy, Cell, Comparison, Variant, count_threads
+from harness.comparison.published import ROWS, SOURCE
+from harness.measurement.round import METRICS
+from harness.mlperf.scenario import Scenario
+from harness.report.table import Table, aligned, as_markdown, escaped
 
 _MISSED, _SPEED_ONLY = "*", "†"
 _NOTHING = "-"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts, the first column to the left and the others to the right."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def tables(comparisons: list[Comparison]) -> list[Table]:
@@ -140,14 +132,14 @@ def text(comparisons: list[Comparison]) -> str:
 
 def markdown(comparisons: list[Comparison]) -> str:
     """Return the tables, their notes and the answers as Markdown."""
-    parts = [_markdown(table) for table in tables(comparisons)]
+    parts = [as_markdown(table) for table in tables(comparisons)]
     if accuracies := accuracy_table(comparisons):
-        parts.append(_markdown(accuracies))
-    parts.append("\n".join(f"- {_escaped(note)}" for note in notes(comparisons)))
+        parts.append(as_markdown(accuracies))
+    parts.append("\n".join(f"- {escaped(note)}" for note in notes(comparisons)))
     for comparison in comparisons:
         title = f"### {comparison.source}\n\n" if len(comparisons) > 1 else ""
-        parts.append(title + "\n".join(f"- {_escaped(line)}" for line in sentences(comparison)))
-    parts += [_markdown(table) for table in published_tables()]
+        parts.append(title + "\n".join(f"- {escaped(line)}" for line in sentences(comparison)))
+    parts += [as_markdown(table) for table in published_tables()]
     parts.append(
         "The published latencies are means or medians, ours are 90th percentiles; "
         "other machines, other images, other software."
@@ -281,31 +273,3 @@ def _folder(cell: Cell) -> str:
 
 def _list(values: list[float]) -> str:
     return " or ".join(f"{value:g}" for value in values)
-
-
-def aligned(table: Table) -> str:
-    """Return the table as text for a terminal."""
-    lines = [table.header, *table.rows]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(table.header))]
-    shown = []
-    for line in lines:
-        first, *rest = line
-        cells = [first.ljust(widths[0])]
-        cells += [item.rjust(width) for item, width in zip(rest, widths[1:], strict=True)]
-        shown.append("  ".join(cells).rstrip())
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([table.title, shown[0], rule, *shown[1:]])
-
-
-def _markdown(table: Table) -> str:
-    lines = [f"**{_escaped(table.title)}**", "", _piped(table.header)]
-    lines.append("| --- |" + " ---: |" * (len(table.header) - 1))
-    return "\n".join([*lines, *map(_piped, table.rows)])
-
-
-def _piped(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(_escaped(cell) for cell in cells) + " |"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import calibration, model_file
-from harness.card import Card, read_card
+from harness.backend import calibration
 from harness.console import note
+from harness.dataset.store import Store
 from harness.errors import DataError, HarnessError, ModelError, did_you_mean
-from harness.store import Store
+from harness.model import file as model_file
+from harness.model.card import Card, read_card
 
 PRECISIONS = ("f32", "bf16", "int8")
 

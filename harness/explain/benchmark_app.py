@@ -7,8 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import system
 from harness.errors import RunFailed
+from harness.machine import system
 
 NAME = "benchmark_app"
 _SHOWN_CHARACTERS = 300

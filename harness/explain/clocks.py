@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.graph import Compiled
-from harness.sut import Complete, Issue, Tap
+from harness.backend.graph import Compiled
+from harness.loadgen.sut import Complete, Issue, Tap
 
 
 @dataclass(frozen=True)

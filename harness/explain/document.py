@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness import kernels
+from harness.backend import kernels
+from harness.backend.kernels import Layer
 from harness.explain.clocks import Split
-from harness.explain.peak import Peak
-from harness.kernels import Layer
+from harness.profiling.peak import Peak
 
 FILE_NAME = "explain.json"
 FORMAT = 1

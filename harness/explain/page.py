@@ -6,7 +6,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness import kernels
+from harness.backend import kernels
 from harness.explain.document import PARTS, Explanation, Way
 
 _BAR = 30

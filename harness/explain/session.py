@@ -10,20 +10,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, builtin, child, kernels, model_file, noise, system
-from harness.card import SPEED_ONLY, Card
+from harness import __version__
+from harness.backend import kernels
+from harness.backend.kernels import Layer
 from harness.console import progress
-from harness.dataset import find_images
+from harness.dataset import builtin
+from harness.dataset.images import find_images
+from harness.dataset.store import open_store, prepare
 from harness.errors import HarnessError
-from harness.explain import DEFAULT_ROUNDS, benchmark_app, output, round
+from harness.explain import DEFAULT_ROUNDS, benchmark_app, output, ways
 from harness.explain.clocks import Split
 from harness.explain.document import Explanation, Way
-from harness.explain.peak import KINDS, Peak
-from harness.job import Job
-from harness.kernels import Layer
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
-from harness.store import open_store, prepare
+from harness.loadgen import work
+from harness.loadgen.job import Job
+from harness.loadgen.settings import RunSettings
+from harness.machine import noise, system
+from harness.mlperf.scenario import Mode, Scenario
+from harness.model import file as model_file
+from harness.model.card import SPEED_ONLY, Card
+from harness.process import child
+from harness.profiling.peak import KINDS, Peak
 
 SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 
@@ -71,8 +77,8 @@ def explain(request: Request) -> Explanation:
         rounds, noises = _rounds(replace(job, mode=Mode.PERFORMANCE), request.rounds)
         kinds = tuple(kind for kind in KINDS if kind != "bf16" or settings.precision == "bf16")
         with progress(f"Profiling {card.name}", None, counts=False):
-            seen = child.run(job, work=partial(round.profile, seconds=settings.duration_s, kinds=kinds))
-    ways = tuple(_way(way, rounds) for way in (round.BARE, round.POOL, _APP, round.LOADGEN))
+            seen = work.run(job, work=partial(ways.profile, seconds=settings.duration_s, kinds=kinds))
+    taken = tuple(_way(way, rounds) for way in (ways.BARE, ways.POOL, _APP, ways.LOADGEN))
     facts = rounds[0]
     found = Explanation(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -91,7 +97,7 @@ def explain(request: Request) -> Explanation:
         },
         computed=facts["precision"],
         machine=json.loads(json.dumps(machine.to_dict())),
-        ways=ways,
+        ways=taken,
         splits=tuple(Split(**entry["split"]) for entry in rounds),
         copy_ns=statistics.median(entry["copy_ns"] for entry in rounds),
         layers=tuple(Layer(**layer) for layer in seen["layers"]),
@@ -101,7 +107,7 @@ def explain(request: Request) -> Explanation:
         remarks=(),
     )
     watched = noise.remarks({card.name: noises})
-    spread = noise.spread_remark({way.name: way.figures_ns for way in ways if way.figures_ns})
+    spread = noise.spread_remark({way.name: way.figures_ns for way in taken if way.figures_ns})
     said = _remarks(found, machine, quantized=bool(card.quantization))
     remarks = (*said, *watched, *([spread] if spread else []))
     return replace(found, remarks=remarks)
@@ -127,13 +133,13 @@ def _store(request: Request, folder: Path) -> Path:
 def _rounds(job: Job, count: int) -> tuple[list[dict[str, Any]], list[noise.Noise]]:
     """Measure every way in turn, and each time another one first."""
     program = benchmark_app.find()
-    saved = child.run(_in_folder(job, "deployed"), work=round.save)["path"] if program else Path()
+    saved = work.run(_in_folder(job, "deployed"), work=ways.save)["path"] if program else Path()
     rounds, noises = [], []
     with progress(f"Explaining {job.card.name}", count) as bar:
         for number in range(count):
             watch = noise.Watch()
-            work = partial(round.measure, order=_turned(number), seconds=job.settings.duration_s)
-            entry = child.run(_in_folder(job, f"round{number}"), partial(_sample, watch), work)
+            way = partial(ways.measure, order=_turned(number), seconds=job.settings.duration_s)
+            entry = work.run(_in_folder(job, f"round{number}"), partial(_sample, watch), way)
             if program is not None:
                 entry[_APP] = _benchmark_app(job, program, saved, entry)
             rounds.append(entry)
@@ -147,8 +153,8 @@ def _sample(watch: noise.Watch, now: child.Progress) -> None:
 
 
 def _turned(number: int) -> tuple[str, ...]:
-    shift = number % len(round.WAYS)
-    return round.WAYS[shift:] + round.WAYS[:shift]
+    shift = number % len(ways.WAYS)
+    return ways.WAYS[shift:] + ways.WAYS[:shift]
 
 
 def _in_folder(job: Job, name: str) -> Job:

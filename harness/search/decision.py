@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.architecture import Architecture
+from harness.model.architecture import Architecture
 
 _HOPE = 20
 _FIRST_GUESS = 1 / 3

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.architecture import Architecture, Block
-from harness.comparison import svg
-from harness.comparison.svg import WIDTH, element, line, text, title
+from harness.model.architecture import Architecture, Block
+from harness.report import svg
+from harness.report.svg import WIDTH, element, line, text, title
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 14, 12, 44
 _HEIGHT = 300

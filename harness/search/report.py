@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.architecture import Architecture
-from harness.comparison import charts, html
-from harness.comparison import table as tables
-from harness.comparison.document import METRICS
+from harness.comparison import charts
 from harness.comparison.findings import figure_text
 from harness.comparison.output import REPORT as COMPARED
-from harness.comparison.table import Table
-from harness.scenario import Scenario
+from harness.measurement.round import METRICS
+from harness.mlperf.scenario import Scenario
+from harness.model.architecture import Architecture
+from harness.report import html, table
+from harness.report.table import Table
 from harness.search import pictures, result
 from harness.search.accuracy.estimator import agreement, kendall
 from harness.search.decision import SEARCHED, UNIFORM, Bar
@@ -63,7 +63,7 @@ def text(out: Path) -> str:
         OutputError: the search did not go through.
     """
     outcome = result.read(out)
-    parts = [tables.aligned(one) for one in _tables(outcome)]
+    parts = [table.aligned(one) for one in _tables(outcome)]
     parts.append("\n".join(_sentences(outcome)))
     parts.append(f"report: {out / FILE_NAME}")
     return "\n\n".join(parts)

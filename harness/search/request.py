@@ -5,21 +5,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, model_file, system
-from harness.card import Card
+from harness import __version__
 from harness.console import note
-from harness.dataset import ImageList, count_classes, find_images, require_same_classes
+from harness.dataset.images import ImageList, count_classes, find_images, require_same_classes
+from harness.dataset.recipe import Recipe
+from harness.dataset.store import Store, open_store
 from harness.errors import DataError, HarnessError
-from harness.recipe import Recipe
-from harness.resnet import State
-from harness.scenario import Scenario
-from harness.search import baseline
+from harness.machine import system
+from harness.mlperf.scenario import Scenario
+from harness.model import file as model_file
+from harness.model.card import Card
+from harness.model.resnet import State
+from harness.profiling.stopwatch import MACHINE, Conditions
 from harness.search.decision import SEARCHED, UNIFORM
-from harness.search.latency.timing import MACHINE, Conditions
 from harness.search.parts import Parts, asked_before
-from harness.search.space import Space
+from harness.search.space import baseline
+from harness.search.space.revisions import Space
 from harness.search.split import Split, split
-from harness.store import Store, open_store
 
 UNTIL = ("table", "estimator", "scouts", "search", "front", "finals", "uniform", "models")
 """Parts after which a search can be told to stop; the same call without it goes on."""

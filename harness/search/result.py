@@ -8,19 +8,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import __version__, files, model_file, system
-from harness.card import Card
-from harness.comparison import findings, output, statistics
+from harness import __version__, files
+from harness.comparison import findings, output
 from harness.comparison import session as comparing
-from harness.comparison.document import METRICS, Comparison
-from harness.comparison.measuring import answers
+from harness.comparison.document import Comparison
 from harness.errors import OutputError
+from harness.machine import system
+from harness.measurement import statistics
+from harness.measurement.round import METRICS
+from harness.model import file as model_file
+from harness.model.card import Card
 from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
-from harness.search.front import Point
 from harness.search.request import Setting, facts
+from harness.search.strategy.front import Point
+from harness.task.classification import answers
 
 if TYPE_CHECKING:
-    from harness.search.contest import Trained
+    from harness.search.selection.contest import Trained
 
 FILE_NAME = "result.json"
 COMPARISONS = "comparisons"

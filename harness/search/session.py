@@ -10,27 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from harness import files
-from harness.architecture import Architecture
-from harness.card import Card
 from harness.console import note
 from harness.errors import DataError, HarnessError, OutputError
+from harness.model.architecture import Architecture
+from harness.model.card import Card
+from harness.profiling import operations, stopwatch
+from harness.profiling.stopwatch import Conditions
 from harness.search import result
 from harness.search.accuracy import distillation
 from harness.search.accuracy.estimator import Additive, Blockwise
 from harness.search.accuracy.finetuning import BRIEF, Material
-from harness.search.contest import Contest, Measure, fast_enough
 from harness.search.decision import SEARCHED, UNIFORM
-from harness.search.front import Point
-from harness.search.latency import profile, timing
 from harness.search.latency import table as tables
-from harness.search.latency.timing import Conditions
 from harness.search.request import UNTIL, Request, Setting, facts, open_setting
-from harness.search.scouting import FAR, NEAR, scout
-from harness.search.searching import SEEDS, search
-from harness.search.space import DEPTHS
-from harness.search.strategy import Effort, Problem
-from harness.search.study import require_optuna
-from harness.search.tunings import Tunings
+from harness.search.selection.contest import Contest, Measure, fast_enough
+from harness.search.selection.finetunings import Tunings
+from harness.search.space.revisions import DEPTHS
+from harness.search.strategy.evolution import Effort, Problem
+from harness.search.strategy.front import Point
+from harness.search.strategy.scouting import FAR, NEAR, scout
+from harness.search.strategy.searching import SEEDS, search
+from harness.search.strategy.study import require_optuna
 from harness.training.data import Augmentation
 from harness.training.loop import normalised
 from harness.training.network import ResNet
@@ -310,10 +310,10 @@ def build_estimator(setting: Setting, material: Material) -> tuple[Additive, dic
 
 def find_kernels(architecture: Architecture, conditions: Conditions) -> dict[str, Any]:
     """Return which kernels OpenVINO chooses for a network in INT8."""
-    return profile.kernels_of(architecture, conditions).to_dict()
+    return operations.kernels_of(architecture, conditions).to_dict()
 
 
-TOOLS = Tools(build_table, build_estimator, timing.measure_ms, find_kernels, timing.int8_gain)
+TOOLS = Tools(build_table, build_estimator, stopwatch.measure_ms, find_kernels, stopwatch.int8_gain)
 
 
 def _forecast(setting: Setting, material: Material) -> str:

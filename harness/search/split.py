@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from harness.dataset import ImageList
+from harness.dataset.images import ImageList
 from harness.errors import DataError
 
 SHARE = 0.1

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import files, log, result, run
-from harness.accuracy import Score
-from harness.card import Card
+from harness import files
 from harness.console import note
-from harness.held import alone_in
-from harness.store import open_store
+from harness.dataset.store import open_store
+from harness.mlperf import log
+from harness.mlperf.rules import NEWEST, Task, find_round
+from harness.model.card import Card
+from harness.run import result
+from harness.run import session as run_session
+from harness.run.folder import alone_in
 from harness.submission import compliance, logs, results
 from harness.submission.results import PERFORMANCE, Result
-from harness.submission.round import NEWEST, Task, find_round
 from harness.submission.verdict import refusal
+from harness.task.classification import Score
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def _run(one: Result, test: str, card: Card, store: Path, task: Task, labels: An
     with tempfile.TemporaryDirectory() as scratch:
         config, taken = Path(scratch, "audit.config"), Path(scratch, test)
         config.write_text(compliance.audit_config(test, task.audit_sampling_target), encoding="utf-8")
-        run.repeat_performance(card, store, one.folder, config, taken)
+        run_session.repeat_performance(card, store, one.folder, config, taken)
         audited = verify(test, one.folder, taken, labels)
         keep(test, one.folder, taken, audited)
     return audited

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import conf
-from harness.conf_syntax import SCENARIOS
 from harness.errors import HarnessError
+from harness.mlperf import conf
+from harness.mlperf.conf_syntax import SCENARIOS
+from harness.mlperf.rules import DIVISIONS, Round, Task
 from harness.submission import compliance, housekeeping, logs, paperwork
-from harness.submission.round import DIVISIONS, Round, Task
 from harness.submission.verdict import Check, Ledger
 
 _SCENARIO_OF = {name.lower(): name for name in SCENARIOS}

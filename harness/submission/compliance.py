@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from harness import held, log
 from harness.errors import RunFailed
+from harness.mlperf import log
+from harness.run.folder import differences
 from harness.submission import logs
 from harness.submission.verdict import Ledger
 
@@ -87,7 +88,7 @@ def is_of(folder: Path, document: Mapping[str, Any]) -> bool:
     try:
         found = json.loads((folder / TESTED).read_text(encoding="utf-8"))
         official = found["settings"]["official"] == document["settings"]["official"]
-        return official and not held.differences(found, dict(document))
+        return official and not differences(found, dict(document))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

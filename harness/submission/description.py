@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import system
 from harness.errors import HarnessError, did_you_mean
-from harness.submission import hardware
-from harness.submission.hardware import Hardware
-from harness.submission.round import STATUSES, Round
+from harness.machine import hardware, system
+from harness.machine.hardware import Hardware
+from harness.mlperf.rules import STATUSES, Round
 from harness.submission.verdict import refusal
 
 _FIXED = ("division", "submitter", "system_type")

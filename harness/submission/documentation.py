@@ -5,11 +5,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness.card import Card, find_card, shipped_cards
-from harness.scenario import parse_scenario
-from harness.settings import RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.mlperf.rules import Round, Task
+from harness.mlperf.scenario import parse_scenario
+from harness.model.card import Card, find_card, shipped_cards
 from harness.submission.results import Result
-from harness.submission.round import Round, Task
 
 _FLAGS = ("precision", "threads", "streams", "batch", "core_type")
 _SWITCHES = ("pinning", "smt")
@@ -86,7 +86,7 @@ def _commands(one: Result, card: Card, model: str, division: str) -> list[str]:
     dataset, count = one.document["data"]["dataset"], one.document["data"]["count"]
     lines = []
     if dataset == "builtin":
-        draw = f"from harness import builtin; builtin.generate(Path('IMAGES'), {count})"
+        draw = f"from harness.dataset import builtin; builtin.generate(Path('IMAGES'), {count})"
         lines.append(f'python -c "from pathlib import Path; {draw}"')
     if model == card.name:
         lines.append(f"harness model fetch {model}")

@@ -5,12 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import calibration, conf, files, log, model_file
-from harness.card import SPEED_ONLY, Card, find_card
+from harness import files
+from harness.backend import calibration
 from harness.errors import HarnessError
+from harness.mlperf import conf, log
+from harness.mlperf.rules import Round, Task
+from harness.model import file as model_file
+from harness.model.card import SPEED_ONLY, Card, find_card
 from harness.submission import compliance, logs
 from harness.submission.results import PERFORMANCE, Result
-from harness.submission.round import Round, Task
 from harness.submission.verdict import Check, Ledger, faults
 
 _MACHINE = (

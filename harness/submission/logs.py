@@ -4,11 +4,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import log
-from harness.accuracy import Score, verdict
 from harness.errors import RunFailed
-from harness.submission.round import Round, Task, round_of, rounds_of_loadgen
+from harness.mlperf import log
+from harness.mlperf.rules import Round, Task, round_of, rounds_of_loadgen
 from harness.submission.verdict import Ledger
+from harness.task.classification import Score, verdict
 
 DETAIL = "mlperf_log_detail.txt"
 SUMMARY = "mlperf_log_summary.txt"

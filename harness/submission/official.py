@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.submission.round import Round
+from harness.mlperf.rules import Round
 
 _FOLDER = Path("tools", "submission")
 _TIMEOUT_S = 600

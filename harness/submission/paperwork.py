@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from harness.submission.round import STATUSES, Round
+from harness.mlperf.rules import STATUSES, Round
 from harness.submission.verdict import Ledger
 
 _NETWORK_KEY = "is_network"

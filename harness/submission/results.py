@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import model_file, result
-from harness.card import Card, find_card
-from harness.conf_syntax import SCENARIOS
 from harness.errors import HarnessError
-from harness.held import lock_of
+from harness.mlperf.conf_syntax import SCENARIOS
+from harness.model import file as model_file
+from harness.model.card import Card, find_card
+from harness.run import result
+from harness.run.folder import lock_of
 
 PERFORMANCE = Path("performance", "run_1")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

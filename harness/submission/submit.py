@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import log, model_file
 from harness.errors import HarnessError
+from harness.mlperf import log
+from harness.mlperf.rules import NEWEST, Round, find_round, round_of
+from harness.model import file as model_file
 from harness.submission import description, documentation, results, tree
 from harness.submission.eligibility import reasons_against
 from harness.submission.logs import DETAIL
 from harness.submission.results import PERFORMANCE, Result
-from harness.submission.round import NEWEST, Round, find_round, round_of
 from harness.submission.verdict import refusal
 
 

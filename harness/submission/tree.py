@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness import files, model_file, resources
-from harness.card import Card, write_card
+from harness import files, resources
 from harness.errors import OutputError
+from harness.mlperf.rules import DIVISIONS, Round
+from harness.model import file as model_file
+from harness.model.card import Card, write_card
 from harness.submission import check, documentation, logs
 from harness.submission.eligibility import calibration_record
 from harness.submission.results import PERFORMANCE, Result
-from harness.submission.round import DIVISIONS, Round
 from harness.submission.truncation import copy_truncated
 from harness.submission.verdict import faults, refusal
 

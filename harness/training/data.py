@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from harness import system
-from harness.dataset import ImageList
+from harness.dataset.images import ImageList
+from harness.dataset.recipe import Pixels, Recipe, decode
 from harness.errors import DataError, HarnessError
-from harness.recipe import Pixels, Recipe, decode
-from harness.signals import deliver_on_the_normal_stack
+from harness.machine import system
+from harness.process.signals import deliver_on_the_normal_stack
+from harness.process.workers import serve_the_parent
 from harness.training.ranks import Ranks
 from harness.training.trivial import augment
-from harness.workers import serve_the_parent
 
 CACHE_BYTES = 4 << 30
 """What images that are kept in memory may take there."""

@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness import console, files, model_file, resnet
-from harness.card import CARD_NAME, AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, write_card
+from harness import console, files
+from harness.backend.graph import compile_model, deployed
+from harness.backend.settings import CompileSettings
+from harness.dataset.recipe import MEAN, SCALE, Recipe
 from harness.errors import OutputError
-from harness.graph import compile_model, deployed
-from harness.recipe import MEAN, SCALE, Recipe
-from harness.settings import CompileSettings
+from harness.model import file as model_file
+from harness.model import resnet
+from harness.model.card import CARD_NAME, AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, write_card
 from harness.training.data import Images
 from harness.training.network import ResNet
 

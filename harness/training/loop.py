@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from harness import console, files
+from harness.dataset.recipe import MEAN, SCALE
 from harness.errors import DataError, OutputError, RunFailed
-from harness.recipe import MEAN, SCALE
 from harness.training.data import Images, Order, batches
 from harness.training.muon import Muon
 from harness.training.network import digest

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from harness.architecture import Architecture, BlockLayers, Convolution, SqueezeExcite
+from harness.model.architecture import Architecture, BlockLayers, Convolution, SqueezeExcite
 
 _ACTIVATIONS = {"relu": nn.ReLU, "hswish": nn.Hardswish}
 

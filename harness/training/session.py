@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from harness import builtin, files
-from harness.architecture import resnet50
+from harness import files
 from harness.console import note
-from harness.dataset import ImageList, count_classes, find_images, require_same_classes
+from harness.dataset import builtin
+from harness.dataset.images import ImageList, count_classes, find_images, require_same_classes
+from harness.dataset.recipe import Recipe
 from harness.errors import DataError, OutputError
-from harness.recipe import Recipe
+from harness.model.architecture import resnet50
 from harness.training import export
 from harness.training.data import CACHE_BYTES, Augmentation, Images, cache_bytes
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, lasting, start_from, train

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness import graph, resnet
-from harness.settings import CompileSettings
+from harness.backend import graph
+from harness.backend.settings import CompileSettings
+from harness.model import resnet
 from harness.training import export
 from harness.training.data import Images
 from harness.training.network import ResNet, digest, folded

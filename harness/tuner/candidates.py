@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from harness.scenario import Scenario
-from harness.settings import RunSettings, doublings
-from harness.system import Allowance
+from harness.loadgen.settings import RunSettings, doublings
+from harness.machine.system import Allowance
+from harness.mlperf.scenario import Scenario
 
 _OFFLINE_BATCHES = (1, 2, 4, 8, 16, 32)
 _SERVER_BATCHES = (1, 2, 4, 8)

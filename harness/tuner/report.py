@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from harness.comparison import statistics
-from harness.comparison.document import METRICS, Round
-from harness.comparison.statistics import Interval, Outcome
-from harness.scenario import Scenario
-from harness.settings import RunSettings, in_words
-from harness.tuning import Tuning
+from harness.loadgen.settings import RunSettings, in_words
+from harness.measurement import statistics
+from harness.measurement.round import METRICS, Round
+from harness.measurement.statistics import Interval, Outcome
+from harness.measurement.tuned import Tuning
+from harness.mlperf.scenario import Scenario
 
 
 def metric(scenario: Scenario) -> dict[str, Any]:

@@ -9,21 +9,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, child, files, noise, run, system, tuning
-from harness.card import Card
-from harness.comparison import rounds, statistics
-from harness.comparison.document import Round
-from harness.comparison.statistics import Outcome
+from harness import __version__, files
 from harness.console import note, progress
+from harness.dataset.store import Store
 from harness.errors import ModelError, OutputError, RunFailed
-from harness.scenario import Scenario
-from harness.settings import RunSettings, in_words
-from harness.store import Store
+from harness.loadgen.settings import RunSettings, in_words, within_limits
+from harness.machine import noise, system
+from harness.measurement import data, series, statistics, tuned
+from harness.measurement.round import Round
+from harness.measurement.statistics import Outcome
+from harness.measurement.tuned import Key, Tuning
+from harness.mlperf.scenario import Scenario
+from harness.model.card import Card
+from harness.process import child
 from harness.tuner import DEFAULT_BUDGET_MIN, report
 from harness.tuner.budget import LEAST_ROUNDS, PILOT_S, Schedule, share_out
 from harness.tuner.candidates import candidates
 from harness.tuner.halving import halve, measurement_count
-from harness.tuning import Key, Tuning
 
 # LoadGen issues Offline's samples for 1.1 times the duration (test_settings_internal.cc), at a rate that we
 # tell it a little high, so that a test does not end early.
@@ -65,16 +67,16 @@ def tune(request: Request, clock: Callable[[], float] = time.monotonic) -> list[
         HarnessError: the request does not fit the model, the store, the machine or the time.
     """
     machine = system.describe()
-    store = run.open_for(request.card, request.store)
+    store = data.open_for(request.card, request.store)
     asked = [
-        run.within_limits(RunSettings(request.scenario, precision, threads=request.threads), machine)
+        within_limits(RunSettings(request.scenario, precision, threads=request.threads), machine)
         for precision in request.precisions
     ]
     budget_s = 60 * request.budget_min / len(asked)
     found = []
     for precision, settings in zip(request.precisions, asked, strict=True):
-        key = tuning.key_of(request.card, replace(settings, threads=request.threads), machine)
-        held = None if request.replace else tuning.find(key)
+        key = tuned.key_of(request.card, replace(settings, threads=request.threads), machine)
+        held = None if request.replace else tuned.find(key)
         if held is not None:
             note(f"{request.card.name} {request.scenario} {precision} is tuned: --replace tunes again.")
         found.append(held or _Session(request, settings, key, store, budget_s, clock).tune())
@@ -123,7 +125,7 @@ class _Session:
             checked = [] if winner is None else self._check(tried[winner], schedule)
             self._bar.update(description="Tuning", rate="")
         found = self._conclude(None if winner is None else tried[winner], checked, schedule, len(tried))
-        tuning.write(found)
+        tuned.write(found)
         (self._folder / _PLAN).unlink(missing_ok=True)
         return found
 
@@ -151,10 +153,10 @@ class _Session:
         files.write_json(path, {"request": request})
         return {"request": request}
 
-    def _prepare_default(self) -> rounds.Series:
+    def _prepare_default(self) -> series.Series:
         """Return the series of what runs untuned, with what its probe chose; the others stand beside it."""
         with files.staging(self._folder, "under-way") as staging:
-            return rounds.prepare(
+            return series.prepare(
                 self._request.card,
                 self._store.path,
                 replace(self._settings, duration_s=2 * PILOT_S),
@@ -228,9 +230,9 @@ class _Session:
     def _forget_half(self, pair: tuple[RunSettings, RunSettings], number: int) -> None:
         """Delete what an interrupted call left of a round of the re-check, unless it holds both sides."""
         folders = [self._place(settings, "check", number) for settings in pair]
-        if any(rounds.held(folder, 1) is None for folder in folders):
+        if any(series.held(folder, 1) is None for folder in folders):
             for folder in folders:
-                rounds.forget(folder, 1)
+                series.forget(folder, 1)
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _place(self, settings: RunSettings, stage: str, number: int) -> Path:
@@ -282,15 +284,15 @@ class _Session:
             if settings.scenario is Scenario.SERVER:
                 # Its metric is the rate that a search finds.
                 card, store = self._request.card, self._request.store
-                series = rounds.prepare(card, store, settings, folder, staging, self._show)
+                one = series.prepare(card, store, settings, folder, staging, self._show)
             else:
                 told = self._default.facts["estimate"]
                 if speed is not None and settings.scenario is Scenario.OFFLINE:
                     told = {"target_qps": speed * _OFFLINE_MARGIN}
-                series = rounds.beside(self._default, settings, told, folder)
-            entry = rounds.held(folder, 1)
+                one = series.beside(self._default, settings, told, folder)
+            entry = series.held(folder, 1)
             if entry is None:
-                _, entry = rounds.measure_until_valid(series, 1, self._folder, staging, self._show)
+                _, entry = series.measure_until_valid(one, 1, self._folder, staging, self._show)
         return entry
 
     def _conclude(

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import builtin
-from harness.card import Card, read_card
-from harness.dataset import find_images
-from harness.search import baseline
-from harness.search.latency import timing
+from harness.dataset import builtin
+from harness.dataset.images import find_images
+from harness.model.card import Card, read_card
+from harness.profiling import stopwatch
+from harness.search.space import baseline
 from harness.search.split import split
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def _however_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accept every sample: what is asked of real times here holds beside the busiest neighbour, too."""
-    monkeypatch.setattr(timing, "LARGEST_DRIFT", 100.0)
+    monkeypatch.setattr(stopwatch, "LARGEST_DRIFT", 100.0)
 
 
 @pytest.fixture(scope="session")

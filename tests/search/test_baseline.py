@@ -8,13 +8,14 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from harness import model_file, resnet
-from harness.architecture import Architecture, resnet50
-from harness.card import Card, FileSpec, InputSpec, OutputSpec
+from harness.dataset.recipe import MEAN, SCALE
 from harness.errors import ModelError
-from harness.recipe import MEAN, SCALE
-from harness.search import baseline
-from harness.search.space import Space
+from harness.model import file as model_file
+from harness.model import resnet
+from harness.model.architecture import Architecture, resnet50
+from harness.model.card import Card, FileSpec, InputSpec, OutputSpec
+from harness.search.space import baseline
+from harness.search.space.revisions import Space
 
 SMALL = resnet50(24, 64, 0.2)
 

@@ -1,10 +1,10 @@
 """Climbs by single decisions: no better network is one decision away, at the price of latency."""
 
-from harness.architecture import Architecture, resnet50
-from harness.search.climbing import climb
-from harness.search.front import feasible, hypervolume, pareto
-from harness.search.space import Space
-from harness.search.strategy import Effort, Problem, random_search
+from harness.model.architecture import Architecture, resnet50
+from harness.search.space.revisions import Space
+from harness.search.strategy.climbing import climb
+from harness.search.strategy.evolution import Effort, Problem, random_search
+from harness.search.strategy.front import feasible, hypervolume, pareto
 
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
 

@@ -4,15 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.architecture import Architecture, resnet50
+from harness.model.architecture import Architecture, resnet50
 from harness.search.decision import Bar
-from harness.search.front import Point
 from harness.search.request import Effort
-from harness.search.space import Space
+from harness.search.space.revisions import Space
+from harness.search.strategy.front import Point
 
 pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search.contest import Contest, Measured, Trained, fast_enough
+from harness.search.selection.contest import Contest, Measured, Trained, fast_enough
 
 BAR = Bar(baseline=0.96, max_drop=0.01, images=10_000)
 NETWORKS = Space(resnet50(24, 64, 0.2), (64,)).samples(1, 60)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from harness.architecture import Architecture, Stage, resnet50
-from harness.search import control
+from harness.model.architecture import Architecture, Stage, resnet50
 from harness.search.decision import Bar, Candidate, choose, expected, hopeful, next_to_train, remaining_share
-from harness.search.space import Space
+from harness.search.selection import control
+from harness.search.space.revisions import Space
 
 BAR = Bar(baseline=0.96, max_drop=0.01, images=10_000)
 SPACE = Space(resnet50(24, 64, 0.2), (64,))

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from harness import resnet
-from harness.architecture import Architecture, Block, Stage
-from harness.card import Card
 from harness.errors import OutputError
+from harness.model import resnet
+from harness.model.architecture import Architecture, Block, Stage
+from harness.model.card import Card
 from harness.search.accuracy import costs
 from harness.search.accuracy.costs import Table
-from harness.search.space import Space
+from harness.search.space.revisions import Space
 
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.architecture import resnet50
+from harness.model.architecture import resnet50
 from harness.search.accuracy.costs import Table
 from harness.search.accuracy.estimator import (
     CONVERGED_LEAST,
@@ -18,7 +18,7 @@ from harness.search.accuracy.estimator import (
     agreement,
     kendall,
 )
-from harness.search.space import Space
+from harness.search.space.revisions import Space
 
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
 

@@ -9,12 +9,12 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from harness import model_file
-from harness.card import Card
-from harness.dataset import ImageList, find_images
+from harness.dataset.images import ImageList, find_images
 from harness.errors import DataError, OutputError
-from harness.search import baseline
-from harness.search.space import Space
+from harness.model import file as model_file
+from harness.model.card import Card
+from harness.search.space import baseline
+from harness.search.space.revisions import Space
 from harness.search.split import split, subset
 
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")

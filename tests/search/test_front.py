@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness.architecture import resnet50
-from harness.search.front import Point, best, feasible, hypervolume, layers, nearest, pareto, spread
-from harness.search.space import Space
+from harness.model.architecture import resnet50
+from harness.search.space.revisions import Space
+from harness.search.strategy.front import Point, best, feasible, hypervolume, layers, nearest, pareto, spread
 
 NETWORK = resnet50(24, 64, 0.2)
 

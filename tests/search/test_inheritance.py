@@ -8,10 +8,10 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from harness import resnet
-from harness.architecture import Architecture, Block, Stage, resnet50
+from harness.model import resnet
+from harness.model.architecture import Architecture, Block, Stage, resnet50
 from harness.search.accuracy.inheritance import inherit
-from harness.search.space import Space
+from harness.search.space.revisions import Space
 
 BASE = Architecture(
     24,

@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from harness.architecture import Architecture, Block, Stage, resnet50
-from harness.commands.search_latency import command
+from harness.commands.search.latency import command
 from harness.errors import HarnessError, OutputError
-from harness.scenario import Scenario
-from harness.search.latency import entries, int8, timing
+from harness.mlperf.scenario import Scenario
+from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.profiling import int8, stopwatch
+from harness.profiling.stopwatch import Conditions, Stopwatch
+from harness.search.latency import entries
 from harness.search.latency import table as tables
 from harness.search.latency.prediction import Design
 from harness.search.latency.terms import terms
-from harness.search.latency.timing import Conditions, Stopwatch
 from harness.search.latency.validation import LEAST_TAU, validate
-from harness.search.space import Space
+from harness.search.space.revisions import Space
 
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
 TINY = Space(Architecture(10, 8, "3x3", 16, (Stage(16, (Block(16), Block(16))),)), (8,))
@@ -154,7 +155,7 @@ def test_a_table_that_does_not_tell_the_cpus_generation_holds(good: Path, tmp_pa
 def test_times_of_elsewhere_are_told_as_they_were_there() -> None:
     there = {"cpu": "another CPU", "isa": ["avx512_fp16"]}
     told = Conditions(HERE.scenario, HERE.threads, there).to_dict()
-    assert {name: told[name] for name in timing.MACHINE if name in told} == there
+    assert {name: told[name] for name in stopwatch.MACHINE if name in told} == there
     assert {*HERE.to_dict()} - {*told} == {"cpu_signature"}
 
 
@@ -387,7 +388,7 @@ def test_the_command_prints_json_alone_and_measures_a_good_table_once(
         calls.append(reference)
         yield Planted(additive)
 
-    monkeypatch.setattr(timing, "timer", counted)
+    monkeypatch.setattr(stopwatch, "timer", counted)
     arguments = ["--baseline", "builtin-resnet50", "--out", str(tmp_path / "table.json")]
     for _ in range(2):
         done = CliRunner().invoke(command, [*arguments, "--json"])
@@ -403,7 +404,7 @@ def test_the_command_prints_json_alone_and_measures_a_good_table_once(
 def test_the_command_ends_with_1_when_the_table_is_not_good_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "timer", timer(noisy))
+    monkeypatch.setattr(stopwatch, "timer", timer(noisy))
     done = CliRunner().invoke(
         command, ["--baseline", "builtin-resnet50", "--out", str(tmp_path / "table.json")]
     )
@@ -418,5 +419,5 @@ def test_a_table_of_an_earlier_version_is_measured_anew(
     path.write_text(json.dumps({"format": 2, "key": {}}))
     with pytest.raises(HarnessError, match="another version of the harness: build it anew"):
         tables.load(path, SPACE, HERE)
-    monkeypatch.setattr(timing, "timer", timer(additive))
+    monkeypatch.setattr(stopwatch, "timer", timer(additive))
     assert tables.obtain(SPACE, HERE, path).validation.faults == []

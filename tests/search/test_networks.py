@@ -7,10 +7,11 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from harness import resnet
-from harness.architecture import Architecture, resnet50
+from harness.backend import macs
 from harness.errors import ModelError
-from harness.search.space import Space
+from harness.model import resnet
+from harness.model.architecture import Architecture, resnet50
+from harness.search.space.revisions import Space
 
 SPACES = {
     "builtin": Space(resnet50(24, 64, 0.35), (64, 48)),
@@ -57,7 +58,7 @@ def test_graph_and_module_give_the_same_logits(name: str, seed: int) -> None:
 def test_counted_work_is_the_graphs(seed: int) -> None:
     architecture = SPACES["builtin"].sample(random.Random(seed))
     model = resnet.assemble(architecture, resnet.seeded_state(1, architecture))
-    assert resnet.count_macs(model) == architecture.count_macs()
+    assert macs.count_macs(model) == architecture.count_macs()
 
 
 def test_a_plain_architecture_makes_the_graph_of_its_weights_alone() -> None:

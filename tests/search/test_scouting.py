@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from harness.architecture import Architecture, Block, Stage
 from harness.errors import HarnessError
-from harness.search.scouting import FAR, NEAR, Scouted, scout
-from harness.search.space import Space
-from harness.search.strategy import Problem
+from harness.model.architecture import Architecture, Block, Stage
+from harness.search.space.revisions import Space
+from harness.search.strategy.evolution import Problem
+from harness.search.strategy.scouting import FAR, NEAR, Scouted, scout
 
 pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
 

@@ -14,26 +14,29 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from harness import builtin, files, system
-from harness.architecture import Architecture, Block, Stage
-from harness.card import AccuracySpec, read_card
+from harness import files
 from harness.commands import options
-from harness.dataset import find_images
+from harness.dataset import builtin
+from harness.dataset.images import find_images
+from harness.dataset.recipe import Recipe
+from harness.dataset.store import prepare
 from harness.errors import DataError, HarnessError, OutputError
-from harness.recipe import Recipe
+from harness.machine import system
+from harness.model.architecture import Architecture, Block, Stage
+from harness.model.card import AccuracySpec, read_card
 from harness.search.request import Effort, Request, open_setting
-from harness.search.space import Space
-from harness.search.strategy import uniform_scalings
-from harness.store import prepare
+from harness.search.space.revisions import Space
+from harness.search.strategy.evolution import uniform_scalings
 
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
 
-from harness.commands.search_report import command as report_command  # noqa: E402 - they need torch
-from harness.search import contest, report, result, session  # noqa: E402
+from harness.commands.search.report import command as report_command  # noqa: E402 - they need torch
+from harness.profiling import stopwatch  # noqa: E402
+from harness.search import report, result, session  # noqa: E402
 from harness.search.accuracy import finetuning  # noqa: E402
 from harness.search.accuracy.finetuning import BRIEF, FINAL, MANY_EPOCHS, VERSIONS, Material  # noqa: E402
-from harness.search.latency import timing  # noqa: E402
+from harness.search.selection import contest  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
 from harness.training.loop import Settings  # noqa: E402
@@ -306,12 +309,12 @@ def test_a_search_that_was_begun_elsewhere_is_trained_here_and_measured_there(
     longer = replace(begun_elsewhere, effort=replace(EFFORT, epochs=4, finals=1), threads=1)
     with pytest.raises(HarnessError, match="for another CPU, which is not the CPU here: go on there"):
         session.run(longer, TOOLS)
-    assert session.run(replace(longer, until="finals"), replace(TOOLS, measure=timing.measure_ms)) is None
+    assert session.run(replace(longer, until="finals"), replace(TOOLS, measure=stopwatch.measure_ms)) is None
     assert [one.epochs for one in finetunings] == [4]
     assert "This search is for another CPU" in capsys.readouterr().err
     more = replace(longer, effort=replace(EFFORT, trials=50), until="finals")
     with pytest.raises(HarnessError, match="Times of another CPU are wanted, which is not the CPU here"):
-        session.run(more, replace(TOOLS, measure=timing.measure_ms))
+        session.run(more, replace(TOOLS, measure=stopwatch.measure_ms))
 
 
 def test_a_search_with_more_threads_than_there_are_here_is_trained_here(begun_elsewhere: Request) -> None:

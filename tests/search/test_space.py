@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from harness.architecture import STEMS, Architecture, Block, Stage, pooled, resnet50
 from harness.errors import HarnessError, ModelError
-from harness.search import control
-from harness.search.space import DEPTHS, SHARES, Space, interpolated
+from harness.model.architecture import STEMS, Architecture, Block, Stage, pooled, resnet50
+from harness.search.selection import control
+from harness.search.space.revisions import DEPTHS, SHARES, Space, interpolated
 
 BASELINES = {
     "imagenet": resnet50(1000, 224),

@@ -8,18 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.architecture import Architecture, Block, Stage
 from harness.errors import HarnessError, OutputError, RunFailed
-from harness.search import study as studies
-from harness.search.searching import search
-from harness.search.space import Space
-from harness.search.strategy import (
-    Effort,
-    Problem,
-    nsga2,
-    random_search,
-    starting_points,
-)
+from harness.model.architecture import Architecture, Block, Stage
+from harness.search.space.revisions import Space
+from harness.search.strategy import study as studies
+from harness.search.strategy.evolution import Effort, Problem, nsga2, random_search, starting_points
+from harness.search.strategy.searching import search
 
 pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
 

@@ -9,15 +9,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness import resnet, system
-from harness.architecture import Architecture, Block, Stage, resnet50
-from harness.calibration import quantize_uncorrected
-from harness.card import find_card
+from harness.backend.calibration import quantize_uncorrected
 from harness.errors import HarnessError, RunFailed
-from harness.scenario import Scenario
-from harness.search import baseline
-from harness.search.latency import timing
-from harness.search.latency.timing import Conditions, Watch
+from harness.machine import system
+from harness.mlperf.scenario import Scenario
+from harness.model import resnet
+from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.model.card import find_card
+from harness.profiling import stopwatch
+from harness.profiling.stopwatch import Conditions, Watch
+from harness.search.space import baseline
 
 SMALL = Architecture(
     10, 16, "3x3", 16, (Stage(64, (Block(32, "group16", True, "hswish"), Block(16), Block(32, "dw5"))),)
@@ -103,7 +104,7 @@ def test_what_is_timed_is_quantized_like_the_real_thing(architecture: Architectu
 @pytest.mark.parametrize("scenario", [Scenario.SINGLE_STREAM, Scenario.OFFLINE])
 def test_networks_are_compiled_as_the_scenario_runs_them(scenario: Scenario) -> None:
     conditions = Conditions.of(scenario)
-    compiled = timing.compiled(SMALL, conditions)
+    compiled = stopwatch.compiled(SMALL, conditions)
     assert compiled.precision == "int8"
     assert compiled.properties["PERFORMANCE_HINT"] == scenario.facts.hint
     assert compiled.properties["INFERENCE_NUM_THREADS"] == conditions.threads
@@ -119,7 +120,7 @@ def test_a_network_of_ten_times_the_work_takes_longer(scenario: Scenario) -> Non
     small, large = resnet50(10, 32, 0.05, "3x3-pool"), resnet50(10, 64, 0.25, "3x3-pool")
     assert large.count_macs() > 10 * small.count_macs()
     # A neighbour may come or go between a network and what it is measured beside.
-    times_ms = np.reshape(timing.measure_ms([large, small] * 3, Conditions.of(scenario)), (3, 2))
+    times_ms = np.reshape(stopwatch.measure_ms([large, small] * 3, Conditions.of(scenario)), (3, 2))
     large_ms, small_ms = np.median(times_ms, axis=0)
     assert large_ms > 1.5 * small_ms > 0
 
@@ -127,12 +128,12 @@ def test_a_network_of_ten_times_the_work_takes_longer(scenario: Scenario) -> Non
 @pytest.mark.alone
 @pytest.mark.usefixtures("_however_busy")
 def test_a_model_in_f32_takes_more_time_over_a_smaller_twin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "_GAIN_VISITS", 3)
+    monkeypatch.setattr(stopwatch, "_GAIN_VISITS", 3)
     card = find_card("builtin-resnet50")
     twin, _ = baseline.read(card)
-    gain = timing.int8_gain(card, twin, ONE_CORE)
+    gain = stopwatch.int8_gain(card, twin, ONE_CORE)
     tenth = replace(twin, stages=twin.stages[:1])
-    assert timing.int8_gain(card, tenth, ONE_CORE) > 1.5 * gain > 0
+    assert stopwatch.int8_gain(card, tenth, ONE_CORE) > 1.5 * gain > 0
 
 
 def test_an_inference_that_fails_in_one_of_several_streams_is_one_sentence() -> None:
@@ -142,7 +143,7 @@ def test_an_inference_that_fails_in_one_of_several_streams_is_one_sentence() -> 
 
     works = SimpleNamespace(infer=lambda share_outputs: None)
     with pytest.raises(RunFailed, match=r"^Inference failed while a network was timed: out of memory$"):
-        timing._burst_ms([works, Fails()], 0.01, 5)
+        stopwatch._burst_ms([works, Fails()], 0.01, 5)
 
 
 def test_one_core_is_the_default_in_single_stream_and_all_in_offline() -> None:

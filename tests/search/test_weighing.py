@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from harness.architecture import Architecture, resnet50
+from harness.model.architecture import Architecture, resnet50
 from harness.search.accuracy.estimator import kendall
 from harness.search.accuracy.weighing import Weighed, left_out, weigh
-from harness.search.space import Space
+from harness.search.space.revisions import Space
 
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
 

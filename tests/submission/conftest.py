@@ -16,12 +16,16 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from harness import accuracy, log, model_file, result, system
-from harness.card import find_card, read_card
-from harness.scenario import parse_scenario
-from harness.settings import RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.machine import system
+from harness.mlperf import log
+from harness.mlperf.scenario import parse_scenario
+from harness.model import file as model_file
+from harness.model.card import find_card, read_card
+from harness.run import result
 from harness.submission import audit
 from harness.submission.submit import Outcome, Request, submit
+from harness.task import classification
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 OFFICIAL = FIXTURES / "official"
@@ -132,7 +136,7 @@ def write_scenario(
     shutil.copytree(OFFICIAL / scenario / "performance", run)
     shutil.copytree(logs, folder / "accuracy", ignore=shutil.ignore_patterns("*.conf", "*trace*"))
     (folder / "user.conf").write_text(make_logs.USER_CONF[scenario])
-    score = accuracy.score(folder / "accuracy" / "mlperf_log_accuracy.json", labels, SAMPLES)
+    score = classification.score(folder / "accuracy" / "mlperf_log_accuracy.json", labels, SAMPLES)
     (folder / "accuracy" / "accuracy.txt").write_text(score.text + "\n")
     detail = log.read_detail(run / "mlperf_log_detail.txt")
     document = {

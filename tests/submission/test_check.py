@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
+from harness.mlperf.rules import find_round
 from harness.submission import logs
 from harness.submission.check import check_tree
-from harness.submission.round import find_round
 from harness.submission.verdict import faults, report
 
 V6_1 = find_round("v6.1")

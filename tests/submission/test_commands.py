@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import Oracle
 
-from harness import held, result, run
-from harness.scenario import Mode, Scenario
-from harness.settings import RunSettings
+from harness.loadgen.settings import RunSettings
+from harness.mlperf.scenario import Mode, Scenario
+from harness.run import folder, result
+from harness.run import session as run_session
 
 from .conftest import Results
 
@@ -128,7 +129,11 @@ def short_results(oracle: Oracle, tmp_path: Path) -> Path:
     """Return a short Offline result of a real model."""
     settings = RunSettings(Scenario.OFFLINE, duration_s=0.5)
     modes = (Mode.PERFORMANCE, Mode.ACCURACY)
-    run.run(run.Request(oracle.card, oracle.store.path, settings, modes, tmp_path / "results", system="here"))
+    run_session.run(
+        run_session.Request(
+            oracle.card, oracle.store.path, settings, modes, tmp_path / "results", system="here"
+        )
+    )
     return tmp_path / "results"
 
 
@@ -156,7 +161,7 @@ def test_compliance_runs_both_tests_on_a_real_model(oracle: Oracle, short_result
 
 
 def test_compliance_does_not_disturb_a_run_in_the_same_folder(oracle: Oracle, short_results: Path) -> None:
-    with held.alone_in(short_results / "here" / "oracle" / "Offline"):
+    with folder.alone_in(short_results / "here" / "oracle" / "Offline"):
         done = harness(
             "compliance", "--results", short_results, "--data", oracle.store.path, "--model", oracle.card_path
         )

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import log
-from harness.accuracy import Score
+from harness.mlperf import log
 from harness.submission import audit, compliance, logs
+from harness.task.classification import Score
 
 from .conftest import OFFICIAL, SCENARIOS, Results
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from harness import system
 from harness.errors import HarnessError
-from harness.submission import description, hardware
-from harness.submission.hardware import Disk, Hardware
-from harness.submission.round import find_round
+from harness.machine import hardware, system
+from harness.machine.hardware import Disk, Hardware
+from harness.mlperf.rules import find_round
+from harness.submission import description
 
 V6_1 = find_round("v6.1")
 FIXED = {"division": "open", "submitter": "Us", "system_type": "edge"}

@@ -9,9 +9,11 @@ import openvino as ov
 import pytest
 from conftest import oracle_model
 
-from harness import calibration, files, model_file
-from harness.card import FileSpec, find_card, write_card
+from harness import files
+from harness.backend import calibration
 from harness.errors import HarnessError
+from harness.model import file as model_file
+from harness.model.card import FileSpec, find_card, write_card
 from harness.submission import compliance, documentation
 from harness.submission.eligibility import calibration_record
 from harness.submission.results import collect

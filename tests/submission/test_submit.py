@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from harness import files, model_file
-from harness.card import find_card
+from harness import files
 from harness.errors import HarnessError, OutputError
+from harness.mlperf.rules import NEWEST, ROUNDS, find_round
+from harness.model import file as model_file
+from harness.model.card import find_card
 from harness.submission import documentation, results
-from harness.submission.round import NEWEST, ROUNDS, find_round
 
 from .conftest import SCENARIOS, Results
 

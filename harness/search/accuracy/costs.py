@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.architecture import Architecture
 from harness.errors import OutputError
-from harness.search.space import Space, interpolated, is_width
+from harness.model.architecture import Architecture
+from harness.search.space.revisions import Space, interpolated, is_width
 
 Costs = dict[str, dict[Any, float]]
 """By name and option of a decision of `Space.build`, as measured; nats, 0 for what the baseline does."""

@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness import console
-from harness.architecture import Architecture
+from harness.model.architecture import Architecture
 from harness.search.accuracy import costs as tables
 from harness.search.accuracy.costs import Costs, Table
 from harness.search.accuracy.finetuning import Material
 from harness.search.accuracy.inheritance import stream
-from harness.search.space import Space
+from harness.search.space.revisions import Space
 from harness.training.loop import normalised
 from harness.training.network import ResNet, folded
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from harness.architecture import Architecture
+from harness.model.architecture import Architecture
 from harness.search.accuracy.costs import Table
 
 CONVERGED_LEAST = 10

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness import files, resnet
-from harness.architecture import Architecture
-from harness.dataset import ImageList
+from harness import files
+from harness.dataset.images import ImageList
+from harness.dataset.recipe import Recipe
 from harness.errors import DataError
-from harness.recipe import Recipe
+from harness.model import resnet
+from harness.model.architecture import Architecture
 from harness.search.accuracy import norms, stem
 from harness.search.accuracy.inheritance import inherit
 from harness.search.split import Split, subset

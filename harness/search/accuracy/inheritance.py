@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from harness import resnet
-from harness.architecture import Architecture, BlockLayers, Convolution, Layers, SqueezeExcite
-from harness.nodes import BN_EPSILON
+from harness.model import resnet
+from harness.model.architecture import Architecture, BlockLayers, Convolution, Layers, SqueezeExcite
+from harness.model.nodes import BN_EPSILON
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from harness import resnet
+from harness.model import resnet
 from harness.search.accuracy.inheritance import stream
 from harness.training.loop import normalised
 from harness.training.network import ResNet

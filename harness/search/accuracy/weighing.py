@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.architecture import Architecture, Stage
+from harness.model.architecture import Architecture, Stage
 from harness.search.accuracy.estimator import Additive
 
 _PULL = 0.1

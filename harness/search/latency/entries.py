@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.architecture import ACTIVATIONS, KINDS, STEMS, Architecture, Block, Stage
-from harness.search.space import RATIOS, Space, anchors, block, widths
+from harness.model.architecture import ACTIVATIONS, KINDS, STEMS, Architecture, Block, Stage
+from harness.search.space.revisions import RATIOS, Space, anchors, block, widths
 
 _CLASSES = 16
 """Of the networks that blocks are measured in: few, so that the classifier does not drown a block."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.architecture import Architecture
 from harness.errors import HarnessError
+from harness.model.architecture import Architecture
 from harness.search.latency import entries
 from harness.search.latency.entries import Entry
 from harness.search.latency.terms import Term, context, terms
-from harness.search.space import Space, interpolated
+from harness.search.space.revisions import Space, interpolated
 
 # On the built-in task the error hardly changes with these: 0.5 to 1, 0.3 to 3 and 0.001 to 0.1 were tried.
 _EXPONENT = 0.5

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.architecture import Architecture
 from harness.console import note, progress
 from harness.errors import HarnessError, OutputError
-from harness.model_file import cache_folder
-from harness.search.latency import timing
+from harness.model.architecture import Architecture
+from harness.profiling import stopwatch
+from harness.profiling.stopwatch import Conditions, Timer
+from harness.resources import cache_folder
 from harness.search.latency.prediction import Design, Prediction
-from harness.search.latency.timing import Conditions, Timer
 from harness.search.latency.validation import Validation, validate
-from harness.search.space import Space
+from harness.search.space.revisions import Space
 
 HELD_OUT = 32
 """Random networks that no entry is made from, measured to validate the table; 30 are the least."""
@@ -151,7 +151,7 @@ def build(
     files.make_writable_folder(out.parent)
     busy = OutputError(f"Another process is measuring the latency table {out}: wait for it.")
     with files.locked(out.with_name(f".{out.name}.lock"), busy):
-        return _measured(space, conditions, out, design or Design(), timer or timing.timer)
+        return _measured(space, conditions, out, design or Design(), timer or stopwatch.timer)
 
 
 def _measured(space: Space, conditions: Conditions, out: Path, design: Design, timer: Timer) -> LatencyTable:

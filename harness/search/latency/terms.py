@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from harness.architecture import Architecture, BlockLayers, Convolution, pooled
+from harness.model.architecture import Architecture, BlockLayers, Convolution, pooled
 
 Term = tuple[str, int, str]
 """Kind of layer, size of the image that it makes, and what is counted."""

@@ -1,0 +1,1 @@
+"""OpenVINO: the deployed graph, its compilation, INT8, kernels, and the work in a graph."""

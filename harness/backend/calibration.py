@@ -1,0 +1,370 @@
+"""INT8 post-training quantization with NNCF, and the record that says how it was done.
+
+NNCF succeeds the Post-training Optimization Tool that the 2020 submissions used.
+"""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from itertools import pairwise
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import files, resources
+from harness.backend import graph
+from harness.console import note, progress
+from harness.dataset.images import official_name
+from harness.dataset.store import Store
+from harness.errors import DataError, HarnessError, OutputError
+from harness.model import file as model_file
+from harness.model.card import Card, FileSpec, write_card
+
+PRESETS = ("mixed", "performance")
+BIAS_CORRECTIONS = ("fast", "accurate")
+
+DEFAULT_SAMPLES = 500
+"""As many as MLPerf's calibration lists hold, and as the published 2020 result used."""
+
+NOT_OFFICIAL = "not the official list"
+
+_RECORD_FORMAT = 1
+_SEED = 1
+_VALIDATION_SAMPLES = 5000
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """How a model is quantized."""
+
+    preset: str = "mixed"
+    """NNCF preset: 'performance' quantizes activations symmetrically, 'mixed' where that costs nothing."""
+    bias_correction: str = "fast"
+    """'fast' corrects each bias by itself, 'accurate' re-runs the model for each: slow, sometimes better."""
+    max_drop: float | None = None
+    """Accuracy (a fraction) that may be lost; layers are put back to floating point until it holds."""
+
+
+def choose(store: Store, samples: int | None, list_file: Path | None) -> list[int]:
+    """Return the indices of the calibration samples, in calibration order.
+
+    Without a list one comes, at random, from each of as many equal stretches of the store: one that is sorted
+    by class, or goes round the classes, gives all of them.
+
+    Raises:
+        DataError: more samples than the store holds, or a listed image that it lacks.
+    """
+    if list_file is not None:
+        return _listed(store, list_file)
+    count = min(DEFAULT_SAMPLES, store.count) if samples is None else samples
+    if not 1 <= count <= store.count:
+        raise DataError(
+            f"--samples {count} cannot be drawn from {store.path}: give 1 to {store.count}, which it holds."
+        )
+    return _one_of_each_stretch(store.count, count)
+
+
+def quantize(
+    card: Card, store: Store, indices: Sequence[int], settings: CalibrationSettings, out: Path
+) -> tuple[Card, dict[str, Any]]:
+    """Quantize the card's model; write `out` (.xml), its .bin, its card (.toml) and the calibration record.
+
+    Args:
+        card: a model whose input recipe the store holds.
+        store: the images; with `max_drop` at most 5,000 of those not used for calibration measure the drop,
+            one from each of as many equal stretches.
+        indices: samples to calibrate on, in order.
+        settings: how.
+        out: the IR to write; the other files lie beside it.
+
+    Returns:
+        The new model's card, whose accuracy target is the original's, and the calibration record.
+
+    Raises:
+        HarnessError: a model that was made here already, nothing left to validate on, a speed-only model with
+            `max_drop`, or an unusable target.
+    """
+    if "original_sha256" in card.quantization:
+        raise HarnessError(
+            f"Model '{card.name}' was quantized by `harness quantize` already: give the one that it was made "
+            f"from, {card.quantization.get('original')}."
+        )
+    if out.suffix != ".xml":
+        raise OutputError(f"--out {out} must end in .xml: OpenVINO writes the weights beside it as .bin.")
+    files.make_writable_folder(out.parent)
+    busy = OutputError(f"Another process is making {out}: wait for it, or choose another --out.")
+    with files.locked(out.with_name(f".{out.stem}.lock"), busy):
+        taken = [path for path in _outputs(out) if path.exists()]
+        if taken:
+            raise OutputError(f"{taken[0]} exists already: remove it or choose another --out.")
+        return _quantize(card, store, indices, settings, out)
+
+
+def _quantize(
+    card: Card, store: Store, indices: Sequence[int], settings: CalibrationSettings, out: Path
+) -> tuple[Card, dict[str, Any]]:
+    samples = store.samples(card.input.recipe)
+    model = model_file.read(card)
+    graph.deployed(model, card)
+    own = graph.unquantize(model)
+    if own:
+        note(f"The {own} quantizers that {card.name} brings along give way to NNCF's.")
+    note(f"Calibrating {card.name} on {len(indices)} images of {store.path}.")
+    drop: dict[str, Any] | None = None
+    with _nncf() as nncf:
+        if settings.max_drop is None:
+            quantized = nncf.quantize(
+                model,
+                nncf.Dataset(_Inputs(samples, card, indices)),
+                **_arguments(nncf, settings, len(indices)),
+            )
+        else:
+            quantized, drop = _with_accuracy(nncf, model, card, store, samples, indices, settings)
+    record = _record(card, store, indices, settings, own, drop)
+    return _write(quantized, card, record, out), record
+
+
+def quantize_uncorrected(model: Any, inputs: Iterable[npt.NDArray[Any]]) -> Any:
+    """Return an OpenVINO model quantized with the usual preset, its biases as they were.
+
+    What is computed in 8 bits, and how fast, is as `quantize` has it; the accuracy is not.
+
+    Args:
+        model: floating point, with one input.
+        inputs: a few of its inputs, for the ranges of the activations.
+    """
+    arrays = list(inputs)
+    # It takes a second, and its progress bars would garble ours.
+    with _nncf() as nncf, contextlib.redirect_stdout(io.StringIO()):
+        return nncf.quantize(
+            model,
+            nncf.Dataset(arrays),
+            **_arguments(nncf, CalibrationSettings(), len(arrays)),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
+        )
+
+
+def list_digest(names: Iterable[str]) -> str:
+    """Return the SHA-256 of image names, one a line, by which an official list is recognised."""
+    return hashlib.sha256("".join(f"{name}\n" for name in names).encode()).hexdigest()
+
+
+def official_list(names: Iterable[str]) -> str | None:
+    """Return which of MLPerf's calibration lists these names are, or None."""
+    lists = tomllib.loads((resources.CALIBRATION / "imagenet" / "official_lists.toml").read_text())
+    digest = list_digest(names)
+    for option, facts in lists.items():
+        if facts["sha256"] == digest:
+            return f"MLPerf ImageNet calibration {option.replace('_', ' ')} ({facts['file']})"
+    return None
+
+
+class _Inputs:
+    """The model's input arrays for some samples of a store, made one at a time."""
+
+    def __init__(self, samples: npt.NDArray[np.uint8], card: Card, indices: Sequence[int]) -> None:
+        self._samples = samples
+        self._card = card
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, place: int) -> npt.NDArray[Any]:
+        index = self._indices[place]
+        return graph.model_input(self._samples[index : index + 1], self._card)
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        return map(self.__getitem__, range(len(self)))
+
+
+class _Labelled:
+    """Pairs of label and model input: NNCF judges a model on any part of the images, and says not which."""
+
+    def __init__(self, labels: npt.NDArray[np.int64], inputs: _Inputs) -> None:
+        self._labels = labels
+        self._inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, place: int) -> tuple[int, npt.NDArray[Any]]:
+        return int(self._labels[place]), self._inputs[place]
+
+    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        return map(self.__getitem__, range(len(self)))
+
+
+def _one_of_each_stretch(length: int, count: int) -> list[int]:
+    """Return `count` of the places 0 .. length-1, rising: one, at random, from each of as many stretches."""
+    edges = np.linspace(0, length, count + 1).astype(int)
+    source = np.random.default_rng(_SEED)
+    return [int(source.integers(first, end)) for first, end in pairwise(edges)]
+
+
+def _listed(store: Store, list_file: Path) -> list[int]:
+    try:
+        lines = list_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"Cannot read the calibration list {list_file} ({error}): give a UTF-8 text with --list."
+        ) from error
+    wanted = [line.split()[0] for line in lines if line.strip()]
+    if not wanted:
+        raise DataError(f"The calibration list {list_file} is empty: give image names, one a line.")
+    place = {name: index for index, name in enumerate(store.names)}
+    place.update({official_name(name): index for name, index in list(place.items())})
+    found = [place.get(name, place.get(official_name(name))) for name in wanted]
+    absent = [name for name, index in zip(wanted, found, strict=True) if index is None]
+    if absent:
+        raise DataError(
+            f"{len(absent)} of the {len(wanted)} images in {list_file} are not in {store.path}, "
+            f"first {absent[0]}: prepare a store that holds them."
+        )
+    return [index for index in found if index is not None]
+
+
+@contextlib.contextmanager
+def _nncf() -> Iterator[Any]:
+    """Import NNCF without its analytics, and keep its chatter off stdout."""
+    os.environ.setdefault("NNCF_CI", "1")
+    with contextlib.redirect_stdout(sys.stderr):
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+        yield nncf
+
+
+def _arguments(nncf: Any, settings: CalibrationSettings, count: int) -> dict[str, Any]:
+    return {
+        "preset": nncf.QuantizationPreset(settings.preset),
+        "subset_size": count,
+        "fast_bias_correction": settings.bias_correction == "fast",
+    }
+
+
+def _with_accuracy(
+    nncf: Any,
+    model: Any,
+    card: Card,
+    store: Store,
+    samples: npt.NDArray[np.uint8],
+    indices: Sequence[int],
+    settings: CalibrationSettings,
+) -> tuple[Any, dict[str, Any]]:
+    if card.speed_only:
+        raise HarnessError(
+            f"Model '{card.name}' has no trained weights, so no accuracy: leave out --max-drop."
+        )
+    used = set(indices)
+    free = [index for index in range(store.count) if index not in used]
+    if not free:
+        raise DataError(
+            f"All {store.count} images of {store.path} are used for calibration and none is left to measure "
+            f"the drop: give fewer --samples."
+        )
+    held_out = [free[place] for place in _one_of_each_stretch(len(free), min(len(free), _VALIDATION_SAMPLES))]
+    measured: list[float] = []
+
+    def accuracy(compiled: Any, pairs: Iterable[tuple[int, Any]]) -> tuple[float, list[float]]:
+        request = compiled.create_infer_request()
+        hits: list[float] = []
+        with progress("Validating", len(held_out)) as bar:
+            for label, values in pairs:
+                answer = request.infer([values], share_outputs=True)[0]
+                hits.append(float(graph.label_of(answer, card) == label))
+                bar.advance()
+        share = float(np.mean(hits))
+        if len(hits) == len(held_out):
+            measured.append(share)
+        return share, hits
+
+    # Only the card's own output counts; NNCF hands us every output.
+    quantized = nncf.quantize_with_accuracy_control(
+        graph.with_one_output(model, card),
+        nncf.Dataset(_Inputs(samples, card, indices)),
+        nncf.Dataset(_Labelled(store.labels[held_out], _Inputs(samples, card, held_out)), itemgetter(1)),
+        accuracy,
+        max_drop=settings.max_drop,
+        **_arguments(nncf, settings, len(indices)),
+    )
+    facts = {"max_drop": settings.max_drop, "validation_count": len(held_out), "floating_point": measured[0]}
+    return quantized, facts
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what quantizes, as a record has them."""
+    return {name: version(name) for name in ("nncf", "openvino")}
+
+
+def _record(
+    card: Card,
+    store: Store,
+    indices: Sequence[int],
+    settings: CalibrationSettings,
+    replaced_quantizers: int,
+    drop: dict[str, Any] | None,
+) -> dict[str, Any]:
+    names = [store.names[index] for index in indices]
+    listed_names = [official_name(name) for name in names]
+    return {
+        "format": _RECORD_FORMAT,
+        "model": {"name": card.name, "sha256": model_file.sha256(card)},
+        "algorithm": "NNCF post-training quantization"
+        if drop is None
+        else "NNCF post-training quantization with accuracy control",
+        "preset": settings.preset,
+        "bias_correction": settings.bias_correction,
+        "replaced_quantizers": replaced_quantizers,
+        "accuracy_control": drop,
+        "data": {
+            "dataset": store.dataset,
+            "recipe": card.input.recipe.to_dict(),
+            "pixels_sha256": store.sha256(card.input.recipe),
+        },
+        "list": {
+            "official": official_list(listed_names) or NOT_OFFICIAL,
+            "count": len(names),
+            "sha256": list_digest(listed_names),
+            "names": names,
+        },
+        "versions": versions(),
+    }
+
+
+def _outputs(out: Path) -> tuple[Path, Path, Path, Path]:
+    """Return the weights, the graph, the record and the card, in the order they take their names."""
+    return (out.with_suffix(".bin"), out, out.with_suffix(".calibration.json"), out.with_suffix(".toml"))
+
+
+def _write(quantized: Any, card: Card, record: dict[str, Any], out: Path) -> Card:
+    _, graph_path, record_path, card_path = _outputs(out)
+    model_file.save(quantized, graph_path)
+    files.write_json(record_path, record)
+    made = replace(
+        card,
+        name=f"{card.name}-int8",
+        description=f"INT8 version of {card.name}, made by `harness quantize`.",
+        file=FileSpec(path=graph_path.name),
+        output=replace(card.output, tensor=None) if record["accuracy_control"] else card.output,
+        quantization={
+            "record": record_path.name,
+            "record_sha256": files.sha256_file(record_path),
+            "original": card.name,
+            "original_sha256": record["model"]["sha256"],
+            "list": record["list"]["official"],
+        },
+        folder=out.parent.resolve(),
+    )
+    write_card(made, card_path)
+    return made

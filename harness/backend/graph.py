@@ -1,0 +1,431 @@
+"""The deployed graph: raw `u8` pixels in, class labels out, compiled for the CPU at a stated precision."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+from openvino import opset13 as ops
+from openvino.passes import ConstantFolding, Manager
+from openvino.preprocess import PrePostProcessor
+
+from harness.backend import kernels
+from harness.backend.settings import OPENVINO_CORE_TYPES, CompileSettings
+from harness.errors import ModelError
+from harness.machine import system
+from harness.model.card import Card
+
+_NO_FOLDING = "DisableConstantFolding_0"
+# Fewer make a model another one (binary and 4-bit networks); 8 bits without their lowest are 255.
+_LEAST_LEVELS = 255
+_KEEP_RANGE = frozenset(
+    ("MaxPool", "AvgPool", "ReduceMean", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat")
+)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled model and what OpenVINO made of it."""
+
+    model: Any
+    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, f32 [batch] labels out."""
+    batch: int
+    streams: int
+    precision: str
+    """int8, bf16 or f32: what most of the convolutions and matrix products really run in."""
+    kernels: dict[str, int] = field(default_factory=dict)
+    """Number of convolutions and matrix products by runtime precision."""
+    properties: dict[str, str | int | bool] = field(default_factory=dict)
+    """Effective OpenVINO properties."""
+
+
+def deployed(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
+    """Return a copy of the card's model with u8 [batch, size, size, 3] RGB in and f32 [batch] labels out.
+
+    Raises:
+        ModelError: the model contradicts its card.
+    """
+    return fold_output(fold_input(model, card, batch), card)
+
+
+def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
+    """Return a copy whose input is raw u8 [batch, size, size, 3] RGB pixels; normalisation moves into it.
+
+    The copy keeps only the card's output.
+
+    Raises:
+        ModelError: the input's shape or element type differ from the card, or the batch cannot be changed.
+    """
+    model = with_one_output(model.clone(), card)
+    given = card.input
+    port = _input_port(model, card)
+    _check_input(port, card)
+    size = given.size
+    shape = [batch, size, size, 3] if given.layout == "NHWC" else [batch, 3, size, size]
+    if port.partial_shape.is_dynamic or list(port.shape) != shape:
+        try:
+            if batch != 1:
+                _free_batch(model)
+            model.reshape({port: shape})
+        except RuntimeError as error:
+            raise ModelError(
+                f"Model '{card.name}' cannot be reshaped to a batch of {batch}: use --batch "
+                f"{port.shape[0] if port.partial_shape.is_static else 1}."
+            ) from error
+    steps = PrePostProcessor(model)
+    step = steps.input(0)
+    step.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    step.model().set_layout(ov.Layout(given.layout))
+    chain = step.preprocess()
+    if given.element_type == "f32":
+        chain.convert_element_type(ov.Type.f32)
+    if given.channels == "BGR":
+        chain.reverse_channels()
+    if any(given.mean):
+        chain.mean(list(given.mean))
+    if set(given.scale) != {1.0}:
+        chain.scale(list(given.scale))
+    return steps.build()
+
+
+def fold_output(model: ov.Model, card: Card) -> ov.Model:
+    """Return the model with its only output replaced by f32 [batch] labels.
+
+    A label is the class with the highest score (the lowest such class on a tie, as argmax has it) plus the
+    card's label_offset.
+
+    Raises:
+        ModelError: the output does not hold the card's number of classes per sample.
+    """
+    port = model.output(0)
+    batch = model.input(0).shape[0]
+    shape = list(port.shape) if port.partial_shape.is_static else []
+    per_sample = int(np.prod(shape)) // batch if shape else 0
+    wanted = 1 if card.output.kind == "label" else card.output.classes
+    if per_sample != wanted or (shape and shape[0] != batch):
+        raise ModelError(
+            f"Output '{port_name(port)}' of model '{card.name}' has the shape {port.partial_shape}, but its "
+            f"card's {card.output.kind} with {card.output.classes} classes need {wanted} value(s) a sample: "
+            f"correct output.kind, output.classes or output.tensor."
+        )
+    source = port.node.input_value(0)
+    if card.output.kind == "label":
+        classes = ops.convert(ops.reshape(source, np.array([batch]), False), np.float32)
+    else:
+        scores = ops.reshape(source, np.array([batch, wanted]), False)
+        top = ops.topk(scores, np.int32(1), 1, "max", "value", stable=True)
+        classes = ops.convert(ops.reshape(top.output(1), np.array([batch]), False), np.float32)
+    labels = ops.add(classes, np.float32(card.output.label_offset))
+    labels.output(0).set_names({"label"})
+    return ov.Model([ops.result(labels)], model.get_parameters(), model.get_friendly_name())
+
+
+def with_one_output(model: ov.Model, card: Card) -> ov.Model:
+    """Return the model reduced to the output that its card names.
+
+    Raises:
+        ModelError: there is no such output, or there are several and the card names none.
+    """
+    outputs = model.outputs
+    wanted = card.output.tensor
+    if wanted is None and len(outputs) == 1:
+        return model
+    named = [port for port in outputs if wanted in port.get_names() or port_name(port) == wanted]
+    if not named:
+        names = ", ".join(f"'{port_name(port)}'" for port in outputs)
+        fault = "has several outputs" if wanted is None else f"has no output '{wanted}'"
+        raise ModelError(f"Model '{card.name}' {fault}: set the card's output.tensor to one of {names}.")
+    return ov.Model([named[0].node], model.get_parameters(), model.get_friendly_name())
+
+
+def unquantize(model: ov.Model) -> int:
+    """Unpack a model's weights, in place; where they are of no use to OpenVINO, take its quantizers out, too.
+
+    Weights that a file holds in fewer bits become constants. NNCF finds them only so, and leaves a depthwise
+    convolution in floating point to which a chain of operations leads. Where their zero is not 0 (TensorFlow
+    Lite's older models), OpenVINO computes in floating point: the quantizers of such a model give way, all
+    but their clipping and scaling. One stays that rounds nothing, as it takes whole numbers from the input;
+    one whose few levels are part of what the model computes; and one between integer operations.
+
+    Returns:
+        How many quantizers were taken out.
+
+    Raises:
+        ModelError: a quantizer's range is not constant, or upside down.
+    """
+    shifted = any(map(_is_shifted_weight, model.get_ordered_ops()))
+    _fold_constants(model)
+    if not shifted:
+        return 0
+    nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+    quantizers = [node for node in nodes if _only_rounds(node) and not _takes_whole_numbers(node)]
+    for node in quantizers:
+        value = _without_rounding(node)
+        for target in list(node.output(0).get_target_inputs()):
+            _replace_quantized(target, value)
+    _fold_constants(model)
+    return len(quantizers)
+
+
+def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:
+    """Return what the card's original model takes for u8 [n, size, size, 3] RGB pixels.
+
+    This is the float pipeline that `fold_input` moves into the graph, in the layout, channel order and
+    element type of the card.
+    """
+    given = card.input
+    values: npt.NDArray[Any] = pixels if given.channels == "RGB" else pixels[..., ::-1]
+    if given.element_type == "f32":
+        mean, scale = np.array(given.mean, np.float32), np.array(given.scale, np.float32)
+        values = (values.astype(np.float32) - mean) / scale
+    if given.layout == "NCHW":
+        values = values.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(values)
+
+
+def label_of(answer: npt.NDArray[Any], card: Card) -> int:
+    """Return the label in one sample's output of the card's original model."""
+    best = answer.reshape(-1)[0] if card.output.kind == "label" else answer.argmax()
+    return int(best) + card.output.label_offset
+
+
+def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool = False) -> Compiled:
+    """Compile for the CPU and report what OpenVINO really chose.
+
+    With `profile`, every layer's time is taken (harness.backend.kernels), which costs a little of it.
+
+    Raises:
+        ModelError: the CPU cannot compute in the precision asked for, or OpenVINO silently chose another.
+    """
+    if settings.precision == "bf16" and not has_bf16():
+        raise ModelError("OpenVINO computes no BF16 on this CPU: use --precision f32.")
+    config: dict[str, Any] = {
+        "PERFORMANCE_HINT": settings.hint,
+        "INFERENCE_PRECISION_HINT": settings.precision,
+    }
+    if settings.threads is not None:
+        config["INFERENCE_NUM_THREADS"] = settings.threads
+    if settings.streams is not None:
+        config["NUM_STREAMS"] = settings.streams
+    pinning = system.default_pinning() if settings.pinning is None else settings.pinning
+    if pinning is not None:
+        config["ENABLE_CPU_PINNING"] = pinning
+    if settings.smt is not None:
+        config["ENABLE_HYPER_THREADING"] = settings.smt
+    if settings.core_type is not None:
+        config["SCHEDULING_CORE_TYPE"] = OPENVINO_CORE_TYPES[settings.core_type]
+    if profile:
+        config["PERF_COUNT"] = True
+    try:
+        compiled = ov.Core().compile_model(model, "CPU", config)
+    except RuntimeError as error:
+        raise ModelError(
+            f"OpenVINO cannot compile '{model.get_friendly_name()}' with {config}: {first_line(error)}"
+        ) from error
+    properties = _properties(compiled)
+    if properties["INFERENCE_PRECISION_HINT"] != settings.precision:
+        raise ModelError(
+            f"OpenVINO computes in {properties['INFERENCE_PRECISION_HINT']}, not in {settings.precision} as "
+            f"asked: choose another --precision."
+        )
+    counts = kernels.precisions(kernels.layers(compiled))
+    return Compiled(
+        model=compiled,
+        batch=model.input(0).shape[0],
+        streams=int(properties["NUM_STREAMS"]),
+        precision=kernels.dominant(counts, settings.precision),
+        kernels=counts,
+        properties=properties,
+    )
+
+
+def has_bf16() -> bool:
+    """Tell whether OpenVINO can compute in BF16 on this CPU."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def port_name(port: Any) -> str:
+    """Return the tensor name of an input or output, or its node's name when it has none."""
+    names = sorted(port.get_names())
+    return names[0] if names else str(port.node.get_friendly_name())
+
+
+def _is_shifted_weight(node: ov.Node) -> bool:
+    """Return whether a node takes the zero, if it is not 0, off weights that are being unpacked."""
+    if node.get_type_name() != "Subtract":
+        return False
+    weights, zero = (node.input_value(place).get_node() for place in (0, 1))
+    if weights.get_type_name() != "Convert":
+        return False
+    while zero.get_type_name() in {"Convert", "Reshape"}:
+        zero = zero.input_value(0).get_node()
+    kinds = {weights.input_value(0).get_node().get_type_name(), zero.get_type_name()}
+    return kinds == {"Constant"} and bool(np.any(zero.get_data()))
+
+
+def _fold_constants(model: ov.Model) -> None:
+    guarded = []
+    for node in model.get_ordered_ops():
+        facts = node.get_rt_info()
+        # OpenVINO's readers guard the unpacking of weights for kernels that can read them packed.
+        for key in [key for key in facts if key.startswith("DisableConstantFolding")]:
+            del facts[key]
+        # The shape may become that of a batch yet.
+        if node.get_type_name() == "ShapeOf":
+            facts[_NO_FOLDING] = ""
+            guarded.append(node)
+    manager = Manager()
+    manager.register_pass(ConstantFolding())
+    manager.run_passes(model)
+    for node in guarded:
+        del node.get_rt_info()[_NO_FOLDING]
+
+
+def _only_rounds(node: ov.Node) -> bool:
+    """Return whether a FakeQuantize is there to save bits, and what comes of it can be told in floats."""
+    if node.get_attributes()["levels"] < _LEAST_LEVELS:
+        return False
+    for target in node.output(0).get_target_inputs():
+        user = target.get_node()
+        if user.get_type_name() == "Convert" and not user.get_output_element_type(0).is_real():
+            after = [further.get_node() for further in user.output(0).get_target_inputs()]
+            if not all(one.get_type_name() in {"Convert", "Result"} for one in after):
+                return False
+    return True
+
+
+def _takes_whole_numbers(node: ov.Node) -> bool:
+    """Return whether a node's first input is the model's, in integers, but for its type and shape."""
+    source = node.input_value(0).get_node()
+    while source.get_type_name() in {"Convert", "Transpose", "Reshape"}:
+        source = source.input_value(0).get_node()
+    return source.get_type_name() == "Parameter" and not source.get_output_element_type(0).is_real()
+
+
+def _without_rounding(node: ov.Node) -> Any:
+    """Return what a FakeQuantize does but for rounding: clip to the input's range, map it to the output's."""
+    value, *limits = (node.input_value(place) for place in range(5))
+    ranges = [limit.get_node() for limit in limits]
+    name = node.get_friendly_name()
+    if any(limit.get_type_name() != "Constant" for limit in ranges):
+        raise ModelError(
+            f"The range of the quantizer '{name}' is not constant: give the model that was quantized."
+        )
+    low, high, new_low, new_high = (np.asarray(limit.get_data(), np.float64) for limit in ranges)
+    if np.any(low > high):
+        raise ModelError(
+            f"The range of the quantizer '{name}' is upside down: give the model that was quantized."
+        )
+    is_same = np.array_equal(low, new_low) and np.array_equal(high, new_high)
+    # What these layers give has the range of what they take. NNCF would see a clipping as a layer of its own.
+    if is_same and value.get_node().get_type_name() in _KEEP_RANGE:
+        return value
+    if low.size == high.size == 1:
+        clipped = ops.clamp(value, low.item(), high.item())
+    else:
+        clipped = ops.minimum(ops.maximum(value, limits[0]), limits[1])
+    if is_same:
+        return clipped.output(0)
+    width = high - low
+    scale = np.divide(new_high - new_low, width, out=np.zeros(np.shape(new_high - width)), where=width != 0)
+    kind = value.get_element_type()
+    scaled = ops.multiply(clipped, ops.constant(scale, kind))
+    return ops.add(scaled, ops.constant(new_low - low * scale, kind)).output(0)
+
+
+def _replace_quantized(target: Any, value: Any) -> None:
+    """Give an input that took a quantizer's output the value that is not rounded.
+
+    Where whole numbers are wanted, and not only on the way to be scaled back, rounding stays.
+    """
+    user = target.get_node()
+    if user.get_type_name() != "Convert" or user.get_output_element_type(0).is_real():
+        target.replace_source_output(value)
+        return
+    for further in list(user.output(0).get_target_inputs()):
+        after = further.get_node()
+        if after.get_type_name() == "Convert" and after.get_output_element_type(0).is_real():
+            kind = after.get_output_element_type(0)
+            same = kind == value.get_element_type()
+            after.output(0).replace(value if same else ops.convert(value, kind).output(0))
+    target.replace_source_output(ops.round(value, "half_to_even").output(0))
+
+
+def _input_port(model: ov.Model, card: Card) -> Any:
+    inputs = model.inputs
+    wanted = card.input.tensor
+    if len(inputs) != 1 or (wanted is not None and wanted not in inputs[0].get_names()):
+        names = ", ".join(f"'{port_name(port)}'" for port in inputs)
+        raise ModelError(
+            f"Model '{card.name}' has the inputs {names}: one image input is needed; correct input.tensor."
+        )
+    return inputs[0]
+
+
+def _check_input(port: Any, card: Card) -> None:
+    given = card.input
+    shape = port.partial_shape
+    expected = [-1, given.size, given.size, 3] if given.layout == "NHWC" else [-1, 3, given.size, given.size]
+    matches = shape.rank.is_static and len(shape) == 4
+    matches = matches and all(
+        want == -1 or dimension.is_dynamic or dimension.get_length() == want
+        for want, dimension in zip(expected, shape, strict=True)
+    )
+    if not matches:
+        raise ModelError(
+            f"Input '{port_name(port)}' of model '{card.name}' has the shape {shape}, but its card says "
+            f"{given.layout} at {given.size} px: correct input.layout or input.size."
+        )
+    if port.element_type.get_type_name() != given.element_type:
+        raise ModelError(
+            f"Input '{port_name(port)}' of model '{card.name}' has the element type "
+            f"{port.element_type.get_type_name()}, but its card says {given.element_type}: "
+            f"correct input.element_type."
+        )
+
+
+def _free_batch(model: ov.Model) -> None:
+    """Let reshapes that spell out a batch of 1 follow the batch of their input."""
+    for node in model.get_ops():
+        if node.get_type_name() != "Reshape" or node.input_value(0).partial_shape.is_dynamic:
+            continue
+        pattern = node.input_value(1).node
+        if pattern.get_type_name() != "Constant":
+            continue
+        target = pattern.get_vector()
+        ambiguous = 0 in target and not node.get_attributes()["special_zero"]
+        if len(target) > 1 and target[0] == 1 == node.input_value(0).shape[0] and not ambiguous:
+            # 0 copies the input's dimension, where special_zero is set.
+            freed = ops.reshape(node.input_value(0), np.array([0, *target[1:]], np.int64), True)
+            freed.set_friendly_name(node.get_friendly_name())
+            ov.utils.replace_node(node, freed)
+
+
+_PROPERTIES = (
+    "INFERENCE_PRECISION_HINT",
+    "PERFORMANCE_HINT",
+    "NUM_STREAMS",
+    "INFERENCE_NUM_THREADS",
+    "OPTIMAL_NUMBER_OF_INFER_REQUESTS",
+    "ENABLE_CPU_PINNING",
+    "ENABLE_HYPER_THREADING",
+    "SCHEDULING_CORE_TYPE",
+    "EXECUTION_MODE_HINT",
+)
+
+
+def _properties(compiled: Any) -> dict[str, str | int | bool]:
+    values: dict[str, str | int | bool] = {}
+    for name in _PROPERTIES:
+        value = compiled.get_property(name)
+        if name == "INFERENCE_PRECISION_HINT":
+            value = value.get_type_name()
+        values[name] = value if isinstance(value, bool | int) else str(value).rsplit(".", 1)[-1]
+    return values
+
+
+def first_line(error: Exception) -> str:
+    """Return the last meaningful line of an OpenVINO error, which says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

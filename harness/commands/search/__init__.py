@@ -1,0 +1,20 @@
+"""`harness search`: look for a smaller network that this CPU runs fast."""
+
+import click
+
+from harness.commands.lazy import LazyGroup
+
+_COMMANDS = {
+    "profile": "Time operations in INT8 on this CPU, and show which kernels a network runs in.",
+    "latency": "Build and validate the table that predicts the time of any network of the search space.",
+    "run": "Search from a baseline; train, quantize and measure what is found.",
+    "report": "Tell what a search found.",
+}
+
+
+@click.group("search", cls=LazyGroup, prefix="harness.commands.search.", summaries=_COMMANDS)
+def command() -> None:
+    """Look for a smaller network that this CPU runs fast in INT8.
+
+    The search starts from a ResNet-50 baseline and revises its stem, widths, depths and blocks.
+    """

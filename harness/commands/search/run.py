@@ -1,0 +1,171 @@
+"""`harness search run`: from a baseline to a smaller network, trained, quantized and measured by LoadGen."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from harness.commands import options
+from harness.errors import HarnessError
+from harness.mlperf.scenario import parse_scenario
+from harness.model.card import find_card
+from harness.search.request import MEASURING, UNTIL, Effort, Request
+
+_USUAL = Effort()
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T], T]:
+    """Return the option for a field of Effort, which is called alike."""
+    option = f"--{name.replace('_', '-')}"
+    return click.option(
+        option, type=allowed, default=getattr(_USUAL, name), show_default=True, help=help_text
+    )
+
+
+@click.command()
+@click.option(
+    "--baseline",
+    required=True,
+    metavar="CARD",
+    help="Shipped model name, or path of a model card, of the trained network to revise.",
+)
+@click.option(
+    "--train",
+    type=options.PATH,
+    required=True,
+    metavar="DIR",
+    help="Training images, one folder per class.",
+)
+@click.option(
+    "--held-out",
+    type=options.PATH,
+    metavar="DIR",
+    help="Images to judge by that the baseline has not learned from; default: a tenth of --train.",
+)
+@options.data
+@click.option(
+    "--objective",
+    type=click.Choice(["SingleStream", "Offline"]),
+    default="SingleStream",
+    show_default=True,
+    help="What shall be fast: one image, or many.",
+)
+@options.search_threads
+@click.option(
+    "--max-drop",
+    type=float,
+    default=0.01,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the baseline's accuracy that may be lost.",
+)
+@click.option(
+    "--target-latency",
+    "target_ms",
+    type=float,
+    metavar="MS",
+    help="Milliseconds an image that must be reached in INT8 [default: the baseline's].",
+)
+@click.option(
+    "--target-speedup",
+    type=float,
+    metavar="X",
+    help="Instead: how many times as fast as the baseline in FP32 it must be in INT8.",
+)
+@click.option(
+    "--latency-table",
+    "table",
+    type=options.PATH,
+    metavar="FILE",
+    help="Table of `harness search latency` [default: the usual one, built if need be].",
+)
+@_effort("trials", click.IntRange(1), "Architectures that NSGA-II tries, from each seed, before the climbs.")
+@click.option(
+    "--workers",
+    type=options.Workers(1),
+    default=1,
+    show_default=True,
+    help="Processes that search; with one alone a seed always gives the same answer.",
+)
+@_effort(
+    "scouts",
+    click.IntRange(0),
+    "Networks near the wanted latency to look at before the search, so that its estimator learns.",
+)
+@_effort("shortlist", click.IntRange(8, 16), "Candidates that are fine-tuned briefly.")
+@_effort(
+    "fronts",
+    click.IntRange(1),
+    "Fronts, one behind the other, that these are chosen from by a short look at so many of each.",
+)
+@_effort("finetune_epochs", click.IntRange(1), "Length of the brief fine-tuning.")
+@_effort("epochs", click.IntRange(1), "Length of the training of pick and control.")
+@_effort("finals", click.IntRange(1), "Candidates to train to the end at most.")
+@_effort("rounds", click.IntRange(2), "LoadGen tests of each model in each scenario.")
+@options.duration
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of search and training.")
+@click.option(
+    "--until",
+    type=click.Choice(UNTIL),
+    help=f"Stop after this part; without it the same command goes on. All but {', '.join(MEASURING)} also "
+    "go on in a folder that comes from another machine, for whose CPU they compute.",
+)
+@click.option("--out", type=options.PATH, required=True, metavar="DIR", help="Where everything goes.")
+@click.option(
+    "--converged",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Also train N random networks to the end, twice, and report how well the estimator orders them; "
+    "10 are needed.",
+)
+@options.as_json
+def command(as_json: bool, out: Path, **given: Any) -> None:
+    """Find, train, quantize and measure a smaller network that this CPU runs fast in INT8.
+
+    An interrupted call goes on where it stopped. DIR/models then holds the cards `searched` and `uniform`
+    (the baseline, uniformly scaled, at no less latency), which `run`, `compare` and `submit` take like
+    any other; DIR/report.html tells the rest. Needs PyTorch and Optuna: pip install
+    'inference-harness[search]'. To train on several GPUs start it with torchrun:
+    torchrun --nproc-per-node 4 -m harness search run ...
+    """
+    outcome, text = _run(_request(out, **given))
+    if outcome is None:
+        return
+    click.echo(json.dumps(outcome, indent=2, ensure_ascii=False) if as_json else text)
+    if outcome["test"]["models"]["searched"]["passed"] is False:
+        sys.exit(1)
+
+
+def _request(out: Path, *, baseline: str, objective: str, duration: float, **given: Any) -> Request:
+    effort = {one.name: given.pop(one.name) for one in fields(Effort) if one.name in given}
+    return Request(
+        card=find_card(baseline),
+        out=out,
+        scenario=parse_scenario(objective),
+        effort=Effort(duration_s=duration, **effort),
+        command=options.command_line(sys.argv[1:]),
+        **given,
+    )
+
+
+def _run(request: Request) -> tuple[dict[str, Any] | None, str]:
+    try:
+        from harness.search import report, session
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise HarnessError(
+            "The search needs PyTorch, which is not installed: pip install 'inference-harness[search]'."
+        ) from error
+    outcome = session.run(request)
+    if outcome is None:
+        return None, ""
+    report.write(request.out)
+    return outcome, report.text(request.out)

@@ -1,0 +1,1 @@
+"""From images to a store of pixels."""

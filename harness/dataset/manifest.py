@@ -1,0 +1,169 @@
+"""What a store says about itself on disk: manifest.json and val_map.txt."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import files
+from harness.dataset.images import VAL_MAP
+from harness.dataset.recipe import Recipe
+from harness.errors import DataError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A listed image that is not in the store, because `--allow-missing` let it go."""
+
+    name: str
+    label: int
+    fault: str
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """The samples of one recipe: a raw u8 file of shape [count, size, size, 3], RGB."""
+
+    recipe: Recipe
+    file: str
+    bytes: int
+    sha256: str
+    made_with: Mapping[str, str]
+    """Versions of the harness and of the libraries that decide the pixels."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of manifest.json."""
+
+    dataset: str
+    images: str
+    """The folder that the images came from."""
+    count: int
+    labels: int
+    """How many different labels the images have."""
+    list_sha256: str
+    """Hex digest of val_map.txt."""
+    missing: tuple[Missing, ...]
+    recipes: Mapping[str, RecipeFile]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of the store in `folder`.
+
+    Raises:
+        DataError: there is none, it is damaged, or of another format.
+    """
+    file = folder / MANIFEST
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder} is not a store (no {MANIFEST} in it): finish or make one with `harness prepare`."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({error}): delete the store and prepare again.") from error
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != FORMAT:
+        raise DataError(
+            f"The store {folder} has format {found!r}, this harness reads {FORMAT}: "
+            f"prepare it again, or use the harness that made it."
+        )
+    try:
+        return Manifest(
+            dataset=str(document["dataset"]),
+            images=_unquoted(document["images"]),
+            count=int(document["count"]),
+            labels=int(document["labels"]),
+            list_sha256=str(document["list_sha256"]),
+            missing=tuple(
+                Missing(_unquoted(entry["name"]), int(entry["label"]), str(entry["fault"]))
+                for entry in document["missing"]
+            ),
+            recipes={key: _recipe_file(entry) for key, entry in document["recipes"].items()},
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file} is damaged ({error!r}): delete the store and prepare again.") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write manifest.json, atomically, and only after all that it vouches for is on disk."""
+    document = {"format": FORMAT, **asdict(manifest)}
+    document["images"] = _quoted(manifest.images)
+    for entry in document["missing"]:
+        entry["name"] = _quoted(entry["name"])
+    sync(folder)
+    files.write_json(folder / MANIFEST, document)
+    sync(folder / MANIFEST)
+    sync(folder)
+
+
+def read_list(folder: Path, manifest: Manifest) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Read val_map.txt: the samples' names and their labels, int64 [count].
+
+    Raises:
+        DataError: the file is missing or not the one that the manifest describes.
+    """
+    file = folder / VAL_MAP
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({error}): delete the store and prepare again.") from error
+    if len(lines) != manifest.count:
+        raise DataError(
+            f"{file} lists {len(lines)} images but the manifest says {manifest.count}: "
+            f"delete the store and prepare again."
+        )
+    if files.sha256_file(file) != manifest.list_sha256:
+        raise DataError(f"{file} was changed after the store was made: delete the store and prepare again.")
+    entries = [line.split() for line in lines]
+    return tuple(_unquoted(name) for name, _ in entries), np.array([int(n) for _, n in entries], np.int64)
+
+
+def write_list(folder: Path, names: Sequence[str], labels: Sequence[int]) -> str:
+    """Write val_map.txt, where line k is sample k, and return its SHA-256."""
+    file = folder / VAL_MAP
+    lines = [f"{_quoted(name)} {label}\n" for name, label in zip(names, labels, strict=True)]
+    files.write_text(file, "".join(lines))
+    sync(file)
+    return files.sha256_file(file)
+
+
+def sync(path: Path) -> None:
+    """Wait until the file or folder at `path` is on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _recipe_file(entry: dict[str, Any]) -> RecipeFile:
+    return RecipeFile(
+        Recipe(**entry["recipe"]),
+        str(entry["file"]),
+        int(entry["bytes"]),
+        str(entry["sha256"]),
+        dict(entry["made_with"]),
+    )
+
+
+def _quoted(name: str) -> str:
+    """Escape what would break a `name label` line or UTF-8; ImageNet's names stay as they are."""
+    return re.sub(
+        r"[%\s\ud800-\udfff]", lambda found: quote(found[0], safe="", errors="surrogateescape"), name
+    )
+
+
+def _unquoted(name: str) -> str:
+    return unquote(name, errors="surrogateescape")

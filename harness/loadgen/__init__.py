@@ -1,0 +1,1 @@
+"""Inside the measured process: LoadGen, the query sample library, the systems under test, the probe."""

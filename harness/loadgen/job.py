@@ -1,0 +1,61 @@
+"""What a child process is told, and what a probe answers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.loadgen.settings import RunSettings
+from harness.mlperf.scenario import Mode
+from harness.model.card import Card
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a child process needs to know."""
+
+    card: Card
+    store: Path
+    settings: RunSettings
+    log_folder: Path
+    """Existing folder that takes LoadGen's logs."""
+    mode: Mode | None
+    """None: measure without LoadGen, for the estimates that LoadGen wants to be told."""
+    user_conf: Path | None = None
+    audit_config: Path | None = None
+    """LoadGen's audit file of a compliance test; None: none, even if one lies in the working directory."""
+    samples_per_query: int = 1
+    """Samples in a MultiStream query."""
+    probe_s: float = 3.0
+    """About how long a probe measures."""
+    latency_bound_ns: int | None = None
+    """Server: 99 % of the queries must be answered within this."""
+    search: bool = False
+    """Server: whether the probe must find the highest rate that holds the bound."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attempt of the Server search."""
+
+    target_qps: float
+    p99_latency_ns: float | None
+    """None: it was broken off, as more samples waited than can be answered in time."""
+    held: bool
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the probe measured, and with which settings."""
+
+    samples_per_second: float
+    """Highest rate over a window with all streams busy; in SingleStream and MultiStream samples a query
+    over its latency."""
+    batch: int
+    streams: int
+    latency_ns: float | None = None
+    """Median latency of one query (SingleStream, MultiStream), or of one inference with all streams busy
+    (Server)."""
+    target_qps: float | None = None
+    """Server: the rate found to hold the latency bound; None when none was found or asked for."""
+    trials: tuple[Trial, ...] = ()
+    candidates: tuple[tuple[int, int, float], ...] = ()
+    """Settings that were compared: batch, streams, and latency in ns (MultiStream) or samples/s (Server)."""

@@ -1,0 +1,240 @@
+"""Measures, without LoadGen, what LoadGen wants to be told, and the settings that serve a scenario best."""
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from threading import Event, Lock
+from typing import Any
+
+from harness.backend.graph import Compiled
+from harness.errors import ModelError
+from harness.loadgen.job import Estimate
+from harness.loadgen.rate import find_rate
+from harness.loadgen.settings import RunSettings, doublings
+from harness.loadgen.subject import Backend
+from harness.loadgen.sut import make_sut
+from harness.machine import system
+from harness.mlperf.scenario import Scenario
+from harness.process.undisturbed import undisturbed
+
+_RESIDENT = 256
+_WINDOWS = 8
+_LEAST_QUERIES = 5
+_MAX_BATCH = 8
+# A larger batch must be worth its latency; and a sample that comes while one is computed waits for two.
+_LEAST_GAIN = 1.03
+_BOUND_SHARE = 0.5
+
+
+def measure(backend: Backend) -> dict[str, Any]:
+    """Probe for about the job's `probe_s`; return what OpenVINO made of the model, and the `Estimate`.
+
+    Raises:
+        HarnessError: the model is unusable.
+    """
+    qsl, count = backend.qsl, backend.job.samples_per_query
+    indices = list(range(min(qsl.count, _RESIDENT)))
+    # Padded like LoadGen's MultiStream load order.
+    order = (indices * count)[: len(indices) + count - 1]
+    qsl.load(order)
+    with undisturbed():
+        compiled, estimate = _PROBES[backend.job.settings.scenario](backend, order)
+    return {**backend.facts(compiled), "estimate": estimate}
+
+
+class _Slot:
+    """A response that goes nowhere."""
+
+    id = 0
+
+
+class _Driver:
+    """Gives a SUT one query after another, and waits until all of its samples are answered."""
+
+    def __init__(self, backend: Backend, scenario: Scenario, compiled: Sequence[Compiled]) -> None:
+        self._lock = Lock()
+        self._finished = Event()
+        self._pending = 0
+        self.compiled = compiled[-1]
+        self.sut = make_sut(
+            scenario,
+            compiled,
+            backend.qsl,
+            lambda _: _Slot(),
+            self._complete,
+            backend.inference_failed,
+            backend.job.samples_per_query,
+        )
+        self.sut.samples_loaded()
+
+    def _complete(self, slots: list[Any]) -> None:
+        with self._lock:
+            self._pending -= len(slots)
+            if self._pending == 0:
+                self._finished.set()
+
+    def time_ns(self, query: list[int]) -> int:
+        self._pending = len(query)
+        self._finished.clear()
+        start_ns = time.perf_counter_ns()
+        self.sut.issue(query, query)
+        self._finished.wait()
+        return time.perf_counter_ns() - start_ns
+
+
+def _latency(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
+    """SingleStream and MultiStream: the way to compute a query with the lowest median latency.
+
+    The candidates take turns, so that a busy neighbour slows all of them down.
+    """
+    job, count = backend.job, backend.job.samples_per_query
+    drivers = [
+        _Driver(backend, job.settings.scenario, [compiled])
+        for settings in _parts(backend)
+        if (compiled := _compile(backend, settings)) is not None
+    ]
+    backend.report("phase", "probing")
+    latencies_ns: list[list[int]] = [[] for _ in drivers]
+    deadline = time.perf_counter() + job.probe_s
+    rounds = 0
+    while rounds < _LEAST_QUERIES or time.perf_counter() < deadline:
+        first = rounds % (len(order) - count + 1)
+        for driver, seen in zip(drivers, latencies_ns, strict=True):
+            seen.append(driver.time_ns(order[first : first + count]))
+        rounds += 1
+        backend.report("completed", rounds * count)
+    medians = [statistics.median(seen) for seen in latencies_ns]
+    best_ns = min(medians)
+    best = drivers[medians.index(best_ns)].compiled
+    compared = [
+        (driver.compiled.batch, driver.compiled.streams, median)
+        for driver, median in zip(drivers, medians, strict=True)
+    ]
+    return best, Estimate(
+        samples_per_second=count * 1e9 / best_ns,
+        batch=best.batch,
+        streams=best.streams,
+        latency_ns=best_ns,
+        candidates=tuple(compared),
+    )
+
+
+def _parts(backend: Backend) -> Iterator[RunSettings]:
+    """Yield the ways to cut a query: from one inference by all cores down to one sample per stream."""
+    settings, count = backend.job.settings, backend.job.samples_per_query
+    sizes = [settings.batch] if settings.batch else [count, *(size for size in (4, 2, 1) if size < count)]
+    for size in sizes:
+        yield settings.choose(size, min(-(-count // size), _threads(settings)))
+
+
+def _throughput(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
+    """Offline: the rate over the fastest window."""
+    (compiled,) = backend.compile_ladder(backend.job.settings)
+    backend.report("phase", "probing")
+    rate = _rate(backend, compiled, order, backend.job.probe_s)
+    return compiled, Estimate(rate, compiled.batch, compiled.streams)
+
+
+def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
+    """Server: streams and largest batch by their rate and latency, then the rate that holds the bound."""
+    job, bound_ns = backend.job, backend.job.latency_bound_ns
+    # Without a bound to hold, only the rate counts.
+    limit_ns = float("inf") if bound_ns is None else bound_ns * _BOUND_SHARE
+    compared: list[tuple[int, int, float]] = []
+
+    def busy(compiled: Compiled) -> tuple[float, float]:
+        """Return the rate with all streams busy, and the latency of one inference then."""
+        backend.report("phase", "probing")
+        rate = _rate(backend, compiled, order, job.probe_s / _WINDOWS)
+        compared.append((compiled.batch, compiled.streams, rate))
+        return rate, compiled.batch * compiled.streams / rate * 1e9
+
+    singles = []
+    for settings in _stream_counts(job.settings):
+        compiled = backend.compile(settings, 1)
+        singles.append((compiled, settings, *busy(compiled)))
+    prompt = [single for single in singles if single[3] <= limit_ns]
+    if prompt:
+        single, settings, rate, _ = max(prompt, key=lambda one: one[2])
+    else:
+        single, settings, rate, _ = min(singles, key=lambda one: one[3])
+    ladder = [single]
+    if job.settings.batch is not None:
+        ladder = backend.compile_ladder(settings)
+        if ladder[-1].batch > 1:
+            rate = max(rate, busy(ladder[-1])[0])
+    while job.settings.batch is None and ladder[-1].batch < _MAX_BATCH:
+        larger = _compile(backend, replace(settings, batch=None), 2 * ladder[-1].batch)
+        if larger is None:
+            break
+        its_rate, latency_ns = busy(larger)
+        if its_rate < _LEAST_GAIN * rate or latency_ns > limit_ns:
+            break
+        ladder.append(larger)
+        rate = its_rate
+    alone = _Driver(backend, Scenario.SERVER, [single])
+    alone_ns = statistics.median(alone.time_ns([index]) for index in order[:_LEAST_QUERIES])
+    alone.sut.close()
+    estimate = Estimate(rate, ladder[-1].batch, single.streams, alone_ns, candidates=tuple(compared))
+    if not job.search or bound_ns is None or alone_ns > bound_ns:
+        return single, estimate
+    target_qps, trials = find_rate(
+        lambda complete: make_sut(
+            Scenario.SERVER, ladder, backend.qsl, lambda _: _Slot(), complete, backend.inference_failed
+        ),
+        order,
+        rate,
+        bound_ns,
+        job.probe_s / 3,
+        lambda completed: backend.report("completed", completed),
+    )
+    return single, replace(estimate, target_qps=target_qps, trials=trials)
+
+
+def _stream_counts(settings: RunSettings) -> list[RunSettings]:
+    """Return settings from one stream with all cores to a stream for each."""
+    if settings.streams is not None:
+        return [settings]
+    return [settings.choose(None, streams) for streams in doublings(_threads(settings))]
+
+
+def _rate(backend: Backend, compiled: Compiled, order: list[int], seconds: float) -> float:
+    """Return samples/s over windows of equal size, the fastest: a busy neighbour only ever slows one down."""
+    driver = _Driver(backend, Scenario.OFFLINE, [compiled])
+    round_size = compiled.batch * compiled.streams
+    first_ns = driver.time_ns(_cycle(order, round_size))
+    window = _cycle(order, round_size * max(2, round(seconds * 1e9 / _WINDOWS / first_ns)))
+    best = 0.0
+    for _ in range(_WINDOWS):
+        best = max(best, len(window) / driver.time_ns(window) * 1e9)
+        backend.report("completed", driver.sut.completed)
+    driver.sut.close()
+    return best
+
+
+def _compile(backend: Backend, settings: RunSettings, batch: int | None = None) -> Compiled | None:
+    """Compile a candidate; None when the model does not admit a batch that nobody asked for."""
+    size = batch or settings.batch or 1
+    try:
+        return backend.compile(settings, size)
+    except ModelError:
+        if size == 1 or backend.job.settings.batch is not None:
+            raise
+        return None
+
+
+def _threads(settings: RunSettings) -> int:
+    return settings.threads or system.usable_cpus()
+
+
+def _cycle(order: list[int], count: int) -> list[int]:
+    return [order[place % len(order)] for place in range(count)]
+
+
+_PROBES = {
+    Scenario.SINGLE_STREAM: _latency,
+    Scenario.MULTI_STREAM: _latency,
+    Scenario.SERVER: _server,
+    Scenario.OFFLINE: _throughput,
+}

@@ -1,0 +1,150 @@
+"""What one run was asked to do, resolved once and stored with its result."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from harness.backend.settings import CORE_TYPES, CompileSettings
+from harness.errors import HarnessError, did_you_mean
+from harness.machine import system
+from harness.mlperf.scenario import Scenario
+
+TUNABLE = ("threads", "streams", "batch", "pinning", "smt", "core_type")
+"""What a tuning may set; whatever of it the user gives stays as given."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a scenario is run."""
+
+    scenario: Scenario
+    precision: str = "f32"
+    """Arithmetic of the layers that are not quantized: f32 or bf16."""
+    threads: int | None = None
+    """CPU threads for inference; None leaves the choice to OpenVINO within the CPUs we may use."""
+    streams: int | None = None
+    """Parallel inference streams; None leaves the choice to OpenVINO (Offline) or the probe."""
+    batch: int | None = None
+    """Samples computed by one inference, in Server at most; None: 1 in Offline, else the probe's choice."""
+    pinning: bool | None = None
+    """Whether each thread keeps to one CPU; this and the next two: None leaves the choice to OpenVINO."""
+    smt: bool | None = None
+    """Whether two threads may share a core."""
+    core_type: str | None = None
+    """The cores to use where there are several types: any, performance or efficiency."""
+    duration_s: float = 10.0
+    """LoadGen's minimum duration of an unofficial performance run."""
+    official: bool = False
+    """Whether the durations and counts of mlperf.conf apply."""
+    user_conf: Path | None = None
+    """Estimates that take the place of the probe's."""
+    stall_timeout_s: float = 120.0
+    """A test in which no sample is finished for so long is stopped and reported as hung."""
+
+    def __post_init__(self) -> None:
+        facts = self.scenario.facts
+        if facts.batch == facts.streams == 1:
+            if self.batch not in (None, 1):
+                raise HarnessError(f"{facts.query}: leave out --batch or use another scenario.")
+            if self.streams not in (None, 1):
+                raise HarnessError(
+                    f"{self.scenario} runs one query at a time: leave out --streams or use another scenario."
+                )
+        if self.core_type not in (None, *CORE_TYPES):
+            raise HarnessError(
+                f"Core type '{self.core_type}' is not known.{did_you_mean(self.core_type or '', CORE_TYPES)}"
+            )
+        if self.threads is not None and self.streams is not None and self.streams > self.threads:
+            raise HarnessError(
+                f"{self.streams} streams need at least as many threads, but --threads is {self.threads}."
+            )
+
+    @property
+    def compile_settings(self) -> CompileSettings:
+        return CompileSettings(
+            self.scenario.facts.hint,
+            self.precision,
+            self.threads,
+            self.streams,
+            self.pinning,
+            self.smt,
+            self.core_type,
+        )
+
+    @property
+    def tunable(self) -> dict[str, int | bool | str | None]:
+        """Return what a tuning may set, as it stands."""
+        return {name: getattr(self, name) for name in TUNABLE}
+
+    def with_defaults(self) -> "RunSettings":
+        """Return the settings with what the scenario fixes; what is None then, the probe chooses."""
+        facts = self.scenario.facts
+        return self.choose(facts.batch, facts.streams)
+
+    def choose(self, batch: int | None, streams: int | None) -> "RunSettings":
+        """Return the settings with these choices wherever the user left one open."""
+        return replace(
+            self,
+            batch=batch if self.batch is None else self.batch,
+            streams=streams if self.streams is None else self.streams,
+        )
+
+    def fill(self, values: Mapping[str, int | bool | str | None]) -> "RunSettings":
+        """Return the settings with these values, by field name, wherever the user left one open.
+
+        Raises:
+            HarnessError: what the user gave does not go with them.
+        """
+        given: dict[str, Any] = {key: value for key, value in values.items() if getattr(self, key) is None}
+        return replace(self, **given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON values, without paths of this machine."""
+        values = asdict(self)
+        values["user_conf"] = None if self.user_conf is None else self.user_conf.name
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RunSettings":
+        """Return the settings of a result document; the user.conf is the one in its folder."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**known | {"scenario": Scenario(values["scenario"]), "user_conf": None})
+
+
+def doublings(limit: int) -> list[int]:
+    """Return 1, 2, 4, ... below the limit, and the limit."""
+    return [*(1 << power for power in range(limit.bit_length()) if 1 << power < limit), limit]
+
+
+def in_words(tunable: Mapping[str, int | bool | str | None]) -> str:
+    """Return settings such as 'batch 4, 2 streams, not pinned'; what is None is left out."""
+    words = []
+    if (batch := tunable.get("batch")) is not None:
+        words.append(f"batch {batch}")
+    for name in ("streams", "threads"):
+        if (count := tunable.get(name)) is not None:
+            words.append(f"{count} {name.removesuffix('s') if count == 1 else name}")
+    for name, yes, no in (("pinning", "pinned", "not pinned"), ("smt", "with SMT", "without SMT")):
+        if (wanted := tunable.get(name)) is not None:
+            words.append(yes if wanted else no)
+    if (cores := tunable.get("core_type")) is not None:
+        words.append(f"{cores} cores")
+    return ", ".join(words)
+
+
+def within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings:
+    """Hold the thread count against the CPUs this process may use.
+
+    Raises:
+        HarnessError: there are fewer.
+    """
+    usable = machine.usable_cpus
+    if settings.threads is None:
+        # OpenVINO counts the machine's CPUs, not the container's quota.
+        return settings if usable >= (machine.cpus_present or usable) else replace(settings, threads=usable)
+    if settings.threads > usable:
+        raise HarnessError(
+            f"--threads {settings.threads}: this process may use {usable} CPU(s), give at most that."
+        )
+    return settings

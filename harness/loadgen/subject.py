@@ -1,0 +1,76 @@
+"""What a child process sets up before it measures: the store, the model, an undisturbed interpreter."""
+
+from collections.abc import Callable
+from typing import Any
+
+from harness.backend import graph
+from harness.dataset.store import open_store
+from harness.loadgen.job import Job
+from harness.loadgen.qsl import Qsl
+from harness.loadgen.settings import RunSettings, doublings
+from harness.model import file as model_file
+
+Report = Callable[[str, Any], None]
+"""Tell the parent: an event's name and its content."""
+
+
+class Backend:
+    """One model over one store."""
+
+    def __init__(self, job: Job, report: Report, fail: Callable[[str], None]) -> None:
+        """Open what the job names.
+
+        `fail` is called from whatever thread an inference failed in, and must not return.
+
+        Raises:
+            HarnessError: the model or the store is unusable.
+        """
+        report("phase", "compiling")
+        self.job = job
+        self.report = report
+        self._fail = fail
+        self._store = open_store(job.store)
+        self._model = model_file.read(job.card)
+        self.qsl = Qsl(self._store.samples(job.card.input.recipe))
+
+    def deployed(self, batch: int) -> Any:
+        """Return the model, an openvino.Model, with u8 pixels in and labels out.
+
+        Raises:
+            ModelError: the model contradicts its card, or does not admit the batch.
+        """
+        return graph.deployed(self._model, self.job.card, batch)
+
+    def compile(self, settings: RunSettings, batch: int) -> graph.Compiled:
+        """Compile the model for a batch.
+
+        Raises:
+            ModelError: the model does not admit the batch, or the CPU the precision.
+        """
+        return graph.compile_model(self.deployed(batch), settings.compile_settings)
+
+    def compile_ladder(self, settings: RunSettings) -> list[graph.Compiled]:
+        """Compile what the scenario's SUT needs, by rising batch."""
+        return [self.compile(settings, batch) for batch in batches(settings)]
+
+    def inference_failed(self, index: int, error: Exception) -> None:
+        self._fail(
+            f"Inference failed on sample {index} ({self._store.names[index]}): {graph.first_line(error)}"
+        )
+
+    @staticmethod
+    def facts(compiled: graph.Compiled) -> dict[str, Any]:
+        """Return what OpenVINO made of the model."""
+        return {
+            "precision": compiled.precision,
+            "kernels": compiled.kernels,
+            "openvino": compiled.properties,
+        }
+
+
+def batches(settings: RunSettings) -> list[int]:
+    """Return the batch sizes to compile: in Server the powers of two up to the batch, and the batch."""
+    batch = settings.batch or 1
+    if not settings.scenario.facts.paced:
+        return [batch]
+    return doublings(batch)

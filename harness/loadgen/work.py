@@ -1,0 +1,42 @@
+"""What is done with a job in a child process: LoadGen's test, the probe, or another measurement."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from harness.loadgen.job import Job
+from harness.process import child
+
+if TYPE_CHECKING:
+    from harness.loadgen.subject import Backend
+
+Work = Callable[["Backend"], dict[str, Any]]
+"""A function of a module, which measures a backend."""
+
+
+def run(
+    job: Job,
+    show: Callable[[child.Progress], None] = lambda progress: None,
+    work: Work | None = None,
+) -> dict[str, Any]:
+    """Do the job in a child process and return what it reports.
+
+    Args:
+        job: what to measure.
+        show: called with the progress at least once a second.
+        work: what to do with the job; None: LoadGen's test of the job's mode, or the probe.
+
+    Raises:
+        RunFailed: the child crashed, hung, or an inference failed.
+        HarnessError: the child refused the job.
+    """
+    return child.run(partial(_work, job, work), job.log_folder, job.settings.stall_timeout_s, show)
+
+
+def _work(job: Job, work: Work | None, link: child.Link) -> dict[str, Any]:
+    """Run in the child, where alone LoadGen and OpenVINO are loaded."""
+    from harness.loadgen import drive, probe
+    from harness.loadgen.subject import Backend
+
+    usual = probe.measure if job.mode is None else drive.perform
+    return (work or usual)(Backend(job, link.report, link.fail))

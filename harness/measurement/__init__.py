@@ -1,0 +1,1 @@
+"""A series of tests, seen from the parent process."""

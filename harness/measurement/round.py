@@ -1,0 +1,55 @@
+"""One LoadGen test of a series, as it is kept and compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from harness.mlperf.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The figure of a scenario that variants are compared by."""
+
+    title: str
+    name: str
+    unit: str
+    percentile: str | None = None
+    """Which percentile of the latencies it is; None when it is not one."""
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.percentile is not None
+
+
+METRICS: Mapping[Scenario, Metric] = MappingProxyType(
+    {
+        Scenario.SINGLE_STREAM: Metric("Single-Stream", "p90 latency", "ms", "90.00"),
+        Scenario.MULTI_STREAM: Metric("Multi-Stream", "p99 query latency", "ms", "99.00"),
+        Scenario.OFFLINE: Metric("Offline", "throughput", "images/s"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One LoadGen performance test."""
+
+    number: int
+    started: str
+    log: str
+    """Folder of LoadGen's logs, relative to compare.json."""
+    valid: bool
+    reasons: tuple[str, ...]
+    """Why it is not valid."""
+    latencies_ns: Mapping[str, int]
+    """'min', 'mean', 'max', and percentiles such as '90.00', of whole queries."""
+    samples_per_second: float | None
+    """Offline only."""
+    noise: Mapping[str, Any]
+
+
+def round_from_dict(entry: dict[str, Any]) -> Round:
+    """Return the round that asdict made a dict of."""
+    return Round(**entry | {"reasons": tuple(entry["reasons"])})

@@ -1,0 +1,201 @@
+"""Tunings: the OpenVINO settings that `harness tune` found fastest, kept for `run` and `compare`.
+
+A tuning is found by what it depends on: the model and its input size, the CPU and its instruction sets, the
+CPUs allowed, of which kind they are and whether by a quota, the version of OpenVINO, the scenario, the
+precision and the threads asked for. Where any of it differs there is no tuning. What an older one does not
+say counts as equal, but for the quota, under which nothing may be pinned.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness import files, resources
+from harness.errors import HarnessError, OutputError
+from harness.loadgen.settings import TUNABLE, RunSettings, in_words
+from harness.machine import system
+from harness.mlperf.scenario import Scenario
+from harness.model import file as model_file
+from harness.model.card import Card
+
+FILE_NAME = "tuning.json"
+FORMAT = 1
+
+_DIGITS = 16
+_UNSAID: dict[str, Any] = dict.fromkeys(["cpu_signature", "cores", "performance_cpus", "whole", "input_size"])
+"""Of a key, what older tunings do not say, as None."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a tuning is of."""
+
+    model_sha256: str
+    cpu_model: str | None
+    isa: tuple[str, ...] | None
+    usable_cpus: int
+    openvino: str | None
+    scenario: str
+    precision: str
+    threads: int | None
+    """The threads that the user asked for; None when that was left open."""
+    cpu_signature: str | None = None
+    cores: int | None = None
+    """Physical cores that the CPUs allowed are on."""
+    performance_cpus: int | None = None
+    """CPUs allowed on P cores, on hybrids only."""
+    whole: bool | None = None
+    """Whether no quota takes a part of the CPUs allowed."""
+    input_size: int | None = None
+    """Pixels of an image's side."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the tuning and of the tests behind it; it need not exist."""
+        values = {
+            key: value for key, value in asdict(self).items() if value is not None or key not in _UNSAID
+        }
+        digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
+        return resources.cache_folder() / "tunings" / f"{self.scenario}-{self.precision}-{digest[:_DIGITS]}"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was found."""
+
+    key: Key
+    model: str
+    """Name on the card."""
+    created: str
+    harness: str
+    settings: dict[str, int | bool | str | None]
+    """What to set, of settings.TUNABLE; empty: nothing was faster than the default."""
+    verdict: str
+    """The re-check of the fastest candidate against the default, in words."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """The measurements: default, metric, candidates, trials, rounds, speed-up, remarks."""
+
+    @property
+    def path(self) -> Path:
+        return self.key.folder / FILE_NAME
+
+    @property
+    def text(self) -> str:
+        """What it sets, in words."""
+        return in_words(self.settings) or "the default settings, as nothing measured was faster"
+
+    def told(self, of: str = "") -> str:
+        """Return the note of what uses it, `of` whatever needs to be said."""
+        return f"Tuning of {self.created}{of}: {self.text} ({self.path}; without it: --no-tuning)."
+
+    def apply(self, settings: RunSettings) -> RunSettings:
+        """Return the settings with the tuning's wherever the user left one open.
+
+        Raises:
+            HarnessError: the tuning's settings do not go together, which only a damaged file can cause.
+        """
+        values = dict(self.settings)
+        threads = values.get("threads")
+        if settings.streams is not None and isinstance(threads, int) and threads < settings.streams:
+            del values["threads"]
+        return settings.fill(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self)}
+
+    def reference(self) -> dict[str, Any]:
+        """Return what a result says of the tuning that it was made with."""
+        return {
+            "created": self.created,
+            "key": asdict(self.key),
+            "file": f"{self.key.folder.name}/{FILE_NAME}",
+            "settings": self.settings,
+            "verdict": self.verdict,
+        }
+
+
+def key_of(card: Card, settings: RunSettings, machine: system.Machine) -> Key:
+    """Return what a tuning for these settings, as the user gave them, is found by.
+
+    Raises:
+        ModelError: the model's file is missing.
+    """
+    return Key(
+        model_sha256=model_file.sha256(card),
+        cpu_model=machine.cpu_model,
+        isa=machine.isa,
+        usable_cpus=machine.usable_cpus,
+        openvino=machine.versions["openvino"],
+        scenario=str(settings.scenario),
+        precision=settings.precision,
+        threads=settings.threads,
+        cpu_signature=machine.cpu_signature,
+        cores=machine.cores_allowed,
+        performance_cpus=machine.performance_cpus_allowed,
+        whole=not machine.is_under_quota,
+        input_size=card.input.size,
+    )
+
+
+def find(key: Key) -> Tuning | None:
+    """Return the tuning of that key, or an older one that does not contradict it; None when there is none.
+
+    Raises:
+        OutputError: its file is damaged, or of a newer format.
+    """
+    return _read(key) or (_read(replace(key, **_UNSAID)) if key.whole else None)
+
+
+def _read(key: Key) -> Tuning | None:
+    """Return the tuning of exactly that key."""
+    path = key.folder / FILE_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        form = document["format"]
+        if isinstance(form, int) and form > FORMAT:
+            raise OutputError(
+                f"The tuning {path} has format {form}, newer than this harness knows: update the harness, "
+                f"or leave it out with --no-tuning."
+            )
+        if form != FORMAT or _UNSAID | document["key"] != json.loads(json.dumps(asdict(key))):
+            raise ValueError("it is of something else")
+        found = Tuning(**{name: document[name] for name in Tuning.__dataclass_fields__} | {"key": key})
+        _check(found, key)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(
+            f"The tuning {path} is damaged ({error!r}): repeat `harness tune` with --replace, or leave it "
+            f"out with --no-tuning."
+        ) from error
+    return found
+
+
+def write(tuning: Tuning) -> Path:
+    """Write a finished tuning into its folder, in place of an older one, and return its file.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    files.make_writable_folder(tuning.path.parent)
+    files.write_json(tuning.path, tuning.to_dict())
+    return tuning.path
+
+
+def _check(tuning: Tuning, key: Key) -> None:
+    kinds = {"pinning": bool, "smt": bool, "core_type": str}
+    for name, value in tuning.settings.items():
+        kind = kinds.get(name, int)
+        if name not in TUNABLE or type(value) not in (kind, type(None)):
+            raise ValueError(f"{name} = {value!r}")
+        if kind is int and value is not None and int(value) < 1:
+            raise ValueError(f"{name} = {value!r}")
+    if (tuning.settings.get("threads") or 1) > key.usable_cpus:  # type: ignore[operator]
+        raise ValueError("more threads than CPUs")
+    # RunSettings knows what goes together.
+    try:
+        tuning.apply(RunSettings(Scenario(key.scenario), key.precision, threads=key.threads))
+    except HarnessError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,206 @@
+"""MLPerf Inference rounds as data: seeds, LoadGen versions, benchmarks and required fields.
+
+Source: the submission checker's constants.py (mlcommons/inference, August 2026) unless noted.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import HarnessError, did_you_mean
+from harness.mlperf.benchmark import BENCHMARKS, Benchmark
+
+DIVISIONS = ("open", "closed")
+SYSTEM_TYPES = ("edge", "datacenter")
+STATUSES = ("available", "preview", "rdi")
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What LoadGen draws samples and arrival times with."""
+
+    qsl_rng_seed: int
+    sample_index_rng_seed: int
+    schedule_rng_seed: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A benchmark as one round has it."""
+
+    benchmark: Benchmark
+    official_name: str
+    """The checker's name, which is not LoadGen's."""
+    closed_folder: str
+    """Name of the benchmark's folder in the Closed division."""
+    closed_scenarios: Mapping[str, tuple[str, ...]]
+    """System type -> the scenarios that Closed demands, all of them; a type that is absent has none."""
+    performance_sample_count: int
+    offline_sample_count: int
+    """Least number of samples in Offline's query."""
+    server_latency_ns: int
+    audits: tuple[str, ...]
+    """Compliance tests that Closed demands of each scenario."""
+    audit_sampling_target: int
+    """TEST01: how many responses are logged, about."""
+    reference_models: tuple[str, ...]
+    """Shipped cards whose weights are MLPerf's; only these, or quantized from these, enter Closed."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of MLPerf Inference."""
+
+    name: str
+    loadgen_versions: tuple[str, ...]
+    """Releases of mlcommons-loadgen with this round's seeds."""
+    seeds: Seeds
+    tasks: Mapping[str, Task]
+    """LoadGen's model name -> task."""
+    min_duration_ms: int
+    system_fields: tuple[str, ...]
+    """Keys that a system description must have."""
+    filled_system_fields: frozenset[str]
+    """Those of them that must not be empty."""
+    measurement_fields: tuple[str, ...]
+    """Keys that measurements.json must have, none empty."""
+    max_accuracy_log_bytes: int
+    max_file_bytes: int
+
+    def task(self, name: str) -> Task | None:
+        """Return the task with the checker's `name`."""
+        return next((task for task in self.tasks.values() if task.official_name == name), None)
+
+    def guess_task(self, folder: str, mapping: Mapping[str, str] | None = None) -> Task | None:
+        """Return the task that the checker finds for a benchmark's folder (Config.get_mlperf_model)."""
+        name = {"mobilenet": "resnet", "resnet50": "resnet"}.get(folder) or (mapping or {}).get(folder)
+        if name is None:
+            folds = any(part in folder for part in ("mobilenet", "efficientnet", "resnet50"))
+            name = "resnet" if folds else folder
+        return self.task(name)
+
+
+_SYSTEM_FIELDS = (
+    *("division", "submitter", "status", "system_name", "system_type", "system_type_detail"),
+    *("number_of_nodes", "host_processor_model_name", "host_processors_per_node"),
+    *("host_processor_core_count", "host_processor_frequency", "host_processor_caches"),
+    *("host_processor_interconnect", "host_memory_capacity", "host_memory_configuration"),
+    *("host_storage_capacity", "host_storage_type", "host_networking", "host_network_card_count"),
+    *("host_networking_topology", "accelerators_per_node", "accelerator_model_name"),
+    *("accelerator_memory_capacity", "accelerator_memory_configuration"),
+    *("accelerator_host_interconnect", "accelerator_interconnect", "accelerator_interconnect_topology"),
+    *("accelerator_frequency", "accelerator_on-chip_memories", "cooling", "framework"),
+    *("operating_system", "other_software_stack", "hw_notes", "sw_notes"),
+)
+_MAY_BE_EMPTY = {
+    *("system_type_detail", "host_processor_frequency", "host_processor_caches"),
+    *("host_processor_interconnect", "accelerator_interconnect_topology", "accelerator_frequency"),
+    *("accelerator_on-chip_memories", "hw_notes", "sw_notes"),
+}
+_RESNET = Task(
+    benchmark=BENCHMARKS["resnet50"],
+    official_name="resnet",
+    closed_folder="resnet50",
+    closed_scenarios={
+        "edge": ("SingleStream", "MultiStream", "Offline"),
+        "datacenter,edge": ("SingleStream", "MultiStream", "Offline", "Server"),
+    },
+    performance_sample_count=1024,
+    offline_sample_count=24_576,
+    server_latency_ns=15_000_000,
+    audits=("TEST01", "TEST04"),
+    # compliance/TEST01/resnet50/audit.config
+    audit_sampling_target=4096,
+    # Zenodo 4735647 (ONNX), and torchvision's weights, which MLPerf's PyTorch model has.
+    reference_models=("resnet50-mlperf", "resnet50-torchvision"),
+)
+
+
+def _round(name: str, loadgen_versions: tuple[str, ...], seeds: Seeds) -> Round:
+    return Round(
+        name=name,
+        loadgen_versions=loadgen_versions,
+        seeds=seeds,
+        tasks={"resnet50": _RESNET},
+        min_duration_ms=600_000,
+        system_fields=_SYSTEM_FIELDS,
+        filled_system_fields=frozenset(_SYSTEM_FIELDS) - _MAY_BE_EMPTY,
+        measurement_fields=(
+            *("input_data_types", "retraining", "starting_weights_filename"),
+            *("weight_data_types", "weight_transformations"),
+        ),
+        max_accuracy_log_bytes=10 * 1024,
+        max_file_bytes=50 * 1024 * 1024,
+    )
+
+
+# The newest first; v5.1 and older have another tree.
+ROUNDS = {
+    made.name: made
+    for made in (
+        _round(
+            "v6.1",
+            ("6.0.17",),
+            Seeds(2085463073848966840, 2747215439041700203, 16159082839903944936),
+        ),
+        _round(
+            "v6.0",
+            ("6.0.10",),
+            Seeds(2465351861681999779, 14276810075590677512, 3936089224930324775),
+        ),
+    )
+}
+NEWEST = next(iter(ROUNDS))
+
+
+def find_round(name: str) -> Round:
+    """Return the round of that name.
+
+    Raises:
+        HarnessError: the name is not known.
+    """
+    if name not in ROUNDS:
+        raise HarnessError(f"Round '{name}' is not known.{did_you_mean(name, ROUNDS)}")
+    return ROUNDS[name]
+
+
+def round_of(detail: Mapping[str, Any]) -> Round | None:
+    """Return the round whose seeds a LoadGen log has; LoadGen's version decides it."""
+    for made in ROUNDS.values():
+        if all(detail.get(f"effective_{key}") == seed for key, seed in vars(made.seeds).items()):
+            return made
+    return None
+
+
+def rounds_of_loadgen(version: str) -> list[str]:
+    """Return the rounds that runs with this release of LoadGen can belong to."""
+    release = version.split(" ")[0]
+    return [made.name for made in ROUNDS.values() if release in made.loadgen_versions]
+
+
+def choose_division(name: str) -> str:
+    """Return the division of that name.
+
+    Raises:
+        HarnessError: the name is not known, or the division is not for one machine.
+    """
+    plain = name.lower()
+    if plain == "network":
+        raise HarnessError("The network division needs a LoadGen on another machine: give open or closed.")
+    return _choose("Division", plain, DIVISIONS)
+
+
+def choose_system_type(name: str) -> str:
+    """Return the system type of that name.
+
+    Raises:
+        HarnessError: the name is not known.
+    """
+    plain = ",".join(sorted(name.lower().replace(" ", "").split(",")))
+    return _choose("System type", plain, (*SYSTEM_TYPES, "datacenter,edge"))
+
+
+def _choose(what: str, name: str, known: Iterable[str]) -> str:
+    if name not in known:
+        raise HarnessError(f"{what} '{name}' is not known.{did_you_mean(name, known)}")
+    return name

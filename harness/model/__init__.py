@@ -1,0 +1,1 @@
+"""Model cards, the files they name, and architectures."""

@@ -1,0 +1,1 @@
+"""Child processes and workers: how they start, listen to signals, and end."""

@@ -1,0 +1,345 @@
+"""Times INT8 networks end to end as they are deployed, beside a reference that tells when to trust it."""
+
+import statistics
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from harness.backend import graph
+from harness.backend.graph import Compiled, first_line
+from harness.backend.settings import CompileSettings
+from harness.console import progress
+from harness.errors import HarnessError, RunFailed
+from harness.machine import system
+from harness.mlperf.scenario import SEARCHED, Scenario
+from harness.model import file as model_file
+from harness.model.architecture import Architecture
+from harness.model.card import Card
+from harness.process.undisturbed import undisturbed
+from harness.profiling.int8 import Network, quantized, quantized_ahead
+
+LARGEST_DRIFT = 0.05
+"""The reference may be so much slower than in its quiet moments while a sample is taken."""
+MACHINE = ("cpu", "cpu_signature", "isa")
+"""What `Conditions.to_dict` says of the machine."""
+_BURSTS = 8
+_KEPT_PERCENTILE = 25
+_PATIENCE_S = 120.0
+_FIRST_LOOKS = 60
+_QUIET_PERCENTILE = 10
+_REMEMBERED_LOOKS = 2000
+_PAUSE_S = 0.03
+
+_SEED = 1
+_WARM_UPS = 3
+_BURST_S = 0.02
+_BURST_INFERENCES = 3
+_LOOK_S = 0.01
+_LOOK_INFERENCES = 1
+_GAIN_VISITS = 5
+"""Measurements of which the middle one says how much faster INT8 is: the wanted latency hangs on it alone."""
+
+
+class Stopwatch(ABC):
+    """Measures networks in units of a reference network, so that sessions can be compared."""
+
+    @property
+    @abstractmethod
+    def quiet_ms(self) -> float:
+        """What the reference takes in quiet moments, as far as is known by now: milliseconds an image."""
+
+    @abstractmethod
+    def ratio(self, network: Network) -> float:
+        """Return the time of an image in this network, in INT8, over that in the reference.
+
+        Raises:
+            HarnessError: the machine is too busy to measure.
+        """
+
+    def ratios(self, architectures: Sequence[Architecture]) -> Iterator[float]:
+        """Yield the `ratio` of one after the other, faster than one by one where there are many.
+
+        Raises:
+            HarnessError: the machine is too busy to measure.
+        """
+        yield from map(self.ratio, architectures)
+
+
+Timer = Callable[[Network, "Conditions"], AbstractContextManager[Stopwatch]]
+"""From a reference network and conditions to what measures; `timer` is one."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under which conditions a time is true."""
+
+    scenario: Scenario
+    threads: int
+    """CPU threads for inference."""
+    elsewhere: Mapping[str, Any] | None = None
+    """What `to_dict` gives of the MACHINE that times are of if it is not this one; none can be taken."""
+
+    def __post_init__(self) -> None:
+        if self.scenario not in SEARCHED:
+            raise HarnessError(f"The search knows no times for {self.scenario}: use {' or '.join(SEARCHED)}.")
+        if self.elsewhere is None and not 1 <= self.threads <= system.usable_cpus():
+            raise HarnessError(
+                f"--threads {self.threads} cannot be had: this process may use {system.usable_cpus()} CPU(s)."
+            )
+
+    @classmethod
+    def of(cls, scenario: Scenario, threads: int | None = None) -> "Conditions":
+        """Return the conditions; without `threads` one in SingleStream, as published, all in Offline."""
+        usual = 1 if scenario is Scenario.SINGLE_STREAM else system.usable_cpus()
+        return cls(scenario, threads or usual)
+
+    @property
+    def compile_settings(self) -> CompileSettings:
+        streams = 1 if self.scenario is Scenario.SINGLE_STREAM else None
+        return CompileSettings(self.scenario.facts.hint, threads=self.threads, streams=streams)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that a time depends on besides the network, as JSON values.
+
+        What an older record of another machine does not say of it is left out.
+        """
+        machine = system.describe()
+        here = {
+            "cpu": machine.cpu_model,
+            "cpu_signature": machine.cpu_signature,
+            "isa": list(machine.isa or ()),
+        }
+        return {
+            **(here if self.elsewhere is None else self.elsewhere),
+            "openvino": machine.versions["openvino"],
+            "nncf": machine.versions["nncf"],
+            "scenario": str(self.scenario),
+            "hint": self.compile_settings.hint,
+            "threads": self.threads,
+        }
+
+
+def measure_ms(
+    architectures: Sequence[Architecture], conditions: Conditions, reference: Architecture | None = None
+) -> list[float]:
+    """Return the milliseconds of one image for each network, measured end to end in INT8.
+
+    Args:
+        architectures: the networks; they get random weights, on which the time does not depend.
+        conditions: under which to measure: in SingleStream the median latency of single images, in Offline
+            the time per image with all streams busy.
+        reference: what tells how quiet the machine is; default: the network in the middle, by work.
+
+    Raises:
+        HarnessError: the machine is too busy to measure.
+    """
+    reference = reference or sorted(architectures, key=Architecture.count_macs)[len(architectures) // 2]
+    ratios = []
+    with timer(reference, conditions) as stopwatch, progress("Measuring", len(architectures)) as bar:
+        for ratio in stopwatch.ratios(architectures):
+            ratios.append(ratio)
+            bar.advance()
+        return [ratio * stopwatch.quiet_ms for ratio in ratios]
+
+
+def int8_gain(card: Card, twin: Architecture, conditions: Conditions) -> float:
+    """Return how many times as long an image takes in a card's model as in INT8, measured side by side.
+
+    It is measured a few times, and the middle one counts.
+
+    Args:
+        card: the model, whose layers that are not quantized run in f32.
+        twin: its architecture, which is quantized.
+        conditions: see `measure_ms`.
+
+    Raises:
+        HarnessError: the machine is too busy to measure.
+    """
+    plain = graph.deployed(model_file.read(card), card)
+    beside = _Beside(twin, conditions)
+    return statistics.median(beside.ratio_as_is(plain) for _ in range(_GAIN_VISITS))
+
+
+@contextmanager
+def timer(reference: Network, conditions: Conditions) -> Iterator[Stopwatch]:
+    """Yield what measures networks in INT8 beside a reference."""
+    yield _Beside(reference, conditions)
+
+
+class _Beside(Stopwatch):
+    """Measures beside a reference, which runs in INT8."""
+
+    def __init__(self, reference: Network, conditions: Conditions) -> None:
+        if conditions.elsewhere is not None:
+            raise HarnessError(
+                f"Times of {conditions.elsewhere['cpu']} are wanted, which is not the CPU here: repeat the "
+                "command there, where it measures and goes on."
+            )
+        self._settings = conditions.compile_settings
+        watched = _lanes(compiled(reference, conditions))
+        self._watch = Watch(lambda: _burst_ms(watched, _LOOK_S, _LOOK_INFERENCES))
+
+    @property
+    def quiet_ms(self) -> float:
+        return self._watch.quiet_ms
+
+    def ratio(self, network: Network) -> float:
+        return self.ratio_as_is(quantized(network))
+
+    def ratios(self, architectures: Sequence[Architecture]) -> Iterator[float]:
+        yield from map(self.ratio_as_is, quantized_ahead(architectures))
+
+    def ratio_as_is(self, deployed: ov.Model) -> float:
+        """Return the `ratio` of a model with u8 pixels in, which is not quantized any further."""
+        lanes = _lanes(graph.compile_model(deployed, self._settings))
+        with undisturbed():
+            return self._watch.ratio(lambda: _burst_ms(lanes, _BURST_S, _BURST_INFERENCES))
+
+
+class Watch:
+    """Takes samples between two looks at a reference, and keeps those during which it was quiet.
+
+    Its quiet level is the tenth percentile of the looks of the last minutes: their minimum would be the luck
+    of one, looks without the other network between them are faster, because their data is still in the
+    caches, and a CPU's clock may settle at another frequency in the course of many minutes.
+    """
+
+    def __init__(
+        self, look: Callable[[], float], pause_s: float = _PAUSE_S, patience_s: float = _PATIENCE_S
+    ) -> None:
+        """Watch a reference.
+
+        Args:
+            look: measures it in milliseconds.
+            pause_s: to wait after a disturbed sample.
+            patience_s: after which to give up on a network.
+        """
+        self._look = look
+        self._pause_s = pause_s
+        self._patience_s = patience_s
+        self._seen_ms: deque[float] = deque(maxlen=_REMEMBERED_LOOKS)
+
+    @property
+    def quiet_ms(self) -> float:
+        """What the reference takes in quiet moments; needs a sample to have been taken."""
+        return float(np.percentile(self._seen_ms, _QUIET_PERCENTILE))
+
+    def ratio(self, take: Callable[[], float]) -> float:
+        """Return the lower quartile of a few undisturbed samples, each over the reference's time around it.
+
+        A lower clock slows both and cancels out. What disturbs never makes faster, hence the quartile, and
+        slows most what has most weights to fetch: the reference should be about as large as what is
+        measured. Beside the full ResNet-50 at 32 px, while neighbours were busy, medians of five samples of
+        networks a quarter of its size differed by 4 to 6 % from one time to another; beside one of half its
+        width, quartiles of eight differ by 1 %.
+
+        Args:
+            take: a sample, in milliseconds.
+
+        Raises:
+            HarnessError: the reference was nearly always more than 5 % slower than in its quiet moments.
+        """
+        while len(self._seen_ms) < _FIRST_LOOKS:
+            take()
+            self._look_again()
+        kept: list[float] = []
+        tries = 0
+        end = time.monotonic() + self._patience_s
+        before = self._look_again()
+        while time.monotonic() < end or not tries:
+            tries += 1
+            taken = take()
+            after = self._look_again()
+            if max(before, after) <= (1 + LARGEST_DRIFT) * self.quiet_ms:
+                kept.append(2 * taken / (before + after))
+            else:
+                time.sleep(self._pause_s)
+            if len(kept) == _BURSTS:
+                return float(np.percentile(kept, _KEPT_PERCENTILE))
+            before = after
+        raise HarnessError(
+            f"The machine is too busy to measure: in {tries - len(kept)} of {tries} tries within "
+            f"{self._patience_s:g} s the reference network took more than {1 + LARGEST_DRIFT:.2f} times its "
+            f"{self.quiet_ms:.2f} ms of quiet moments; stop other work and repeat the command, which goes on."
+        )
+
+    def _look_again(self) -> float:
+        self._seen_ms.append(self._look())
+        return self._seen_ms[-1]
+
+
+def compiled(network: Network, conditions: Conditions, *, profile: bool = False) -> Compiled:
+    """Return the INT8 network compiled for the conditions."""
+    return graph.compile_model(quantized(network), conditions.compile_settings, profile=profile)
+
+
+def noise_image(size: int) -> ov.Tensor:
+    """Return u8 [1, size, size, 3] of noise."""
+    return ov.Tensor(np.random.default_rng(_SEED).integers(0, 256, (1, size, size, 3), np.uint8))
+
+
+def _lanes(network: Compiled) -> list[Any]:
+    """Return a warm infer request for each stream."""
+    size = network.model.input(0).shape[1]
+    requests = []
+    for _ in range(network.streams):
+        request = network.model.create_infer_request()
+        request.set_input_tensor(noise_image(size))
+        for _ in range(_WARM_UPS):
+            request.infer(share_outputs=True)
+        requests.append(request)
+    return requests
+
+
+def _burst_ms(lanes: Sequence[Any], least_s: float, least_count: int) -> float:
+    """Return milliseconds an image: the median latency of one lane, the common rate's inverse of several.
+
+    Raises:
+        RunFailed: an inference failed.
+    """
+    if len(lanes) == 1:
+        return statistics.median(_warm(_infer(lanes[0], least_s, least_count))) * 1e3
+    seconds_of: list[list[float]] = [[] for _ in lanes]
+    start = threading.Barrier(len(lanes))
+    faults: list[RuntimeError] = []
+
+    def serve(number: int) -> None:
+        start.wait()
+        try:
+            seconds_of[number] = _infer(lanes[number], least_s, least_count)
+        except RuntimeError as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=serve, args=(number,)) for number in range(len(lanes))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if faults:
+        raise RunFailed(f"Inference failed while a network was timed: {first_line(faults[0])}")
+    return 1e3 / sum(len(warm) / sum(warm) for warm in map(_warm, seconds_of))
+
+
+def _warm(seconds: list[float]) -> list[float]:
+    """Return the samples but the first third: while they ran, the caches still held the other network."""
+    return seconds[len(seconds) // 3 :]
+
+
+def _infer(request: Any, least_s: float, least_count: int) -> list[float]:
+    """Compute until so much time has passed and so many inferences are done; return the seconds of each."""
+    seconds: list[float] = []
+    end = time.perf_counter() + least_s
+    while True:
+        before = time.perf_counter()
+        if before >= end and len(seconds) >= least_count:
+            return seconds
+        request.infer(share_outputs=True)
+        seconds.append(time.perf_counter() - before)

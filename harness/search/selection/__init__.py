@@ -1,0 +1,1 @@
+"""How the search chooses among the networks it has found."""

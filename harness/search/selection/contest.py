@@ -1,0 +1,350 @@
+"""The contest of a shortlist: measured, fine-tuned briefly, some trained to the end, one of them chosen."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.console import note
+from harness.dataset.images import ImageList
+from harness.dataset.store import Store, prepare
+from harness.model.architecture import Architecture
+from harness.model.card import CARD_NAME, AccuracySpec, Card, read_card, write_card
+from harness.profiling.stopwatch import Conditions
+from harness.search.accuracy.estimator import Estimator, Inherited
+from harness.search.accuracy.finetuning import Material
+from harness.search.decision import (
+    Bar,
+    Candidate,
+    choose,
+    expected,
+    hopeful,
+    next_to_train,
+    remaining_share,
+)
+from harness.search.parts import named
+from harness.search.request import Setting
+from harness.search.selection import control
+from harness.search.selection.deployment import CALIBRATION_IMAGES, quantized
+from harness.search.selection.finetunings import Tunings
+from harness.search.split import subset
+from harness.search.strategy.front import Point, best
+from harness.training import export
+from harness.training.data import Images
+from harness.training.loop import lasting
+
+_ENOUGH = 2
+
+Measure = Callable[[Sequence[Architecture], Conditions, Architecture | None], list[float]]
+"""Milliseconds an image of networks, end to end; the last one tells how quiet the machine is."""
+Measured = tuple[Point, float]
+"""A point with its predicted latency, and the measured one in ms."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network trained to the end."""
+
+    architecture: Architecture
+    fp32: Card
+    int8: dict[str, Any]
+    """See deployment.Quantized.to_dict."""
+
+
+def fast_enough(fronts: Sequence[Sequence[Measured]], cap_ms: float) -> list[list[Measured]]:
+    """Return the points that keep the wanted latency when measured, too; all if none does."""
+    kept = [[one for one in front if one[1] <= cap_ms] for front in fronts]
+    return kept if any(kept) else [list(front) for front in fronts]
+
+
+class Contest:
+    """Everything that trains, with what it trains on."""
+
+    def __init__(
+        self, setting: Setting, material: Material, tunings: Tunings, provenance: Mapping[str, Any]
+    ) -> None:
+        """Take the setting, the trained baseline with its images, and facts for the cards."""
+        self.setting, self.material, self.tunings, self.provenance = setting, material, tunings, provenance
+
+    def bar(self) -> Bar:
+        """Return what must be kept: the baseline's FP32 accuracy on the held-out images less the drop."""
+        setting = self.setting
+        found = setting.parts.kept(
+            "bar", lambda: export.measure(setting.request.card, self._held_out(setting.space.baseline.size))
+        )
+        return Bar(found, setting.request.max_drop, len(setting.images.held_out.names))
+
+    def measured(
+        self, fronts: Sequence[Sequence[Point]], measure: Measure
+    ) -> tuple[float, list[list[Measured]]]:
+        """Return the baseline's measured latency in INT8, and all points of all fronts with theirs."""
+        space = self.setting.space
+        networks = [space.baseline, *(one.architecture for front in fronts for one in front)]
+        found = self.setting.parts.kept(
+            "front",
+            lambda: measure(networks, self.setting.conditions, space.reference),
+            **self.setting.request.effort.on_fronts,
+        )
+        times = iter(found[1:])
+        return found[0], [[(point, next(times)) for point in front] for front in fronts]
+
+    def looked_at(
+        self, fronts: Sequence[Sequence[Measured]], scouts: Sequence[Measured], bar: Bar
+    ) -> list[Candidate]:
+        """Fine-tune points of all fronts on some images: the first of two rungs, as in successive halving.
+
+        (Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
+        AISTATS 2016.) Of each front the slowest comes first, and what is faster than two hopeless ones is
+        left out. All scouts, which were looked at before, come along. Nothing is done where there are none
+        and but one front: then all of the shortlist is on it.
+        """
+        if len(fronts) == 1 and not scouts:
+            return []
+        found = [self._looked_at(one) for one in scouts]
+        for front in fronts:
+            hopeless = 0
+            for one in reversed(self._best(front)):
+                found.append(self._looked_at(one))
+                hopeless += not hopeful(found[-1], bar)
+                if hopeless == _ENOUGH:
+                    break
+        return list({one.key: one for one in found}.values())
+
+    def _looked_at(self, measured: Measured) -> Candidate:
+        point, latency_ms = measured
+        return Candidate(point.architecture, latency_ms, self.tunings.look(point.architecture))
+
+    def shortlist(
+        self, fronts: Sequence[Sequence[Measured]], looks: Sequence[Candidate], bar: Bar
+    ) -> list[Measured]:
+        """Return the best points by measured latencies, and by looks where there are any, else by scores.
+
+        Hopeless ones are among them only if there are too few others.
+        """
+        if not looks:
+            return self._best([one for front in fronts for one in front])
+        count = self.setting.request.effort.shortlist
+        ranked = sorted(looks, key=lambda one: -one.brief)
+        kept = [one for place, one in enumerate(ranked) if place < count or hopeful(one, bar)]
+        accuracies = {one.key: one.brief for one in kept}
+        seen = [one for front in fronts for one in front if one[0].architecture.key in accuracies]
+        return self._best(seen, accuracies)
+
+    def _best(
+        self, measured: Sequence[Measured], scores: Mapping[str, float] | None = None
+    ) -> list[Measured]:
+        """Return the best by measured latency and score, or other `scores` by key, the fastest first."""
+        found = {point.architecture.key: (point, latency_ms) for point, latency_ms in measured}
+        points = [
+            replace(point, latency_ms=latency_ms, score=(scores or {key: point.score})[key])
+            for key, (point, latency_ms) in found.items()
+        ]
+        chosen = best(points, self.setting.request.effort.shortlist)
+        chosen.sort(key=lambda point: point.latency_ms)
+        return [found[point.architecture.key] for point in chosen]
+
+    def kernels(
+        self, shortlist: Sequence[Architecture], look: Callable[[Architecture, Conditions], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return by key which kernels each of the shortlist runs in, and the share of its time in INT8."""
+
+        def kept(one: Architecture) -> dict[str, Any]:
+            found: dict[str, Any] = self.setting.parts.kept(
+                f"kernels-{one.key}", lambda: look(one, self.setting.conditions)
+            )
+            return found
+
+        return {one.key: kept(one) for one in shortlist}
+
+    def tuned(self, measured: Sequence[Measured]) -> list[Candidate]:
+        """Fine-tune all candidates briefly."""
+        return [
+            Candidate(point.architecture, latency_ms, self.tunings.briefly(point.architecture))
+            for point, latency_ms in measured
+        ]
+
+    def train_up(self, candidates: Sequence[Candidate], bar: Bar) -> tuple[Candidate, dict[str, Trained]]:
+        """Train candidates to the end, as `decision` says; return the chosen one and all trained."""
+        trained: dict[str, Trained] = {}
+        accuracies: dict[str, float] = {}
+        while len(trained) < self.setting.request.effort.finals:
+            following = next_to_train(candidates, accuracies, bar)
+            if following is None:
+                break
+            share = remaining_share(candidates, accuracies, bar)
+            note(
+                f"Training {following.key} to the end: {following.latency_ms:.3g} ms, "
+                f"{100 * following.brief:.2f} % after the brief fine-tuning, at least "
+                f"{100 * expected(following, share, bar):.2f} % expected, {100 * bar.least:.2f} % needed, "
+                f"{100 * bar.safe:.2f} % safe."
+            )
+            trained[following.key] = self.train(following.architecture)
+            accuracies[following.key] = trained[following.key].int8["accuracy"]
+        picked = choose(candidates, accuracies, bar)
+        if accuracies[picked.key] < bar.safe:
+            note(
+                f"No candidate reaches {100 * bar.safe:.2f} % on the held-out images, which would keep "
+                f"{100 * bar.least:.2f} % with some certainty; the most accurate one trained, {picked.key}, "
+                f"reaches {100 * accuracies[picked.key]:.2f} % and is taken."
+            )
+        return picked, trained
+
+    def rivals(self, picked: Candidate, measure: Measure) -> list[control.Timed]:
+        """Return uniform scalings of all sizes and depths that take as long as `picked` or just more.
+
+        Each is measured beside `picked`, and its milliseconds are in proportion to those that `picked` has.
+        """
+        setting = self.setting
+
+        def one_ms(architecture: Architecture) -> float:
+            pair = (picked.architecture, architecture)
+            picked_ms, found_ms = measure(pair, setting.conditions, setting.space.reference)
+            return picked.latency_ms * (found_ms / picked_ms)
+
+        def find() -> list[Any]:
+            found = control.rivals(setting.space, picked.latency_ms, one_ms)
+            return [[one.to_dict(), found_ms] for one, found_ms in found]
+
+        found = setting.parts.kept(f"uniform-{picked.key}", find, latency_ms=f"{picked.latency_ms:.6g}")
+        return [(Architecture.from_dict(values), found_ms) for values, found_ms in found]
+
+    def train_controls(self, rivals: Sequence[control.Timed], trained: dict[str, Trained]) -> list[Candidate]:
+        """Train as many uniform scalings to the end as were candidates, and add them to `trained`.
+
+        The best after the brief fine-tuning come first. What was picked may be the best of several
+        trainings; so is its control.
+
+        Returns:
+            All of them: first the one that is most accurate in the end, then by what they reached last.
+        """
+        tuned = [Candidate(one, found_ms, self.tunings.briefly(one)) for one, found_ms in rivals]
+        tuned.sort(key=lambda one: -one.brief)
+        count = len(trained)
+        for one in tuned[:count]:
+            trained[one.key] = trained.get(one.key) or self.train(one.architecture)
+        finished = sorted(tuned[:count], key=lambda one: -trained[one.key].int8["accuracy"])
+        return [*finished, *tuned[count:]]
+
+    def train(self, architecture: Architecture) -> Trained:
+        """Train a network on, after its brief fine-tuning, to the end, and quantize it.
+
+        What is finished is not repeated.
+        """
+        setting, key = self.setting, architecture.key
+        folder = setting.path("trained", named(key, **self.tunings.effort))
+
+        def make() -> dict[str, Any]:
+            tuned = self.material.finetune(
+                architecture, folder, self.tunings.final, start=self.tunings.tuned(architecture)
+            )
+            recipe = replace(setting.recipe, size=architecture.size)
+            description = f"Revision {key} of {setting.request.card.name}, found by `harness search`"
+            card = export.export(
+                tuned.network, recipe, folder, f"{key}-fp32", description, self._facts(architecture)
+            )
+            made = quantized(card, key, self.calibration(), self.held_out_accuracy, folder)
+            return {**made.to_dict(), "fp32_accuracy": tuned.accuracy}
+
+        found = setting.parts.kept(f"final-{key}", make, **self.tunings.effort)
+        return Trained(architecture, read_card(folder / CARD_NAME), found)
+
+    def converged(self, estimator: Estimator) -> list[dict[str, Any]]:
+        """Train random networks to the end, from two seeds, and score them by all that ranks networks before.
+
+        Returns:
+            For each network its key, architecture, scores by name, and accuracies on the held-out images, one
+            a seed, as fractions.
+        """
+        request = self.setting.request
+        rankings = {one.name: one.score for one in (estimator, Inherited(self.material))}
+        rankings |= {"first look": self.tunings.look, "brief fine-tuning": self.tunings.briefly}
+        return [
+            {
+                "key": one.key,
+                "architecture": one.to_dict(),
+                "scores": {name: score(one) for name, score in rankings.items()},
+                "accuracies": [
+                    self.tunings.to_the_end(one, seed) for seed in (request.seed + 1, request.seed + 2)
+                ],
+            }
+            for one in self.setting.space.samples(request.seed, request.converged)
+        ]
+
+    def held_out_accuracy(self, card: Card) -> float:
+        """Return top-1 of a card's model on the held-out images, by OpenVINO, as a fraction."""
+        return export.measure(card, self._held_out(card.input.size))
+
+    def calibration(self) -> Store:
+        """Return a store of training images, at every input size that is searched, to calibrate on."""
+        images: ImageList = subset(self.setting.images.learned, CALIBRATION_IMAGES)
+        for size in self.setting.space.sizes:
+            recipe = replace(self.setting.recipe, size=size)
+            store = prepare(
+                images, recipe, self.setting.path("calibration-store"), self.setting.store.dataset
+            )
+        return store
+
+    def publish(self, name: str, trained: Trained) -> Card:
+        """Copy a trained network to OUT/models, as NAME (INT8) and NAME-fp32; return the INT8 card."""
+        models = self.setting.path("models")
+        target = self._target()
+        _copy(replace(trained.fp32, accuracy=target), f"{name}-fp32", models)
+        int8 = read_card(trained.fp32.folder / f"{trained.architecture.key}.toml")
+        facts = {**int8.quantization, "original": f"{name}-fp32", "tried": trained.int8["accuracies"]}
+        return _copy(replace(int8, quantization=facts, accuracy=target), name, models)
+
+    def baseline_int8(self) -> tuple[Card, dict[str, Any]]:
+        """Quantize the baseline as the candidates are; return its card and how it was chosen."""
+        card = self.setting.request.card
+        name = f"{card.name}-int8"
+        folder = self.setting.path("models", name)
+
+        def make() -> dict[str, Any]:
+            return quantized(card, name, self.calibration(), self.held_out_accuracy, folder).to_dict()
+
+        found = self.setting.parts.kept("baseline-int8", make, model=card.name)
+        return read_card(folder / f"{name}.toml"), found
+
+    def _held_out(self, size: int) -> Images:
+        return self.material.held_out(size)
+
+    def _facts(self, architecture: Architecture) -> dict[str, Any]:
+        return {
+            **self.provenance,
+            "architecture": architecture.to_dict(),
+            "key": architecture.key,
+            "inherits_from": self.setting.space.baseline.key,
+            **lasting(self.tunings.final),
+            "epochs_before": self.tunings.brief.epochs,
+            "augmentation": asdict(self.material.augmentation(self.tunings.final.epochs)),
+            **{f"{name}_version": found for name, found in export.versions().items()},
+        }
+
+    def _target(self) -> AccuracySpec | None:
+        """Return the baseline's accuracy less the drop, where the baseline states one.
+
+        Where it came from a search itself, what its card states is that of the network that search began
+        with, and what it had to keep thereof; the drop comes on top.
+        """
+        wanted = self.setting.request.card
+        if wanted.accuracy is None:
+            return None
+        fraction = 1 - self.setting.request.max_drop
+        if "search" in wanted.training:
+            fraction *= wanted.accuracy.target_fraction
+        source = f"that of {wanted.name} ({wanted.accuracy.source or 'its card'})"
+        return replace(wanted.accuracy, target_fraction=round(fraction, 6), source=source)
+
+
+def _copy(card: Card, name: str, models: Path) -> Card:
+    """Copy a card and its files to `models`/`name`, under that name."""
+    assert card.path is not None
+    shutil.rmtree(models / name, ignore_errors=True)
+    folder = files.make_writable_folder(models / name)
+    record = card.quantization.get("record")
+    for path in (card.path, card.path.with_suffix(".bin"), *([card.folder / record] if record else [])):
+        shutil.copy2(path, folder / path.name)
+    write_card(replace(card, name=name, folder=folder), folder / CARD_NAME)
+    return read_card(folder / CARD_NAME)

@@ -1,0 +1,1 @@
+"""Which networks the search may choose from."""

@@ -1,0 +1,275 @@
+"""The search space `resnet-rev`: every revision of a baseline that the search may propose."""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.model.architecture import ACTIVATIONS, KINDS, STEMS, STEP, Architecture, Block, Stage, rounded
+
+NAME = "resnet-rev"
+
+# Shares of the baseline's widths, and widths of a block's middle over the block's own; the ranges are those
+# of the published revisions of ResNet-50 (OFA, BootstrapNAS), refined at the small end.
+SHARES = (0.25, 0.35, 0.5, 0.65, 0.8, 1.0)
+"""Of the baseline's widths: what is measured. Any multiple of STEP channels between them may be proposed."""
+DEPTHS = (1.0, 2 / 3, 1 / 3)
+"""Shares of the baseline's blocks that uniform scalings keep."""
+RATIOS = (0.125, 0.2, 0.25, 0.35, 0.5)
+_GROWING = frozenset({"size", "width", "depth", "ratio"})
+"""Decisions whose options stand in rising order, each a larger network than the one before."""
+_LARGEST_LEAN = 4.0
+"""Of a random network, the power to which the uniform draw of a growing decision is raised, at most."""
+_LATE_STAGES = 2
+"""Squeeze-excite is only offered in so many last stages: on large images it costs more than it brings."""
+
+T = TypeVar("T")
+Choose = Callable[[str, Sequence[Any]], Any]
+"""Pick one of some options of a named decision; Optuna's `trial.suggest_categorical` is one."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Revisions of `baseline`, which is itself a point of the space."""
+
+    baseline: Architecture
+    sizes: tuple[int, ...]
+    """Input sizes in pixels that may be proposed."""
+
+    def __post_init__(self) -> None:
+        if self.baseline.size not in self.sizes:
+            raise HarnessError(
+                f"The baseline's input size of {self.baseline.size} px is not among those to search "
+                f"({', '.join(map(str, self.sizes))}): prepare a store that holds it."
+            )
+        if fault := self.fault(self.baseline):
+            raise HarnessError(
+                f"The baseline is outside the search space {NAME} ({fault}): use a ResNet-50 v1.5 whose "
+                "widths are multiples of 16, and whose blocks are a quarter as wide inside as outside."
+            )
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Stems that shrink the image, of whatever size, as the baseline's does."""
+        wanted = [STEMS[self.baseline.stem].shrunk(size) for size in self.sizes]
+        return tuple(name for name, stem in STEMS.items() if list(map(stem.shrunk, self.sizes)) == wanted)
+
+    @property
+    def reference(self) -> Architecture:
+        """What tells how quiet a machine is, and the unit of times: of middling size, as what is searched."""
+        return self.uniform(0.5)
+
+    @property
+    def key(self) -> str:
+        """12 hex digits that name the space: studies and tables of another space do not fit."""
+        whole = self.baseline.canonical.to_dict()
+        text = json.dumps([NAME, whole, self.sizes, SHARES, STEP, RATIOS, self.stems])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def offers_squeeze_excite(self, stage: int) -> bool:
+        """Whether blocks of a stage, counted from 1, may have it."""
+        return stage > len(self.baseline.stages) - _LATE_STAGES
+
+    def build(self, choose: Choose) -> Architecture:
+        """Return the architecture that `choose` decides on, decision by decision.
+
+        The options of a decision never depend on another decision, so that they can be named columns of a
+        study; decisions about blocks beyond the chosen depth are not asked for.
+        """
+        base = self.baseline
+        size = choose("size", self.sizes)
+        stem = choose("stem", self.stems)
+        stem_width = choose("stem.width", widths(base.stem_width))
+        stages = []
+        for number, stage in enumerate(base.stages, start=1):
+            width = choose(f"stage{number}.width", widths(stage.width))
+            depth = choose(f"stage{number}.depth", tuple(range(1, len(stage.blocks) + 1)))
+            blocks = tuple(
+                self._block(choose, f"stage{number}.{place}", width, self.offers_squeeze_excite(number))
+                for place in range(depth)
+            )
+            stages.append(Stage(width, blocks))
+        return Architecture(base.classes, size, stem, stem_width, tuple(stages)).canonical
+
+    def decided(self, decisions: Mapping[str, Any]) -> Architecture:
+        """Return the architecture that options by the names of their decisions lead to; some may be idle."""
+        return self.build(lambda name, _: decisions[name])
+
+    def all_decisions(self) -> dict[str, tuple[Any, ...]]:
+        """Return every decision with its options, those of the deepest architecture."""
+        found: dict[str, tuple[Any, ...]] = {}
+
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            found[name] = tuple(options)
+            return options[-1]
+
+        self.build(choose)
+        return found
+
+    def measured_decisions(self) -> dict[str, tuple[Any, ...]]:
+        """Return every decision with the options to measure: of widths SHARES, of all else everything."""
+        return {
+            name: anchors(options[-1]) if is_width(name) else options
+            for name, options in self.all_decisions().items()
+        }
+
+    def sample(self, source: random.Random) -> Architecture:
+        """Return a random architecture, each decision taken uniformly."""
+        return self.build(lambda _, options: source.choice(options))
+
+    def samples(self, seed: int, count: int, unlike: Iterable[Architecture] = ()) -> list[Architecture]:
+        """Return so many random architectures, or as many as can be found, all different from each other.
+
+        Each leans to small or to large ones by a random degree of its own: a front runs from end to end of
+        the space, and networks whose every decision is uniform all end up in its middle.
+
+        Args:
+            seed: of the draws.
+            count: how many.
+            unlike: none of which is returned.
+        """
+        source = random.Random(seed)
+        known = {one.key for one in unlike}
+        found: dict[str, Architecture] = {}
+        for _ in range(100 * count):
+            drawn = self._leaning(source)
+            if drawn.key not in known:
+                found.setdefault(drawn.key, drawn)
+            if len(found) == count:
+                break
+        return list(found.values())
+
+    def decisions(self, architecture: Architecture) -> dict[str, Any]:
+        """Return what `build` must choose to arrive at `architecture`.
+
+        Raises:
+            HarnessError: it is no point of the space.
+        """
+        if fault := self.fault(architecture):
+            raise HarnessError(f"The architecture is outside the search space {NAME}: {fault}.")
+        taken = {}
+
+        def choose(name: str, options: Sequence[Any]) -> Any:
+            taken[name] = self._decide(name, options, architecture)
+            return taken[name]
+
+        self.build(choose)
+        return taken
+
+    def fault(self, architecture: Architecture) -> str | None:
+        """Return why `architecture` is no point of the space, None if it is."""
+        base = self.baseline
+        if architecture.classes != base.classes:
+            return f"it has {architecture.classes} classes and the baseline {base.classes}"
+        if len(architecture.stages) != len(base.stages):
+            return f"it has {len(architecture.stages)} stages and the baseline {len(base.stages)}"
+        try:
+            found = self.build(lambda name, options: self._decide(name, options, architecture))
+        except LookupError as error:
+            return str(error.args[0])
+        return None if found == architecture.canonical else "its decisions make another network"
+
+    def uniform(self, width: float, depth: float = 1.0, *, size: int | None = None) -> Architecture:
+        """Return the baseline with all widths times `width` and all depths times `depth`.
+
+        The middles of blocks keep their share of the width as far as the space has it.
+
+        That is the plain way to make it faster, as in "EfficientNet: Rethinking Model Scaling for
+        Convolutional Neural Networks" (Tan and Le, ICML 2019).
+        """
+        base = self.baseline
+        stages = []
+        for stage in base.stages:
+            new_width = rounded(stage.width * width)
+            kept = stage.blocks[: max(1, round(len(stage.blocks) * depth))]
+            blocks = (_scaled(block, stage.width, new_width) for block in kept)
+            stages.append(Stage(new_width, tuple(blocks)))
+        stem_width = rounded(base.stem_width * width)
+        return Architecture(base.classes, size or base.size, base.stem, stem_width, tuple(stages)).canonical
+
+    def _leaning(self, source: random.Random) -> Architecture:
+        lean = _LARGEST_LEAN ** source.uniform(-1, 1)
+
+        def choose(name: str, options: Sequence[T]) -> T:
+            if name.rpartition(".")[2] in _GROWING:
+                return options[int(len(options) * source.random() ** lean)]
+            return source.choice(options)
+
+        return self.build(choose)
+
+    def _block(self, choose: Choose, name: str, width: int, late: bool) -> Block:
+        kind = choose(f"{name}.kind", tuple(KINDS))
+        ratio = choose(f"{name}.ratio", RATIOS)
+        excite = choose(f"{name}.squeeze_excite", (False, True)) if late else False
+        return block(width, kind, ratio, excite, choose(f"{name}.activation", ACTIVATIONS))
+
+    def _decide(self, name: str, options: Sequence[Any], wanted: Architecture) -> Any:
+        """Return the option that leads to `wanted`."""
+        part, _, what = name.partition(".")
+        if not part.startswith("stage"):
+            return _find(name, options, getattr(wanted, name.replace(".", "_")))
+        stage = wanted.stages[int(part.removeprefix("stage")) - 1]
+        if what == "width":
+            return _find(name, options, stage.width)
+        if what == "depth":
+            return _find(name, options, len(stage.blocks))
+        place, _, what = what.partition(".")
+        block = stage.blocks[int(place)]
+        if what != "ratio":
+            return _find(name, options, getattr(block, what))
+        nearest_first = sorted(options, key=lambda share: abs(share - 0.25))
+        return _find(name, nearest_first, block.mid, lambda share: rounded(stage.width * share))
+
+
+def widths(whole: int) -> tuple[int, ...]:
+    """Return what may take the place of `whole` channels: multiples of STEP from a quarter to all of them."""
+    return tuple(range(rounded(whole * SHARES[0]), whole + 1, STEP))
+
+
+def anchors(whole: int) -> tuple[int, ...]:
+    """Return those of `widths` that are measured."""
+    return tuple(sorted({rounded(whole * share) for share in SHARES}))
+
+
+def interpolated(amounts: Mapping[int, float]) -> dict[int, float]:
+    """Return amounts at all `widths` from those at `anchors`, on straight lines from each to the next."""
+    known = sorted(amounts)
+    whole = widths(known[-1])
+    found = np.interp(whole, known, [amounts[one] for one in known])
+    return dict(zip(whole, found.tolist(), strict=True))
+
+
+def block(width: int, kind: str, ratio: float, squeeze_excite: bool, activation: str) -> Block:
+    """Return the block of a stage of `width` channels; groups of 32 that do not fit become groups of 16."""
+    return _fitting(rounded(width * ratio), kind, squeeze_excite, activation)
+
+
+def _fitting(mid: int, kind: str, squeeze_excite: bool, activation: str) -> Block:
+    if kind == "group32" and mid % 32:
+        kind = "group16"
+    return Block(mid, kind, squeeze_excite, activation).canonical
+
+
+def _scaled(one: Block, width: int, new_width: int) -> Block:
+    """Return a block of a stage that was `width` channels wide and is `new_width` now."""
+    wanted = new_width * one.mid / width
+    offered = {rounded(new_width * ratio) for ratio in RATIOS}
+    mid = min(offered, key=lambda mid: (abs(mid - wanted), mid != rounded(wanted)))
+    return _fitting(mid, one.kind, one.squeeze_excite, one.activation)
+
+
+def is_width(decision: str) -> bool:
+    """Whether a decision, by its name, is about the width of the stem or a stage."""
+    return decision.endswith(".width")
+
+
+def _find(name: str, options: Sequence[T], wanted: Any, gives: Callable[[T], Any] = lambda one: one) -> T:
+    for option in options:
+        if gives(option) == wanted:
+            return option
+    raise LookupError(f"no option of '{name}' gives what it has")

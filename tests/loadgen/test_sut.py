@@ -1,0 +1,277 @@
+"""The systems under test, driven without LoadGen."""
+
+import ctypes
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import CLASSES, SIZE, grey_of, oracle_model
+
+from harness.backend import graph
+from harness.backend.settings import CompileSettings
+from harness.loadgen.qsl import Qsl
+from harness.loadgen.sut import LABEL_BYTES, MultiStreamSut, OfflineSut, ServerSut, SingleStreamSut, make_sut
+from harness.loadgen.sut.lane import Lane
+from harness.loadgen.sut.offline import cut
+from harness.mlperf.scenario import Scenario
+from harness.model.card import Card
+
+
+class Slot:
+    def __init__(self, address: int) -> None:
+        self.address = address
+        self.id = -1
+
+
+class Answers:
+    """Collects (id, label) as LoadGen would copy them."""
+
+    def __init__(self, count: int) -> None:
+        self.labels: dict[int, float] = {}
+        self._count = count
+        self._lock = threading.Lock()
+        self.finished = threading.Event()
+
+    def complete(self, slots: list[Any]) -> None:
+        with self._lock:
+            for slot in slots:
+                assert slot.id not in self.labels
+                raw = ctypes.string_at(slot.address, LABEL_BYTES)
+                self.labels[slot.id] = float(np.frombuffer(raw, "<f4")[0])
+            if len(self.labels) == self._count:
+                self.finished.set()
+
+
+def compiled(batch: int = 1, hint: str = "THROUGHPUT", streams: int | None = None) -> graph.Compiled:
+    card = _card()
+    model = graph.deployed(oracle_model(batch=batch), card, batch)
+    return graph.compile_model(model, CompileSettings(hint, threads=2, streams=streams))
+
+
+def _card() -> Card:
+    from harness.model.card import FileSpec, InputSpec, OutputSpec
+
+    given = InputSpec(SIZE, "NHWC", "u8", "RGB", "none", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return Card("oracle", "resnet50", FileSpec(path="x"), given, OutputSpec("logits", CLASSES))
+
+
+def library(labels: list[int]) -> Qsl:
+    pixels = np.stack([np.full((SIZE, SIZE, 3), grey_of(label), np.uint8) for label in labels])
+    return Qsl(pixels)
+
+
+def fail(index: int, error: Exception) -> None:
+    raise AssertionError(f"sample {index}") from error
+
+
+LABELS = [index * 7 % CLASSES for index in range(50)]
+
+
+def offline_answers(batch: int, load_order: list[int], query: list[int]) -> dict[int, float]:
+    answers = Answers(len(query))
+    qsl = library(LABELS)
+    sut = OfflineSut([compiled(batch)], qsl, Slot, answers.complete, fail)
+    qsl.load(load_order)
+    sut.samples_loaded()
+    sut.issue([1000 + place for place in range(len(query))], query)
+    assert answers.finished.wait(30)
+    sut.close()
+    assert sut.completed == len(query)
+    return answers.labels
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize(
+    "case", ["load order", "load order twice and a bit", "shuffled", "one sample again and again"]
+)
+def test_offline_answers_each_sample_with_its_own_label(batch: int, case: str) -> None:
+    order = np.random.default_rng(7).permutation(50).tolist()
+    query = {
+        "load order": order,
+        "load order twice and a bit": (order * 3)[:117],
+        "shuffled": np.random.default_rng(8).permutation(50).tolist(),
+        "one sample again and again": [order[3]] * 20,
+    }[case]
+    labels = offline_answers(batch, order, query)
+    assert [labels[1000 + place] for place in range(len(query))] == [LABELS[index] for index in query]
+
+
+def test_offline_serves_one_query_after_another() -> None:
+    qsl = library(LABELS)
+    answers = Answers(50)
+    sut = OfflineSut([compiled(4)], qsl, Slot, answers.complete, fail)
+    for part in (list(range(30)), list(range(30, 50))):
+        qsl.load(part)
+        sut.samples_loaded()
+        sut.issue(part, part)
+        while sut.completed < part[-1] + 1:
+            answers.finished.wait(0.01)
+        qsl.unload()
+    sut.close()
+    assert [answers.labels[index] for index in range(50)] == LABELS
+
+
+def test_single_stream_answers_each_query_with_its_own_label() -> None:
+    qsl = library(LABELS)
+    answers = Answers(50)
+    sut = SingleStreamSut([compiled(1, "LATENCY")], qsl, Slot, answers.complete, fail)
+    qsl.load(range(49, -1, -1))
+    sut.samples_loaded()
+    for index in range(50):
+        sut.issue([index], [index])
+    assert [answers.labels[index] for index in range(50)] == LABELS
+
+
+@pytest.mark.parametrize("make", [SingleStreamSut, MultiStreamSut, ServerSut, OfflineSut])
+def test_a_sample_that_was_not_loaded_is_a_failure_and_not_an_answer(make: Callable[..., Any]) -> None:
+    failures: list[int] = []
+    qsl = library(LABELS)
+    answers = Answers(1)
+    sut = make([compiled()], qsl, Slot, answers.complete, lambda index, error: failures.append(index))
+    qsl.load([1, 2, 3])
+    sut.samples_loaded()
+    sut.issue([0], [9])
+    deadline = time.monotonic() + 10
+    while not failures and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert failures == [9]
+    assert answers.labels == {}
+    sut.close()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 8])
+def test_cutting_a_query_agrees_with_looking_at_each_batch(batch: int) -> None:
+    random = np.random.default_rng(batch)
+    rows = np.concatenate([np.arange(13), np.arange(13), random.permutation(13), np.arange(4)])
+    slow = []
+    for start in range(0, len(rows), batch):
+        part = rows[start : start + batch]
+        in_order = len(part) == batch and all(
+            later - former == 1 for former, later in itertools.pairwise(part)
+        )
+        slow.append((start, start + len(part), in_order))
+    assert cut(rows, batch) == slow
+
+
+def test_resident_samples_lie_in_load_order_and_are_freed_on_unload() -> None:
+    qsl = library(LABELS)
+    qsl.load([5, 3, 5, 9])
+    assert qsl.positions([5, 3, 9, 4]).tolist() == [0, 1, 3, -1]
+    assert qsl.block.shape == (4, SIZE, SIZE, 3)
+    assert qsl.block[:, 0, 0, 0].tolist() == [grey_of(LABELS[index]) for index in (5, 3, 5, 9)]
+    assert qsl.block.ctypes.data % 64 == 0
+    qsl.unload()
+    assert qsl.block.nbytes == 0
+    assert qsl.positions([5, 3, 9]).tolist() == [-1, -1, -1]
+
+
+def multi_stream_answers(
+    batch: int, load_order: list[int], queries: list[list[int]], streams: int | None = None
+) -> tuple[list[list[float]], Any]:
+    qsl = library(LABELS)
+    answers = Answers(sum(map(len, queries)))
+    sut = MultiStreamSut([compiled(batch, "LATENCY", streams)], qsl, Slot, answers.complete, fail, 8)
+    qsl.load(load_order)
+    sut.samples_loaded()
+    labels = []
+    for number, query in enumerate(queries):
+        ids = [100 * number + place for place in range(len(query))]
+        sut.issue(ids, query)
+        assert sut.completed == len(answers.labels)
+        labels.append([answers.labels[one] for one in ids])
+    return labels, sut
+
+
+@pytest.mark.parametrize(("batch", "streams"), [(8, 1), (4, 2), (3, 2), (1, 1), (1, 2)])
+def test_multi_stream_answers_each_sample_with_its_own_label(batch: int, streams: int) -> None:
+    order = np.random.default_rng(7).permutation(50).tolist()
+    padded = order + order[:7]
+    queries = [padded[first : first + 8] for first in range(50)]
+    queries += [[order[3]] * 8, order[8:0:-1], order[:5], order[:20]]
+    labels, _ = multi_stream_answers(batch, padded, queries, streams)
+    assert labels == [[LABELS[index] for index in query] for query in queries]
+
+
+def test_every_window_of_a_padded_load_order_is_read_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = np.random.default_rng(7).permutation(50).tolist()
+    padded = order + order[:7]
+    assert (len(padded), len(set(padded))) == (57, 50)
+    monkeypatch.setattr(Lane, "gather", lambda *_: pytest.fail("copied"))
+    for batch in (8, 4, 1):
+        multi_stream_answers(batch, padded, [padded[first : first + 8] for first in range(50)])
+
+
+def test_a_window_begins_where_a_sample_stands_first() -> None:
+    qsl = library(LABELS)
+    qsl.load([4, 1, 7, 4, 1])
+    assert qsl.window([4, 1, 7]) == 0
+    assert qsl.window([7, 4, 1]) == 2
+    assert qsl.window([1, 4]) is None
+    assert qsl.window([9]) is None
+    assert qsl.window([4, 1, 7, 4, 1, 7]) is None
+
+
+@pytest.mark.parametrize("ladder", [[1], [1, 2, 4], [4]])
+def test_server_answers_each_sample_with_its_own_label(ladder: list[int]) -> None:
+    qsl = library(LABELS)
+    answers = Answers(600)
+    sut = ServerSut([compiled(batch) for batch in ladder], qsl, Slot, answers.complete, fail)
+    qsl.load(range(50))
+    sut.samples_loaded()
+    assert sut.idle
+    random = np.random.default_rng(3)
+    for number in range(600):
+        sut.issue([number], [number * 7 % 50])
+        if random.random() < 0.05:
+            time.sleep(0.002)
+    assert answers.finished.wait(30)
+    sut.close()
+    assert sut.completed == 600
+    assert sut.idle
+    assert all(answers.labels[number] == LABELS[number * 7 % 50] for number in range(600))
+
+
+def test_a_server_takes_what_waits_in_batches_and_one_alone_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    entered, release = threading.Event(), threading.Event()
+    original = Lane.answers
+
+    def answers_of(self: Lane, ids: list[int]) -> list[Any]:
+        sizes.append(len(ids))
+        entered.set()
+        assert release.wait(30)
+        return original(self, ids)
+
+    monkeypatch.setattr(Lane, "answers", answers_of)
+    qsl = library(LABELS)
+    answers = Answers(8)
+    sut = ServerSut([compiled(batch, streams=1) for batch in (1, 2, 4)], qsl, Slot, answers.complete, fail)
+    qsl.load(range(50))
+    sut.samples_loaded()
+    sut.issue([0], [0])
+    assert entered.wait(30)
+    assert not sut.idle
+    for number in range(1, 8):
+        sut.issue([number], [number])
+    release.set()
+    assert answers.finished.wait(30)
+    sut.close()
+    assert sizes == [1, 4, 2, 1]
+
+
+def test_scenarios_have_their_own_sut() -> None:
+    for scenario, kind in (
+        (Scenario.SINGLE_STREAM, SingleStreamSut),
+        (Scenario.MULTI_STREAM, MultiStreamSut),
+        (Scenario.SERVER, ServerSut),
+        (Scenario.OFFLINE, OfflineSut),
+    ):
+        made = make_sut(scenario, [compiled(1)], library(LABELS), Slot, lambda slots: None, fail)
+        assert type(made) is kind
+        made.close()

@@ -1,0 +1,69 @@
+"""How long a run will take, by the rules of each scenario."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.loadgen.settings import RunSettings
+from harness.measurement.plan import Demands, Plan
+from harness.mlperf import conf
+from harness.mlperf.scenario import Mode, Scenario
+
+
+def planned(
+    scenario: Scenario,
+    estimate: dict[str, float],
+    rate: float,
+    own: dict[str, int | float] | None = None,
+    **changes: Any,
+) -> Plan:
+    settings = RunSettings(scenario, **{"official": True, **changes})
+    rules = conf.read_rules().scenario("resnet50", scenario)
+    request: Any = SimpleNamespace(settings=settings)
+    store: Any = SimpleNamespace(count=50_000)
+    here = Path()
+    return Plan(request, Demands(rules, own or {}, settings), store, here, here, here, estimate, rate)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "estimate", "rate", "performance_s", "accuracy_s"),
+    [
+        (Scenario.SINGLE_STREAM, {"target_latency": 8.0}, 100, 600, 500),
+        (Scenario.SINGLE_STREAM, {"target_latency": 8000.0}, 0.1, 1000, 500_000),
+        (Scenario.MULTI_STREAM, {"target_latency": 64.0}, 100, 600, 500),
+        (Scenario.MULTI_STREAM, {"target_latency": 640.0}, 8, 662, 6250),
+        (Scenario.SERVER, {"target_qps": 50.0}, 100, 600, 1000),
+        (Scenario.OFFLINE, {"target_qps": 100.0}, 100, 660, 500),
+        (Scenario.OFFLINE, {"target_qps": 1.0}, 1, 24_576, 50_000),
+    ],
+)
+def test_an_official_run_takes_as_long_as_the_rules_and_the_rate_say(
+    scenario: Scenario, estimate: dict[str, float], rate: float, performance_s: float, accuracy_s: float
+) -> None:
+    plan = planned(scenario, estimate, rate)
+    assert plan.seconds(Mode.PERFORMANCE) == pytest.approx(performance_s)
+    assert plan.seconds(Mode.ACCURACY) == pytest.approx(accuracy_s)
+
+
+def test_the_forecast_gives_each_test_and_the_sum() -> None:
+    plan = planned(Scenario.SERVER, {"target_qps": 50.0}, 100)
+    assert plan.forecast(tuple(Mode)) == (
+        "Forecast for Server: performance about 10 min, accuracy about 17 min, together 27 min."
+    )
+    assert plan.forecast((Mode.ACCURACY,)) == "Forecast for Server: accuracy about 17 min."
+
+
+def test_a_short_server_run_has_the_queries_that_early_stopping_needs() -> None:
+    plan = planned(Scenario.SERVER, {"target_qps": 10.0}, 100, official=False, duration_s=5.0)
+    assert plan.demands.min_query_count == 662
+    assert plan.seconds(Mode.PERFORMANCE) == pytest.approx(66.2)
+
+
+def test_what_the_user_asks_for_beyond_the_rules_counts() -> None:
+    own: dict[str, int | float] = {"min_duration": 1_200_000, "samples_per_query": 4, "min_query_count": 1000}
+    plan = planned(Scenario.MULTI_STREAM, {"target_latency": 1.0}, 2, own)
+    assert plan.demands.samples_per_query == 4
+    assert plan.seconds(Mode.PERFORMANCE) == 2000
+    assert planned(Scenario.SERVER, {}, 1, {"target_latency": 30}).demands.latency_bound_ns == 30_000_000

@@ -1,0 +1,131 @@
+"""Intervals, verdicts and paired tests against closed forms, slow ways, scipy and simulated data."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, t
+
+from harness.measurement import statistics
+from harness.measurement.statistics import Interval, Outcome
+
+
+def test_the_ratio_of_two_means_is_the_mean_of_the_ratios() -> None:
+    one, other = [10.0, 12.0, 9.0], [4.0, 3.0, 5.0]
+    ratio = statistics.speedup(one, other)
+    assert ratio.center == pytest.approx(
+        statistics.interval(one).center / statistics.interval(other).center, rel=1e-12
+    )
+
+
+def test_the_resampled_quantiles_are_those_of_all_possible_resamples() -> None:
+    logs = np.array([0.0, 0.02, 0.05, 0.11])
+    every = [np.mean(chosen) for chosen in itertools.product(logs, repeat=len(logs))]
+    drawn = statistics._resampled_means(logs)
+    for tail in (0.1, 0.25, 0.5, 0.75, 0.9):
+        assert np.quantile(drawn, tail) == pytest.approx(np.quantile(every, tail), abs=0.005)
+
+
+def test_for_many_rounds_the_interval_is_that_of_the_normal_distribution() -> None:
+    values = np.exp(np.random.default_rng(3).normal(0.5, 0.1, 400))
+    found = statistics.interval(list(values))
+    half = 1.96 * np.log(values).std() / 20
+    assert math.log(found.high / found.low) / 2 == pytest.approx(half, rel=0.05)
+
+
+@pytest.mark.parametrize("rounds", [2, 3, 5, 10])
+def test_the_interval_covers_the_truth_in_about_95_per_cent(rounds: int) -> None:
+    generator = np.random.default_rng(rounds)
+    hits = 0
+    for _ in range(300):
+        found = statistics.interval(list(np.exp(generator.normal(0.2, 0.05, rounds))))
+        hits += found.low <= math.exp(0.2) <= found.high
+    assert 0.91 <= hits / 300 <= 0.985
+
+
+def test_identical_twins_are_seldom_called_different_even_after_few_rounds() -> None:
+    generator = np.random.default_rng(7)
+    called = 0
+    for _ in range(300):
+        drift = generator.normal(0, 0.2, 3)
+        one, other = (np.exp(drift + generator.normal(0, 0.03, 3)) for _ in range(2))
+        called += statistics.speedup(list(one), list(other)).outcome is not Outcome.UNDECIDED
+    assert called / 300 <= 0.08
+
+
+def test_drift_that_hits_all_variants_alike_does_not_blur_the_ratio() -> None:
+    drift = [1.0, 0.5, 0.8, 1.3]
+    found = statistics.speedup([200 * factor for factor in drift], [100 * factor for factor in drift])
+    assert (found.low, found.center, found.high) == pytest.approx((2.0, 2.0, 2.0))
+    assert found.outcome is Outcome.FASTER
+
+
+def test_the_same_rounds_always_give_the_same_interval() -> None:
+    assert statistics.interval([1.0, 2.0, 4.0]) == statistics.interval([1.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"),
+    [(1.01, 1.2, "faster"), (0.8, 0.99, "slower"), (0.99, 1.2, "undecided"), (1.0, 1.0, "undecided")],
+)
+def test_faster_is_only_said_when_the_interval_excludes_1(low: float, high: float, outcome: str) -> None:
+    assert Interval(1.0, low, high, 5).outcome == outcome
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, 0.0], [1.0, -2.0], [1.0, math.inf], [1.0, math.nan]])
+def test_what_cannot_have_an_interval_is_refused(values: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"rounds|positive"):
+        statistics.interval(values)
+
+
+def test_the_rounds_needed_would_have_shown_the_difference() -> None:
+    generator = np.random.default_rng(11)
+    ratios = list(np.exp(generator.normal(0.02, 0.05, 6)))
+    needed = statistics.rounds_needed(ratios)
+    assert needed is not None
+    logs = np.log(ratios)
+    scaled = (logs - logs.mean()) / logs.std(ddof=1)
+    more = np.exp(np.resize(scaled, needed * 6) * logs.std(ddof=1) + logs.mean())
+    assert statistics.interval(list(more)).outcome is not Outcome.UNDECIDED
+    assert needed > 6
+
+
+def test_the_rounds_needed_tell_a_true_difference_four_times_in_five() -> None:
+    needed = statistics.rounds_needed(list(np.exp([0.03, -0.01, 0.03, -0.01])))
+    assert needed is not None
+    generator = np.random.default_rng(5)
+    spread = float(np.std([0.03, -0.01, 0.03, -0.01], ddof=1))
+    told = sum(
+        statistics.interval(list(np.exp(generator.normal(0.01, spread, needed)))).outcome is Outcome.FASTER
+        for _ in range(200)
+    )
+    assert 0.7 * 200 < told < 0.9 * 200
+
+
+def test_two_rounds_have_the_interval_of_students_t() -> None:
+    found = statistics.interval([1.0, 1.1])
+    half = t.ppf(0.975, 1) * abs(math.log(1.1)) / 2
+    assert math.log(found.high / found.center) == pytest.approx(half)
+    assert math.log(found.center / found.low) == pytest.approx(half)
+
+
+def test_no_number_of_rounds_is_promised_for_twins() -> None:
+    assert statistics.rounds_needed([0.9, 1 / 0.9, 1.05, 1 / 1.05]) is None
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained"), [(0, 0), (1, 0), (3, 3), (5, 1), (0, 12), (40, 60), (500, 430), (3000, 3200)]
+)
+def test_mcnemar_is_the_binomial_test_of_scipy(lost: int, gained: int) -> None:
+    wanted = binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
+    assert statistics.mcnemar(lost, gained) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_answers_are_compared_image_by_image() -> None:
+    labels = np.array([0, 1, 2, 3, 4, 5])
+    first = np.array([0, 1, 2, 9, 9, 5])
+    second = np.array([0, 7, 7, 3, 8, 5])
+    found = statistics.compare_answers(first, second, labels)
+    assert (found.count, found.changed, found.lost, found.gained) == (6, 4, 2, 1)
+    assert found.p_value == 1.0

@@ -1,0 +1,57 @@
+"""Rounds: seeds, and which LoadGen belongs to which."""
+
+from importlib import metadata
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.mlperf import conf
+from harness.mlperf.rules import NEWEST, ROUNDS, find_round, round_of, rounds_of_loadgen
+
+
+def test_the_newest_round_has_the_numbers_of_mlperf_conf() -> None:
+    rules = conf.read_rules()
+    assert rules.round == NEWEST
+    made, task = ROUNDS[NEWEST], ROUNDS[NEWEST].tasks["resnet50"]
+    offline, server = rules.scenario("resnet50", "Offline"), rules.scenario("resnet50", "Server")
+    for key, seed in vars(made.seeds).items():
+        assert getattr(offline, key) == seed
+    assert made.min_duration_ms == offline.min_duration_ms
+    assert task.performance_sample_count == offline.performance_sample_count
+    assert task.offline_sample_count == offline.min_query_count
+    assert task.server_latency_ns == server.target_latency_ms * 1e6
+
+
+def test_the_installed_loadgen_decides_the_round() -> None:
+    assert rounds_of_loadgen(metadata.version("mlcommons-loadgen")) == [NEWEST]
+    assert rounds_of_loadgen("6.0.17 @ d6147c7eb7") == ["v6.1"]
+    assert rounds_of_loadgen("1.0") == []
+
+
+def test_seeds_tell_the_round() -> None:
+    made = find_round("v6.0")
+    assert round_of({f"effective_{key}": seed for key, seed in vars(made.seeds).items()}) is made
+    assert round_of({"effective_qsl_rng_seed": 0}) is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "mapping", "found"),
+    [
+        ("resnet", {}, True),
+        ("resnet50", {}, True),
+        ("mobilenet-v2", {}, True),
+        ("my-resnet50-int8", {}, True),
+        ("mine", {"mine": "resnet"}, True),
+        ("mine", {}, False),
+        ("mine", {"mine": "resnet50"}, False),
+    ],
+)
+def test_a_folder_folds_to_a_benchmark_as_in_the_official_checker(
+    folder: str, mapping: dict[str, str], found: bool
+) -> None:
+    assert (find_round(NEWEST).guess_task(folder, mapping) is not None) is found
+
+
+def test_an_unknown_round_names_the_known() -> None:
+    with pytest.raises(HarnessError, match="Round 'v9' is not known"):
+        find_round("v9")

@@ -1,0 +1,221 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import CardError
+from harness.mlperf.benchmark import BENCHMARKS
+from harness.model.card import Card, find_card, read_card, shipped_cards, write_card
+
+MOBILENET = """\
+name = "mobilenet_v2"
+benchmark = "resnet50"
+[file]
+path = "mobilenet_v2_1.0_224_quant.tflite"
+[input]
+size = 224
+layout = "NHWC"
+element_type = "u8"
+channels = "RGB"
+resize = "area"
+crop_fraction = 0.875
+mean = [0.0, 0.0, 0.0]
+scale = [1.0, 1.0, 1.0]
+[output]
+kind = "probabilities"
+classes = 1001
+label_offset = -1
+[accuracy]
+metric = "top1"
+reference = 0.718
+target_fraction = 0.99
+"""
+PATH = 'path = "mobilenet_v2_1.0_224_quant.tflite"'
+URL = 'url = "https://example.org/a.onnx"'
+SHA256 = 'sha256 = "' + "0" * 64 + '"'
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    target = tmp_path / "card.toml"
+    target.write_text(MOBILENET)
+    return target
+
+
+def test_the_card_of_the_documentation_works_as_written(path: Path) -> None:
+    card = read_card(path)
+
+    assert card.name == "mobilenet_v2"
+    assert card.path == path.parent / "mobilenet_v2_1.0_224_quant.tflite"
+    assert card.output.labels == 1000
+    assert card.accuracy is not None
+    assert card.accuracy.target == pytest.approx(0.71082)
+    assert card.input.recipe.key == "area-224-0.875"
+    assert card.speed_only is False
+
+
+def test_a_written_card_is_read_back_the_same(path: Path, tmp_path: Path) -> None:
+    card = replace(
+        read_card(path),
+        description='quotes " and \\ and\ttabs, ümläuts, \x7f',
+        training={"epochs": 3, "rate": 1e-5, "augmented": True, "images per class": [10, 20]},
+        quantization={"record": {"path": "calibration.json", "versions": {"nncf": "3.4"}}, "dropped": None},
+    )
+
+    write_card(card, tmp_path / "written.toml")
+
+    wanted = replace(card, quantization={"record": card.quantization["record"]})
+    assert read_card(tmp_path / "written.toml") == wanted
+
+
+@pytest.mark.parametrize("name", shipped_cards())
+def test_every_shipped_card_is_sound_and_survives_writing(name: str, tmp_path: Path) -> None:
+    card = find_card(name)
+
+    write_card(card, tmp_path / "card.toml")
+
+    assert card.name == name
+    assert card.description
+    assert replace(read_card(tmp_path / "card.toml"), folder=card.folder) == card
+
+
+def test_the_reference_models_are_shipped() -> None:
+    assert {f"resnet50-{kind}" for kind in ("mlperf", "torchvision", "huggingface", "seeded")} <= set(
+        shipped_cards()
+    )
+
+
+def test_the_target_of_mlperfs_own_model_is_that_of_the_rules() -> None:
+    card = find_card("resnet50-mlperf")
+
+    assert card.accuracy is not None
+    assert card.accuracy.target == BENCHMARKS["resnet50"].target_accuracy
+
+
+def test_seeded_weights_are_for_speed_only() -> None:
+    card = find_card("resnet50-seeded")
+
+    assert card.speed_only
+    assert card.accuracy is None
+
+
+def test_a_card_is_found_by_its_path(path: Path) -> None:
+    assert find_card(str(path)) == read_card(path)
+
+
+def test_an_unknown_model_brings_the_nearest_name() -> None:
+    with pytest.raises(CardError, match=r"'resnet50-sceded' is not known.* Did you mean 'resnet50-seeded'\?"):
+        find_card("resnet50-sceded")
+
+
+def test_a_model_like_no_other_brings_the_known_names() -> None:
+    with pytest.raises(CardError, match=r"Known: .*resnet50-mlperf"):
+        find_card("qqq")
+
+
+def test_a_missing_card_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CardError, match=r"No model card at .*gone\.toml"):
+        find_card(str(tmp_path / "gone.toml"))
+
+
+def test_a_folder_is_no_card(tmp_path: Path) -> None:
+    with pytest.raises(CardError, match="Cannot read the model card"):
+        find_card(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe\x00binary", b"name = \n", b"[file\n"])
+def test_a_file_that_is_not_toml_is_named(path: Path, text: bytes) -> None:
+    path.write_bytes(text)
+
+    with pytest.raises(CardError, match=r"card\.toml"):
+        read_card(path)
+
+
+BROKEN = {
+    "missing key": ("classes = 1001\n", "", "'output.classes' is missing"),
+    "missing table": (
+        '[output]\nkind = "probabilities"\nclasses = 1001\nlabel_offset = -1\n',
+        "",
+        "'output' is missing",
+    ),
+    "misspelt key": ("layout", "layuot", "Unknown key 'input.layuot'.* Did you mean 'layout'"),
+    "unknown table": ("[accuracy]", "[accurracy]", "Unknown key 'accurracy'.* Did you mean 'accuracy'"),
+    "text for a number": ("size = 224", 'size = "224"', "'input.size'.* must be a whole number"),
+    "fraction for a count": ("classes = 1001", "classes = 1001.5", "'output.classes'.* whole number"),
+    "truth for a number": ("size = 224", "size = true", "'input.size'.* whole number"),
+    "number for a text": ('layout = "NHWC"', "layout = 4", "'input.layout'.* must be a text"),
+    "two means": ("mean = [0.0, 0.0, 0.0]", "mean = [0.0, 0.0]", "'input.mean'.* list of 3 numbers"),
+    "not a list": ("mean = [0.0, 0.0, 0.0]", "mean = 0.0", "'input.mean'.* list of 3 numbers"),
+    "infinite mean": ("mean = [0.0, 0.0, 0.0]", "mean = [inf, 0.0, 0.0]", "'input.mean'"),
+    "not a table": (f"[file]\n{PATH}\n", 'file = "a.onnx"\n', "'file'.* must be a table"),
+    "a date": ("[accuracy]", "[quantization]\nmade = 2026-11-26\n[accuracy]", "'quantization.made'.* a text"),
+    "a date within": (
+        "[accuracy]",
+        "[training]\nat = [{on = 2026-11-26}]\n[accuracy]",
+        "'training.at.on'.* a text",
+    ),
+    "unusable name": ('name = "mobilenet_v2"', 'name = "../up"', "'name' is '../up'"),
+    "unknown benchmark": ('benchmark = "resnet50"', 'benchmark = "resnet5"', "Did you mean 'resnet50'"),
+    "unknown layout": ('"NHWC"', '"NHCW"', "'input.layout'.* Did you mean 'NHWC'"),
+    "unknown type": ('"u8"', '"i8"', "'input.element_type'"),
+    "unknown channels": ('"RGB"', '"RBG"', "'input.channels'.* Did you mean 'RGB'"),
+    "unknown resize": ('"area"', '"aera"', "'input.resize'.* Did you mean 'area'"),
+    "unknown kind": ('"probabilities"', '"probs"', "'output.kind'"),
+    "unknown metric": ('"top1"', '"top5"', "'accuracy.metric'.* Did you mean 'top1'"),
+    "no size": ("size = 224", "size = 0", "'input.size'"),
+    "crop above one": ("crop_fraction = 0.875", "crop_fraction = 87.5", "'input.crop_fraction'"),
+    "zero scale": ("scale = [1.0, 1.0, 1.0]", "scale = [1.0, 0, 1.0]", "'input.scale'"),
+    "nan scale": ("scale = [1.0, 1.0, 1.0]", "scale = [1.0, nan, 1.0]", "'input.scale'"),
+    "normalised bytes": ("mean = [0.0, 0.0, 0.0]", "mean = [1, 2, 3]", "'input.mean'.* u8"),
+    "one class": ("classes = 1001", "classes = 1", "'output.classes'"),
+    "offset eats all": ("label_offset = -1", "label_offset = -1001", "'output.label_offset'"),
+    "per cent": ("reference = 0.718", "reference = 71.8", "'accuracy.reference'"),
+    "target above one": ("target_fraction = 0.99", "target_fraction = 99", "'accuracy.target_fraction'"),
+    "speed only with accuracy": ('name = "m', 'speed_only = true\nname = "m', "speed_only"),
+    "no source": (PATH, "", r"\[file\] needs a path or a url"),
+    "two sources": (PATH, f"{PATH}\n{URL}\n{SHA256}", r"\[file\] names both"),
+    "url without digest": (PATH, URL, r"\[file\] has a url but no sha256"),
+    "url of a folder": (PATH, f'url = "https://example.org/"\n{SHA256}', "'file.url'"),
+    "url of a local file": (PATH, f'url = "file:///etc/passwd"\n{SHA256}', "'file.url'"),
+    "url of an IR": (PATH, f'url = "https://example.org/a.xml"\n{SHA256}', "'file.url' is an IR"),
+    "short sha256": (PATH, f'{PATH}\nsha256 = "abc"', "'file.sha256' must be 64"),
+    "md5 of wrong digits": (PATH, f'{PATH}\nmd5 = "{"g" * 32}"', "'file.md5' must be 32"),
+    "weights without builder": (PATH, f'{PATH}\nweights = "torchvision"', r"\[file\] has weights"),
+    "seed without builder": (PATH, f"{PATH}\nseed = 1", r"\[file\] has weights or a seed"),
+    "unknown builder": (PATH, 'builder = "resnet50"\nseed = 1', "'file.builder'.* Did you mean"),
+    "unknown weights": (PATH, f'builder = "resnet50_v1.5"\nweights = "timm"\n{PATH}', "'file.weights'"),
+    "builder alone": (PATH, 'builder = "resnet50_v1.5"', r"\[file\] with a builder needs either"),
+    "seed beside a path": (PATH, f'builder = "resnet50_v1.5"\nseed = 1\n{PATH}', "needs either a seed"),
+    "seed beside weights": (PATH, 'builder = "resnet50_v1.5"\nseed = 1\nweights = "torchvision"', "either"),
+    "negative seed": (PATH, 'builder = "resnet50_v1.5"\nseed = -1', "'file.seed'"),
+    "seed called trained": (PATH, 'builder = "resnet50_v1.5"\nseed = 1', "speed_only = true"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "fault"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_card_is_refused_by_key_and_file(path: Path, old: str, new: str, fault: str) -> None:
+    assert old in MOBILENET
+    path.write_text(MOBILENET.replace(old, new, 1))
+
+    with pytest.raises(CardError, match=fault) as caught:
+        read_card(path)
+
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_that_toml_lacks_is_a_bug_and_not_written(path: Path, tmp_path: Path) -> None:
+    card: Card = replace(read_card(path), training={"when": object()})
+
+    with pytest.raises(TypeError, match="a card cannot hold"):
+        write_card(card, tmp_path / "written.toml")
+
+    assert not (tmp_path / "written.toml").exists()
+
+
+def test_a_models_path_is_relative_to_its_card(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere" / "card.toml"
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+
+    assert read_card(copy).path == copy.parent / "mobilenet_v2_1.0_224_quant.tflite"

@@ -1,0 +1,502 @@
+"""Real LoadGen runs of a model whose answers are known."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click.testing
+import numpy as np
+import pytest
+from conftest import Oracle
+
+from harness import cli
+from harness.backend import graph
+from harness.errors import DataError, HarnessError, OutputError, RunFailed
+from harness.loadgen.settings import RunSettings
+from harness.measurement import plan, series
+from harness.mlperf import conf, log
+from harness.mlperf.scenario import Mode, Scenario
+from harness.process import child
+from harness.run import measuring
+from harness.run import session as run_session
+
+BOTH = (Mode.PERFORMANCE, Mode.ACCURACY)
+
+
+def request(
+    oracle: Oracle, out: Path, scenario: Scenario, modes: tuple[Mode, ...] = BOTH, **settings: Any
+) -> run_session.Request:
+    chosen = RunSettings(scenario, **{"duration_s": 0.3, **settings})
+    return run_session.Request(oracle.card, oracle.store.path, chosen, modes, out, system="here")
+
+
+def harness(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "harness", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("scenario", list(Scenario))
+def test_a_run_gives_the_accuracy_that_the_model_truly_has(
+    oracle: Oracle, tmp_path: Path, scenario: Scenario
+) -> None:
+    user_conf = tmp_path / "user.conf"
+    # A busy machine may well keep a thread waiting for 15 ms.
+    user_conf.write_text("resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 60000\n")
+    document, folder = run_session.run(request(oracle, tmp_path, scenario, user_conf=user_conf))
+    assert document["accuracy"]["text"] == "accuracy=95.000%, good=57, total=60"
+    assert document["accuracy"]["passed"]
+    assert document["performance"]["valid"]
+    assert document["precision"]["requested"] == "f32"
+    assert folder == tmp_path / "here" / "oracle" / scenario
+    assert json.loads((folder / "result.json").read_text()) == json.loads(json.dumps(document))
+
+
+def test_the_files_of_a_run_lie_in_the_layout_of_mlperf(oracle: Oracle, tmp_path: Path) -> None:
+    _, folder = run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM))
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert found == [
+        "accuracy/accuracy.txt",
+        "accuracy/mlperf_log_accuracy.json",
+        "accuracy/mlperf_log_detail.txt",
+        "accuracy/mlperf_log_summary.txt",
+        "performance/run_1/mlperf_log_accuracy.json",
+        "performance/run_1/mlperf_log_detail.txt",
+        "performance/run_1/mlperf_log_summary.txt",
+        "result.json",
+        "user.conf",
+    ]
+    assert [path.name for path in folder.parent.iterdir()] == ["SingleStream"]
+
+
+def test_the_score_is_the_one_in_the_log(oracle: Oracle, tmp_path: Path) -> None:
+    document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    summary = (folder / "performance" / "run_1" / "mlperf_log_summary.txt").read_text()
+    score = document["performance"]["samples_per_second"]
+    line = next(line for line in summary.splitlines() if line.startswith("Samples per second"))
+    assert float(line.split(":")[1]) == pytest.approx(score, rel=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 16, 64])
+def test_every_batch_size_answers_every_sample_rightly(oracle: Oracle, tmp_path: Path, batch: int) -> None:
+    document, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), batch=batch))
+    assert document["accuracy"]["good"] == 57
+
+
+def test_bf16_is_a_variant_with_a_folder_of_its_own(oracle: Oracle, tmp_path: Path) -> None:
+    if not graph.has_bf16():
+        pytest.skip("this CPU has no BF16")
+    for precision in ("f32", "bf16"):
+        document, folder = run_session.run(
+            request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), precision=precision)
+        )
+        assert document["precision"]["openvino"]["INFERENCE_PRECISION_HINT"] == precision
+        assert folder.parent.name == {"f32": "oracle", "bf16": "oracle-bf16"}[precision]
+
+
+def test_a_summary_tells_how_much_of_a_model_computes_in_8_bits(oracle: Oracle, tmp_path: Path) -> None:
+    document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,)))
+    assert "in 8 bits" not in run_session.result.summary(document, folder)
+    document["precision"]["kernels"] = {"f32": 50, "u8": 2, "i8": 1}
+    assert "  3 of 53 convolutions and matrix products compute in 8 bits" in run_session.result.summary(
+        document, folder
+    )
+    document["precision"]["kernels"] = {"u8": 52, "i8": 1}
+    assert "in 8 bits" not in run_session.result.summary(document, folder)
+
+
+def test_a_missed_target_is_exit_code_1(new_oracle: Callable[..., Oracle], tmp_path: Path) -> None:
+    oracle = new_oracle(count=30, wrong=6)
+    done = harness(
+        "run", "--model", oracle.card_path, "--data", oracle.store.path, "--scenario", "Offline",
+        "--duration", "0.2", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "accuracy=80.000%, good=24, total=30" in done.stdout
+    assert "failed: 80.000 % against the target 90 %" in done.stdout
+
+
+def test_json_is_all_that_stands_on_stdout(oracle: Oracle, tmp_path: Path) -> None:
+    done = harness(
+        "run", "--model", oracle.card_path, "--data", oracle.store.path, "--scenario", "single-stream",
+        "--duration", "0.2", "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    # A busy neighbour can make so short a run INVALID: that is told in the JSON, too.
+    assert done.returncode in (0, 1), done.stderr
+    assert json.loads(done.stdout)["scenario"] == "SingleStream"
+
+
+def test_a_failed_inference_fails_the_run_and_names_the_sample(
+    new_oracle: Callable[..., Oracle], tmp_path: Path
+) -> None:
+    oracle = new_oracle(count=20, poison=7)
+    for scenario in Scenario:
+        out = tmp_path / scenario
+        with pytest.raises(
+            RunFailed, match=r"Inference failed on sample \d*7 \(image_000\d7.png\): .*reshape"
+        ):
+            run_session.run(request(oracle, out, scenario, (Mode.ACCURACY,)))
+        assert [path for path in out.rglob("*") if path.is_file()] == []
+
+
+def test_a_stray_audit_config_has_no_effect(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "audit.config").write_text("*.*.mode = 2\n*.*.accuracy_log_sampling_target = 8\n")
+    monkeypatch.chdir(tmp_path)
+    document, folder = run_session.run(request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.ACCURACY,)))
+    assert document["accuracy"]["total"] == 60
+    assert "Found Audit Config file" not in (folder / "accuracy" / "mlperf_log_detail.txt").read_text()
+
+
+def test_an_official_run_has_the_settings_of_the_rules(oracle: Oracle, tmp_path: Path) -> None:
+    document, folder = run_session.run(
+        request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), official=True)
+    )
+    detail = log.read_detail(folder / "accuracy" / "mlperf_log_detail.txt")
+    rules = conf.read_rules().scenario("resnet50", "Offline")
+    assert detail["effective_min_duration_ms"] == rules.min_duration_ms == 600_000
+    assert detail["effective_qsl_rng_seed"] == rules.qsl_rng_seed
+    assert not document["official"]
+    assert any("custom" in reason for reason in document["not_official_because"])
+
+
+def test_an_unofficial_run_is_marked_in_every_output(oracle: Oracle, tmp_path: Path) -> None:
+    done = harness(
+        "run", "--model", oracle.card_path, "--data", oracle.store.path, "--scenario", "SingleStream",
+        "--mode", "performance", "--duration", "0.2", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert "not official: short run (0.2 s, the rules ask for 600 s)" in done.stdout
+    document = json.loads(next((tmp_path / "out").rglob("result.json")).read_text())
+    assert document["official"] is False
+
+
+def test_the_accuracy_of_the_same_model_joins_its_performance(oracle: Oracle, tmp_path: Path) -> None:
+    performance, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    both, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), duration_s=5.0))
+    assert both["performance"] == performance["performance"]
+    assert both["accuracy"]["good"] == 57
+
+
+def test_the_accuracy_of_other_settings_is_kept_apart(oracle: Oracle, tmp_path: Path) -> None:
+    run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    with pytest.raises(OutputError, match="is of another batch"):
+        run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), batch=4))
+
+
+def test_estimates_of_the_user_take_the_place_of_the_probe(oracle: Oracle, tmp_path: Path) -> None:
+    user_conf = tmp_path / "mine.conf"
+    user_conf.write_text("resnet50.Offline.target_qps = 1234.5\n")
+    document, folder = run_session.run(
+        request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), user_conf=user_conf)
+    )
+    detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
+    assert detail["effective_target_qps"] == 1234.5
+    assert document["performance"]["estimate"] == {"target_qps": 1234.5}
+    assert "1234.5" in (folder / "user.conf").read_text()
+
+
+def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Far from what a busy neighbour does between probe and test; and so more attempts are needed.
+    margin = 0.03
+    monkeypatch.setattr(plan, "_SHORT_OFFLINE_MARGIN", margin)
+    monkeypatch.setattr(measuring, "ATTEMPTS", 10)
+    document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    assert document["performance"]["valid"]
+    assert "INVALID, and so repeated with target_qps" in capsys.readouterr().err
+    told = document["performance"]["estimate"]["target_qps"]
+    doublings = math.log2(told / (document["probe"]["samples_per_second"] * margin))
+    assert doublings >= 1
+    assert doublings == pytest.approx(round(doublings))
+    detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
+    assert detail["effective_target_qps"] == pytest.approx(told, rel=1e-4)
+    assert conf.read_user_conf(folder / "user.conf", "resnet50").values(Scenario.OFFLINE)[
+        "target_qps"
+    ] == pytest.approx(told)
+
+
+def test_an_estimate_of_the_user_is_left_as_it_is_though_the_run_is_invalid(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    user_conf = tmp_path / "mine.conf"
+    user_conf.write_text("resnet50.Offline.target_qps = 5\n")
+    document, _ = run_session.run(
+        request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), user_conf=user_conf)
+    )
+    assert not document["performance"]["valid"]
+    assert document["performance"]["estimate"] == {"target_qps": 5}
+
+
+def test_a_killed_test_process_is_reported_with_its_signal(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _signal_when_running(monkeypatch, signal.SIGKILL)
+    with pytest.raises(RunFailed, match="was killed by SIGKILL while running"):
+        run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), duration_s=30))
+    assert not list(tmp_path.rglob("mlperf_log*"))
+
+
+def test_a_hung_test_is_stopped_and_reported(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _signal_when_running(monkeypatch, signal.SIGSTOP)
+    with pytest.raises(RunFailed, match="hung and was stopped: nothing was finished for 3 s"):
+        run_session.run(
+            request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,), duration_s=30, stall_timeout_s=3)
+        )
+
+
+def _signal_when_running(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """Send a signal to the child as soon as its LoadGen test has completed something."""
+    original = series._show
+    sent: list[int] = []
+
+    def show(now: child.Progress, *rest: Any) -> None:
+        original(now, *rest)
+        if now.phase == "running" and now.completed and not sent:
+            process = child.multiprocessing.active_children()[0]
+            assert process.pid is not None
+            os.kill(process.pid, number)
+            sent.append(process.pid)
+
+    monkeypatch.setattr(measuring, "_show", show)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        # Ctrl-C comes to the whole group, `kill` and a supervisor send to the command alone.
+        (signal.SIGINT, "harness: interrupted;"),
+        (signal.SIGTERM, "harness: stopped by SIGTERM;"),
+    ],
+)
+def test_ctrl_c_or_kill_stops_everything_and_leaves_nothing_half_written(
+    oracle: Oracle, tmp_path: Path, number: signal.Signals, words: str
+) -> None:
+    command = [
+        sys.executable, "-m", "harness", "run", "--model", str(oracle.card_path), "--data",
+        str(oracle.store.path), "--scenario", "Offline", "--mode", "performance", "--duration", "60",
+        "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("mlperf_log_detail.txt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (os.killpg if number is signal.SIGINT else os.kill)(process.pid, number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert errors.rstrip().splitlines()[-1].startswith(words)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["run", "--replace"], "repeat the command without --replace to go on."),
+        (["run", "--official"], "repeat the command to go on."),
+        (["tune", "--replace"], "repeat the command to go on."),
+    ],
+)
+def test_an_interrupted_command_says_how_to_go_on(
+    words: list[str], cure: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["harness", *words])
+    monkeypatch.setattr(cli, "cli", interrupted)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
+    try:
+        with pytest.raises(SystemExit) as raised:
+            cli.main()
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGHUP), before, strict=True):
+            signal.signal(number, handler)
+    assert raised.value.code == 130
+    assert capsys.readouterr().err == f"harness: interrupted; finished parts are kept: {cure}\n"
+
+
+def test_a_call_that_is_killed_while_results_are_replaced_leaves_no_old_verdict_beside_new_logs(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(oracle, tmp_path, Scenario.OFFLINE)
+    _, folder = run_session.run(asked)
+    place = series.take_place
+
+    def placed_and_killed(source: Path, target: Path) -> None:
+        place(source, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring, "take_place", placed_and_killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_session.run(replace(asked, replace=True))
+    held = run_session.result.read(folder / "result.json")
+    assert held["performance"] is None
+    assert held["accuracy"]["good"] == 57
+    document, _ = run_session.run(asked)
+    log_path = folder / "performance" / "run_1" / "mlperf_log_detail.txt"
+    assert document["performance"]["duration_ns"] == log.read_performance(log_path).duration_ns
+
+
+def test_what_a_killed_run_left_under_way_goes_with_the_next(oracle: Oracle, tmp_path: Path) -> None:
+    asked = request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,))
+    beside = tmp_path / "here" / "oracle"
+    (beside / ".Offline.a1b2c3d4" / "accuracy").mkdir(parents=True)
+    (beside / ".SingleStream.a1b2c3d4").mkdir()
+    run_session.run(asked)
+    assert {path.name for path in beside.iterdir()} == {"Offline", ".SingleStream.a1b2c3d4"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 2}, "A SingleStream query holds one sample"),
+        ({"streams": 2}, "SingleStream runs one query at a time"),
+        ({"threads": 10_000}, "--threads 10000: this process may use"),
+    ],
+)
+def test_settings_that_cannot_be_honoured_are_refused(
+    oracle: Oracle, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HarnessError, match=message):
+        run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, **changes))
+
+
+def test_a_model_without_trained_weights_has_a_speed_and_no_accuracy(oracle: Oracle, tmp_path: Path) -> None:
+    card_path = tmp_path / "untrained.toml"
+    text = (
+        oracle.card_path.read_text()
+        .split("[accuracy]")[0]
+        .replace('benchmark = "resnet50"', 'benchmark = "resnet50"\nspeed_only = true')
+    )
+    shutil.copy(oracle.card.folder / "oracle.xml", tmp_path)
+    shutil.copy(oracle.card.folder / "oracle.bin", tmp_path)
+    card_path.write_text(text)
+    common = ["run", "--model", card_path, "--data", oracle.store.path, "--scenario", "Offline",
+              "--duration", "0.2", "--out", tmp_path / "out"]  # fmt: skip
+    refused = harness(*common, "--mode", "accuracy")
+    assert refused.returncode == 2
+    assert "has no trained weights, so no accuracy" in refused.stderr
+    done = harness(*common)
+    assert done.returncode == 0, done.stderr
+    assert "speed only: no trained weights" in done.stdout
+    assert "accuracy=" not in done.stdout
+
+
+def test_labels_that_the_model_cannot_give_are_refused_before_any_work(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    card_path = tmp_path / "narrow.toml"
+    card_path.write_text(
+        oracle.card_path.read_text()
+        .replace("classes = 10", "classes = 5")
+        .replace('"oracle.xml"', f'"{oracle.card.path}"')
+    )
+    bad = Oracle(card_path, oracle.store)
+    with pytest.raises(DataError, match="has the label 9, but model 'oracle' knows 0 to 4"):
+        run_session.run(request(bad, tmp_path / "out", Scenario.OFFLINE))
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_sentence(oracle: Oracle, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(OutputError, match="Cannot write to the folder"):
+        run_session.run(request(oracle, blocked, Scenario.OFFLINE))
+
+
+def test_a_misspelt_scenario_names_the_nearest() -> None:
+    outcome = click.testing.CliRunner().invoke(
+        cli.cli, ["run", "--model", "resnet50-seeded", "--data", "x", "--scenario", "Ofline", "--out", "y"]
+    )
+    assert str(outcome.exception) == "Scenario 'Ofline' is not known. Did you mean 'Offline'?"
+
+
+def test_real_images_give_the_accuracy_of_the_real_model(shared_data: Path, tmp_path: Path) -> None:
+    from test_card import MOBILENET
+
+    from harness.dataset.images import find_images
+    from harness.dataset.store import prepare
+    from harness.model.card import read_card
+
+    for name in ("mobilenet_v2_1.0_224_quant.tflite",):
+        shutil.copy(shared_data / "models" / name, tmp_path)
+    (tmp_path / "card.toml").write_text(MOBILENET)
+    card = read_card(tmp_path / "card.toml")
+    images = find_images(shared_data / "imagenet-sample", card.output.labels)
+    store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
+    settings = RunSettings(Scenario.OFFLINE, duration_s=1)
+    document, folder = run_session.run(
+        run_session.Request(card, store.path, settings, (Mode.ACCURACY,), tmp_path / "out", system="here")
+    )
+    assert 0.87 <= document["accuracy"]["accuracy"] <= 0.92
+    answers = log.read_accuracy(folder / "accuracy" / "mlperf_log_accuracy.json")
+    good = {index for _, index, data in answers if np.frombuffer(data, "<f4")[0] == store.labels[index]}
+    assert len(good) == document["accuracy"]["good"]
+    rules = [verdict["rule"] for verdict in document["accuracy"]["verdicts"]]
+    assert rules == ["the card's target", "MLPerf resnet50, Closed division"]
+
+
+def test_a_run_of_official_length_is_not_official_without_the_word() -> None:
+    official = Path(__file__).parents[1] / "fixtures" / "official"
+    detail = log.read_detail(official / "Offline" / "performance" / "mlperf_log_detail.txt")
+    rules = conf.read_rules().scenario("resnet50", Scenario.OFFLINE)
+    for official, faults in ((True, []), (False, ["run without --official"])):
+        settings = RunSettings(Scenario.OFFLINE, official=official)
+        made = SimpleNamespace(
+            demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)
+        )
+        assert measuring._rule_faults(detail, made) == faults
+
+
+def test_a_score_of_another_percentile_has_its_name_and_is_not_official(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    user_conf = tmp_path / "mine.conf"
+    user_conf.write_text("resnet50.SingleStream.target_latency_percentile = 50\n")
+    asked = request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), user_conf=user_conf)
+    document, folder = run_session.run(asked)
+    performance = document["performance"]
+    assert performance["score"]["name"] == "early-stopping estimate of p50 latency"
+    assert performance["score"]["value"] < performance["latency_ns"]["p90"]
+    assert "MLPerf's score, the early-stopping estimate of p50 latency" in run_session.result.summary(
+        document, folder
+    )
+    assert "p50 of the latency, the rules' is p90" in document["not_official_because"]
+
+
+def test_a_query_of_fewer_samples_is_not_official(oracle: Oracle, tmp_path: Path) -> None:
+    user_conf = tmp_path / "mine.conf"
+    user_conf.write_text("resnet50.MultiStream.samples_per_query = 4\n")
+    asked = request(oracle, tmp_path, Scenario.MULTI_STREAM, (Mode.PERFORMANCE,), user_conf=user_conf)
+    document, _ = run_session.run(asked)
+    assert document["performance"]["score"]["name"] == "early-stopping estimate of p99 query latency"
+    assert "4 samples in a query, the rules have 8" in document["not_official_because"]
+
+
+@pytest.mark.parametrize(
+    ("bound_ms", "faults"), [(15, []), (100, ["latency bound of 100 ms, the rules' is 15 ms"])]
+)
+def test_server_with_a_larger_latency_bound_is_not_official(bound_ms: int, faults: list[str]) -> None:
+    rules = conf.read_rules().scenario("resnet50", Scenario.SERVER)
+    seeds = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
+    detail = {f"effective_{seed}": getattr(rules, seed) for seed in seeds}
+    detail |= {"effective_min_duration_ms": 600_000, "effective_target_latency_ns": bound_ms * 1_000_000}
+    detail["effective_target_latency_percentile"] = 0.99
+    settings = RunSettings(Scenario.SERVER, official=True)
+    made = SimpleNamespace(
+        demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)
+    )
+    assert measuring._rule_faults(detail, made) == faults  # type: ignore[arg-type]
