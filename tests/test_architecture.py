@@ -28,7 +28,7 @@ ROWS = {
         {"cli"},
         {"__main__"},
     ],
-    "report": [{"style", "svg", "table"}, {"html"}],
+    "report": [{"style", "svg", "table"}, {"html", "scatter"}],
     "machine": [{"energy", "hardware", "noise", "system"}],
     "process": [{"signals", "undisturbed", "workers"}, {"child"}],
     "mlperf": [{"benchmark", "scenario"}, {"conf_syntax", "log", "rules"}, {"conf"}],

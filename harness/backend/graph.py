@@ -155,7 +155,7 @@ def unquantize(model: ov.Model) -> int:
         ModelError: a quantizer's range is not constant, or upside down.
     """
     shifted = any(map(_is_shifted_weight, model.get_ordered_ops()))
-    _fold_constants(model)
+    fold_constants(model)
     if not shifted:
         return 0
     nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
@@ -164,7 +164,7 @@ def unquantize(model: ov.Model) -> int:
         value = _without_rounding(node)
         for target in list(node.output(0).get_target_inputs()):
             _replace_quantized(target, value)
-    _fold_constants(model)
+    fold_constants(model)
     return len(quantizers)
 
 
@@ -264,7 +264,8 @@ def _is_shifted_weight(node: ov.Node) -> bool:
     return kinds == {"Constant"} and bool(np.any(zero.get_data()))
 
 
-def _fold_constants(model: ov.Model) -> None:
+def fold_constants(model: ov.Model) -> None:
+    """Fold what does not depend on the input, in place, packed weights included; shapes stay as they are."""
     guarded = []
     for node in model.get_ordered_ops():
         facts = node.get_rt_info()
