@@ -25,6 +25,7 @@ _COMMANDS = {
     "compare": "Compare models or precisions: speed, accuracy, and how sure both are.",
     "explain": "Show where the time of an inference goes.",
     "search": "Look for a smaller network that this CPU runs fast in INT8.",
+    "frontier": "Find the fastest ImageNet network here that keeps an accuracy.",
     "train": "Train a ResNet-50 v1.5 and export it (extra: train).",
 }
 

@@ -43,9 +43,9 @@ ROWS = {
         {"nodes"},
         {"efficientnet", "resnet"},
         {"builders"},
-        {"file"},
+        {"file", "zoo"},
     ],
-    "backend": [{"kernels", "macs", "settings"}, {"graph"}, {"calibration"}],
+    "backend": [{"kernels", "macs", "settings"}, {"graph"}, {"answers", "calibration"}],
     "loadgen": [
         {"qsl", "settings"},
         {"job", "sut"},
@@ -88,7 +88,12 @@ ROWS = {
         {"submit"},
     ],
     "tuner": [{"candidates", "halving", "report"}, {"budget"}, {"session"}],
-    "frontier": [{"catalogue"}],
+    "frontier": [
+        {"catalogue", "entrants", "race", "speed"},
+        {"answering", "request"},
+        {"document"},
+        {"report", "session"},
+    ],
     "search": [
         {"decision", "parts", "pictures", "space", "split"},
         {"accuracy", "latency", "request"},
@@ -115,6 +120,7 @@ ROWS = {
             "compliance",
             "doctor",
             "explain",
+            "frontier",
             "model",
             "prepare",
             "quantize",

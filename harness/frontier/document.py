@@ -1,4 +1,4 @@
-"""The document of a frontier, frontier.json: every network, how the race went, and where the facts come from."""
+"""The document of a frontier, frontier.json: every network, how the race went, whence the facts are."""
 
 import datetime
 import json

@@ -1,6 +1,6 @@
 """Who takes part: each card at the sizes that the store holds, quantized in the ways that are tried."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from harness.dataset.recipe import Recipe
 from harness.dataset.store import Store
 from harness.errors import DataError, ModelError
 from harness.model import file as model_file
-from harness.model.card import AccuracySpec, Card, FileSpec, write_card
+from harness.model.card import AccuracySpec, Card, FileSpec, read_card, write_card
+
+_RESHAPED = "reshaped_from_sha256"
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,16 @@ class Entrant:
         return self.card.name
 
 
-def sized(card: Card, store: Store, sizes: Sequence[int], folder: Path) -> Iterator[Card]:
-    """Yield the card at each size: those that the store holds pixels of, resized the card's way.
+def recipes(card: Card, store: Store, sizes: Sequence[int]) -> list[Recipe]:
+    """Return the recipes to try the card with: those of the store that resize the card's way.
 
     Args:
         card: a floating-point model.
         store: its recipes say which sizes there are, and how they are cropped.
         sizes: in pixels; none: all that the store holds.
-        folder: takes the models whose file must be written anew for another size.
 
     Raises:
         DataError: the store lacks a size that is asked for, or all.
-        ModelError: the model cannot be reshaped.
     """
     held = {
         item.recipe.size: item.recipe
@@ -53,7 +53,8 @@ def sized(card: Card, store: Store, sizes: Sequence[int], folder: Path) -> Itera
     }
     if card.input.recipe.key in store.recipes:
         held[card.input.size] = card.input.recipe
-    for size in sizes or sorted(held) or [card.input.size]:
+    wanted = sizes or sorted(held) or [card.input.size]
+    for size in wanted:
         if size not in held:
             other = "" if size == card.input.size else f" --size {size}"
             raise DataError(
@@ -61,11 +62,13 @@ def sized(card: Card, store: Store, sizes: Sequence[int], folder: Path) -> Itera
                 f"model '{card.name}': add them with `harness prepare --dataset {store.dataset} --images "
                 f"{store.manifest.images} --model {card.name}{other} --out {store.path}`."
             )
-        yield at(card, held[size], folder)
+    return [held[size] for size in wanted]
 
 
 def at(card: Card, recipe: Recipe, folder: Path) -> Card:
     """Return the card of the same model for the images of a recipe.
+
+    `folder` takes the model where its file must be made anew for another size.
 
     Raises:
         ModelError: the model cannot be reshaped.
@@ -77,6 +80,15 @@ def at(card: Card, recipe: Recipe, folder: Path) -> Card:
     if card.file.builder is not None or recipe.size == card.input.size:
         return made
     path = files.make_writable_folder(folder) / f"{made.name}.xml"
+    card_path = path.with_suffix(".toml")
+    made = replace(
+        made,
+        file=FileSpec(path=path.name),
+        training=card.training | {_RESHAPED: model_file.sha256(card)},
+        folder=folder.resolve(),
+    )
+    if card_path.exists() and read_card(card_path) == made:
+        return made
     model = model_file.read(card)
     shape = [1, recipe.size, recipe.size, 3] if given.layout == "NHWC" else [1, 3, recipe.size, recipe.size]
     try:
@@ -86,8 +98,7 @@ def at(card: Card, recipe: Recipe, folder: Path) -> Card:
             f"Model '{card.name}' cannot be reshaped to {recipe.size} px: leave that out of --sizes."
         ) from error
     model_file.save(model, path)
-    made = replace(made, file=FileSpec(path=path.name), folder=folder.resolve())
-    write_card(made, path.with_suffix(".toml"))
+    write_card(made, card_path)
     return made
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.errors import CardError, HarnessError, ModelError
 from harness.frontier import catalogue
 from harness.frontier.catalogue import PERMISSIVE, Published
+from harness.frontier.speed import BASELINE
 from harness.model import file as model_file
 from harness.model import zoo
 from harness.model.card import Card, find_card, shipped_cards
@@ -43,6 +44,8 @@ class Request:
     """Of the LoadGen tests of the pick."""
     duration_s: float = 2.0
     """Least duration of each of these."""
+    baseline: str = BASELINE
+    """Card of what all is timed beside."""
 
 
 def cards_at_hand(names: Sequence[str]) -> tuple[Card, ...]:

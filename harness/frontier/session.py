@@ -1,7 +1,8 @@
 """The frontier, start to finish: times, the race for accuracy, the pick through LoadGen, the document."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +82,11 @@ def _store(asked: Request) -> Store | None:
                 f"The store {store.path} has the label {highest}, but model '{card.name}' knows "
                 f"0 to {card.output.labels - 1}: use a store of its data set."
             )
-        # Before any work: which sizes there are.
-        list(_sizes(card, asked, store))
+        if not card.quantization:
+            entrants.recipes(card, store, asked.sizes)
+        else:
+            store.samples(card.input.recipe)
     return store
-
-
-def _sizes(card: Card, asked: Request, store: Store) -> Iterator[Card]:
-    if card.quantization:
-        store.samples(card.input.recipe)
-        yield card
-    else:
-        yield from entrants.sized(card, store, asked.sizes, asked.out / MODELS)
 
 
 def _find(
@@ -101,16 +96,26 @@ def _find(
     if store is not None and asked.cards:
         raced, timed = _raced(asked, store, stopwatch)
     else:
-        timed = speed.measure(
-            [_entry_of_card(card) for card in asked.cards], asked.conditions, asked.out, stopwatch=stopwatch
-        )
-    entries = [_entry_of_network(one) for one in networks]
-    timed += speed.measure(entries, asked.conditions, asked.out, budget_s=asked.budget_s, stopwatch=stopwatch)
+        timed = _timed([_entry_of_card(card) for card in asked.cards], asked, stopwatch)
+    timed += _timed([_entry_of_network(one) for one in networks], asked, stopwatch, asked.budget_s)
     found = document.document(asked, networks, timed, raced)
     if raced is not None:
-        found["pick"] = _picked(asked, raced, {one.name: one for one in timed})
+        found["pick"] = _picked(asked, raced)
     files.write_json(asked.out / document.FILE_NAME, found)
     return found
+
+
+def _timed(
+    entries: Sequence[Entry], asked: Request, stopwatch: Stopwatch | None, budget_s: float | None = None
+) -> list[Timed]:
+    return speed.measure(
+        entries,
+        asked.conditions,
+        asked.out,
+        budget_s=budget_s,
+        stopwatch=stopwatch,
+        baseline=asked.baseline,
+    )
 
 
 def _entry_of_card(card: Card) -> Entry:
@@ -137,30 +142,26 @@ def _raced(asked: Request, store: Store, stopwatch: Stopwatch | None) -> tuple[R
     found: dict[str, Entrant] = {}
 
     def enter(cards: Sequence[Card], ways: Sequence[calibration.CalibrationSettings]) -> None:
-        for card in cards:
-            for way in ways if not card.quantization else (calibration.USUAL,):
-                made = (
-                    Entrant(card, card, way, "as it came")
-                    if card.quantization
-                    else entrants.quantized(card, images, store, asked.least_top1, folder, way)
-                )
-                found[made.name] = made
+        for card, way in product(cards, ways):
+            made = entrants.quantized(card, images, store, asked.least_top1, folder, way)
+            found[made.name] = made
 
-    enter([one for card in asked.cards for one in _sizes(card, asked, store)], (calibration.USUAL,))
-    timed = _time(found, asked, stopwatch)
+    for card in asked.cards:
+        if card.quantization:
+            found[card.name] = Entrant(card, card, calibration.USUAL, "as it came")
+        else:
+            sized = [entrants.at(card, one, folder) for one in entrants.recipes(card, store, asked.sizes)]
+            enter(sized, (calibration.USUAL,))
+    timed = _timed([_entry_of_entrant(one) for one in found.values()], asked, stopwatch)
     outcome = _race(found, timed, asked, store)
     again = [found[one.name].origin for one in outcome.runners if _just_missed(one, outcome)]
+    again = [card for card in again if not card.quantization]
     if again:
         note(f"{len(again)} networks just miss the target: they are quantized in other ways, too.")
         enter(again, entrants.further_settings(asked.max_drop))
-        timed = _time(found, asked, stopwatch)
+        timed = _timed([_entry_of_entrant(one) for one in found.values()], asked, stopwatch)
         outcome = _race(found, timed, asked, store)
     return Raced(found, outcome, store), timed
-
-
-def _time(found: Mapping[str, Entrant], asked: Request, stopwatch: Stopwatch | None) -> list[Timed]:
-    entries = [_entry_of_entrant(one) for one in found.values()]
-    return speed.measure(entries, asked.conditions, asked.out, stopwatch=stopwatch)
 
 
 def _just_missed(one: Runner, outcome: Outcome) -> bool:
@@ -187,7 +188,7 @@ def _race(found: Mapping[str, Entrant], timed: Sequence[Timed], asked: Request, 
         )
 
 
-def _picked(asked: Request, raced: Raced, timed: Mapping[str, Timed]) -> dict[str, Any]:
+def _picked(asked: Request, raced: Raced) -> dict[str, Any]:
     """Measure the pick, or what is nearest to one, through LoadGen: accuracy on every image, and speed."""
     runner = raced.outcome.pick or raced.outcome.nearest
     entrant = raced.entrants[runner.name]
@@ -197,7 +198,7 @@ def _picked(asked: Request, raced: Raced, timed: Mapping[str, Timed]) -> dict[st
             entrant.card, raced.store.path, settings, (Mode.ACCURACY,), asked.out / "loadgen", tuning=False
         )
     )
-    baseline = find_card(speed.BASELINE)
+    baseline = find_card(asked.baseline)
     comparison = comparing.compare(
         comparing.Request(
             (baseline, entrant.card),

@@ -107,6 +107,7 @@ def measure(
     *,
     budget_s: float | None = None,
     stopwatch: Stopwatch | None = None,
+    baseline: str = BASELINE,
 ) -> list[Timed]:
     """Time the networks, in their order; what lies in `out` already is not measured again.
 
@@ -115,7 +116,8 @@ def measure(
         conditions: under which.
         out: folder that keeps what was measured.
         budget_s: after which no further network is begun; those left out are missing from what is returned.
-        stopwatch: measures beside ResNet-50 in INT8; default: a real one.
+        stopwatch: measures beside the baseline in INT8; default: a real one.
+        baseline: name of the card of a ResNet-50.
 
     Raises:
         HarnessError: the machine is too busy to measure, or `out` holds times of other conditions.
@@ -128,9 +130,9 @@ def measure(
     left = [entry for entry in entries if held[entry.name] is None]
     if not left:
         return done
-    baseline = find_card(BASELINE)
-    stopwatch = stopwatch or Beside(resnet50(baseline.output.classes, baseline.input.size), conditions)
-    wide = stopwatch.visits(graph.deployed(model_file.read(baseline), baseline))
+    card = find_card(baseline)
+    stopwatch = stopwatch or Beside(resnet50(card.output.classes, card.input.size), conditions)
+    wide = stopwatch.visits(graph.deployed(model_file.read(card), card))
     end = None if budget_s is None else monotonic() + budget_s
     with progress("Timing", len(entries)) as bar:
         bar.advance(len(done))
