@@ -1,4 +1,4 @@
-.PHONY: check lint types test format
+.PHONY: check lint types test format docs bench
 
 check: lint types test
 
@@ -15,3 +15,9 @@ test:
 format:
 	ruff check --fix .
 	ruff format .
+
+docs:
+	mkdocs build --strict
+
+bench:
+	python benchmarks/record.py

@@ -23,6 +23,7 @@ _COMMANDS = {
     "submit": "Make a submission from official runs.",
     "check": "Hold a submission against the rules.",
     "compare": "Compare models or precisions: speed, accuracy, and how sure both are.",
+    "results": "Show every test below some folders as one table.",
     "explain": "Show where the time of an inference goes.",
     "search": "Look for a smaller network that this CPU runs fast in INT8.",
     "frontier": "Find the fastest ImageNet network here that keeps an accuracy.",

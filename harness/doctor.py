@@ -9,19 +9,12 @@ from harness.dataset.store import open_store
 from harness.errors import HarnessError
 from harness.files import format_bytes
 from harness.machine import system
+from harness.machine.packages import RECORDED
 from harness.mlperf.rules import rounds_of_loadgen
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, read_card, shipped_cards
 
-TESTED = {
-    "openvino": "2026.4.1",
-    "nncf": "3.4.0",
-    "mlcommons_loadgen": "6.0.17",
-    "numpy": "2.4.6",
-    "opencv": "5.0.0.93",
-}
-"""The versions that the harness's tests were last run with."""
-
+_LOADGEN = next(package for package in RECORDED if package.module == "mlperf_loadgen")
 _HOST = Path("/")
 _ENOUGH_MEMORY_BYTES = 4_000_000_000
 _BUSY_SHARE = 0.25
@@ -160,7 +153,8 @@ def _load(machine: system.Machine, root: Path) -> Iterator[Finding]:
 
 
 def _versions(machine: system.Machine) -> Iterator[Finding]:
-    for name, tested in TESTED.items():
+    for package in RECORDED:
+        name, tested = package.key, package.tested
         found = machine.versions.get(name)
         if found is None:
             yield Finding(name, WRONG, "is not installed", "run `pip install .` again")
@@ -168,14 +162,14 @@ def _versions(machine: system.Machine) -> Iterator[Finding]:
             yield Finding(name, NOTE, f"{found}; tested with {tested}")
         else:
             yield Finding(name, GOOD, found)
-    loadgen = machine.versions.get("mlcommons_loadgen")
+    loadgen = machine.versions.get(_LOADGEN.key)
     rounds = rounds_of_loadgen(loadgen) if loadgen else []
     if rounds:
         yield Finding("MLPerf round", GOOD, f"runs with this LoadGen can belong to {', '.join(rounds)}")
     else:
         yield Finding(
             "MLPerf round", WRONG, f"LoadGen {loadgen} belongs to no round that is known here",
-            f"run `pip install mlcommons-loadgen=={TESTED['mlcommons_loadgen']}`",
+            f"run `pip install {_LOADGEN.name}=={_LOADGEN.tested}`",
         )  # fmt: skip
 
 

@@ -5,15 +5,22 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from harness.cli import _COMMANDS
+from harness.cli import _COMMANDS, cli
 from harness.model.card import read_card
+from harness.results.columns import COLUMNS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+}
 
 
 def command(name: str) -> click.Command:
@@ -21,16 +28,18 @@ def command(name: str) -> click.Command:
     return found
 
 
-def code_blocks(language: str = "") -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def code_blocks(language: str = "", text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def command_lines() -> Iterator[tuple[str, list[str]]]:
-    for block in code_blocks():
-        for line in re.split(r"\n|&&", block):
-            words = line.split()
-            if words[:1] == ["harness"]:
-                yield words[1], words[2:]
+def command_lines() -> Iterator[Any]:
+    """Yield page, command and words of each command line; what starts a container may stand before it."""
+    for page, text in PAGES.items():
+        for block in code_blocks(text=text):
+            for line in re.split(r"\n|&&", block):
+                words = re.sub(r"^docker run .*? (?=harness )", "", line).split()
+                if words[:1] == ["harness"]:
+                    yield pytest.param(words[1], words[2:], id=f"{page}: {' '.join(words[:3])}")
 
 
 def parts(found: click.Command) -> dict[str, click.Command]:
@@ -56,7 +65,7 @@ def test_readme_opens_with_the_two_set_up_commands() -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), list(command_lines()))
-def test_every_command_line_in_readme_uses_options_that_exist(name: str, words: list[str]) -> None:
+def test_every_command_line_in_the_docs_uses_options_that_exist(name: str, words: list[str]) -> None:
     assert name in _COMMANDS
     used = {word for word in words if word.startswith("--")}
     assert used <= options_of(name, words[0] if words else "")
@@ -85,14 +94,48 @@ def test_the_card_in_readme_works_as_written(tmp_path: Path) -> None:
     assert card.output.labels == tomllib.loads(text)["output"]["classes"] - 1
 
 
-@pytest.mark.parametrize("readme", ["README.md", "benchmarks/README.md", "calibration/README.md"])
-def test_every_file_that_a_readme_links_to_or_runs_exists(readme: str) -> None:
-    path = ROOT / readme
+@pytest.mark.parametrize("page", [*PAGES, "benchmarks/README.md", "calibration/README.md"])
+def test_every_file_that_a_page_links_to_or_runs_exists(page: str) -> None:
+    path = ROOT / page
     text = path.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)", text):
-        assert (path.parent / target).exists()
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (path.parent / target).exists(), target
     for script in re.findall(r"python (\S+\.py)", text):
-        assert (ROOT / script).exists()
+        assert (ROOT / script).exists(), script
+
+
+def test_every_page_of_the_docs_is_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in PAGES:
+        if page.startswith("docs/"):
+            assert f": {page.removeprefix('docs/')}\n" in menu
+
+
+def test_the_readme_fits_on_a_few_screens() -> None:
+    assert README.count("\n") <= 150
+
+
+def test_the_keys_of_config_files_are_documented() -> None:
+    keys = {
+        (parameter.name, parameter.help)
+        for found in (command("train"), parts(command("search"))["run"])
+        for parameter in found.params
+        if isinstance(parameter, click.Option) and parameter.hidden
+    }
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.+) \|$", PAGES["docs/settings.md"], re.MULTILINE)
+    assert set(rows) == keys
+    assert keys
+
+
+@pytest.mark.parametrize("words", [["train"], ["search", "run"]])
+def test_the_help_of_large_commands_fits_on_one_screen(words: list[str]) -> None:
+    text = CliRunner().invoke(cli, [*words, "--help"], terminal_width=100).output
+    assert text.count("\n") <= 60
+
+
+def test_the_columns_of_the_table_of_results_are_documented() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", PAGES["docs/how-to/all-results.md"], re.MULTILINE)
+    assert rows == [(column.name, column.meaning) for column in COLUMNS]
 
 
 def test_every_heading_that_a_readme_links_to_exists() -> None:

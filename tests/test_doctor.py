@@ -11,6 +11,8 @@ from conftest import Oracle
 
 from harness import doctor
 from harness.doctor import GOOD, NOTE, WRONG, Finding
+from harness.machine import system
+from harness.machine.packages import RECORDED
 
 CPUINFO = """\
 processor\t: 0
@@ -95,9 +97,8 @@ def test_what_a_virtual_machine_hides_is_said(tmp_path: Path) -> None:
 def test_another_version_is_noted_and_a_loadgen_of_no_round_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.machine import system
-
-    versions = {**doctor.TESTED, "openvino": "2027.0.0", "mlcommons_loadgen": "9.9.9", "nncf": None}
+    tested = {package.key: package.tested for package in RECORDED}
+    versions = {**tested, "openvino": "2027.0.0", "mlcommons_loadgen": "9.9.9", "nncf": None}
     monkeypatch.setattr(system, "_versions", lambda: versions)
     findings = doctor.examine(root=machine(tmp_path))
     assert found(findings, "openvino") == Finding("openvino", NOTE, "2027.0.0; tested with 2026.4.1")

@@ -1,11 +1,16 @@
 """What an installed wheel holds."""
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from harness.machine.packages import PACKAGES
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,7 +67,33 @@ def test_the_unpacked_wheel_finds_its_data_from_anywhere(wheel: Path, tmp_path: 
     assert "resnet50-seeded" in done.stdout
 
 
-def test_the_version_stands_the_same_in_both_places() -> None:
+def test_the_wheel_tells_its_version_and_licence(wheel: Path) -> None:
     from harness import __version__
 
-    assert f'version="{__version__}"' in (ROOT / "setup.py").read_text()
+    archive = zipfile.ZipFile(wheel)
+    name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    facts = archive.read(name).decode().splitlines()
+    assert f"Version: {__version__}" in facts
+    assert "License-Expression: Apache-2.0" in facts
+    assert "License-File: LICENSE" in facts
+
+
+def test_what_is_imported_is_what_is_required() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = {re.split(r"[<>=!~\[ ]", line)[0] for line in project["dependencies"]}
+    assert required == {package.name for package in PACKAGES}
+    extra = {"torch", "optuna", "pyarrow"}
+    imported = {
+        name.split(".")[0]
+        for path in (ROOT / "harness").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in names_imported(node)
+    }
+    foreign = imported - set(sys.stdlib_module_names) - {"harness"} - extra
+    assert foreign == {package.module for package in PACKAGES}
+
+
+def names_imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []

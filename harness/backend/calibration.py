@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files, resources
-from harness.backend import graph
+from harness.backend import folding, graph
 from harness.console import note, progress
 from harness.dataset.images import official_name
 from harness.dataset.store import Store
@@ -164,7 +164,7 @@ def quantize_uncorrected(model: Any, inputs: Iterable[npt.NDArray[Any]]) -> Any:
     # It takes a second, and its progress bars would garble ours.
     with _nncf() as nncf, contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(
-            model,
+            folding.folded(model),
             nncf.Dataset(arrays),
             **_arguments(nncf, USUAL, len(arrays)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),

@@ -7,16 +7,14 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
-from openvino.passes import ConstantFolding, Manager
 from openvino.preprocess import PrePostProcessor
 
-from harness.backend import kernels
+from harness.backend import folding, kernels
 from harness.backend.settings import OPENVINO_CORE_TYPES, CompileSettings
 from harness.errors import ModelError
 from harness.machine import system
 from harness.model.card import Card
 
-_NO_FOLDING = "DisableConstantFolding_0"
 # Fewer make a model another one (binary and 4-bit networks); 8 bits without their lowest are 255.
 _LEAST_LEVELS = 255
 _KEEP_RANGE = frozenset(
@@ -43,10 +41,12 @@ class Compiled:
 def deployed(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     """Return a copy of the card's model with u8 [batch, size, size, 3] RGB in and f32 [batch] labels out.
 
+    Its constants are folded (harness.backend.folding).
+
     Raises:
         ModelError: the model contradicts its card.
     """
-    return fold_output(fold_input(model, card, batch), card)
+    return folding.folded(fold_output(fold_input(model, card, batch), card))
 
 
 def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
@@ -154,17 +154,17 @@ def unquantize(model: ov.Model) -> int:
     Raises:
         ModelError: a quantizer's range is not constant, or upside down.
     """
-    shifted = any(map(_is_shifted_weight, model.get_ordered_ops()))
-    fold_constants(model)
+    shifted = any(map(folding.is_shifted_weight, model.get_ordered_ops()))
+    folding.fold(model)
     if not shifted:
         return 0
     nodes = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
-    quantizers = [node for node in nodes if _only_rounds(node) and not _takes_whole_numbers(node)]
+    quantizers = [node for node in nodes if _only_rounds(node) and not folding.takes_whole_numbers(node)]
     for node in quantizers:
         value = _without_rounding(node)
         for target in list(node.output(0).get_target_inputs()):
             _replace_quantized(target, value)
-    fold_constants(model)
+    folding.fold(model)
     return len(quantizers)
 
 
@@ -191,7 +191,7 @@ def label_of(answer: npt.NDArray[Any], card: Card) -> int:
 
 
 def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool = False) -> Compiled:
-    """Compile for the CPU and report what OpenVINO really chose.
+    """Fold the constants, compile for the CPU and report what OpenVINO really chose.
 
     With `profile`, every layer's time is taken (harness.backend.kernels), which costs a little of it.
 
@@ -218,7 +218,7 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
     if profile:
         config["PERF_COUNT"] = True
     try:
-        compiled = ov.Core().compile_model(model, "CPU", config)
+        compiled = ov.Core().compile_model(folding.folded(model), "CPU", config)
     except RuntimeError as error:
         raise ModelError(
             f"OpenVINO cannot compile '{model.get_friendly_name()}' with {config}: {first_line(error)}"
@@ -251,38 +251,6 @@ def port_name(port: Any) -> str:
     return names[0] if names else str(port.node.get_friendly_name())
 
 
-def _is_shifted_weight(node: ov.Node) -> bool:
-    """Return whether a node takes the zero, if it is not 0, off weights that are being unpacked."""
-    if node.get_type_name() != "Subtract":
-        return False
-    weights, zero = (node.input_value(place).get_node() for place in (0, 1))
-    if weights.get_type_name() != "Convert":
-        return False
-    while zero.get_type_name() in {"Convert", "Reshape"}:
-        zero = zero.input_value(0).get_node()
-    kinds = {weights.input_value(0).get_node().get_type_name(), zero.get_type_name()}
-    return kinds == {"Constant"} and bool(np.any(zero.get_data()))
-
-
-def fold_constants(model: ov.Model) -> None:
-    """Fold what does not depend on the input, in place, packed weights included; shapes stay as they are."""
-    guarded = []
-    for node in model.get_ordered_ops():
-        facts = node.get_rt_info()
-        # OpenVINO's readers guard the unpacking of weights for kernels that can read them packed.
-        for key in [key for key in facts if key.startswith("DisableConstantFolding")]:
-            del facts[key]
-        # The shape may become that of a batch yet.
-        if node.get_type_name() == "ShapeOf":
-            facts[_NO_FOLDING] = ""
-            guarded.append(node)
-    manager = Manager()
-    manager.register_pass(ConstantFolding())
-    manager.run_passes(model)
-    for node in guarded:
-        del node.get_rt_info()[_NO_FOLDING]
-
-
 def _only_rounds(node: ov.Node) -> bool:
     """Return whether a FakeQuantize is there to save bits, and what comes of it can be told in floats."""
     if node.get_attributes()["levels"] < _LEAST_LEVELS:
@@ -294,14 +262,6 @@ def _only_rounds(node: ov.Node) -> bool:
             if not all(one.get_type_name() in {"Convert", "Result"} for one in after):
                 return False
     return True
-
-
-def _takes_whole_numbers(node: ov.Node) -> bool:
-    """Return whether a node's first input is the model's, in integers, but for its type and shape."""
-    source = node.input_value(0).get_node()
-    while source.get_type_name() in {"Convert", "Transpose", "Reshape"}:
-        source = source.input_value(0).get_node()
-    return source.get_type_name() == "Parameter" and not source.get_output_element_type(0).is_real()
 
 
 def _without_rounding(node: ov.Node) -> Any:

@@ -1,14 +1,18 @@
 """Options that several commands share, so that they read and behave alike."""
 
 import shlex
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from harness.errors import HarnessError, did_you_mean
 from harness.machine import system
 from harness.mlperf.scenario import SEARCHED
+
+T = TypeVar("T", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 _MOST_WORKERS_A_CPU = 8
@@ -83,6 +87,41 @@ search_threads = click.option(
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else, on stdout."
 )
+
+
+def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Take the values of a TOML file as defaults, so that what stands on the command line wins."""
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"Cannot read --config {path} ({error}): correct the file.") from error
+    known = {one.name: one for one in context.command.params if one.expose_value and not one.required}
+    for key in values:
+        if key not in known:
+            raise HarnessError(
+                f"--config {path} sets '{key}', which `{context.command_path}` does not take from a file."
+                f"{did_you_mean(key, list(known))}"
+            )
+    context.default_map = values
+
+
+config = click.option(
+    "--config",
+    type=PATH,
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    help="TOML file with what is rarely set (keys: docs/settings.md). The command line wins.",
+)
+
+
+def rare(*names: str, **facts: Any) -> Callable[[T], T]:
+    """Return an option that --config is for; it works on the command line, too, but is not listed there."""
+    option: Callable[[T], T] = click.option(*names, hidden=True, **facts)
+    return option
 
 
 def command_line(words: Sequence[str]) -> str:

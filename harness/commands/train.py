@@ -29,7 +29,7 @@ _FOLDER = options.PATH
     "--images", type=click.IntRange(1), default=40_000, show_default=True, help="Built-in training images."
 )
 @click.option("--size", type=click.IntRange(16), default=64, show_default=True, help="Input size in pixels.")
-@click.option(
+@options.rare(
     "--crop-fraction",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.875,
@@ -43,7 +43,7 @@ _FOLDER = options.PATH
     show_default=True,
     help="Width over ResNet-50's; 1 is the true one. Channels are multiples of 16.",
 )
-@click.option(
+@options.rare(
     "--stem",
     type=click.Choice(list(STEMS)),
     default="7x7-pool",
@@ -66,51 +66,51 @@ _FOLDER = options.PATH
     type=click.FloatRange(0, min_open=True),
     default=0.2,
     show_default=True,
-    help="At its peak.",
+    help="Peak learning rate.",
 )
-@click.option(
+@options.rare(
     "--warmup-epochs",
     type=click.IntRange(0),
     default=2,
     show_default=True,
     help="Epochs over which the learning rate rises.",
 )
-@click.option(
+@options.rare(
     "--weight-decay",
     type=click.FloatRange(0),
     default=5e-5,
     show_default=True,
-    help="Of weights, not of biases and norms.",
+    help="Weight decay; not applied to biases and norm layers.",
 )
-@click.option(
+@options.rare(
     "--label-smoothing",
     type=click.FloatRange(0, 1),
     default=0.1,
     show_default=True,
     help="Share of the target spread over all classes.",
 )
-@click.option(
+@options.rare(
     "--smallest-area",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.35,
     show_default=True,
     help="Least share of an image that augmentation keeps.",
 )
-@click.option(
+@options.rare(
     "--first-size",
     type=click.IntRange(16),
     metavar="N",
     help="Begin with smaller images, which cost less: N pixels, growing to --size.",
 )
-@click.option(
+@options.rare(
     "--growing-share",
     type=click.FloatRange(0, 1),
     default=0.6,
     show_default=True,
     help="Share of the epochs over which images grow from --first-size.",
 )
-@click.option("--flip/--no-flip", default=True, show_default=True, help="Mirror half of the images.")
-@click.option(
+@options.rare("--flip/--no-flip", default=True, show_default=True, help="Mirror half of the images.")
+@options.rare(
     "--trivial-augment",
     "trivial",
     is_flag=True,
@@ -121,7 +121,7 @@ _FOLDER = options.PATH
     type=click.Choice(["f32", "bf16"]),
     default="f32",
     show_default=True,
-    help="Of the forward pass; bf16 by autocast.",
+    help="Precision of the forward pass; bf16 by autocast.",
 )
 @click.option("--workers", type=options.Workers(0), default=0, show_default=True, help="Loader processes.")
 @click.option(
@@ -135,21 +135,22 @@ _FOLDER = options.PATH
     type=click.IntRange(0),
     default=1,
     show_default=True,
-    help="Of initial weights, order and augmentation.",
+    help="Seed of initial weights, order and augmentation.",
 )
-@click.option(
+@options.rare(
     "--start-from",
     type=_FOLDER,
     metavar="DIR",
     help="Begin with the weights that another training, of the same network, left in DIR.",
 )
-@click.option(
+@options.rare(
     "--until-epoch",
     type=click.IntRange(1),
     metavar="N",
     help="Stop after N of the epochs; --resume goes on from there.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, if there is one.")
+@options.config
 @options.as_json
 def command(**options: Any) -> None:
     """Train a ResNet-50 v1.5, full or narrowed, and export it as an OpenVINO model with its card.

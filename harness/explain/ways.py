@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import openvino as ov
@@ -12,8 +13,9 @@ from harness.backend import graph, kernels
 from harness.backend.macs import count_macs
 from harness.errors import RunFailed
 from harness.explain.clocks import Clocks, split_latency, split_throughput
+from harness.loadgen.proof import prove
 from harness.loadgen.subject import Backend
-from harness.loadgen.sut import windows
+from harness.loadgen.sut import Sut, make_sut, windows
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Scenario
 from harness.process.undisturbed import undisturbed
@@ -49,7 +51,9 @@ def measure(backend: Backend, *, order: Sequence[str], seconds: float) -> dict[s
     """
     from harness.loadgen import drive
 
-    compiled = backend.compile_ladder(backend.job.settings)[-1]
+    sut, ladder, _ = prove(backend, partial(_idle_sut, backend))
+    sut.close()
+    compiled = ladder[-1]
     streams = 1 if _is_latency(backend) else compiled.streams
     backend.report("phase", "measuring")
     tensors = _load(backend, compiled)
@@ -124,6 +128,18 @@ def save(backend: Backend) -> dict[str, Any]:
     path = backend.job.log_folder / "deployed.xml"
     ov.save_model(backend.deployed(batch), path, compress_to_fp16=False)
     return {"path": path}
+
+
+def _idle_sut(backend: Backend, ladder: Sequence[graph.Compiled]) -> Sut:
+    """Return a system under test whose answers go nowhere."""
+    return make_sut(
+        backend.job.settings.scenario,
+        ladder,
+        backend.qsl,
+        lambda _: None,
+        lambda _: None,
+        backend.inference_failed,
+    )
 
 
 def _load(backend: Backend, compiled: graph.Compiled) -> list[Any]:

@@ -13,6 +13,7 @@ import mlperf_loadgen as lg
 from harness.backend.graph import Compiled
 from harness.errors import ConfError
 from harness.loadgen.job import Job
+from harness.loadgen.proof import prove
 from harness.loadgen.qsl import Qsl
 from harness.loadgen.subject import Backend, Report
 from harness.loadgen.sut import LABEL_BYTES, Issue, Sut, Tap, make_sut
@@ -34,7 +35,7 @@ _MODES = {Mode.PERFORMANCE: lg.TestMode.PerformanceOnly, Mode.ACCURACY: lg.TestM
 def perform(
     backend: Backend, compiled: Sequence[Compiled] | None = None, tap: Tap | None = None
 ) -> dict[str, Any]:
-    """Compile, warm up, then run the job's LoadGen test; return what was used.
+    """Compile, warm up, check, run the job's LoadGen test, and check again; return what was used.
 
     The energy of the test is among it where the machine lets us read it.
 
@@ -44,23 +45,36 @@ def perform(
         tap: listens between LoadGen and the system under test.
 
     Raises:
+        ModelError: OpenVINO compiles the model again and again so that it answers wrongly.
+        RunFailed: the model answered wrongly after the test.
         HarnessError: the model or the user.conf is unusable.
     """
     job, qsl, report = backend.job, backend.qsl, backend.report
-    compiled = compiled or backend.compile_ladder(job.settings)
     tap = tap or Tap()
-    report("phase", "warming up")
-    sut = make_sut(
-        job.settings.scenario,
-        compiled,
-        qsl,
-        lambda address: lg.QuerySampleResponse(0, address, LABEL_BYTES),
-        tap.complete(lg.QuerySamplesComplete),
-        backend.inference_failed,
-        job.samples_per_query,
-    )
+
+    def make(ladder: Sequence[Compiled]) -> Sut:
+        report("phase", "warming up")
+        return make_sut(
+            job.settings.scenario,
+            ladder,
+            qsl,
+            lambda address: lg.QuerySampleResponse(0, address, LABEL_BYTES),
+            tap.complete(lg.QuerySamplesComplete),
+            backend.inference_failed,
+            job.samples_per_query,
+        )
+
+    sut, compiled, check = prove(backend, make, compiled)
     energy = _start_test(job, qsl, sut, tap.issue(sut.issue), report)
-    return {**backend.facts(compiled[0]), "completed": sut.completed, "energy": energy}
+    report("phase", "checking")
+    check.again(sut)
+    sut.close()
+    return {
+        **backend.facts(compiled[0]),
+        "completed": sut.completed,
+        "energy": energy,
+        "known_answers": check.to_dict(),
+    }
 
 
 def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> dict[str, Any] | None:
@@ -96,7 +110,6 @@ def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> d
         stop.set()
         heart.join()
         joules = None if meter is None else meter.read_joules()
-    sut.close()
     lg.DestroyFastSUT(system)
     lg.DestroyQSL(library)
     if meter is None or joules is None:

@@ -38,6 +38,10 @@ class Qsl:
     def sample_shape(self) -> tuple[int, ...]:
         return self._samples.shape[1:]
 
+    def copy(self, indices: Sequence[int]) -> Pixels:
+        """Return samples, u8 [len(indices), height, width, 3], whether resident or not."""
+        return np.array(self._samples[list(indices)])
+
     def load(self, indices: Sequence[int]) -> None:
         """Make the samples resident, one row of the block for each entry of `indices`."""
         self.unload()

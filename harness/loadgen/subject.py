@@ -1,11 +1,16 @@
 """What a child process sets up before it measures: the store, the model, an undisturbed interpreter."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from harness.backend import graph
 from harness.dataset.store import open_store
+from harness.loadgen import known_answers
 from harness.loadgen.job import Job
+from harness.loadgen.known_answers import Expected, KnownAnswers
 from harness.loadgen.qsl import Qsl
 from harness.loadgen.settings import RunSettings, doublings
 from harness.model import file as model_file
@@ -52,6 +57,38 @@ class Backend:
     def compile_ladder(self, settings: RunSettings) -> list[graph.Compiled]:
         """Compile what the scenario's SUT needs, by rising batch."""
         return [self.compile(settings, batch) for batch in batches(settings)]
+
+    def known_answers(self, settings: RunSettings) -> KnownAnswers:
+        """Choose samples of the store, and let one stream compute what is right for them.
+
+        Raises:
+            ModelError: the model contradicts its card, or the CPU cannot compute in the precision.
+        """
+        card = self.job.card
+
+        def answers(indices: list[int], batch: int) -> Expected:
+            request = self.one_stream(settings, batch).model.create_infer_request()
+            scores = []
+            for first in range(0, len(indices), batch):
+                some = [indices[place % len(indices)] for place in range(first, first + batch)]
+                try:
+                    found = np.array(request.infer([self.qsl.copy(some)])[0])
+                except RuntimeError as error:
+                    self.inference_failed(some[0], error)
+                    raise
+                scores.append(found.reshape(batch, -1))
+            return known_answers.expected_of(
+                np.concatenate(scores)[: len(indices)],
+                card.output.label_offset,
+                are_labels=card.output.kind == "label",
+            )
+
+        return KnownAnswers(known_answers.candidates(self.qsl.count), self.qsl.copy, answers)
+
+    def one_stream(self, settings: RunSettings, batch: int) -> graph.Compiled:
+        """Compile the model with its own output, such as scores, for one stream in the same precision."""
+        model = graph.fold_input(self._model, self.job.card, batch)
+        return graph.compile_model(model, replace(settings.compile_settings, hint="LATENCY", streams=1))
 
     def inference_failed(self, index: int, error: Exception) -> None:
         self._fail(

@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-_HOST = Path("/")
+from harness.machine import procfs
+
 _SECTOR_BYTES = 512
 _ETHERNET = "1"
 _INFINIBAND = "32"
@@ -43,9 +44,9 @@ class Hardware:
     """Size in bytes and type of each, such as 'DDR5 4800 MT/s'; readable only for root."""
 
 
-def describe(root: Path = _HOST) -> Hardware:
+def describe(root: Path = procfs.HOST) -> Hardware:
     """Describe this machine's parts, or those of the machine whose /sys lies under `root`."""
-    names = [_text(root / "sys/class/dmi/id" / name) for name in ("sys_vendor", "product_name")]
+    names = [procfs.text(root / "sys/class/dmi/id" / name) for name in ("sys_vendor", "product_name")]
     return Hardware(
         product=" ".join(filter(None, names)) or None,
         disks=tuple(_disks(root)),
@@ -63,11 +64,11 @@ def memory_text(modules: tuple[tuple[int, str], ...]) -> str:
 def _disks(root: Path) -> list[Disk]:
     found = []
     for block in sorted((root / "sys/block").glob("*")):
-        size = _text(block / "size") or "0"
+        size = procfs.text(block / "size") or "0"
         # Without a device behind it, it is a loop, a RAM disk or a combination of others.
         if not (block / "device").exists() or not size.isdigit() or int(size) == 0:
             continue
-        if _text(block / "removable") == "1":
+        if procfs.text(block / "removable") == "1":
             continue
         found.append(Disk(_disk_kind(block), int(size) * _SECTOR_BYTES))
     return found
@@ -80,7 +81,7 @@ def _disk_kind(block: Path) -> str:
         return "virtual disk"
     if block.name.startswith("mmcblk"):
         return "eMMC or SD card"
-    return "HDD" if _text(block / "queue/rotational") == "1" else "SSD"
+    return "HDD" if procfs.text(block / "queue/rotational") == "1" else "SSD"
 
 
 def _networks(root: Path) -> list[str]:
@@ -88,10 +89,12 @@ def _networks(root: Path) -> list[str]:
     for card in sorted((root / "sys/class/net").glob("*")):
         if not (card / "device").exists():
             continue
-        kind = {_ETHERNET: "Ethernet", _INFINIBAND: "InfiniBand"}.get(_text(card / "type") or "", "network")
+        kind = {_ETHERNET: "Ethernet", _INFINIBAND: "InfiniBand"}.get(
+            procfs.text(card / "type") or "", "network"
+        )
         if (card / "wireless").exists():
             kind = "Wi-Fi"
-        speed = _text(card / "speed") or ""
+        speed = procfs.text(card / "speed") or ""
         mbits = int(speed) if speed.isdigit() else 0
         found.append(f"{kind} {mbits / 1000:g} Gbit/s" if mbits else kind)
     return found
@@ -131,10 +134,3 @@ def _module_bytes(entry: bytes) -> int:
     if size in (0, 0xFFFF):
         return 0
     return (size & 0x7FFF) << 10 if size & 0x8000 else size << 20
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or None
-    except (OSError, ValueError):
-        return None

@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-_HOST = Path("/")
-_CPUS = "sys/devices/system/cpu"
+from harness.machine import procfs
 
 # Shares of the CPUs' time, and of the highest frequency, from which on a number is worth a remark.
 _MOST_STOLEN = 0.01
@@ -67,7 +66,7 @@ class Watch:
 
     def __init__(
         self,
-        root: Path = _HOST,
+        root: Path = procfs.HOST,
         clock: Callable[[], float] = time.monotonic,
         own_cpu: Callable[[], float] | None = None,
     ) -> None:
@@ -88,8 +87,8 @@ class Watch:
         """Note the CPUs' present frequency."""
         present = [
             int(text) * 1000
-            for folder in (self._root / _CPUS).glob("cpu[0-9]*")
-            if (text := _text(folder / "cpufreq/scaling_cur_freq")) and text.isdigit()
+            for folder in (self._root / procfs.CPUS).glob("cpu[0-9]*")
+            if (text := procfs.text(folder / "cpufreq/scaling_cur_freq")) and text.isdigit()
         ]
         if present:
             self._frequencies.append(max(present))
@@ -124,14 +123,14 @@ class Watch:
         return Noise(wall_s, after.cpus, steal, other, throttled_count, throttled_s, swapped, frequency)
 
     def _read(self) -> _Reading:
-        stat = _text(self._root / "proc/stat") or ""
+        stat = procfs.text(self._root / "proc/stat") or ""
         return _Reading(
             wall_s=self._clock(),
             own_cpu_s=self._own_cpu(),
             cpus=len(re.findall(r"^cpu\d+ ", stat, re.MULTILINE)) or None,
             ticks=_ticks(stat),
             throttled=_throttled(self._root),
-            swapped_pages=_swapped(_text(self._root / "proc/vmstat") or ""),
+            swapped_pages=_swapped(procfs.text(self._root / "proc/vmstat") or ""),
         )
 
 
@@ -230,21 +229,13 @@ def _ticks(stat: str) -> tuple[int, ...] | None:
 def _throttled(root: Path) -> dict[Path, tuple[int, float]]:
     """Return periods and seconds of throttling so far of our control group and its ancestors, v1 or v2."""
     found = {}
-    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
-        controllers, _, path = line.partition(":")[2].partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mounts = ("cpu", "cpu,cpuacct", "cpuacct,cpu") if controllers else ("", "unified")
-        inner = PurePosixPath(path.lstrip("/"))
-        for mount in mounts:
-            for group in (inner, *inner.parents):
-                folder = root / "sys/fs/cgroup" / mount / group
-                counters = _counters(_text(folder / "cpu.stat") or "")
-                if "nr_throttled" in counters:
-                    # Version 1 counts nanoseconds (throttled_time), version 2 microseconds.
-                    seconds = counters.get("throttled_usec", 0) / 1e6
-                    seconds = seconds or counters.get("throttled_time", 0) / 1e9
-                    found[folder] = (counters["nr_throttled"], seconds)
+    for folder in procfs.control_groups(root, "cpu"):
+        counters = _counters(procfs.text(folder / "cpu.stat") or "")
+        if "nr_throttled" in counters:
+            # Version 1 counts nanoseconds (throttled_time), version 2 microseconds.
+            seconds = counters.get("throttled_usec", 0) / 1e6
+            seconds = seconds or counters.get("throttled_time", 0) / 1e9
+            found[folder] = (counters["nr_throttled"], seconds)
     return found
 
 
@@ -262,10 +253,3 @@ def _counters(text: str) -> dict[str, int]:
 def _own_cpu_s() -> float:
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or None
-    except (OSError, ValueError):
-        return None

@@ -7,12 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-_HOST = Path("/")
-_CPUS = "sys/devices/system/cpu"
+from harness.machine import procfs
+from harness.machine.packages import RECORDED
 
 _ISA = (
     *("fma", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
@@ -31,13 +30,6 @@ _ARM_VENDORS = {
     0x4E: "NVIDIA",
     0x51: "Qualcomm",
     0xC0: "Ampere",
-}
-_PACKAGES = {
-    "openvino": ("openvino",),
-    "nncf": ("nncf",),
-    "mlcommons_loadgen": ("mlcommons-loadgen",),
-    "numpy": ("numpy",),
-    "opencv": ("opencv-python-headless", "opencv-python"),
 }
 
 
@@ -123,15 +115,17 @@ class Allowance:
     """Whether the quota leaves us the whole mask. If not, others run on the same CPUs."""
 
 
-def describe(root: Path = _HOST) -> Machine:
+def describe(root: Path = procfs.HOST) -> Machine:
     """Describe this machine, or the one whose /proc, /sys and /etc lie under `root`."""
-    host = root == _HOST
+    host = root == procfs.HOST
     info = _cpuinfo(root)
     flags = info.get("flags") or info.get("Features")
     topology = [folder / "topology" for folder in _cpu_folders(root)]
     sockets = _distinct(topology, "physical_package_id")
-    smt = _text(root / _CPUS / "smt/active")
-    present = _cpu_list(_text(root / _CPUS / "online")) or _cpu_list(_text(root / _CPUS / "present"))
+    smt = procfs.text(root / procfs.CPUS / "smt/active")
+    present = _cpu_list(procfs.text(root / procfs.CPUS / "online")) or _cpu_list(
+        procfs.text(root / procfs.CPUS / "present")
+    )
     frequencies = [int(text) for text in _texts(root, "cpufreq/cpuinfo_max_freq") if text.isdigit()]
     hypervisor = None if flags is None or "Features" in info else "hypervisor" in flags.split()
     return Machine(
@@ -146,8 +140,8 @@ def describe(root: Path = _HOST) -> Machine:
         cores_allowed=_cores_allowed(root),
         performance_cpus_allowed=_performance_cpus_allowed(root),
         cpu_quota_cores=_cpu_quota(root),
-        performance_cpus=_cpu_list(_text(root / "sys/devices/cpu_core/cpus")),
-        efficiency_cpus=_cpu_list(_text(root / "sys/devices/cpu_atom/cpus")),
+        performance_cpus=_cpu_list(procfs.text(root / "sys/devices/cpu_core/cpus")),
+        efficiency_cpus=_cpu_list(procfs.text(root / "sys/devices/cpu_atom/cpus")),
         smt=None if smt is None else smt == "1",
         isa=None if flags is None else tuple(flag for flag in _ISA if flag in flags.split()),
         caches=_caches(root),
@@ -158,24 +152,24 @@ def describe(root: Path = _HOST) -> Machine:
         numa_nodes=len(list((root / "sys/devices/system/node").glob("node[0-9]*"))) or None,
         memory_bytes=_memory(root),
         operating_system=_operating_system(root) or (platform.platform() if host else None),
-        kernel=_text(root / "proc/sys/kernel/osrelease") or (platform.release() if host else None),
+        kernel=procfs.text(root / "proc/sys/kernel/osrelease") or (platform.release() if host else None),
         hypervisor=hypervisor,
         virtualization=_virtualization(root) if hypervisor else None,
         versions=_versions(),
     )
 
 
-def usable_cpus(root: Path = _HOST) -> int:
+def usable_cpus(root: Path = procfs.HOST) -> int:
     """Return how many CPUs this process can keep busy: its affinity, or its control group's quota if less."""
     return _usable(_cpus_allowed(), _cpu_quota(root))
 
 
-def is_under_quota(root: Path = _HOST) -> bool:
+def is_under_quota(root: Path = procfs.HOST) -> bool:
     """Return whether a control group's quota is less than the CPUs that this process may run on."""
     return usable_cpus(root) < _cpus_allowed()
 
 
-def default_pinning(root: Path = _HOST) -> bool | None:
+def default_pinning(root: Path = procfs.HOST) -> bool | None:
     """Return what to tell OpenVINO of pinning where nobody says: nothing (None), or not to, under a quota.
 
     OpenVINO (2026.4) knows no quota and would pin to the first of all CPUs, which others use as well: a
@@ -184,7 +178,7 @@ def default_pinning(root: Path = _HOST) -> bool | None:
     return False if is_under_quota(root) else None
 
 
-def allowance(root: Path = _HOST) -> Allowance:
+def allowance(root: Path = procfs.HOST) -> Allowance:
     """Return what this process may keep busy."""
     allowed = _cpus_allowed()
     cpus = _usable(allowed, _cpu_quota(root))
@@ -193,13 +187,13 @@ def allowance(root: Path = _HOST) -> Allowance:
     return Allowance(cpus, min(_cores_allowed(root) or cpus, cpus), performance, cpus >= allowed)
 
 
-def memory_limit_bytes(root: Path = _HOST) -> int | None:
+def memory_limit_bytes(root: Path = procfs.HOST) -> int | None:
     """Return the tightest memory limit among this process's control group and its ancestors, v1 or v2."""
     limits = [
         int(text)
-        for group in _groups(root, "memory", ("memory",))
+        for group in procfs.control_groups(root, "memory")
         for name in ("memory.max", "memory.limit_in_bytes")
-        if (text := _text(group / name)) and text.isdigit()
+        if (text := procfs.text(group / name)) and text.isdigit()
     ]
     return min(limits, default=None)
 
@@ -227,7 +221,7 @@ def _mask() -> set[int]:
 
 
 def _cores_allowed(root: Path) -> int | None:
-    return _cores([root / _CPUS / f"cpu{number}" / "topology" for number in _mask()])
+    return _cores([root / procfs.CPUS / f"cpu{number}" / "topology" for number in _mask()])
 
 
 def _cores(topology: list[Path]) -> int | None:
@@ -236,32 +230,22 @@ def _cores(topology: list[Path]) -> int | None:
 
 
 def _performance_cpus_allowed(root: Path) -> int | None:
-    fast, slow = (_cpu_numbers(_text(root / f"sys/devices/cpu_{kind}/cpus")) for kind in ("core", "atom"))
+    fast, slow = (
+        _cpu_numbers(procfs.text(root / f"sys/devices/cpu_{kind}/cpus")) for kind in ("core", "atom")
+    )
     return len(_mask() & fast) if fast and slow else None
 
 
 def _cpu_quota(root: Path) -> float | None:
     """Return the tightest CPU quota among this process's control group and its ancestors, v1 or v2."""
-    quotas = [_group_quota(group) for group in _groups(root, "cpu", ("cpu", "cpu,cpuacct", "cpuacct,cpu"))]
+    quotas = [_group_quota(group) for group in procfs.control_groups(root, "cpu")]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _groups(root: Path, controller: str, mounts: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the folders of this process's control group and its ancestors; `mounts` are those of v1."""
-    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
-        controllers, _, path = line.partition(":")[2].partition(":")
-        if controllers and controller not in controllers.split(","):
-            continue
-        inner = PurePosixPath(path.lstrip("/"))
-        for mount in mounts if controllers else ("", "unified"):
-            for group in (inner, *inner.parents):
-                yield root / "sys/fs/cgroup" / mount / group
-
-
 def _group_quota(group: Path) -> float | None:
-    words = (_text(group / "cpu.max") or "").split()
+    words = (procfs.text(group / "cpu.max") or "").split()
     if not words:
-        words = [_text(group / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
+        words = [procfs.text(group / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
     if len(words) != 2 or not all(word.isdigit() and int(word) for word in words):
         return None
     return int(words[0]) / int(words[1])
@@ -269,7 +253,7 @@ def _group_quota(group: Path) -> float | None:
 
 def _cpuinfo(root: Path) -> dict[str, str]:
     """Return the keys of the first CPU in /proc/cpuinfo."""
-    first = (_text(root / "proc/cpuinfo") or "").split("\n\n")[0]
+    first = (procfs.text(root / "proc/cpuinfo") or "").split("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs if value.strip()}
 
@@ -295,22 +279,22 @@ def _arm_vendor(info: dict[str, str]) -> str | None:
 
 
 def _cpu_folders(root: Path) -> Iterator[Path]:
-    return (root / _CPUS).glob("cpu[0-9]*")
+    return (root / procfs.CPUS).glob("cpu[0-9]*")
 
 
 def _texts(root: Path, name: str) -> list[str]:
-    return [text for folder in _cpu_folders(root) if (text := _text(folder / name))]
+    return [text for folder in _cpu_folders(root) if (text := procfs.text(folder / name))]
 
 
 def _distinct(folders: list[Path], name: str) -> set[str]:
-    return {text for folder in folders if (text := _text(folder / name)) is not None}
+    return {text for folder in folders if (text := procfs.text(folder / name)) is not None}
 
 
 def _caches(root: Path) -> tuple[Cache, ...] | None:
     instances = set()
-    for index in (root / _CPUS).glob("cpu[0-9]*/cache/index[0-9]*"):
+    for index in (root / procfs.CPUS).glob("cpu[0-9]*/cache/index[0-9]*"):
         level, kind, size, shared = (
-            _text(index / name) for name in ("level", "type", "size", "shared_cpu_list")
+            procfs.text(index / name) for name in ("level", "type", "size", "shared_cpu_list")
         )
         found = re.fullmatch(r"(\d+)([KMG])", size or "")
         if level and kind and shared and found:
@@ -321,18 +305,18 @@ def _caches(root: Path) -> tuple[Cache, ...] | None:
 
 
 def _turbo(root: Path) -> bool | None:
-    no_turbo = _text(root / _CPUS / "intel_pstate/no_turbo")
+    no_turbo = procfs.text(root / procfs.CPUS / "intel_pstate/no_turbo")
     if no_turbo is not None:
         return no_turbo == "0"
-    boost = _text(root / _CPUS / "cpufreq/boost")
+    boost = procfs.text(root / procfs.CPUS / "cpufreq/boost")
     return None if boost is None else boost == "1"
 
 
 def _memory(root: Path) -> int | None:
-    found = re.search(r"^MemTotal:\s+(\d+) kB$", _text(root / "proc/meminfo") or "", re.MULTILINE)
+    found = re.search(r"^MemTotal:\s+(\d+) kB$", procfs.text(root / "proc/meminfo") or "", re.MULTILINE)
     if found:
         return int(found[1]) * 1024
-    if root != _HOST or not hasattr(os, "sysconf"):
+    if root != procfs.HOST or not hasattr(os, "sysconf"):
         return None
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -341,26 +325,18 @@ def _memory(root: Path) -> int | None:
 
 
 def _operating_system(root: Path) -> str | None:
-    found = re.search(r'^PRETTY_NAME="?([^"\n]*)', _text(root / "etc/os-release") or "", re.MULTILINE)
+    found = re.search(r'^PRETTY_NAME="?([^"\n]*)', procfs.text(root / "etc/os-release") or "", re.MULTILINE)
     return found[1] if found else None
 
 
 def _virtualization(root: Path) -> str | None:
-    names = [_text(root / "sys/class/dmi/id" / name) for name in ("sys_vendor", "product_name")]
-    return " ".join(filter(None, names)) or _text(root / "sys/hypervisor/type")
+    names = [procfs.text(root / "sys/class/dmi/id" / name) for name in ("sys_vendor", "product_name")]
+    return " ".join(filter(None, names)) or procfs.text(root / "sys/hypervisor/type")
 
 
 def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name, distributions in _PACKAGES.items():
-        versions[name] = None
-        for distribution in distributions:
-            try:
-                versions[name] = metadata.version(distribution)
-                break
-            except metadata.PackageNotFoundError:
-                continue
-    return versions
+    found = {package.key: package.installed() for package in RECORDED}
+    return {"python": platform.python_version(), **found}
 
 
 def _cpu_list(text: str | None) -> int | None:
@@ -374,10 +350,3 @@ def _cpu_numbers(text: str | None) -> set[int]:
         return set()
     ranges = (part.partition("-") for part in text.split(","))
     return {number for first, _, last in ranges for number in range(int(first), int(last or first) + 1)}
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or None
-    except (OSError, ValueError):
-        return None

@@ -1,7 +1,7 @@
 """One LoadGen test of a series, as it is kept and compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -48,6 +48,8 @@ class Round:
     samples_per_second: float | None
     """Offline only."""
     noise: Mapping[str, Any]
+    known_answers: Mapping[str, Any] = field(default_factory=dict)
+    """What was checked of the answers (harness.loadgen.known_answers); empty in rounds that are older."""
 
 
 def round_from_dict(entry: dict[str, Any]) -> Round:

@@ -237,7 +237,7 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
         series.user_conf,
         samples_per_query=series.samples_per_query,
     )
-    work.run(job, shown)
+    done = work.run(job, shown)
     noise = watch.stop()
     trace = logs / "mlperf_log_trace.json"
     if trace.exists() and trace.stat().st_size == 0:
@@ -249,6 +249,7 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
         started=started,
         log=folder.relative_to(root).as_posix(),
         noise=noise.to_dict(),
+        known_answers=done["known_answers"],
     )
     files.write_json(logs / _ROUND, asdict(entry))
     take_place(logs, folder)

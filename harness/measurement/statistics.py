@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
+from scipy.stats import binomtest, norm, t
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -115,11 +115,7 @@ def mcnemar(lost: int, gained: int) -> float:
 
     (McNemar, Psychometrika 12, 1947; exact by the binomial distribution.)
     """
-    total = lost + gained
-    if total == 0:
-        return 1.0
-    extreme = sum(math.comb(total, k) for k in range(min(lost, gained) + 1))
-    return min(1.0, 2 * extreme / (1 << total))
+    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
 
 
 def compare_answers(

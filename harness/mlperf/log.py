@@ -11,6 +11,11 @@ from typing import Any
 from harness.errors import RunFailed
 from harness.mlperf.scenario import Scenario
 
+DETAIL_LOG = "mlperf_log_detail.txt"
+SUMMARY_LOG = "mlperf_log_summary.txt"
+ACCURACY_LOG = "mlperf_log_accuracy.json"
+TRACE_LOG = "mlperf_log_trace.json"
+
 _MARKER = ":::MLLOG "
 
 

@@ -126,15 +126,6 @@ def from_huggingface(tensors: Mapping[str, NDArray[Any]]) -> State:
     return {_torchvision_name(name): tensor for name, tensor in tensors.items()}
 
 
-def count_parameters(state: Mapping[str, ArrayLike]) -> int:
-    """Return the number of trainable numbers: all but BN's running statistics."""
-    return sum(
-        np.asarray(tensor).size
-        for name, tensor in state.items()
-        if name.rsplit(".", 1)[-1] in ("weight", "bias")
-    )
-
-
 class _Graph(Nodes):
     """Nodes of bottleneck blocks."""
 

@@ -64,7 +64,9 @@ def _performance(plan: Plan) -> dict[str, Any]:
         shutil.rmtree(logs)
         plan = better
     faults = _rule_faults(log.read_detail(detail), plan)
-    section = result.performance_section(measured, plan.estimate, faults, done["energy"], done["noise"])
+    section = result.performance_section(
+        measured, plan.estimate, faults, done["energy"], done["noise"], done["known_answers"]
+    )
     _take_place(logs, plan, Mode.PERFORMANCE)
     shutil.copyfile(plan.user_conf, plan.folder / "user.conf")
     return section
@@ -82,7 +84,7 @@ def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
 
 
 def _accuracy(plan: Plan) -> dict[str, Any]:
-    logs, _ = _run(plan, Mode.ACCURACY)
+    logs, done = _run(plan, Mode.ACCURACY)
     detail = log.read_detail(logs / "mlperf_log_detail.txt")
     score = classification.score(logs / "mlperf_log_accuracy.json", plan.store.labels, plan.store.count)
     (logs / "accuracy.txt").write_text(score.text + "\n", encoding="utf-8")
@@ -93,6 +95,7 @@ def _accuracy(plan: Plan) -> dict[str, Any]:
         "total": score.total,
         "accuracy": score.fraction,
         "errors": detail.errors,
+        "known_answers": done["known_answers"],
         **judged(plan.request.card, plan.store, score.good, score.total),
     }
 

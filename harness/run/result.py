@@ -47,6 +47,7 @@ def performance_section(
     official: list[str],
     energy: dict[str, Any] | None = None,
     noise: dict[str, Any] | None = None,
+    known_answers: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the document's `performance` part.
 
@@ -56,6 +57,7 @@ def performance_section(
         official: why the test is not official.
         energy: joules during the test and the domains that they are of; None where nothing can be read.
         noise: what disturbed the test (harness.machine.noise).
+        known_answers: what was checked of the answers (harness.loadgen.known_answers).
     """
     facts = measured.scenario.facts
     latencies = {
@@ -91,6 +93,8 @@ def performance_section(
         section["energy"] = {**energy, "joules_per_sample": per_sample, "official": False}
     if noise is not None:
         section["noise"] = noise
+    if known_answers is not None:
+        section["known_answers"] = known_answers
     return section
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.loadgen.settings import RunSettings
+from harness.machine.packages import PACKAGES
 from harness.mlperf.rules import Round, Task
 from harness.mlperf.scenario import parse_scenario
 from harness.model.card import Card, find_card, shipped_cards
@@ -191,16 +192,9 @@ def _calibration(record: dict[str, Any]) -> list[str]:
 
 def source_readme(versions: Mapping[str, str | None], harness_version: str) -> str:
     """Return src/README.md."""
-    pins = [
-        f"{name}=={versions[key]}"
-        for key, name in (
-            ("mlcommons_loadgen", "mlcommons-loadgen"),
-            ("openvino", "openvino"),
-            ("nncf", "nncf"),
-            ("numpy", "numpy"),
-            ("opencv", "opencv-python-headless"),
-        )
-        if versions.get(key)
+    wanted = [
+        f"{package.name}=={version}" if (version := versions.get(package.key)) else package.name
+        for package in PACKAGES
     ]
     return "\n".join(
         [
@@ -213,7 +207,7 @@ def source_readme(versions: Mapping[str, str | None], harness_version: str) -> s
             f"Measured with Python {versions.get('python')}:",
             "",
             "```",
-            f"pip install {' '.join(pins)} pillow click rich pandas safetensors pycocotools",
+            f"pip install {' '.join(wanted)}",
             "PYTHONPATH=. python -m harness --help",
             "```",
             "",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from harness.machine import system
+from harness.machine.packages import Package
 from harness.machine.system import Allowance, Cache, allowance, describe, is_under_quota, slug, usable_cpus
 
 XEON = """\
@@ -263,7 +264,8 @@ def test_this_machine_is_described_in_plain_json():
 
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch, tmp_path):
-    monkeypatch.setattr(system, "_PACKAGES", {"ghost": ("no-such-package-at-all",)})
+    ghost = Package("ghost", ("no-such-package-at-all",), "ghost")
+    monkeypatch.setattr(system, "RECORDED", (ghost,))
     assert describe(tmp_path).versions["ghost"] is None
 
 

@@ -101,8 +101,13 @@ def seeded_model(seeded: dict[str, np.ndarray]) -> Any:
     return resnet.build(seeded, 224, name="seeded")
 
 
+def count_parameters(state: dict[str, np.ndarray]) -> int:
+    """Return the number of trainable numbers: all but BN's running statistics."""
+    return sum(array.size for name, array in state.items() if name.endswith((".weight", ".bias")))
+
+
 def test_the_seeded_network_has_resnet50s_parameters(seeded: dict[str, np.ndarray]) -> None:
-    assert resnet.count_parameters(seeded) == 25_557_032
+    assert count_parameters(seeded) == 25_557_032
 
 
 def test_the_seeded_network_does_resnet50s_work(seeded_model: Any) -> None:
@@ -165,7 +170,7 @@ def test_resnet50_equals_pytorch() -> None:
 
     logits = run(resnet.build(state, 224), image)
 
-    assert resnet.count_parameters(state) == 25_557_032
+    assert count_parameters(state) == 25_557_032
     assert np.abs(logits - wanted).max() <= 1e-3 * np.abs(wanted).max()
 
 

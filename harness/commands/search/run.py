@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -17,15 +17,16 @@ from harness.search.request import MEASURING, UNTIL, Effort, Request
 
 _USUAL = Effort()
 
-T = TypeVar("T", bound=Callable[..., Any])
 
-
-def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T], T]:
+def _effort(
+    name: str, allowed: click.IntRange, help_text: str, kind: Callable[..., Any] = options.rare
+) -> Callable[[options.T], options.T]:
     """Return the option for a field of Effort, which is called alike."""
     option = f"--{name.replace('_', '-')}"
-    return click.option(
+    made: Callable[[options.T], options.T] = kind(
         option, type=allowed, default=getattr(_USUAL, name), show_default=True, help=help_text
     )
+    return made
 
 
 @click.command()
@@ -78,7 +79,7 @@ def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T],
     metavar="X",
     help="Instead: how many times as fast as the baseline in FP32 it must be in INT8.",
 )
-@click.option(
+@options.rare(
     "--latency-table",
     "table",
     type=options.PATH,
@@ -86,7 +87,7 @@ def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T],
     help="Table of `harness search latency` [default: the usual one, built if need be].",
 )
 @_effort("trials", click.IntRange(1), "Architectures that NSGA-II tries, from each seed, before the climbs.")
-@click.option(
+@options.rare(
     "--workers",
     type=options.Workers(1),
     default=1,
@@ -97,6 +98,7 @@ def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T],
     "scouts",
     click.IntRange(0),
     "Networks near the wanted latency to look at before the search, so that its estimator learns.",
+    kind=click.option,
 )
 @_effort("shortlist", click.IntRange(8, 16), "Candidates that are fine-tuned briefly.")
 @_effort(
@@ -105,8 +107,8 @@ def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T],
     "Fronts, one behind the other, that these are chosen from by a short look at so many of each.",
 )
 @_effort("finetune_epochs", click.IntRange(1), "Length of the brief fine-tuning.")
-@_effort("epochs", click.IntRange(1), "Length of the training of pick and control.")
-@_effort("finals", click.IntRange(1), "Candidates to train to the end at most.")
+@_effort("epochs", click.IntRange(1), "Length of the training of pick and control.", kind=click.option)
+@_effort("finals", click.IntRange(1), "Candidates to train to the end at most.", kind=click.option)
 @_effort("rounds", click.IntRange(2), "LoadGen tests of each model in each scenario.")
 @options.duration
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of search and training.")
@@ -117,7 +119,7 @@ def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T],
     "go on in a folder that comes from another machine, for whose CPU they compute.",
 )
 @click.option("--out", type=options.PATH, required=True, metavar="DIR", help="Where everything goes.")
-@click.option(
+@options.rare(
     "--converged",
     type=click.IntRange(0),
     default=0,
@@ -125,6 +127,7 @@ def _effort(name: str, allowed: click.IntRange, help_text: str) -> Callable[[T],
     help="Also train N random networks to the end, twice, and report how well the estimator orders them; "
     "10 are needed.",
 )
+@options.config
 @options.as_json
 def command(as_json: bool, out: Path, **given: Any) -> None:
     """Find, train, quantize and measure a smaller network that this CPU runs fast in INT8.

@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,14 @@ Complete = Callable[[list[Any]], None]
 Fail = Callable[[int, Exception], None]
 """Report that the inference of a sample failed; does not return to the query."""
 
+Answers = tuple[int, npt.NDArray[np.float32]]
+"""The batch of a lane, and its labels for row after row; samples begin anew after the last."""
+
 Issue = Callable[[list[int], list[int]], None]
 """Take a query: response ids and sample indices."""
 
-_WARM_UPS = 3
+_WARM_UPS = 1
+"""The known answers, which follow before a test, warm the lanes further."""
 
 
 class Tap:
@@ -55,6 +61,8 @@ class Sut(ABC):
         self._complete = complete
         self._fail = fail
         self._samples_per_query = samples_per_query
+        self.lanes: list[Lane] = []
+        """All requests that compute."""
 
     @property
     @abstractmethod
@@ -73,11 +81,24 @@ class Sut(ABC):
     def issue(self, ids: list[int], indices: list[int]) -> None:
         """Take a query: response ids and sample indices, in LoadGen's order."""
 
+    def answers_to(self, pixels: Pixels) -> list[Answers]:
+        """Let every lane compute all samples, in the thread of its queries, and return what each answers.
+
+        Args:
+            pixels: u8 [samples, height, width, 3].
+
+        Raises:
+            RuntimeError: OpenVINO's, when an inference fails.
+        """
+        return [lane.answers_to(pixels) for lane in self.lanes]
+
     def close(self) -> None:  # noqa: B027 (only a SUT with threads has something to stop)
         """Stop what runs in the background."""
 
     def _lane(self, compiled: Compiled | None = None) -> "Lane":
-        return Lane(compiled or self._compiled, self._make_slot, self._qsl.sample_shape)
+        lane = Lane(compiled or self._compiled, self._make_slot, self._qsl.sample_shape)
+        self.lanes.append(lane)
+        return lane
 
 
 class Lane:
@@ -113,12 +134,64 @@ class Lane:
         np.take(block, rows, axis=0, out=self._gathered[: len(rows)], mode="clip")
         return self._gathered_tensor
 
+    def answers_to(self, pixels: Pixels) -> Answers:
+        """Compute all samples in this thread, and return the labels of every row of every batch."""
+        found = []
+        for part in range(self.parts(pixels)):
+            self.infer(self.part(pixels, part))
+            found.append(self.labels)
+        return self.batch, np.concatenate(found)
+
+    def parts(self, pixels: Pixels) -> int:
+        """Return how many batches it takes to compute all samples."""
+        return -(-len(pixels) // self.batch)
+
+    def part(self, pixels: Pixels, number: int) -> Any:
+        """Copy a batch of the samples, which begin anew after the last, and return its tensor."""
+        return self.gather(pixels, (np.arange(self.batch) + number * self.batch) % len(pixels))
+
+    @property
+    def labels(self) -> npt.NDArray[np.float32]:
+        """A copy of what was answered last, f32 [batch]."""
+        return self._labels.copy()
+
     def answers(self, ids: Sequence[int]) -> list[Any]:
         """Return the responses to the first samples of the batch."""
         slots = self._slots if len(ids) == self.batch else self._slots[: len(ids)]
         for slot, identity in zip(slots, ids, strict=True):
             slot.id = identity
         return slots
+
+
+class Question:
+    """Samples that every thread of a system under test answers once, all at the same time."""
+
+    def __init__(self, pixels: Pixels, threads: int) -> None:
+        self._pixels = pixels
+        self._threads = threads
+        self._together = Barrier(threads)
+        self._found: SimpleQueue[list[Answers] | Exception] = SimpleQueue()
+
+    def answer(self, lanes: Sequence[Lane]) -> None:
+        """Compute in this thread, once all threads have come: so none takes the question of another."""
+        self._together.wait()
+        try:
+            self._found.put([lane.answers_to(self._pixels) for lane in lanes])
+        except Exception as error:
+            self._found.put(error)
+
+    def answers(self) -> list[Answers]:
+        """Wait for all threads, and return what their lanes answered.
+
+        Raises:
+            RuntimeError: OpenVINO's, when an inference failed.
+        """
+        found: list[Answers] = []
+        for each in [self._found.get() for _ in range(self._threads)]:
+            if isinstance(each, Exception):
+                raise each
+            found += each
+        return found
 
 
 def windows(block: Pixels, batch: int) -> list[Any]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.loadgen.sut.lane import Lane, Sut, windows
+from harness.loadgen.qsl import Pixels
+from harness.loadgen.sut.lane import Answers, Lane, Question, Sut, windows
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class OfflineSut(Sut):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._work: SimpleQueue[_Query | None] = SimpleQueue()
+        self._work: SimpleQueue[_Query | Question | None] = SimpleQueue()
         # A batch starts anywhere in the load order when its size does not divide the order's length.
         self._windows: list[Any] = []
         lanes = [self._lane() for _ in range(self._compiled.streams)]
@@ -60,6 +61,12 @@ class OfflineSut(Sut):
         for _ in self._threads:
             self._work.put(query)
 
+    def answers_to(self, pixels: Pixels) -> list[Answers]:
+        question = Question(pixels, len(self._threads))
+        for _ in self._threads:
+            self._work.put(question)
+        return question.answers()
+
     def close(self) -> None:
         for _ in self._threads:
             self._work.put(None)
@@ -68,6 +75,9 @@ class OfflineSut(Sut):
 
     def _serve(self, number: int, lane: Lane) -> None:
         while (query := self._work.get()) is not None:
+            if isinstance(query, Question):
+                query.answer([lane])
+                continue
             for start, end, neighbours in query.batches:
                 try:
                     lane.infer(

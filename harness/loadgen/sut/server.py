@@ -4,7 +4,8 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from harness.loadgen.sut.lane import Lane, Sut, windows
+from harness.loadgen.qsl import Pixels
+from harness.loadgen.sut.lane import Answers, Lane, Question, Sut, windows
 
 
 class ServerSut(Sut):
@@ -17,7 +18,7 @@ class ServerSut(Sut):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._waiting: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[int, int] | Question | None] = SimpleQueue()
         self._windows: list[Any] = []
         self._issued = 0
         streams = self._compiled.streams
@@ -47,6 +48,13 @@ class ServerSut(Sut):
         for waiting in zip(ids, indices, strict=True):
             self._waiting.put(waiting)
 
+    def answers_to(self, pixels: Pixels) -> list[Answers]:
+        """Let every lane compute all samples; no query may be under way."""
+        question = Question(pixels, len(self._threads))
+        for _ in self._threads:
+            self._waiting.put(question)
+        return question.answers()
+
     def close(self) -> None:
         for _ in self._threads:
             self._waiting.put(None)
@@ -60,6 +68,9 @@ class ServerSut(Sut):
             self._free[number] = False
             if first is None:
                 return
+            if isinstance(first, Question):
+                first.answer(ladder)
+                continue
             lane, taken = self._take(first, ladder)
             indices = [index for _, index in taken]
             rows = self._qsl.positions(indices)
@@ -88,8 +99,8 @@ class ServerSut(Sut):
             except Empty:
                 # Another thread was faster.
                 break
-            if more is None:
-                self._waiting.put(None)
+            if more is None or isinstance(more, Question):
+                self._waiting.put(more)
                 break
             taken.append(more)
         return next(lane for lane in ladder if lane.batch >= len(taken)), taken

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from harness.loadgen.sut.lane import Sut, windows
+import numpy as np
+
+from harness.loadgen.qsl import Pixels
+from harness.loadgen.sut.lane import Answers, Sut, windows
 
 _NOT_LOADED = "LoadGen has not loaded it"
 
@@ -48,7 +51,7 @@ class MultiStreamSut(Sut):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._lanes = [self._lane()]
+        self._lane()
         self._grow(self._samples_per_query)
         self._windows: list[Any] = []
         self._completed = 0
@@ -60,9 +63,21 @@ class MultiStreamSut(Sut):
     def samples_loaded(self) -> None:
         self._windows = windows(self._qsl.block, self._compiled.batch)
 
+    def answers_to(self, pixels: Pixels) -> list[Answers]:
+        if len(self.lanes) == 1:
+            return super().answers_to(pixels)
+        found: list[list[Any]] = [[] for _ in self.lanes]
+        for part in range(self.lanes[0].parts(pixels)):
+            for lane in self.lanes:
+                lane.start(lane.part(pixels, part))
+            for lane, labels in zip(self.lanes, found, strict=True):
+                lane.wait()
+                labels.append(lane.labels)
+        return [(self._compiled.batch, np.concatenate(labels)) for labels in found]
+
     def issue(self, ids: list[int], indices: list[int]) -> None:
         count, batch = len(ids), self._compiled.batch
-        if count > batch * len(self._lanes):
+        if count > batch * len(self.lanes):
             self._grow(count)
         first = self._qsl.window(indices)
         rows = None if first is not None and count % batch == 0 else self._qsl.positions(indices)
@@ -71,7 +86,7 @@ class MultiStreamSut(Sut):
             return
         parts = [
             (lane, start, min(start + batch, count))
-            for lane, start in zip(self._lanes, range(0, count, batch), strict=False)
+            for lane, start in zip(self.lanes, range(0, count, batch), strict=False)
         ]
         start = 0
         try:
@@ -95,5 +110,5 @@ class MultiStreamSut(Sut):
             self._fail(indices[start], error)
 
     def _grow(self, samples: int) -> None:
-        while self._compiled.batch * len(self._lanes) < samples:
-            self._lanes.append(self._lane())
+        while self._compiled.batch * len(self.lanes) < samples:
+            self._lane()

@@ -1,0 +1,1 @@
+"""Every test under the given folders as one tidy table."""

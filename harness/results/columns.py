@@ -1,0 +1,49 @@
+"""The columns of the table of results: one test a row, units in the names."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; a value that is not known is missing (NaN, NaT or <NA>)."""
+
+    name: str
+    kind: str
+    """pandas' name of the type: string, Int64, Float64, boolean or datetime64[ns, UTC]."""
+    meaning: str
+
+
+COLUMNS = (
+    Column("source", "string", "What wrote the test: run, compare or submission."),
+    Column("submitter", "string", "Folder of the submitter; submissions only."),
+    Column("division", "string", "closed, open or network; submissions only."),
+    Column("system", "string", "Name of the system."),
+    Column("cpu", "string", "Name of the CPU."),
+    Column("cores", "Int64", "Physical cores that computed; in a submission all of the system's."),
+    Column("threads", "Int64", "CPU threads that OpenVINO computed with; own tests only."),
+    Column("accelerator", "string", "Name of the accelerator; submissions only."),
+    Column("benchmark", "string", "LoadGen's name of the benchmark."),
+    Column("model", "string", "Name of the model card; in a submission the benchmark's folder."),
+    Column("precision", "string", "What most of the layers computed in: int8, bf16 or f32; own tests only."),
+    Column("scenario", "string", "SingleStream, MultiStream, Server or Offline."),
+    Column("mode", "string", "performance or accuracy."),
+    Column("round", "Int64", "Number of the alternating round; comparisons only."),
+    Column("valid", "boolean", "LoadGen said VALID and logged no error; of accuracy: it logged no error."),
+    Column("official", "boolean", "Whether the test may be submitted; submissions: always."),
+    Column("p50_ms", "Float64", "Median latency of a query, in milliseconds."),
+    Column("p90_ms", "Float64", "90th percentile of the latency, in milliseconds."),
+    Column("p99_ms", "Float64", "99th percentile of the latency, in milliseconds."),
+    Column("samples_per_second", "Float64", "Score of Offline and Server, in samples a second."),
+    Column("samples_per_second_per_core", "Float64", "The same, divided by cores."),
+    Column("accuracy", "Float64", "Accuracy as a fraction: top-1, or what the benchmark counts."),
+    Column("target", "Float64", "What is wanted of the accuracy, as a fraction; own tests only."),
+    Column("passed", "boolean", "Whether the target is reached; own tests only."),
+    Column("joules_per_sample", "Float64", "Energy of the processor a sample, unofficial; own tests only."),
+    Column("harness_version", "string", "Version of the harness; own tests only."),
+    Column("openvino_version", "string", "Version of OpenVINO; own tests only."),
+    Column("nncf_version", "string", "Version of NNCF; own tests only."),
+    Column("loadgen_version", "string", "Version of LoadGen."),
+    Column("date", "datetime64[ns, UTC]", "When the test was made."),
+    Column("fault", "string", "Why the test could not be read; nothing else of it is known then."),
+    Column("path", "string", "Folder of the test's logs."),
+)

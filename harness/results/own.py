@@ -1,0 +1,143 @@
+"""Rows of the tests that `harness run` and `harness compare` made."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.comparison import document
+from harness.comparison.document import Comparison
+from harness.measurement.round import Round
+from harness.mlperf.scenario import Mode
+from harness.run import result
+from harness.run.folder import ACCURACY_LOGS, PERFORMANCE_LOGS
+
+Row = dict[str, Any]
+
+
+def of_run(folder: Path) -> Iterator[Row]:
+    """Yield a row for each finished test of a folder with a run's result.json.
+
+    Raises:
+        HarnessError: the document cannot be read.
+    """
+    found = result.read(folder / result.FILE_NAME)
+    precision = found["precision"] or {}
+    threads = (precision.get("openvino") or {}).get("INFERENCE_NUM_THREADS")
+    common = {
+        "source": "run",
+        "benchmark": found["benchmark"],
+        "model": found["model"]["name"],
+        "precision": precision.get("computed"),
+        "scenario": found["scenario"],
+        "date": found["created"],
+        **_machine(found["machine"], threads),
+        "harness_version": found["harness"],
+    }
+    if (performance := found[Mode.PERFORMANCE]) is not None:
+        latency_ns = performance["latency_ns"] or {}
+        yield {
+            **common,
+            "mode": str(Mode.PERFORMANCE),
+            "valid": performance["valid"],
+            "official": found["official"],
+            **{f"{name}_ms": latency_ns[name] / 1e6 for name in ("p50", "p90", "p99") if name in latency_ns},
+            **_rate(performance["samples_per_second"], common["cores"]),
+            "joules_per_sample": performance.get("energy", {}).get("joules_per_sample"),
+            "path": str(folder / PERFORMANCE_LOGS),
+        }
+    if (accuracy := found[Mode.ACCURACY]) is not None:
+        verdict: Mapping[str, Any] = next(iter(accuracy["verdicts"]), {})
+        yield {
+            **common,
+            "mode": str(Mode.ACCURACY),
+            "valid": not accuracy["errors"],
+            "official": found["official"],
+            "accuracy": accuracy["accuracy"],
+            "target": verdict.get("target"),
+            "passed": accuracy["passed"],
+            "path": str(folder / ACCURACY_LOGS),
+        }
+
+
+def of_comparison(folder: Path) -> Iterator[Row]:
+    """Yield a row for each round, and each accuracy test, of a folder with a compare.json.
+
+    Raises:
+        HarnessError: the document cannot be read.
+    """
+    for compared in document.read(folder / document.FILE_NAME):
+        root = folder / compared.source if compared.source else folder
+        yield from _rounds(compared, root)
+        yield from _accuracies(compared, root)
+
+
+def _rounds(compared: Comparison, root: Path) -> Iterator[Row]:
+    for cell in compared.cells:
+        variant = compared.variant(cell.variant)
+        common = {
+            **_common(compared, cell.threads),
+            "model": variant.name,
+            "precision": variant.computed,
+            "scenario": str(cell.scenario),
+            "mode": str(Mode.PERFORMANCE),
+        }
+        for entry in cell.rounds:
+            yield {**common, **_figures(entry, common["cores"]), "path": str(root / entry.log)}
+
+
+def _figures(entry: Round, cores: int | None) -> Row:
+    latencies_ns = entry.latencies_ns if entry.samples_per_second is None else {}
+    percentiles = {"p50_ms": "50.00", "p90_ms": "90.00", "p99_ms": "99.00"}
+    return {
+        "round": entry.number,
+        "date": entry.started,
+        "valid": entry.valid,
+        "official": False,
+        **{name: latencies_ns[key] / 1e6 for name, key in percentiles.items() if key in latencies_ns},
+        **_rate(entry.samples_per_second, cores),
+    }
+
+
+def _accuracies(compared: Comparison, root: Path) -> Iterator[Row]:
+    for variant in compared.variants:
+        if (accuracy := variant.accuracy) is not None:
+            yield {
+                **_common(compared, None),
+                "model": variant.name,
+                "precision": variant.computed,
+                "mode": str(Mode.ACCURACY),
+                "date": compared.created,
+                "valid": accuracy.valid,
+                "official": False,
+                "accuracy": accuracy.fraction,
+                "target": accuracy.target,
+                "passed": accuracy.passed,
+                "path": str(root / accuracy.log),
+            }
+
+
+def _common(compared: Comparison, threads: int | None) -> Row:
+    return {
+        "source": "compare",
+        **_machine(compared.machine, threads),
+        "harness_version": compared.harness,
+    }
+
+
+def _machine(machine: Mapping[str, Any], threads: int | None) -> Row:
+    versions = machine["versions"]
+    there = machine.get("cores_allowed") or machine.get("physical_cores")
+    return {
+        "system": machine.get("cpu_model"),
+        "cpu": machine.get("cpu_model"),
+        "cores": min(filter(None, (threads, there)), default=None),
+        "threads": threads,
+        "openvino_version": versions.get("openvino"),
+        "nncf_version": versions.get("nncf"),
+        "loadgen_version": versions.get("mlcommons_loadgen"),
+    }
+
+
+def _rate(samples_per_second: float | None, cores: int | None) -> Row:
+    per_core = samples_per_second / cores if samples_per_second and cores else None
+    return {"samples_per_second": samples_per_second, "samples_per_second_per_core": per_core}

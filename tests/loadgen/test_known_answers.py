@@ -1,0 +1,221 @@
+"""A model that was compiled wrongly is found: planted faults, through real LoadGen and OpenVINO."""
+
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+from conftest import CLASSES, Oracle
+from openvino import opset13 as ops
+
+from harness.backend import graph
+from harness.errors import ModelError, RunFailed
+from harness.loadgen import drive, known_answers, work
+from harness.loadgen.job import Job
+from harness.loadgen.settings import RunSettings
+from harness.loadgen.subject import Backend
+from harness.mlperf import conf
+from harness.mlperf.scenario import Mode, Scenario
+from harness.run import session
+
+
+def job_of(oracle: Oracle, folder: Path, scenario: Scenario, **settings: Any) -> Job:
+    user_conf = folder / "user.conf"
+    told = (
+        {"target_qps": 500.0} if scenario in (Scenario.OFFLINE, Scenario.SERVER) else {"target_latency": 1.0}
+    )
+    user_conf.write_text(conf.render_user_conf("resnet50", scenario, **told))
+    chosen = RunSettings(scenario, threads=2, duration_s=0.3, **settings).with_defaults()
+    return Job(
+        oracle.card, oracle.store.path, chosen, folder, Mode.PERFORMANCE, user_conf, samples_per_query=8
+    )
+
+
+def wrongly_compiled(model: ov.Model, settings: Any) -> graph.Compiled:
+    """Compile the oracle with the greys of its classes in reverse."""
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Constant" and node.get_output_size() and list(node.shape) == [1, CLASSES]:
+            ov.utils.replace_node(node, ops.constant(np.ascontiguousarray(node.get_data()[:, ::-1])))
+    return graph.compile_model(model, settings)
+
+
+def perform_with_wrong_compilations(backend: Backend, *, batch: int, count: int) -> dict[str, Any]:
+    """Perform the job's test; the first `count` compilations for a batch are wrong."""
+    right, wrong = backend.compile, []
+
+    def compile_model(settings: RunSettings, size: int) -> graph.Compiled:
+        if size == batch and len(wrong) < count:
+            wrong.append(size)
+            return wrongly_compiled(backend.deployed(size), settings.compile_settings)
+        return right(settings, size)
+
+    backend.compile = compile_model  # type: ignore[method-assign]
+    return drive.perform(backend)
+
+
+SETUPS = [
+    pytest.param(Scenario.SINGLE_STREAM, {}, 1, 1, id="single stream"),
+    pytest.param(Scenario.MULTI_STREAM, {"batch": 4, "streams": 2}, 4, 2, id="multi stream, in parts"),
+    pytest.param(Scenario.MULTI_STREAM, {"batch": 8, "streams": 1}, 8, 1, id="multi stream, whole"),
+    pytest.param(Scenario.OFFLINE, {"batch": 3, "streams": 2}, 3, 2, id="offline"),
+    pytest.param(Scenario.SERVER, {"batch": 4, "streams": 2}, 2, 6, id="server, the middle of its ladder"),
+]
+
+
+@pytest.mark.parametrize(("scenario", "settings", "batch", "requests"), SETUPS)
+def test_a_model_that_was_compiled_wrongly_is_compiled_again(
+    oracle: Oracle, tmp_path: Path, scenario: Scenario, settings: dict[str, int], batch: int, requests: int
+) -> None:
+    job = job_of(oracle, tmp_path, scenario, **settings)
+    done = work.run(job, work=partial(perform_with_wrong_compilations, batch=batch, count=3))
+    assert done["known_answers"] == {
+        "samples": 3,
+        "requests": requests,
+        "compilations": 4,
+        "checked_after_the_test": True,
+    }
+
+
+def test_a_model_that_is_compiled_wrongly_again_and_again_is_refused(oracle: Oracle, tmp_path: Path) -> None:
+    job = job_of(oracle, tmp_path, Scenario.OFFLINE, streams=2)
+    with pytest.raises(ModelError) as caught:
+        work.run(job, work=partial(perform_with_wrong_compilations, batch=1, count=4))
+    assert str(caught.value) == (
+        "OpenVINO compiled model 'oracle' for 2 stream(s) and 4 time(s), and each time it answered known "
+        "samples wrongly, the last time in 2 of 2 requests: use --streams 1 or another version of OpenVINO."
+    )
+    assert not list(tmp_path.glob("mlperf_log_*"))
+
+
+class Spoilt:
+    """A compiled model one of whose requests answers with the next label once it is spoilt."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.requests: list[SpoiltRequest] = []
+
+    def create_infer_request(self) -> "SpoiltRequest":
+        self.requests.append(SpoiltRequest(self._model.create_infer_request()))
+        return self.requests[-1]
+
+
+class SpoiltRequest:
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self.is_spoilt = False
+        self.set_input_tensor = request.set_input_tensor
+
+    def set_output_tensor(self, tensor: Any) -> None:
+        self._labels = tensor.data
+        self._request.set_output_tensor(tensor)
+
+    def infer(self, **options: Any) -> None:
+        self._request.infer(**options)
+        if self.is_spoilt:
+            self._labels += 1
+
+
+def perform_and_spoil(backend: Backend) -> dict[str, Any]:
+    """Perform the job's test; while LoadGen runs, one of the model's requests goes wrong."""
+    (compiled,) = backend.compile_ladder(backend.job.settings)
+    spoilt = Spoilt(compiled.model)
+    load = backend.qsl.load
+
+    def load_and_spoil(indices: list[int]) -> None:
+        load(indices)
+        spoilt.requests[-1].is_spoilt = True
+
+    backend.qsl.load = load_and_spoil  # type: ignore[assignment,method-assign]
+    return drive.perform(backend, [replace(compiled, model=spoilt)])
+
+
+def test_a_test_whose_model_went_wrong_meanwhile_does_not_count(oracle: Oracle, tmp_path: Path) -> None:
+    job = job_of(oracle, tmp_path, Scenario.OFFLINE, streams=2)
+    with pytest.raises(RunFailed) as caught:
+        work.run(job, work=perform_and_spoil)
+    assert str(caught.value) == (
+        "Model 'oracle' answered rightly before the test and wrongly after it in 1 of 2 infer requests, so "
+        "the test does not count: repeat the command."
+    )
+
+
+def test_a_result_says_what_was_checked(oracle: Oracle, tmp_path: Path) -> None:
+    settings = RunSettings(Scenario.OFFLINE, streams=2, threads=2, duration_s=0.3)
+    modes = (Mode.PERFORMANCE, Mode.ACCURACY)
+    document, _ = session.run(
+        session.Request(oracle.card, oracle.store.path, settings, modes, tmp_path, system="here")
+    )
+    for mode in modes:
+        assert document[mode]["known_answers"] == {
+            "samples": 3,
+            "requests": 2,
+            "compilations": 1,
+            "checked_after_the_test": True,
+        }
+
+
+def test_samples_are_chosen_whose_labels_are_clear_and_differ() -> None:
+    asked: list[list[int]] = []
+
+    def reference(indices: list[int], batch: int) -> known_answers.Expected:
+        labels, clear = np.array([7, 7, 7, 3, 5, 1], np.float32), np.array([1, 1, 1, 0, 1, 1], bool)
+        return known_answers.Expected(labels, clear)
+
+    def copy(indices: list[int]) -> Any:
+        asked.append(indices)
+        return np.zeros((len(indices), 2, 2, 3), np.uint8)
+
+    known = known_answers.KnownAnswers([10, 11, 12, 13, 14, 15], copy, reference)
+    assert known.samples == 3
+    assert asked == [[10, 14, 15]]
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "is_clear"),
+    [
+        ([0.0, 1.0, 0.5], 12, True),
+        ([0.0, 1.0, 0.995], 12, False),
+        ([1.0, 1.0, 1.0], 11, False),
+        ([np.nan, 1.0, 0.0], 11, False),
+    ],
+)
+def test_a_label_counts_where_the_best_score_leads_clearly(
+    scores: list[float], label: int, is_clear: bool
+) -> None:
+    found = known_answers.expected_of(np.array([scores], np.float32), 11, are_labels=False)
+    assert found.labels.tolist() == [label]
+    assert found.is_clear.tolist() == [is_clear]
+
+
+def test_a_label_of_the_model_itself_counts_always() -> None:
+    found = known_answers.expected_of(np.array([[3], [4]], np.int64), 1, are_labels=True)
+    assert (found.labels.tolist(), found.is_clear.tolist()) == ([4.0, 5.0], [True, True])
+
+
+def test_a_real_model_with_packed_weights_answers_rightly_in_two_streams(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    from model.test_card import MOBILENET
+
+    from harness.dataset.images import find_images
+    from harness.dataset.store import prepare
+    from harness.model.card import read_card
+
+    for suffix in (".xml", ".bin"):
+        shutil.copy(shared_data / "models" / f"mobilenet_v2_fp32{suffix}", tmp_path)
+    text = MOBILENET.replace("mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v2_fp32.xml")
+    (tmp_path / "card.toml").write_text(text)
+    card = read_card(tmp_path / "card.toml")
+    images = find_images(shared_data / "imagenet-sample", card.output.labels)
+    store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
+    settings = RunSettings(Scenario.OFFLINE, streams=2, threads=2, duration_s=1)
+    document, _ = session.run(
+        session.Request(card, store.path, settings, (Mode.ACCURACY,), tmp_path / "out", system="here")
+    )
+    assert document["accuracy"]["accuracy"] >= 0.88
+    assert document["accuracy"]["known_answers"]["compilations"] == 1
+    assert document["precision"]["kernels"] == {"f32": 53}

@@ -1,0 +1,129 @@
+"""Every test below some folders, as one tidy table."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+import pytest
+from conftest import Oracle
+
+from harness.errors import OutputError
+from harness.loadgen.settings import RunSettings
+from harness.measurement.plan import Request
+from harness.mlperf.scenario import Mode, Scenario
+from harness.results.columns import COLUMNS
+from harness.results.frame import frame
+from harness.run import session
+
+OFFICIAL = Path(__file__).parents[1] / "fixtures" / "official"
+SYSTEM = {
+    "system_name": "A box",
+    "host_processor_model_name": "A CPU",
+    "host_processors_per_node": "2",
+    "host_processor_core_count": "24",
+    "number_of_nodes": 1,
+    "accelerator_model_name": "",
+}
+
+
+@pytest.fixture(scope="module")
+def run_folder(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the finished tests of one run."""
+    out = tmp_path_factory.mktemp("results") / "out"
+    settings = RunSettings(Scenario.SINGLE_STREAM, duration_s=0.2, threads=1)
+    modes = (Mode.PERFORMANCE, Mode.ACCURACY)
+    _, folder = session.run(Request(oracle.card, oracle.store.path, settings, modes, out, system="here"))
+    return folder
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a submission tree of real logs, as MLCommons publishes them."""
+    submitter = tmp_path / "closed" / "ACME"
+    for scenario in ("Offline", "SingleStream"):
+        target = submitter / "results" / "box" / "resnet50" / scenario
+        shutil.copytree(OFFICIAL / scenario / "performance", target / "performance" / "run_1")
+        (target / "accuracy").mkdir()
+        (target / "accuracy" / "accuracy.txt").write_text("accuracy=76.014%, good=38007, total=50000\n")
+    (submitter / "systems").mkdir()
+    (submitter / "systems" / "box.json").write_text(json.dumps(SYSTEM))
+    return tmp_path
+
+
+def test_the_columns_are_always_the_same_and_typed(run_folder: Path, tree: Path) -> None:
+    for found in (frame([run_folder]), frame([tree])):
+        assert {name: str(kind) for name, kind in found.dtypes.items()} == {
+            column.name: column.kind for column in COLUMNS
+        }
+
+
+def test_a_run_gives_a_row_for_each_test_with_the_figures_of_its_result(run_folder: Path) -> None:
+    found = frame([run_folder.parents[2]])
+    document = json.loads((run_folder / "result.json").read_text())
+    performance = found[found["mode"] == "performance"].iloc[0]
+    accuracy = found[found["mode"] == "accuracy"].iloc[0]
+    assert len(found) == 2
+    assert performance["p90_ms"] == document["performance"]["latency_ns"]["p90"] / 1e6
+    assert performance["threads"] == performance["cores"] == 1
+    assert pandas.isna(performance["samples_per_second"])
+    assert accuracy["accuracy"] == document["accuracy"]["accuracy"] > 0.9
+    assert accuracy["passed"]
+    assert Path(performance["path"], "mlperf_log_detail.txt").is_file()
+    assert Path(accuracy["path"], "mlperf_log_accuracy.json").is_file()
+
+
+def test_a_folder_that_is_given_twice_counts_once(run_folder: Path) -> None:
+    assert len(frame([run_folder, run_folder.parent])) == 2
+
+
+def test_a_published_submission_is_read_by_its_logs(tree: Path) -> None:
+    found = frame([tree]).set_index(["scenario", "mode"])
+    offline = found.loc["Offline", "performance"]
+    assert offline["submitter"] == "ACME"
+    assert offline["division"] == "closed"
+    assert offline["cpu"] == "A CPU"
+    assert offline["cores"] == 48
+    assert offline["samples_per_second_per_core"] == pytest.approx(offline["samples_per_second"] / 48)
+    assert offline["date"].year >= 2026
+    assert found.loc["SingleStream", "performance"]["p90_ms"] > 0
+    assert found.loc["Offline", "accuracy"]["accuracy"] == pytest.approx(0.76014)
+
+
+def test_a_test_that_cannot_be_read_is_a_row_with_its_fault(tree: Path) -> None:
+    path = next(tree.rglob("Offline/performance/run_1/mlperf_log_detail.txt"))
+    path.write_text(path.read_text()[:-20])
+    found = frame([tree])
+    faulty = found[found["fault"].notna()]
+    assert len(found) == 4
+    assert "is cut off in its last line" in faulty["fault"].item()
+    assert pandas.isna(faulty["valid"].item())
+
+
+def test_a_folder_without_tests_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No test was found in"):
+        frame([tmp_path])
+    with pytest.raises(OutputError, match="is no folder"):
+        frame([tmp_path / "none"])
+
+
+def test_the_command_prints_each_format_and_writes_parquet(run_folder: Path, tmp_path: Path) -> None:
+    def harness(*words: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "harness", "results", str(run_folder), *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        return done.stdout or done.stderr
+
+    assert harness().startswith("2 tests\n")
+    assert harness("--markdown").startswith("**2 tests**\n\n| system |")
+    assert len(json.loads(harness("--json"))) == 2
+    names = harness("--csv").splitlines()[0].split(",")
+    assert names == [column.name for column in COLUMNS]
+    path = tmp_path / "all.parquet"
+    harness("--parquet", str(path))
+    pandas.testing.assert_frame_equal(
+        pandas.read_parquet(path).astype(frame([run_folder]).dtypes.to_dict()), frame([run_folder])
+    )
+    assert "name a new file" in harness("--parquet", str(path), code=2)
