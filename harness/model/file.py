@@ -3,12 +3,12 @@
 import hashlib
 import importlib.util
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.errors import ModelError
+from harness.console import note
+from harness.errors import ModelError, OutputError
 from harness.files import locked, make_writable_folder, replacing, staging
 from harness.mlperf.benchmark import BENCHMARKS
 from harness.model import builders
@@ -195,9 +195,14 @@ def _built(card: Card, path: Path) -> "ov.Model":
     kept = cache_folder() / "built" / f"{spec.builder}-{given.size}-{__version__}-{digest[:12]}.xml"
     if not kept.is_file():
         model = builders.build(card, path)
-        make_writable_folder(kept.parent)
-        with suppress(_Saving), locked(kept.with_suffix(".lock"), _Saving()):
-            save(model, kept)
+        try:
+            make_writable_folder(kept.parent)
+            with locked(kept.with_suffix(".lock"), _Saving()):
+                save(model, kept)
+        except OutputError as error:
+            note(f"The next time {card.name} is built again: {error}")
+        except _Saving:
+            pass  # another process saves the same
         return model
     model = _read_openvino(card, kept)
     model.set_friendly_name(card.name)

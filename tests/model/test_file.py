@@ -513,6 +513,15 @@ def test_what_was_built_from_torch_weights_is_kept_and_read_without_building(
     assert again.get_friendly_name() == package.name
 
 
+def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(
+    package: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
+    assert list(model_file.read(package).output(0).shape) == [1, 10]
+    assert "The next time small is built again: Cannot write to the folder" in capsys.readouterr().err
+
+
 def test_a_package_that_is_not_installed_is_named_with_the_hash_of_its_file(
     package: Card, cache: Path
 ) -> None:
