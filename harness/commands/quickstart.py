@@ -78,7 +78,8 @@ def _print(story: quickstart.Story) -> None:
         stated = story.today.accuracy
         console.print(
             f"{story.today.name}: real ImageNet weights; the speed is measured here, the accuracy is "
-            f"published, of FP32: {stated.reference:.2%} ({stated.source}). `harness frontier` measures it in INT8.",
+            f"published, of FP32: {stated.reference:.2%} ({stated.source}). `harness frontier` measures it in "
+            "INT8.",
             style="dim",
         )
     for variant in story.resnet50.variants:
