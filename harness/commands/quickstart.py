@@ -76,10 +76,10 @@ def _print(story: quickstart.Story) -> None:
     console.print(resnet50)
     if story.today is not None and story.today.accuracy is not None:
         stated = story.today.accuracy
+        published_top1 = f"{stated.reference:.2%} ({stated.source})"
         console.print(
             f"{story.today.name}: real ImageNet weights; the speed is measured here, the accuracy is "
-            f"published, of FP32: {stated.reference:.2%} ({stated.source}). `harness frontier` measures it in "
-            "INT8.",
+            f"published, of FP32: {published_top1}. `harness frontier` measures it in INT8.",
             style="dim",
         )
     for variant in story.resnet50.variants:
