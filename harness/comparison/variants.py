@@ -110,6 +110,9 @@ def quantized(
     card = candidate.card
     target = folder / f"{card.name}-int8{settings.suffix}.xml"
     samples = min(_SPEED_ONLY_SAMPLES, images.count) if card.speed_only else None
+    if settings.max_drop is not None:
+        # The others tell the drop.
+        samples = min(calibration.DEFAULT_SAMPLES, max(1, images.count // 2))
     indices = calibration.choose(images, samples, None)
     words = _calibration_words(card, images, scored, indices)
     card_path = target.with_suffix(".toml")
