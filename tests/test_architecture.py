@@ -30,22 +30,30 @@ ROWS = {
     ],
     "report": [{"style", "svg", "table"}, {"html", "scatter"}],
     "machine": [{"packages", "procfs"}, {"energy", "hardware", "noise", "system"}],
-    "process": [{"signals", "undisturbed", "workers"}, {"child"}],
-    "mlperf": [{"benchmark", "scenario"}, {"conf_syntax", "log", "rules"}, {"conf"}],
+    "process": [{"native_stderr", "signals", "undisturbed", "workers"}, {"child"}],
+    "mlperf": [{"benchmark", "early_stopping", "scenario"}, {"conf_syntax", "log", "rules"}, {"conf"}],
     "dataset": [
-        {"drawing", "images", "recipe"},
-        {"builtin", "manifest", "sample_file"},
+        {"drawing", "image_file", "label_file", "pixels"},
+        {"class_folders", "recipe", "sample_file"},
+        {"builtin", "images", "manifest"},
+        {"sources"},
+        {"preparation"},
         {"store"},
     ],
     "task": [{"classification"}],
     "model": [
+        {"onnx_file", "toml_text"},
         {"architecture", "card", "download"},
         {"nodes"},
         {"efficientnet", "resnet"},
         {"builders"},
         {"file", "zoo"},
     ],
-    "backend": [{"folding", "kernels", "macs", "settings"}, {"graph"}, {"answers", "calibration"}],
+    "backend": [
+        {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"graph"},
+        {"answers", "calibration"},
+    ],
     "loadgen": [
         {"qsl", "settings"},
         {"job", "sut"},
@@ -66,8 +74,8 @@ ROWS = {
         {"session"},
     ],
     "measurement": [
-        {"advice", "data", "order", "round", "statistics", "tuned"},
-        {"plan"},
+        {"advice", "data", "demands", "order", "round", "statistics", "tuned"},
+        {"outlook", "plan"},
         {"series"},
     ],
     "run": [{"result"}, {"folder"}, {"measuring"}, {"session"}],
@@ -140,15 +148,7 @@ ROWS = {
 }
 # Rooms, or single modules, that may import a library.
 DOORS = {
-    "openvino": {
-        "backend",
-        "loadgen/sut",
-        "model",
-        "profiling",
-        "explain/ways",
-        "search/space/baseline",
-        "training/export",
-    },
+    "openvino": {"backend", "loadgen/sut", "model", "profiling"},
     "nncf": {"backend"},
     "mlperf_loadgen": {"loadgen"},
     "click": {"cli", "commands"},

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from harness import console, files
-from harness.backend.graph import compile_model, deployed
+from harness.backend.graph import compile_model, deployed, openvino_version, require_numbers
 from harness.backend.settings import CompileSettings
 from harness.dataset.recipe import MEAN, SCALE, Recipe
 from harness.errors import OutputError
@@ -51,9 +50,7 @@ def export(
         name=name,
         benchmark="resnet50",
         file=FileSpec(path=MODEL_NAME),
-        input=InputSpec(
-            recipe.size, "NCHW", "f32", "RGB", recipe.resize, recipe.crop_fraction, mean=MEAN, scale=SCALE
-        ),
+        input=InputSpec.of(recipe, "NCHW", "f32", "RGB", MEAN, SCALE),
         output=OutputSpec("logits", network.architecture.classes),
         description=description,
         training=training,
@@ -73,7 +70,11 @@ def export(
 
 
 def measure(card: Card, images: Images) -> float:
-    """Return top-1 of the card's model on `images`, by OpenVINO in f32, as a fraction."""
+    """Return top-1 of the card's model on `images`, by OpenVINO in f32, as a fraction.
+
+    Raises:
+        ModelError: the model gives a score that is not a number.
+    """
     model = deployed(model_file.read(card), card)
     request = compile_model(model, CompileSettings("LATENCY")).model.create_infer_request()
     right = 0
@@ -81,6 +82,7 @@ def measure(card: Card, images: Images) -> float:
         for index in range(len(images)):
             pixels, label = images[0, index]
             found = request.infer({0: pixels.numpy()[None]}, share_inputs=True)[0]
+            require_numbers(found, card)
             right += int(found[0]) == label
             bar.advance()
     return right / len(images)
@@ -95,4 +97,4 @@ def with_accuracy(card: Card, top1: float, target_fraction: float, source: str) 
 
 def versions() -> dict[str, str]:
     """Return the versions that decide the result."""
-    return {"torch": torch.__version__, "openvino": ov.__version__, "numpy": np.__version__}
+    return {"torch": torch.__version__, "openvino": openvino_version(), "numpy": np.__version__}

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from math import isnan
 from queue import SimpleQueue
 from threading import Barrier
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from harness.backend.graph import Compiled
+from harness.backend.graph import NOT_A_NUMBER, Compiled
 from harness.loadgen.qsl import Pixels, Qsl
 
 LABEL_BYTES = 4
@@ -30,6 +31,15 @@ Issue = Callable[[list[int], list[int]], None]
 
 _WARM_UPS = 1
 """The known answers, which follow before a test, warm the lanes further."""
+
+
+class NotANumber(Exception):
+    """The label of a sample is NaN, as the graph has it where a score is."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"the model gives {NOT_A_NUMBER}")
+        self.row = row
+        """The sample's place in its batch."""
 
 
 class Tap:
@@ -95,6 +105,10 @@ class Sut(ABC):
     def close(self) -> None:  # noqa: B027 (only a SUT with threads has something to stop)
         """Stop what runs in the background."""
 
+    def _failed(self, indices: Sequence[int], error: Exception) -> None:
+        """Report that the inference of these samples failed: the one that it failed for, or the first."""
+        self._fail(indices[error.row if isinstance(error, NotANumber) else 0], error)
+
     def _lane(self, compiled: Compiled | None = None) -> "Lane":
         lane = Lane(compiled or self._compiled, self._make_slot, self._qsl.sample_shape)
         self.lanes.append(lane)
@@ -109,6 +123,7 @@ class Lane:
         self._request = compiled.model.create_infer_request()
         self._labels = np.zeros(compiled.batch, np.float32)
         self._request.set_output_tensor(ov.Tensor(self._labels, shared_memory=True))
+        self._numbers = self._labels.data
         address = self._labels.ctypes.data
         self._slots = [make_slot(address + LABEL_BYTES * row) for row in range(compiled.batch)]
         self._gathered = np.zeros((compiled.batch, *sample_shape), np.uint8)
@@ -156,8 +171,17 @@ class Lane:
         return self._labels.copy()
 
     def answers(self, ids: Sequence[int]) -> list[Any]:
-        """Return the responses to the first samples of the batch."""
-        slots = self._slots if len(ids) == self.batch else self._slots[: len(ids)]
+        """Return the responses to the first samples of the batch.
+
+        Raises:
+            NotANumber: the label of one is NaN.
+        """
+        slots, labels = self._slots, self._numbers
+        if len(ids) != self.batch:
+            slots, labels = slots[: len(ids)], labels[: len(ids)]
+        # A sum is NaN if a term is, and costs less than asking each.
+        if isnan(sum(labels)):
+            raise NotANumber(next((row for row, label in enumerate(labels) if isnan(label)), 0))
         for slot, identity in zip(slots, ids, strict=True):
             slot.id = identity
         return slots
