@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 # A module imports only from rows above its own; neighbours in a row do not know each other.
 ROWS = {
     "": [
-        {"errors", "console", "resources"},
-        {"files"},
+        {"console", "errors"},
+        {"resources"},
+        {"files", "typed"},
         {"report", "machine", "process"},
         {"mlperf"},
         {"dataset", "task"},
@@ -31,7 +32,11 @@ ROWS = {
     "report": [{"style", "svg", "table"}, {"html", "scatter"}],
     "machine": [{"packages", "procfs"}, {"energy", "hardware", "noise", "system"}],
     "process": [{"native_stderr", "signals", "undisturbed", "workers"}, {"child"}],
-    "mlperf": [{"benchmark", "early_stopping", "scenario"}, {"conf_syntax", "log", "rules"}, {"conf"}],
+    "mlperf": [
+        {"benchmark", "early_stopping", "names", "scenario"},
+        {"conf_syntax", "log", "rules"},
+        {"calendar", "conf"},
+    ],
     "dataset": [
         {"drawing", "image_file", "label_file", "pixels"},
         {"class_folders", "recipe", "sample_file"},
@@ -78,7 +83,7 @@ ROWS = {
         {"outlook", "plan"},
         {"series"},
     ],
-    "run": [{"result"}, {"folder"}, {"measuring"}, {"session"}],
+    "run": [{"document"}, {"result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
     "explain": [{"benchmark_app", "clocks"}, {"document", "ways"}, {"page"}, {"output"}, {"session"}],
     "comparison": [
         {"document", "published", "variants"},
@@ -90,10 +95,21 @@ ROWS = {
         {"merge"},
     ],
     "submission": [
-        {"official", "results", "verdict"},
-        {"description", "documentation", "housekeeping", "logs", "paperwork"},
+        {"archive", "official", "results", "verdict"},
+        {
+            "accuracy_text",
+            "agreement",
+            "description",
+            "documentation",
+            "housekeeping",
+            "inference",
+            "paperwork",
+            "run_settings",
+        },
+        {"logs"},
         {"compliance", "truncation"},
-        {"audit", "check", "eligibility"},
+        {"audit", "eligibility", "scenario_folder"},
+        {"check"},
         {"tree"},
         {"submit"},
     ],

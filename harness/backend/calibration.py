@@ -54,14 +54,16 @@ class CalibrationSettings:
         """What tells a model's name of one made with the usual settings: nothing, or '-performance', ..."""
         parts = [self.preset] if self.preset != USUAL.preset else []
         parts += [self.bias_correction] if self.bias_correction != USUAL.bias_correction else []
+        parts += [] if self.model_type is None else [self.model_type]
         parts += [] if self.max_drop is None else [f"drop{self.max_drop:g}"]
         return "".join(f"-{part}" for part in parts)
 
     def made(self, record: dict[str, Any]) -> bool:
         """Return whether a calibration record is of these settings."""
         control = record["accuracy_control"]
-        held = (record["preset"], record["bias_correction"], control and control["max_drop"])
-        return held == (self.preset, self.bias_correction, self.max_drop)
+        held = (record["preset"], record["bias_correction"], record.get("model_type"))
+        wanted = (self.preset, self.bias_correction, self.model_type)
+        return held == wanted and (control and control["max_drop"]) == self.max_drop
 
 
 USUAL = CalibrationSettings()

@@ -8,11 +8,14 @@ import click
 
 from harness.backend.settings import CORE_TYPES, PRECISIONS
 from harness.commands import options
+from harness.console import note
 from harness.loadgen.settings import RunSettings
+from harness.mlperf import calendar
 from harness.mlperf.scenario import Mode, parse_scenario
 from harness.model.card import find_card
 from harness.run import result
 from harness.run import session as runner
+from harness.run.summary import summary
 
 
 @click.command()
@@ -63,7 +66,7 @@ from harness.run import session as runner
 )
 @click.option(
     "--stall-timeout",
-    type=click.FloatRange(min=1),
+    type=options.Finite(min=1),
     default=120.0,
     show_default=True,
     metavar="SECONDS",
@@ -117,14 +120,16 @@ def command(
         user_conf=user_conf,
         stall_timeout_s=stall_timeout,
     )
+    if official:
+        note(calendar.outlook_of_installed())
     if mode is None:
         mode = "performance" if card.speed_only else "both"
     modes = tuple(Mode) if mode == "both" else (Mode(mode),)
     request = runner.Request(card, data, settings, modes, out, system, replace, tuning)
-    document, folder = runner.run(request)
+    found, folder = runner.run(request)
     if as_json:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(result.to_dict(found), indent=2, ensure_ascii=False))
     else:
-        click.echo(result.summary(document, folder))
-    if not result.is_good(document):
+        click.echo(summary(found, folder))
+    if not found.is_good:
         sys.exit(1)

@@ -212,7 +212,8 @@ def _picked(asked: Request, raced: Raced) -> dict[str, Any]:
         )
     )
     output.write([comparison], asked.out / COMPARED / runner.name)
-    good, total = measured["accuracy"]["good"], measured["accuracy"]["total"]
+    assert measured.accuracy is not None
+    good, total = measured.accuracy.good, measured.accuracy.total
     share = good / total
     return {
         "name": runner.name,

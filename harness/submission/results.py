@@ -1,21 +1,19 @@
 """The results that `harness run` left in a folder, and the cards of their models."""
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from harness import files
 from harness.errors import HarnessError
 from harness.mlperf.conf_syntax import SCENARIOS
 from harness.model import file as model_file
 from harness.model.card import Card, find_card
 from harness.run import result
+from harness.run.document import RunResult
 from harness.run.folder import lock_of
 
 PERFORMANCE = Path("performance", "run_1")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-"""Names of folders that git and the checkers are happy with."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +24,42 @@ class Result:
     model: str
     scenario: str
     folder: Path
-    document: Mapping[str, Any]
+    document: RunResult
     """result.json"""
+    inferred: bool = False
+    """Whether a run of another scenario, whose folder and document these are, stands in for this one."""
 
     @property
     def shown(self) -> str:
         return f"{self.system}/{self.model}/{self.scenario}"
 
+    @property
+    def measured(self) -> str:
+        """The scenario that was run."""
+        return str(self.document.scenario)
 
-def collect(folder: Path) -> tuple[list[Result], list[str]]:
-    """Return the results in DIR/<system>/<model>/<Scenario>/ and what else lies there, as reasons.
+
+def collect(*folders: Path) -> tuple[list[Result], list[str]]:
+    """Return the results in each DIR/<system>/<model>/<Scenario>/ and what else lies there, as reasons.
 
     Raises:
         HarnessError: there is no such folder.
     """
+    found: list[Result] = []
+    reasons: list[str] = []
+    first: dict[str, Path] = {}
+    for folder in folders:
+        there, its_reasons = _collect(folder)
+        reasons += its_reasons
+        for one in there:
+            if (other := first.setdefault(one.shown, folder)) != folder:
+                reasons.append(f"{one.shown}: is in {other} and in {folder}: leave one of them out.")
+            else:
+                found.append(one)
+    return found, reasons
+
+
+def _collect(folder: Path) -> tuple[list[Result], list[str]]:
     if not folder.is_dir():
         raise HarnessError(f"No results at {folder}: give the folder that `harness run --out` wrote.")
     found: list[Result] = []
@@ -67,24 +87,24 @@ def find_cards(found: Sequence[Result], given: Sequence[str]) -> tuple[dict[str,
     """Return model name -> card, of the cards given and the shipped ones, and what is wrong with them."""
     cards = {card.name: card for card in map(find_card, given)}
     reasons: list[str] = []
-    for name in sorted({one.document["model"]["name"] for one in found} - set(cards)):
+    for name in sorted({one.document.model.name for one in found} - set(cards)):
         try:
             cards[name] = find_card(name)
         except HarnessError:
             reasons.append(f"{name}: is not a shipped model: give its card with --model CARD.")
     for one in found:
-        model = one.document["model"]
-        if model["name"] not in cards:
+        model = one.document.model
+        if model.name not in cards:
             continue
         try:
-            held = model_file.sha256(cards[model["name"]])
+            held = model_file.sha256(cards[model.name])
         except HarnessError as error:
             reasons.append(f"{one.shown}: {error}")
             continue
-        if held != model["sha256"]:
+        if held != model.sha256:
             reasons.append(
-                f"{one.shown}: was measured on another file than the card of '{model['name']}' names now ("
-                f"SHA-256 {model['sha256'][:12]}... and {held[:12]}...): give the card of the model measured."
+                f"{one.shown}: was measured on another file than the card of '{model.name}' names now ("
+                f"SHA-256 {model.sha256[:12]}... and {held[:12]}...): give the card of the model measured."
             )
     return cards, list(dict.fromkeys(reasons))
 
@@ -95,7 +115,7 @@ def _folders(parent: Path, root: Path, reasons: list[str], besides: Collection[s
         if not path.is_dir():
             if path.name not in besides:
                 reasons.append(f"{shown}: is a stray file: move it elsewhere.")
-        elif not NAME.fullmatch(path.name):
+        elif not files.PLAIN_NAME.fullmatch(path.name):
             reasons.append(
                 f"{shown}: folder names may hold only letters, digits, '.', '_', '+' and '-', so rename it."
                 if " " in path.name or not path.name.startswith(".")

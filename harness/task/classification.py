@@ -8,10 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from numpy.typing import NDArray
 
-from harness.errors import DataError, RunFailed
+from harness.errors import DataError
 from harness.mlperf import log
 
 _RESPONSE = np.dtype("<f4")
@@ -49,30 +48,36 @@ class Verdict:
 def score(log_path: Path, labels: NDArray[np.integer], expected_count: int) -> Score:
     """Score mlperf_log_accuracy.json against `labels`, which are in the order of the QSL.
 
-    The response is the class as float32, its first element; of several entries with the same
-    index the first counts, as in MLPerf's accuracy-imagenet.py.
-
     Raises:
         DataError: there is not one label for each of the `expected_count` samples.
-        RunFailed: the log is unreadable or empty, lacks samples, or has entries that are not answers.
+        RunFailed: as `answers`.
     """
     if len(labels) != expected_count:
         raise DataError(
             f"{len(labels)} labels do not fit the {expected_count} samples of the run: "
             f"use the store that the run was made with."
         )
+    return Score(int(np.count_nonzero(answers(log_path, expected_count) == labels)), expected_count)
+
+
+def answers(log_path: Path, expected_count: int) -> NDArray[np.int64]:
+    """Return the label that mlperf_log_accuracy.json gives each sample, in the order of the QSL.
+
+    The response is the class as float32, its first element; of several entries with the same
+    index the first counts, as in MLPerf's accuracy-imagenet.py.
+
+    Raises:
+        RunFailed: the log is unreadable or empty, lacks samples, or has entries that are not answers.
+    """
     entries = log.read_accuracy(log_path)
     if not entries:
-        raise RunFailed(
-            f"The accuracy log {log_path} has no entry: run the test in accuracy mode "
-            f"(a performance run logs no answers)."
-        )
-    answers: dict[int, bytes] = {}
+        raise log.LogFault(f"The accuracy log {log_path} has no entry")
+    first: dict[int, bytes] = {}
     for _, index, data in entries:
-        answers.setdefault(index, data)
-    unknown = [index for index in answers if not 0 <= index < expected_count]
-    missing = [index for index in range(expected_count) if index not in answers]
-    classes = {index: _class_of(data) for index, data in answers.items()}
+        first.setdefault(index, data)
+    unknown = [index for index in first if not 0 <= index < expected_count]
+    missing = [index for index in range(expected_count) if index not in first]
+    classes = {index: _class_of(data) for index, data in first.items()}
     broken = [index for index, answer in classes.items() if answer is None]
     faults = [
         _count(missing, "sample without an answer", "samples without an answer"),
@@ -80,12 +85,10 @@ def score(log_path: Path, labels: NDArray[np.integer], expected_count: int) -> S
         _count(broken, "answer that is no float32 class", "answers that are no float32 class"),
     ]
     if any(faults):
-        raise RunFailed(
-            f"The accuracy log {log_path} of {expected_count} samples has {'; '.join(filter(None, faults))}: "
-            f"run the accuracy test again."
+        raise log.LogFault(
+            f"The accuracy log {log_path} of {expected_count} samples has {'; '.join(filter(None, faults))}"
         )
-    good = sum(answer == int(labels[index]) for index, answer in classes.items())
-    return Score(good, expected_count)
+    return np.array([classes[index] for index in range(expected_count)], np.int64)
 
 
 def verdict(score: Score, reference: float, target_fraction: float) -> Verdict:
@@ -129,6 +132,11 @@ def _per_cent(fraction: Decimal) -> str:
     return f"{(100 * fraction).normalize():f}"
 
 
+def is_far_off(reached: float, target: float) -> bool:
+    """Return whether an accuracy is so far below its target that it is no matter of the model's quality."""
+    return reached < target / 2
+
+
 def of_accuracy(good: int, total: int, target: float, quantized: bool) -> str:
     """Return by how much a top-1 target is missed, and what to change.
 
@@ -143,7 +151,7 @@ def of_accuracy(good: int, total: int, target: float, quantized: bool) -> str:
         f"Top-1 is {100 * reached:.3f} % where {100 * target:.3f} % are wanted: {missing} more of {total} "
         f"images would have to be right"
     )
-    if reached < target / 2:
+    if is_far_off(reached, target):
         return (
             f"{start}, so far off that the pixels or labels are likely not the model's: check input."
             f"channels, mean, scale, resize and output.label_offset of the card, and the store's labels."
@@ -157,11 +165,3 @@ def of_accuracy(good: int, total: int, target: float, quantized: bool) -> str:
         f"{start}: check the recipe that the images were prepared with, or correct accuracy.reference and "
         f"target_fraction of the card."
     )
-
-
-def answers(path: Path, count: int) -> npt.NDArray[np.int64]:
-    """Return each sample's label from an accuracy log that has been scored; the first entry counts."""
-    found = np.zeros(count, np.int64)
-    for _, index, data in reversed(log.read_accuracy(path)):
-        found[index] = int(np.frombuffer(data, "<f4", count=1)[0])
-    return found
