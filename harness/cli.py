@@ -29,6 +29,7 @@ _COMMANDS = {
     "results": "Show every test below some folders as one table.",
     "explain": "Show where the time of an inference goes.",
     "search": "Look for a smaller network that this CPU runs fast in INT8.",
+    "frontier": "Find the fastest ImageNet network here that keeps an accuracy.",
     "train": "Train a ResNet-50 v1.5 and export it (extra: train).",
 }
 

@@ -185,6 +185,9 @@ def _models() -> Iterator[Finding]:
         state = model_file.state(card)
         if state == model_file.NOT_FETCHED:
             yield Finding(f"model {name}", NOTE, f"not fetched: `harness model fetch {name}` gets it")
+        elif state == model_file.NOT_INSTALLED:
+            cure = f"`pip install {card.file.package}` brings it"
+            yield Finding(f"model {name}", NOTE, f"not installed: {cure}")
         else:
             note = f"; {SPEED_ONLY}" if card.speed_only else ""
             yield Finding(f"model {name}", GOOD, f"{state}{note}")

@@ -19,6 +19,7 @@ from harness.comparison.document import Comparison
 from harness.errors import ModelError, OutputError
 from harness.measurement import series
 from harness.mlperf.scenario import Scenario
+from harness.model.card import find_card
 from harness.quickstart import Effort
 
 pytestmark = pytest.mark.alone
@@ -43,6 +44,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[quickstart.Story
     ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(quickstart, "SPEED_MODEL", str(card))
+        # It would take a third of the time.
+        monkeypatch.setattr(quickstart, "_at_hand", lambda name: None)
         for name in [name for name in os.environ if name.startswith(("XDG_", "HARNESS_"))]:
             monkeypatch.delenv(name)
         monkeypatch.setenv("HOME", os.devnull)
@@ -267,6 +270,27 @@ def test_a_row_that_the_cpu_cannot_run_says_why(
     shown = CliRunner().invoke(cli.cli, ["quickstart"])
     assert re.search("BF16 .*not run", shown.stdout)
     assert f"\nBF16: {why}\n" in shown.stdout
+
+
+def test_the_network_of_today_has_a_row_and_its_accuracy_is_called_published(
+    story: quickstart.Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = find_card(quickstart.TODAY_MODEL)
+    last = story.resnet50.variants[-1]
+    named = f"{today.name}-int8"
+    more = replace(
+        story.resnet50,
+        variants=(*story.resnet50.variants, replace(last, name=named)),
+        cells=(*story.resnet50.cells, *(
+            replace(cell, variant=named) for cell in story.resnet50.cells if cell.variant == last.name
+        )),
+    )  # fmt: skip
+    told = replace(story, resnet50=more, today=today)
+    assert told.to_dict()["today"] == {"model": "efficientnet-lite1", "published_top1": 0.76642}
+    monkeypatch.setattr(quickstart, "quickstart", lambda out: told)
+    shown = CliRunner().invoke(cli.cli, ["quickstart"]).stdout
+    assert re.search("efficientnet-lite1, INT8 .* ms", shown)
+    assert "published, of FP32: 76.64% (MLPerf" in " ".join(shown.split())
 
 
 def test_a_model_that_breaks_is_not_passed_over(

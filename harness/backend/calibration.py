@@ -49,6 +49,25 @@ class CalibrationSettings:
     max_drop: float | None = None
     """Accuracy (a fraction) that may be lost; layers are put back to floating point until it holds."""
 
+    @property
+    def suffix(self) -> str:
+        """What tells a model's name of one made with the usual settings: nothing, or '-performance', ..."""
+        parts = [self.preset] if self.preset != USUAL.preset else []
+        parts += [self.bias_correction] if self.bias_correction != USUAL.bias_correction else []
+        parts += [] if self.model_type is None else [self.model_type]
+        parts += [] if self.max_drop is None else [f"drop{self.max_drop:g}"]
+        return "".join(f"-{part}" for part in parts)
+
+    def made(self, record: dict[str, Any]) -> bool:
+        """Return whether a calibration record is of these settings."""
+        control = record["accuracy_control"]
+        held = (record["preset"], record["bias_correction"], record.get("model_type"))
+        wanted = (self.preset, self.bias_correction, self.model_type)
+        return held == wanted and (control and control["max_drop"]) == self.max_drop
+
+
+USUAL = CalibrationSettings()
+
 
 def quantize(
     card: Card, store: Store, indices: Sequence[int], settings: CalibrationSettings, out: Path
@@ -116,7 +135,7 @@ def _quantize(
         else:
             quantized, drop = _with_accuracy(nncf, model, card, store, samples, indices, settings)
     record = _record(card, store, indices, settings, own, drop)
-    return _write(quantized, card, record, out), record
+    return _write(quantized, card, settings, record, out), record
 
 
 def quantize_uncorrected(model: Any, inputs: Iterable[npt.NDArray[Any]]) -> Any:
@@ -134,7 +153,7 @@ def quantize_uncorrected(model: Any, inputs: Iterable[npt.NDArray[Any]]) -> Any:
         return nncf.quantize(
             folding.folded(model),
             nncf.Dataset(arrays),
-            **_arguments(nncf, CalibrationSettings(), len(arrays)),
+            **_arguments(nncf, USUAL, len(arrays)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
         )
 
@@ -326,13 +345,15 @@ def _outputs(out: Path) -> tuple[Path, Path, Path, Path]:
     return (out.with_suffix(".bin"), out, out.with_suffix(".calibration.json"), out.with_suffix(".toml"))
 
 
-def _write(quantized: Any, card: Card, record: dict[str, Any], out: Path) -> Card:
+def _write(
+    quantized: Any, card: Card, settings: CalibrationSettings, record: dict[str, Any], out: Path
+) -> Card:
     _, graph_path, record_path, card_path = _outputs(out)
     model_file.save(quantized, graph_path)
     files.write_json(record_path, record)
     made = replace(
         card,
-        name=f"{card.name}-int8",
+        name=f"{card.name}-int8{settings.suffix}",
         description=f"INT8 version of {card.name}, made by `harness quantize`.",
         file=FileSpec(path=graph_path.name),
         output=replace(card.output, tensor=None) if record["accuracy_control"] else card.output,

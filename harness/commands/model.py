@@ -1,6 +1,7 @@
 """`harness model`: list, describe and fetch models."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -40,13 +41,20 @@ def show(name: str, as_json: bool) -> None:
 @command.command()
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Fetch again what is there already.")
-def fetch(name: str, force: bool) -> None:
+@click.option(
+    "--weights",
+    "carried",
+    type=options.PATH,
+    metavar="FILE",
+    help="Take the file from here, where you have brought it by hand; its hash is checked.",
+)
+def fetch(name: str, force: bool, carried: Path | None) -> None:
     """Bring a model's file into the model cache.
 
     A download that broke off goes on where it stopped. The cache is $HARNESS_CACHE, else the folder
     'harness' in the user's cache folder.
     """
-    path = model_file.fetch(find_card(name), force=force)
+    path = model_file.fetch(find_card(name), force=force, carried=carried)
     if path is None:
         console.note(f"Model '{name}' is built in: there is nothing to fetch.")
     else:
@@ -80,6 +88,7 @@ def _description(facts: dict[str, Any]) -> str:
         "benchmark": facts["benchmark"],
         "file": f"{facts['file'] or 'none, built from its seed'} ({facts['state']}{size})",
         "url": facts["url"],
+        "package": facts["package"],
         "sha256": facts["sha256"],
         "md5": facts["md5"],
         "seed": facts["seed"],

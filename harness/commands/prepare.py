@@ -1,6 +1,7 @@
 """`harness prepare`: decode and preprocess images into a store."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,6 +24,12 @@ from harness.model.card import doubts, find_card
     "[default: such a file in --images, else one folder per class]",
 )
 @options.model
+@click.option(
+    "--size",
+    type=click.IntRange(min=1, max=4096),
+    metavar="N",
+    help="Prepare for another input size than the model's, in pixels, cropped alike.",
+)
 @click.option("--out", required=True, type=options.PATH, help="Folder of the store.")
 @click.option(
     "--allow-missing", is_flag=True, help="Leave out unreadable images; the result cannot be submitted."
@@ -34,6 +41,7 @@ def command(
     images: Path,
     labels: Path | None,
     model: str,
+    size: int | None,
     out: Path,
     allow_missing: bool,
     workers: int | None,
@@ -46,11 +54,12 @@ def command(
     """
     require_known(dataset)
     card = find_card(model)
+    wanted = card.input.recipe if size is None else replace(card.input.recipe, size=size)
     listed = find_images(images, card.output.labels, labels)
     for remark in (*listed.remarks, *doubts(card)):
         console.note(remark)
-    made = store.prepare(listed, card.input.recipe, out, dataset, allow_missing, workers)
-    recipe = made.recipes[card.input.recipe.key]
+    made = store.prepare(listed, wanted, out, dataset, allow_missing, workers)
+    recipe = made.recipes[wanted.key]
     faults = made.submittable_faults()
     for entry in made.warnings:
         console.note(f"The image {entry.name} is decoded, but with a warning: {entry.fault}.")
@@ -59,7 +68,7 @@ def command(
             "store": str(out),
             "dataset": dataset,
             "count": made.count,
-            "recipe": card.input.recipe.key,
+            "recipe": wanted.key,
             "file": str(out / recipe.file),
             "bytes": recipe.bytes,
             "sha256": recipe.sha256,
@@ -71,7 +80,7 @@ def command(
         click.echo(json.dumps(document, indent=2))
         return
     click.echo(
-        f"{out}: {made.count:,} images, recipe {card.input.recipe.key}, {format_bytes(recipe.bytes)}, "
+        f"{out}: {made.count:,} images, recipe {wanted.key}, {format_bytes(recipe.bytes)}, "
         f"sha256 {recipe.sha256[:16]}…"
     )
     for fault in faults:

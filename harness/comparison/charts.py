@@ -150,7 +150,7 @@ def pareto(comparison: Comparison, threads: int) -> str | None:
 
 
 def per_core(comparisons: list[Comparison]) -> str | None:
-    """Return Offline images/s per core of these runs beside the published v0.7 results on CPUs.
+    """Return Offline images/s per core of these runs, then of the published results, round by round.
 
     None where nothing is like them: images of another task and size are no match for ImageNet's.
     """
@@ -163,19 +163,10 @@ def per_core(comparisons: list[Comparison]) -> str | None:
                 ours.append(Bar(f"{cell.variant} on {label}", found.center / cores, kind))
     if not ours:
         return None
-    theirs = [
-        Bar(
-            f"{'* ' if result.note else ''}{result.submitter}, {result.division}: "
-            f"{_short(result.processor)}, {result.cores} core{'' if result.cores == 1 else 's'}, "
-            f"{result.framework}",
-            result.per_core,
-            "published",
-        )
-        for result in published.cpu_results()
-    ]
+    theirs = [Bar(_published_label(one), one.per_core, "published") for one in published.cpu_results()]
     bars = [
         Bar(_cut(f"{figure_text(bar.value)}  {bar.label}"), bar.value, bar.class_)
-        for bar in sorted([*ours, *theirs], key=lambda bar: -bar.value)
+        for bar in [*sorted(ours, key=lambda bar: -bar.value), *theirs]
     ]
     return _bars(bars, "images/s per core", "Offline images per second and core", row=27, bar=8)
 
@@ -267,6 +258,16 @@ def _bars(bars: Sequence[Bar], unit: str, label: str, row: int = _ROW, bar: int 
             parts += [line(end, middle - 5, end, middle + 5, "interval") for end in (low, high)]
     parts.append(line(2, 0, 2, bottom, "axis"))
     return svg.drawing(bottom + _BOTTOM, label, parts)
+
+
+def _published_label(one: published.CpuResult) -> str:
+    """Return what a bar is of; an Open model is another one, so its accuracy stands beside it."""
+    accuracy = "" if one.division == "closed" or one.top1_percent is None else f", {one.top1_percent:.2f} %"
+    cores = f"{one.cores} core{'' if one.cores == 1 else 's'}"
+    return (
+        f"{'* ' if one.note else ''}{one.round} {one.division}{accuracy}, {one.submitter}: "
+        f"{_short(one.processor)}, {cores}, {one.framework}"
+    )
 
 
 def _cut(label: str) -> str:

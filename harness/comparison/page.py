@@ -26,11 +26,11 @@ _LATENCIES = (
     "over the rounds; the lines only join them. Upwards the axis is stretched towards 100 %."
 )
 _PER_CORE = (
-    "After the published Figure 1. Grey: MLPerf Inference v0.7 of 2020, ResNet-50 v1.5 (closed) or the "
-    "submitter's own model (open), on all cores of the machines named, by the core counts as submitted "
-    "(*: these are virtual CPUs or big cores only, or the result is inferred from Single-Stream). Coloured: "
-    "this comparison, with the models and on the cores named. Other machines, other year, other software: "
-    "a bar beside another is no like-for-like comparison."
+    "After the published Figure 1. Grey: MLPerf Inference, round by round, ResNet-50 v1.5 (closed) or the "
+    "submitter's own model (open, with its top-1 where that is known), on all cores of the CPUs named, by "
+    "the core counts as submitted (*: these are virtual CPUs or big cores only, or the result is inferred "
+    "from Single-Stream). Coloured: this comparison, with the models and on the cores named. Other machines, "
+    "years and software: a bar beside another is no like-for-like comparison."
 )
 
 

@@ -58,6 +58,8 @@ class Request:
     out: Path
     data: Path | None = None
     """None: built-in images, for speed only."""
+    scored: bool = True
+    """Whether the images are of the models' task; else they are there for speed only."""
     scenarios: tuple[Scenario, ...] = DEFAULT_SCENARIOS
     rounds: int = DEFAULT_ROUNDS
     threads: tuple[int, ...] = ()
@@ -255,7 +257,7 @@ def _entry(candidate: Candidate, request: Request, store: Store) -> Entry:
         images = store if request.calibration_data is None else open_store(request.calibration_data)
         made, words = variants.quantized(candidate, images, store, request.out / "models")
         card = made
-    no_accuracy = _NO_DATA if request.data is None else ""
+    no_accuracy = "" if request.scored and request.data is not None else _NO_DATA
     if candidate.card.speed_only:
         no_accuracy = SPEED_ONLY
     return Entry(candidate, card, origin, words, no_accuracy)

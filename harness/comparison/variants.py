@@ -85,7 +85,13 @@ def require_data(found: Sequence[Candidate], store: Store) -> None:
             )
 
 
-def quantized(candidate: Candidate, images: Store, scored: Store, folder: Path) -> tuple[Card, str]:
+def quantized(
+    candidate: Candidate,
+    images: Store,
+    scored: Store,
+    folder: Path,
+    settings: calibration.CalibrationSettings = calibration.USUAL,
+) -> tuple[Card, str]:
     """Return the INT8 twin's card, and say how it was made.
 
     It is made now, unless `folder` holds the twin of this very model, calibrated on the same images by the
@@ -96,29 +102,39 @@ def quantized(candidate: Candidate, images: Store, scored: Store, folder: Path) 
         images: the store to calibrate on.
         scored: the store that the accuracy is measured on.
         folder: takes the model.
+        settings: how to quantize; other than the usual ones are in the twin's name.
 
     Raises:
         HarnessError: the model cannot be quantized, or the store lacks its recipe.
     """
     card = candidate.card
-    target = folder / f"{card.name}-int8.xml"
+    target = folder / f"{card.name}-int8{settings.suffix}.xml"
     samples = min(_SPEED_ONLY_SAMPLES, images.count) if card.speed_only else None
+    if settings.max_drop is not None:
+        # The others tell the drop.
+        samples = min(calibration_list.DEFAULT_SAMPLES, max(1, images.count // 2))
     indices = calibration_list.choose(images, samples, None)
     words = _calibration_words(card, images, scored, indices)
     card_path = target.with_suffix(".toml")
     if card_path.exists():
         made = read_card(card_path)
-        if _is_twin(made, card, images, indices):
+        if _is_twin(made, card, images, indices, settings):
             note(f"{target} is up to date.")
             # The target is the one that the card has by now.
             return replace(made, accuracy=card.accuracy), words
     for path in folder.glob(f"{target.stem}.*"):
         path.unlink()
-    made, _ = calibration.quantize(card, images, indices, calibration.CalibrationSettings(), target)
+    made, _ = calibration.quantize(card, images, indices, settings, target)
     return made, words
 
 
-def _is_twin(made: Card, card: Card, images: Store, indices: Sequence[int]) -> bool:
+def _is_twin(
+    made: Card,
+    card: Card,
+    images: Store,
+    indices: Sequence[int],
+    settings: calibration.CalibrationSettings,
+) -> bool:
     facts = made.quantization
     try:
         record = json.loads((made.folder / facts["record"]).read_text(encoding="utf-8"))
@@ -127,6 +143,7 @@ def _is_twin(made: Card, card: Card, images: Store, indices: Sequence[int]) -> b
             facts["original_sha256"] == model_file.sha256(card)
             and record["list"]["names"] == names
             and "replaced_quantizers" in record
+            and settings.made(record)
             and record["versions"] == calibration.versions()
             and record["data"]["pixels_sha256"] == images.sha256(card.input.recipe)
             and model_file.files(made)

@@ -23,13 +23,22 @@ _Table = TypeVar("_Table")
 
 SPEED_ONLY = "speed only: no trained weights"
 
+_LITE_SCHEMES = ("timm", "in order")
+BUILDERS = {
+    "resnet50_v1.5": ("torchvision", "huggingface"),
+    **{f"efficientnet_lite{size}": _LITE_SCHEMES for size in range(5)},
+}
+"""Graph builders, and the naming schemes of weights that each reads; 'in order' goes by place."""
+
 
 @dataclass(frozen=True)
 class FileSpec:
     """Where the model comes from: a path, a URL, or one of our graph builders fed with weights."""
 
     path: str | None = None
-    """Model file, relative to the card; OpenVINO must be able to read it."""
+    """Model file, relative to the card, or to the `package`; OpenVINO, or the builder, must read it."""
+    package: str | None = None
+    """Python package, by the name that is imported, that brings the file."""
     url: str | None = None
     """Where `harness model fetch` gets the file (kept in the model cache)."""
     sha256: str | None = None
@@ -37,9 +46,9 @@ class FileSpec:
     md5: str | None = None
     """Hex digest likewise, for files whose publisher states no SHA-256."""
     builder: str | None = None
-    """Graph builder that turns weights into a model: 'resnet50_v1.5'."""
+    """Graph builder that turns weights into a model, one of BUILDERS."""
     weights: str | None = None
-    """With `builder`: naming scheme of the weights file, 'torchvision' or 'huggingface'."""
+    """With `builder`: naming scheme of the weights file, one of the builder's in BUILDERS."""
     seed: int | None = None
     """With `builder` and no weights: seed of the random weights (speed only)."""
 
@@ -154,8 +163,10 @@ class Card:
 
     @property
     def path(self) -> Path | None:
-        """The model file named by the card, or None when it is fetched or built."""
-        return None if self.file.path is None else self.folder / self.file.path
+        """The model file beside the card, or None when it is fetched, built, or brought by a package."""
+        if self.file.path is None or self.file.package is not None:
+            return None
+        return self.folder / self.file.path
 
 
 def shipped_cards() -> dict[str, Path]:
@@ -339,18 +350,30 @@ def _validate(card: Card, path: Path) -> None:
             digest is None or re.fullmatch(f"[0-9a-f]{{{digits}}}", digest) is not None,
             f"'file.{key}' must be {digits} lower-case hex digits",
         )
+    if spec.package is not None:
+        require(
+            spec.path is not None and spec.sha256 is not None, "[file] has a package but no path and sha256"
+        )
+        require(
+            all(part.isidentifier() for part in spec.package.split(".")),
+            f"'file.package' is '{spec.package}' but must be the name that Python imports",
+        )
     if spec.builder is None:
         require(len(sources) == 1, "[file] needs a path or a url (or a builder)")
         require(spec.weights is None and spec.seed is None, "[file] has weights or a seed but no builder")
     else:
-        choice("file.builder", spec.builder, ("resnet50_v1.5",))
+        choice("file.builder", spec.builder, BUILDERS)
         if spec.weights is not None:
-            choice("file.weights", spec.weights, ("torchvision", "huggingface"))
+            choice("file.weights", spec.weights, BUILDERS[spec.builder])
         require(
             (len(sources), spec.weights is None, spec.seed is None) in ((1, False, True), (0, True, False)),
             "[file] with a builder needs either a seed, or weights with a path or url,",
         )
         require(spec.seed is None or spec.seed >= 0, "'file.seed' must not be negative")
+        require(
+            spec.seed is None or spec.builder == "resnet50_v1.5",
+            f"'file.seed' makes no weights for '{spec.builder}'",
+        )
         require(spec.seed is None or card.speed_only, "Seeded weights are not trained: set speed_only = true")
 
 

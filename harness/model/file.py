@@ -1,17 +1,18 @@
 """From a model card to the model: where its file lies, how it gets there, and what OpenVINO reads from it."""
 
 import hashlib
-from collections.abc import Mapping
+import importlib.util
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
-from harness.errors import ModelError
-from harness.files import hex_digest, staging
+from harness import __version__
+from harness.console import note
+from harness.errors import ModelError, OutputError
+from harness.files import hex_digest, locked, make_writable_folder, replacing, staging
 from harness.mlperf.benchmark import BENCHMARKS
-from harness.model import resnet
+from harness.model import builders, resnet
 from harness.model.card import SPEED_ONLY, Card
 from harness.model.download import DownloadFailed, download
 from harness.model.onnx_file import external_files
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 BUILT_IN = "built in"
 PRESENT = "present"
 NOT_FETCHED = "not fetched"
+NOT_INSTALLED = "not installed"
 MISSING = "missing"
 
 _FRONTENDS = {".xml": "ir", ".onnx": "onnx", ".tflite": "tflite", ".pb": "tf", ".pdmodel": "paddle"}
@@ -30,13 +32,23 @@ _SAVED_MODEL = "saved_model.pb"
 
 
 def locate(card: Card) -> Path | None:
-    """Return where the card's file lies or would lie; None for a model built from its seed."""
+    """Return where the card's file lies or would lie; None for a model built from its seed.
+
+    That of a package lies in it, unless the model cache holds one that was put there by hand.
+    """
     if card.path is not None:
         return card.path
-    if card.file.url is None:
+    source = card.file.url or card.file.path
+    if source is None:
         return None
-    name = card.file.url.split("?")[0].rsplit("/", 1)[-1]
-    return cache_folder() / "models" / card.name / name
+    kept = cache_folder() / "models" / card.name / source.split("?")[0].rsplit("/", 1)[-1]
+    if card.file.package is None or kept.is_file():
+        return kept
+    found = importlib.util.find_spec(card.file.package.partition(".")[0])
+    if found is None or not found.submodule_search_locations:
+        return kept
+    folder = Path(found.submodule_search_locations[0], *card.file.package.split(".")[1:])
+    return folder / source
 
 
 def files(card: Card) -> list[Path]:
@@ -85,15 +97,22 @@ def state(card: Card) -> str:
     try:
         files(card)
     except ModelError:
+        if card.file.package is not None:
+            return NOT_INSTALLED
         return MISSING if card.file.url is None else NOT_FETCHED
     return PRESENT
 
 
-def fetch(card: Card, *, force: bool = False) -> Path | None:
+def fetch(card: Card, *, force: bool = False, carried: Path | None = None) -> Path | None:
     """Bring the card's file into the model cache, unless it is there already, and return its path.
 
     A download that broke off goes on where it stopped. A card without a URL needs no fetching: the path of
     its local file is returned, or None if it is built from its seed.
+
+    Args:
+        card: what is wanted.
+        force: whether to fetch again what is there already.
+        carried: the file, brought here by hand, that is copied into the cache in place of a download.
 
     Raises:
         ModelError: the file did not arrive, is not the one that the card describes, or keeps its weights in
@@ -101,6 +120,8 @@ def fetch(card: Card, *, force: bool = False) -> Path | None:
         OutputError: the cache cannot be written, or has no room.
     """
     path, url = locate(card), card.file.url
+    if carried is not None:
+        return _adopt(card, carried)
     if path is None or url is None:
         return path if files(card) else None
     if not force and path.is_file() and _fault(card, [path]) is None:
@@ -119,6 +140,23 @@ def fetch(card: Card, *, force: bool = False) -> Path | None:
             f"or put the file by hand at {path} ({kind} {digest})."
         ) from error
     return files(card)[0]
+
+
+def _adopt(card: Card, carried: Path) -> Path:
+    source = card.file.url or (card.file.path if card.file.package else None)
+    if source is None:
+        raise ModelError(
+            f"Model '{card.name}' takes no file from elsewhere: leave out --weights, or name it in a card."
+        )
+    if not carried.is_file():
+        raise ModelError(f"No weights file at {carried}: check --weights.")
+    if fault := _fault(card, [carried]):
+        raise ModelError(f"The file {carried} {fault}: give the one that model '{card.name}' names.")
+    folder = make_writable_folder(cache_folder() / "models" / card.name)
+    kept = folder / source.split("?")[0].rsplit("/", 1)[-1]
+    with replacing(kept) as temporary:
+        shutil.copyfile(carried, temporary)
+    return kept
 
 
 def sha256(card: Card) -> str:
@@ -153,14 +191,37 @@ def read(card: Card) -> "ov.Model":
     """
     paths = files(card)
     if paths and (fault := _fault(card, paths)):
-        cure = "correct the card" if card.file.url is None else f"run `harness model fetch {card.name}`"
+        cure = "correct the card" if card.path is not None else _cure(card)
         raise ModelError(f"The file {paths[0]} of model '{card.name}' {fault}: replace the file or {cure}.")
     if card.file.builder is None:
         return _read_openvino(card, paths)
-    try:
-        return resnet.build(_weights(card), card.input.size, name=card.name)
-    except ModelError as error:
-        raise ModelError(f"Model '{card.name}': {error}") from error
+    path = paths[0] if paths else None
+    return builders.build(card, path) if path is None or not builders.is_slow(path) else _built(card, path)
+
+
+def _built(card: Card, path: Path) -> "ov.Model":
+    """Return the model that its builder makes; what it once made of these weights is kept in the cache."""
+    spec, given = card.file, card.input
+    digest = _hash("sha256", [path])
+    kept = cache_folder() / "built" / f"{spec.builder}-{given.size}-{__version__}-{digest[:12]}.xml"
+    if not kept.is_file():
+        model = builders.build(card, path)
+        try:
+            make_writable_folder(kept.parent)
+            with locked(kept.with_suffix(".lock"), _Saving()):
+                save(model, kept)
+        except OutputError as error:
+            note(f"The next time {card.name} is built again: {error}")
+        except _Saving:
+            pass  # another process saves the same
+        return model
+    model = _read_openvino(card, [kept, _weights_of_ir(kept)])
+    model.set_friendly_name(card.name)
+    return model
+
+
+class _Saving(Exception):
+    """Another process is saving the same model."""
 
 
 def facts(card: Card) -> dict[str, Any]:
@@ -177,6 +238,7 @@ def facts(card: Card) -> dict[str, Any]:
         "file": None if path is None else str(path),
         "size_bytes": sum(item.stat().st_size for item in files(card)) if place == PRESENT else None,
         "url": card.file.url,
+        "package": card.file.package,
         "sha256": card.file.sha256,
         "md5": card.file.md5,
         "seed": card.file.seed,
@@ -195,6 +257,18 @@ def facts(card: Card) -> dict[str, Any]:
         "target_accuracy": None if card.speed_only else (target.target if target else rules.target_accuracy),
         "note": SPEED_ONLY if card.speed_only else None,
     }
+
+
+def _cure(card: Card) -> str:
+    """Return what brings the card's file."""
+    kind, digest = _digest(card)
+    if card.file.package is not None:
+        kept = cache_folder() / "models" / card.name / str(card.file.path).rpartition("/")[2]
+        return (
+            f"run `pip install {card.file.package.partition('.')[0]}`, or put the file by hand at {kept} "
+            f"({kind} {digest})"
+        )
+    return "check the path" if card.file.url is None else f"run `harness model fetch {card.name}`"
 
 
 def _digest(card: Card) -> tuple[str, str | None]:
@@ -258,7 +332,9 @@ def _no_file(card: Card, path: Path) -> ModelError:
 
 def _missing(card: Card, path: Path, item: Path) -> ModelError:
     what = "file" if item == path else "weights"
-    if card.file.url is None:
+    if card.file.package is not None:
+        cure = _cure(card)
+    elif card.file.url is None:
         cure = "check the path" if item == path else f"put them beside {path.name}"
     elif item == path:
         cure = f"run `harness model fetch {card.name}`"
@@ -290,41 +366,3 @@ def _read_openvino(card: Card, paths: list[Path]) -> "ov.Model":
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip().rstrip(".!")
         raise ModelError(f"{unreadable} ({reason}): export or fetch the model again.") from error
-
-
-def _weights(card: Card) -> Mapping[str, NDArray[Any]]:
-    path, seed = locate(card), card.file.seed
-    if path is None:
-        assert seed is not None
-        return resnet.seeded_state(seed)
-    tensors = _safetensors(path) if path.suffix == ".safetensors" else _torch_tensors(path)
-    return resnet.from_huggingface(tensors) if card.file.weights == "huggingface" else tensors
-
-
-def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors: dict[str, NDArray[Any]] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"Cannot read the weights {path} ({error}): fetch or export them again.") from error
-    return tensors
-
-
-def _torch_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise ModelError(
-            f"The weights {path} need PyTorch, which is not installed: run `pip install '.[torch]'`."
-        ) from error
-    unreadable = f"PyTorch cannot read the weights {path}"
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the pickle inside leads to
-        reason = str(error).strip().split("\n", 1)[0].split(". ", 1)[0]
-        raise ModelError(f"{unreadable} ({reason}): save them as a state dict with torch.save.") from error
-    if not isinstance(loaded, Mapping) or not all(torch.is_tensor(tensor) for tensor in loaded.values()):
-        raise ModelError(f"{unreadable}: they are not a state dict, that is names with tensors.")
-    return {name: tensor.detach().float().numpy() for name, tensor in loaded.items()}

@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import ModelError
-from harness.model.architecture import Architecture, BlockLayers, Convolution, SqueezeExcite, resnet50
+from harness.model.architecture import Architecture, BlockLayers, SqueezeExcite, resnet50
+from harness.model.nodes import Nodes, Weights
 
 if TYPE_CHECKING:
     import openvino as ov
 
 State = dict[str, NDArray[Any]]
-
-BN_EPSILON = 1e-5
-_BN = ("weight", "bias", "running_mean", "running_var")
 
 # Gain of each block's last BN in seeded weights: small enough that sixteen residual sums stay of one size.
 _RESIDUAL_GAIN = 0.25
@@ -41,7 +39,7 @@ def build(state: Mapping[str, ArrayLike], size: int, *, name: str = "resnet") ->
     """
     import openvino as ov
 
-    weights = _Weights(state)
+    weights = Weights(state)
     graph = _Graph(weights)
     image, x = graph.input(size)
     stem_kernel = weights.shape("conv1.weight", 4)[2]
@@ -73,7 +71,7 @@ def assemble(architecture: Architecture, state: Mapping[str, ArrayLike], *, name
     """
     import openvino as ov
 
-    weights = _Weights(state)
+    weights = Weights(state)
     graph = _Graph(weights)
     layers = architecture.layers()
     image, x = graph.input(architecture.size)
@@ -128,96 +126,14 @@ def from_huggingface(tensors: Mapping[str, NDArray[Any]]) -> State:
     return {_torchvision_name(name): tensor for name, tensor in tensors.items()}
 
 
-class _Weights:
-    """The state, with every access checked and remembered."""
+class _Graph(Nodes):
+    """Nodes of bottleneck blocks."""
 
-    def __init__(self, state: Mapping[str, ArrayLike]) -> None:
-        self._state = state
-        self._used: set[str] = set()
+    def __init__(self, weights: Weights) -> None:
+        from openvino import opset1
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._state
-
-    def shape(self, name: str, rank: int) -> tuple[int, ...]:
-        return self.array(name, rank).shape
-
-    def array(self, name: str, rank: int, first: int | None = None) -> NDArray[np.float64]:
-        if name not in self._state:
-            raise ModelError(f"Tensor '{name}' is missing from the weights: a bottleneck ResNet needs it.")
-        self._used.add(name)
-        array = np.asarray(self._state[name], np.float64)
-        if array.ndim != rank or (first is not None and array.shape[0] != first):
-            wanted = f"{rank} dimensions" if first is None else f"{rank} dimensions, the first of {first}"
-            raise ModelError(
-                f"Tensor '{name}' has shape {list(array.shape)} where {wanted} fit: "
-                "the weights are not those of a bottleneck ResNet."
-            )
-        return array
-
-    def folded(self, conv: str, bn: str, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return kernel and bias of `conv` followed by `bn`, both f32."""
-        kernel = self.array(f"{conv}.weight", 4)
-        _, into, height, width = kernel.shape
-        if into != channels:
-            raise ModelError(
-                f"Tensor '{conv}.weight' takes {into} channels where {channels} arrive: "
-                "the weights are not those of a bottleneck ResNet."
-            )
-        if height != width or height % 2 == 0:
-            raise ModelError(f"Tensor '{conv}.weight' has a {height}x{width} kernel: only odd squares work.")
-        return self._folded(kernel, conv, bn)
-
-    def folded_layer(self, layer: Convolution) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return kernel and bias of a layer with its BN, both f32."""
-        kernel = self.array(f"{layer.name}.weight", 4)
-        if kernel.shape != layer.shape:
-            raise ModelError(
-                f"Tensor '{layer.name}.weight' has shape {list(kernel.shape)} where the architecture needs "
-                f"{list(layer.shape)}: the weights are of another network."
-            )
-        return self._folded(kernel, layer.name, layer.norm)
-
-    def _folded(
-        self, kernel: NDArray[np.float64], conv: str, bn: str
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        out = kernel.shape[0]
-        gamma, beta, mean, variance = (self.array(f"{bn}.{part}", 1, out) for part in _BN)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            factor = gamma / np.sqrt(variance + BN_EPSILON)
-            weight, bias = kernel * factor[:, None, None, None], beta - mean * factor
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ModelError(f"The numbers of '{conv}' and '{bn}' are not finite: the weights are damaged.")
-        return weight.astype(np.float32), bias.astype(np.float32)
-
-    def require_all_used(self) -> None:
-        for name in self._state:
-            if name not in self._used and not name.endswith(".num_batches_tracked"):
-                raise ModelError(
-                    f"Tensor '{name}' has no place in a bottleneck ResNet: the weights are of another model."
-                )
-
-
-class _Graph:
-    """OpenVINO nodes, made from weights."""
-
-    def __init__(self, weights: _Weights) -> None:
-        from openvino import opset1, opset13
-
-        self._ops = opset13
+        super().__init__(weights)
         self._max_pool = opset1.max_pool  # one output; later opsets add the indices as a second
-        self._weights = weights
-
-    def input(self, size: int) -> tuple[Any, Any]:
-        image = self._ops.parameter([1, 3, size, size], np.float32, name="image")
-        image.output(0).set_names({"image"})
-        return image, image
-
-    def constant(self, values: ArrayLike) -> Any:
-        # A node takes a bare array over as a list of Python numbers; for ResNet-50 that lasts a second.
-        return self._ops.constant(np.ascontiguousarray(values, np.float32))
-
-    def bias(self, x: Any, values: NDArray[Any], name: str) -> Any:
-        return self._ops.add(x, self.constant(values.reshape(1, -1, 1, 1)), name=f"{name}.bias")
 
     def convolution(self, x: Any, conv: str, bn: str, stride: int) -> Any:
         channels = x.output(0).get_shape()[1]
@@ -227,25 +143,13 @@ class _Graph:
         x = self._ops.convolution(x, kernel, [stride, stride], pad, pad, [1, 1], name=conv)
         return self.bias(x, bias, conv)
 
-    def layer(self, x: Any, layer: Convolution) -> Any:
-        weight, bias = self._weights.folded_layer(layer)
-        stride, pad = [layer.stride] * 2, [layer.pad] * 2
-        if layer.groups == 1:
-            kernel = self.constant(weight)
-            x = self._ops.convolution(x, kernel, stride, pad, pad, [1, 1], name=layer.name)
-        else:
-            grouped = self.constant(weight.reshape(layer.groups, -1, *weight.shape[1:]))
-            x = self._ops.group_convolution(x, grouped, stride, pad, pad, [1, 1], name=layer.name)
-        x = self.bias(x, bias, layer.name)
-        return x if layer.activation is None else self._activation(x, layer.activation)
-
     def block(self, x: Any, block: BlockLayers) -> Any:
         shortcut = x if block.shortcut is None else self.layer(x, block.shortcut)
         first, second, third = block.convolutions
         x = self.layer(self.layer(x, first), second)
         if block.squeeze_excite is not None:
             x = self._excited(x, block.squeeze_excite)
-        return self._activation(
+        return self.activation(
             self._ops.add(self.layer(x, third), shortcut, name=block.name), block.activation
         )
 
@@ -253,18 +157,6 @@ class _Graph:
         means = self._ops.reduce_mean(x, np.array([2, 3], np.int64), True)
         hidden = self._ops.relu(self._pointwise(means, f"{excite.name}.reduce"))
         return self._ops.multiply(x, self._ops.sigmoid(self._pointwise(hidden, f"{excite.name}.expand")))
-
-    def _pointwise(self, x: Any, name: str) -> Any:
-        weight = self._weights.array(f"{name}.weight", 4)
-        bias = self._weights.array(f"{name}.bias", 1, weight.shape[0])
-        x = self._ops.convolution(x, self.constant(weight), [1, 1], [0, 0], [0, 0], [1, 1], name=name)
-        return self.bias(x, bias, name)
-
-    def _activation(self, x: Any, name: str) -> Any:
-        return self._ops.hswish(x) if name == "hswish" else self.relu(x)
-
-    def relu(self, x: Any) -> Any:
-        return self._ops.relu(x)
 
     def max_pool(self, x: Any) -> Any:
         return self._max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], name="maxpool")
@@ -284,20 +176,11 @@ class _Graph:
             )
         return self.relu(self._ops.add(x, shortcut, name=prefix))
 
-    def classifier(self, x: Any) -> Any:
-        features = x.output(0).get_shape()[1]
-        weight = self._weights.array("fc.weight", 2)
-        bias = self._weights.array("fc.bias", 1, weight.shape[0])
-        if weight.shape[1] != features:
-            raise ModelError(
-                f"Tensor 'fc.weight' takes {weight.shape[1]} features where {features} arrive: "
-                "the weights are not those of a bottleneck ResNet."
-            )
-        pooled = self._ops.reduce_mean(x, np.array([2, 3], np.int64), False, name="avgpool")
-        product = self._ops.matmul(pooled, self.constant(weight), False, True, name="fc")
-        logits = self._ops.add(product, self.constant(bias.reshape(1, -1)), name="logits")
-        logits.output(0).set_names({"logits"})
-        return self._ops.result(logits, name="logits/result")
+    def _pointwise(self, x: Any, name: str) -> Any:
+        weight = self._weights.array(f"{name}.weight", 4)
+        bias = self._weights.array(f"{name}.bias", 1, weight.shape[0])
+        x = self._ops.convolution(x, self.constant(weight), [1, 1], [0, 0], [0, 0], [1, 1], name=name)
+        return self.bias(x, bias, name)
 
 
 def _blocks(state: Mapping[str, ArrayLike]) -> Iterator[tuple[str, int]]:

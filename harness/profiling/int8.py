@@ -13,6 +13,7 @@ from harness.backend import calibration, graph
 from harness.dataset.recipe import MEAN, SCALE, Recipe
 from harness.errors import RunFailed
 from harness.machine import system
+from harness.model import file as model_file
 from harness.model import resnet
 from harness.model.architecture import Architecture
 from harness.model.card import Card, FileSpec, InputSpec, OutputSpec
@@ -41,6 +42,18 @@ def quantized(network: Network) -> ov.Model:
         plain = resnet.assemble(network, resnet.seeded_state(_SEED, network))
     noise = np.random.default_rng(_SEED).standard_normal((_INPUTS, *plain.input(0).shape)).astype(np.float32)
     return graph.deployed(calibration.quantize_uncorrected(plain, noise), _card(plain))
+
+
+def quantized_card(card: Card) -> ov.Model:
+    """Return a card's model as `quantized` has it; one that is quantized already stays as it is."""
+    plain = model_file.read(card)
+    if card.quantization:
+        return graph.deployed(plain, card)
+    graph.unquantize(plain)
+    size = card.input.size
+    noise = np.random.default_rng(_SEED).integers(0, 256, (_INPUTS, 1, size, size, 3), np.uint8)
+    inputs = (graph.model_input(one, card) for one in noise)
+    return graph.deployed(calibration.quantize_uncorrected(plain, inputs), card)
 
 
 def quantized_ahead(architectures: Sequence[Architecture]) -> Iterator[ov.Model]:

@@ -164,17 +164,17 @@ def int8_gain(card: Card, twin: Architecture, conditions: Conditions) -> float:
         HarnessError: the machine is too busy to measure.
     """
     plain = graph.deployed(model_file.read(card), card)
-    beside = _Beside(twin, conditions)
+    beside = Beside(twin, conditions)
     return statistics.median(beside.ratio_as_is(plain) for _ in range(_GAIN_VISITS))
 
 
 @contextmanager
 def timer(reference: Network, conditions: Conditions) -> Iterator[Stopwatch]:
     """Yield what measures networks in INT8 beside a reference."""
-    yield _Beside(reference, conditions)
+    yield Beside(reference, conditions)
 
 
-class _Beside(Stopwatch):
+class Beside(Stopwatch):
     """Measures beside a reference, which runs in INT8."""
 
     def __init__(self, reference: Network, conditions: Conditions) -> None:
@@ -199,9 +199,17 @@ class _Beside(Stopwatch):
 
     def ratio_as_is(self, deployed: ov.Model) -> float:
         """Return the `ratio` of a model with u8 pixels in, which is not quantized any further."""
+        return self.visits(deployed)()
+
+    def visits(self, deployed: ov.Model) -> Callable[[], float]:
+        """Compile a model with u8 pixels in, as it is; return what measures its `ratio` at each call."""
         lanes = _lanes(graph.compile_model(deployed, self._settings))
-        with undisturbed():
-            return self._watch.ratio(lambda: _burst_ms(lanes, _BURST_S, _BURST_INFERENCES))
+
+        def visit() -> float:
+            with undisturbed():
+                return self._watch.ratio(lambda: _burst_ms(lanes, _BURST_S, _BURST_INFERENCES))
+
+        return visit
 
 
 class Watch:

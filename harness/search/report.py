@@ -14,12 +14,12 @@ from harness.comparison.output import REPORT as COMPARED
 from harness.measurement.round import METRICS
 from harness.mlperf.scenario import Scenario
 from harness.model.architecture import Architecture
-from harness.report import html, table
+from harness.report import html, scatter, table
+from harness.report.scatter import Mark
 from harness.report.table import Table
 from harness.search import pictures, result
 from harness.search.accuracy.estimator import agreement, kendall
 from harness.search.decision import SEARCHED, UNIFORM, Bar
-from harness.search.pictures import Mark
 
 FILE_NAME = "report.html"
 
@@ -378,7 +378,7 @@ def _front(outcome: dict[str, Any]) -> str:
         radius = 5 if one["key"] in chosen else 2.5
         tip = _tip(one["key"], one["measured_ms"], one["score"])
         marks.append(Mark(one["measured_ms"], one["score"], tip, "v0", radius=radius))
-    return pictures.scatter(marks, "ms, logarithmic", "score", "Front of the search")
+    return scatter.points(marks, "ms, logarithmic", "score", "Front of the search")
 
 
 def _decision(outcome: dict[str, Any]) -> str:
@@ -397,7 +397,7 @@ def _decision(outcome: dict[str, Any]) -> str:
             if top1 is not None:
                 marks.append(Mark(ms, 100 * top1, _tip(key, ms, 100 * top1), "v1", label))
     least = 100 * outcome["bar"]["least"]
-    return pictures.scatter(marks, "measured ms, logarithmic", "top-1 in %", "Decision", least)
+    return scatter.points(marks, "measured ms, logarithmic", "top-1 in %", "Decision", least)
 
 
 def _agreement(outcome: dict[str, Any]) -> str:
@@ -413,7 +413,7 @@ def _agreement(outcome: dict[str, Any]) -> str:
         )
         for one, kind, radius in pairs
     ]
-    return pictures.agreement(
+    return scatter.agreement(
         marks,
         "measured ms, logarithmic",
         "predicted ms",
@@ -433,7 +433,7 @@ def _expectations(outcome: dict[str, Any]) -> str:
         )
         for one in outcome["estimator"]["scouts"]["seen"]
     ]
-    return pictures.agreement(
+    return scatter.agreement(
         marks, "seen top-1, %", "expected, %", "Expected and seen accuracy", logarithmic=False
     )
 

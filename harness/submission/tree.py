@@ -193,7 +193,7 @@ def _write_model(submission: Submission, card: Card, target: Path) -> None:
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copied)
         if paths:
-            card = replace(card, file=replace(card.file, path=paths[0].name))
+            card = replace(card, file=replace(card.file, path=paths[0].name, package=None))
     else:
         card = replace(card, file=replace(card.file, sha256=model_file.sha256(card)))
     if card.quantization:

@@ -412,3 +412,15 @@ def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
         if turn >= 10 and fastest[card.name] / fastest[made.name] >= 1.8:
             break
     assert fastest[card.name] / fastest[made.name] >= 1.8
+
+
+def test_what_was_not_quantized_in_the_usual_way_says_so_in_its_name() -> None:
+    ways = {
+        "": calibration.USUAL,
+        "-performance": CalibrationSettings(preset="performance"),
+        "-accurate-drop0.01": CalibrationSettings(bias_correction="accurate", max_drop=0.01),
+    }
+    assert {name: way.suffix for name, way in ways.items()} == {name: name for name in ways}
+    record = {"preset": "mixed", "bias_correction": "accurate", "accuracy_control": {"max_drop": 0.01}}
+    assert [way.made(record) for way in ways.values()] == [False, False, True]
+    assert calibration.USUAL.made(record | {"bias_correction": "fast", "accuracy_control": None})

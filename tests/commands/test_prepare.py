@@ -124,3 +124,11 @@ def test_no_workers_at_all_is_a_usage_error(harness):
     code, _, err = harness("--workers", "0")
     assert code == 2
     assert "--workers" in err
+
+
+def test_another_size_than_the_models_is_another_recipe(harness):
+    assert harness()[0] == 0
+    code, out, _ = harness("--size", "24")
+    assert code == 0
+    assert out.startswith("store: 40 images, recipe area-24-0.875, ")
+    assert harness("--size", "0")[0] == 2

@@ -19,6 +19,7 @@ from harness.model import file as model_file
 from harness.model import resnet
 from harness.model.card import AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, find_card
 from model.sample_onnx import write_numbers, write_sum
+from model.test_efficientnet import random_state
 from model.test_resnet import huggingface_name, images, run, small_state
 
 ov = pytest.importorskip("openvino")
@@ -556,3 +557,87 @@ def test_a_missing_file_has_no_size(tmp_path: Path, ir: Card) -> None:
 
     assert model_file.facts(ir)["size_bytes"] is None
     assert model_file.facts(ir)["state"] == model_file.MISSING
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
+    """Return the card of a model whose weights a Python package brings."""
+    torch = pytest.importorskip("torch")
+    state = random_state("efficientnet_lite0", 10)
+    folder = tmp_path / "packages" / "small_weights"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    torch.save({name: torch.from_numpy(value) for name, value in state.items()}, folder / "small.pth")
+    monkeypatch.syspath_prepend(folder.parent)
+    return make_card(
+        package="small_weights",
+        path="small.pth",
+        sha256=files.sha256_file(folder / "small.pth"),
+        builder="efficientnet_lite0",
+        weights="in order",
+    )
+
+
+def test_weights_of_a_package_are_found_where_it_is_installed(package: Card, tmp_path: Path) -> None:
+    assert model_file.state(package) == model_file.PRESENT
+    assert model_file.locate(package) == tmp_path / "packages" / "small_weights" / "small.pth"
+    assert list(model_file.read(package).output(0).shape) == [1, 10]
+
+
+def test_what_was_built_from_torch_weights_is_kept_and_read_without_building(
+    package: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = model_file.read(package)
+    assert len(list((tmp_path / "cache" / "built").glob("efficientnet_lite0-16-*.xml"))) == 1
+    monkeypatch.setitem(sys.modules, "torch", None)
+    again = model_file.read(package)
+    image = np.random.default_rng(1).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    assert np.array_equal(run(first, image), run(again, image))
+    assert again.get_friendly_name() == package.name
+
+
+def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(
+    package: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
+    assert list(model_file.read(package).output(0).shape) == [1, 10]
+    assert "The next time small is built again: Cannot write to the folder" in capsys.readouterr().err
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_hash_of_its_file(
+    package: Card, cache: Path
+) -> None:
+    absent = replace(package, file=replace(package.file, package="no_such_weights"))
+    assert model_file.state(absent) == model_file.NOT_INSTALLED
+    wanted = r"pip install no_such_weights`, or put the file by hand at .*small.pth"
+    with pytest.raises(ModelError, match=wanted) as error:
+        model_file.read(absent)
+    assert str(package.file.sha256) in str(error.value)
+
+
+def test_a_file_that_was_carried_by_hand_takes_the_place_of_package_and_download(
+    package: Card, cache: Path, tmp_path: Path
+) -> None:
+    here = model_file.locate(package)
+    assert here is not None
+    absent = replace(package, file=replace(package.file, package="no_such_weights"))
+    assert model_file.fetch(absent, carried=here) == cache / "small.pth"
+    assert list(model_file.read(absent).output(0).shape) == [1, 10]
+    (tmp_path / "other.pth").write_bytes(b"other")
+    with pytest.raises(ModelError, match=r"other.pth has sha256 .* give the one that model 'small' names"):
+        model_file.fetch(absent, carried=tmp_path / "other.pth")
+    with pytest.raises(ModelError, match=r"takes no file from elsewhere: leave out --weights"):
+        model_file.fetch(find_card("resnet50-seeded"), carried=here)
+    with pytest.raises(ModelError, match=r"No weights file at .*: check --weights"):
+        model_file.fetch(absent, carried=tmp_path / "nowhere.pth")
+
+
+def test_a_damaged_file_of_a_package_is_refused(package: Card) -> None:
+    here = model_file.locate(package)
+    assert here is not None
+    here.write_bytes(b"damaged")
+    with pytest.raises(
+        ModelError, match=r"has sha256 .* replace the file or run `pip install small_weights`"
+    ):
+        model_file.read(package)

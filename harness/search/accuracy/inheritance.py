@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from harness.model import resnet
 from harness.model.architecture import Architecture, BlockLayers, Convolution, Layers, SqueezeExcite
+from harness.model.nodes import BN_EPSILON
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
@@ -203,7 +204,7 @@ def _strength(state: resnet.State, norm: str) -> Floats:
 
 def _effective(state: resnet.State, layer: Convolution) -> Floats:
     """Return a convolution's weights with the scale of its batch normalisation."""
-    scale = state[f"{layer.norm}.weight"] / np.sqrt(state[f"{layer.norm}.running_var"] + resnet.BN_EPSILON)
+    scale = state[f"{layer.norm}.weight"] / np.sqrt(state[f"{layer.norm}.running_var"] + BN_EPSILON)
     scaled: Floats = state[f"{layer.name}.weight"] * scale[:, None, None, None]
     return scaled
 

@@ -15,6 +15,7 @@ from harness.model import file as model_file
 from harness.model import resnet
 from harness.model.architecture import KINDS, STEMS, Architecture, Block, Stage
 from harness.model.card import Card
+from harness.model.nodes import BN_EPSILON
 from harness.search.space.revisions import Space
 
 _PIXEL_TOLERANCE = 0.01
@@ -144,7 +145,7 @@ class _Reader:
             raise LookupError(f"'{name}' is no convolution")
         bias = self._constant(f"{name}.bias").reshape(-1)
         self._state[f"{name}.weight"] = weight
-        self._state[f"{norm}.weight"] = np.full(len(bias), np.sqrt(1 + resnet.BN_EPSILON), np.float32)
+        self._state[f"{norm}.weight"] = np.full(len(bias), np.sqrt(1 + BN_EPSILON), np.float32)
         self._state[f"{norm}.bias"] = bias
         self._state[f"{norm}.running_mean"] = np.zeros(len(bias), np.float32)
         self._state[f"{norm}.running_var"] = np.ones(len(bias), np.float32)

@@ -1,0 +1,74 @@
+"""Which images a quantized network knows; what it has answered is kept."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import files
+from harness.backend import answers, graph
+from harness.backend.settings import CompileSettings
+from harness.dataset.store import Store
+from harness.errors import OutputError
+from harness.frontier.race import Hits
+from harness.model import file as model_file
+from harness.model.card import Card
+
+_UNKNOWN = -1
+
+
+class Answers:
+    """The labels that one network gave to the images of a store, as far as it was asked."""
+
+    def __init__(self, card: Card, store: Store, folder: Path, threads: int) -> None:
+        """Take up what an earlier call has kept.
+
+        Args:
+            card: the network.
+            store: holds the card's recipe.
+            folder: keeps the answers.
+            threads: of the CPU, to answer with.
+
+        Raises:
+            OutputError: what was kept is damaged.
+        """
+        self._card = card
+        self._store = store
+        self._threads = threads
+        self._path = files.make_writable_folder(folder) / f"{card.name}.json"
+        self._of = [model_file.sha256(card), store.sha256(card.input.recipe), store.manifest.list_sha256]
+        self._labels = self._kept()
+        self._model: graph.Compiled | None = None
+
+    def hits(self, indices: npt.NDArray[np.intp], done: Callable[[], None] = lambda: None) -> Hits:
+        """Return which of the images the network knows; it answers those that it has not yet.
+
+        Raises:
+            RunFailed: an inference failed.
+        """
+        left = indices[self._labels[indices] == _UNKNOWN]
+        if len(left):
+            samples = self._store.samples(self._card.input.recipe)
+            self._labels[left] = answers.labels(self._compiled(), samples, left, done)
+            files.write_json(self._path, {"of": self._of, "labels": self._labels.tolist()})
+        return np.asarray(self._labels[indices] == self._store.labels[indices], np.bool_)
+
+    def _kept(self) -> npt.NDArray[np.int64]:
+        nothing = np.full(self._store.count, _UNKNOWN, np.int64)
+        if not self._path.exists():
+            return nothing
+        try:
+            document = json.loads(self._path.read_text(encoding="utf-8"))
+            labels = np.asarray(document["labels"], np.int64)
+            return labels if document["of"] == self._of and labels.shape == nothing.shape else nothing
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(f"Cannot read {self._path} ({error!r}): delete it.") from error
+
+    def _compiled(self) -> graph.Compiled:
+        if self._model is None:
+            deployed = graph.deployed(model_file.read(self._card), self._card)
+            settings = CompileSettings("THROUGHPUT", threads=self._threads)
+            self._model = graph.compile_model(deployed, settings)
+        return self._model

@@ -1,0 +1,243 @@
+"""The frontier, start to finish: times, the race for accuracy, the pick through LoadGen, the document."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import files
+from harness.backend import calibration, graph
+from harness.comparison import findings, output
+from harness.comparison import session as comparing
+from harness.console import note, progress
+from harness.dataset.store import Store, open_store
+from harness.errors import DataError, HarnessError, OutputError
+from harness.frontier import document, entrants, race, request, speed
+from harness.frontier.answering import Answers
+from harness.frontier.catalogue import Published
+from harness.frontier.document import Raced
+from harness.frontier.entrants import Entrant
+from harness.frontier.race import Fate, Outcome, Runner
+from harness.frontier.request import Request
+from harness.frontier.speed import Entry, Stopwatch, Timed
+from harness.loadgen.settings import RunSettings
+from harness.machine import system
+from harness.measurement.plan import Request as RunRequest
+from harness.mlperf.scenario import Mode
+from harness.model import file as model_file
+from harness.model import zoo
+from harness.model.card import Card, find_card
+from harness.profiling import int8
+from harness.run import session as running
+
+COMPARED = "compared"
+MODELS = "models"
+
+_NEAR = 0.03
+"""How far below the target a network may be for other ways to quantize it to be tried, as a fraction."""
+
+
+def find(asked: Request, stopwatch: Stopwatch | None = None) -> dict[str, Any]:
+    """Return the document of the frontier, which `asked.out` holds, too; what is there is not done again.
+
+    Raises:
+        RunFailed: a test broke.
+        HarnessError: the request fits no network, store or machine, or the machine is too busy to measure.
+    """
+    networks = request.published(asked)
+    if not asked.cards and not networks:
+        raise HarnessError(
+            "There is nothing to time: run `pip install '.[imagenet]'` for cards with weights, or "
+            "`pip install '.[frontier]'` for the networks of the catalogue."
+        )
+    if asked.permissive:
+        request.require_licences(asked.cards)
+    store = _store(asked)
+    _require_ours(asked.out)
+    files.make_writable_folder(asked.out)
+    busy = OutputError(f"Another process is at work on {asked.out}: wait for it, or give another --out.")
+    with files.locked(asked.out / ".lock", busy):
+        return _find(asked, networks, store, stopwatch)
+
+
+def _require_ours(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file: choose a folder with --out.")
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names - {".lock"} and not names & {speed.FOLDER, MODELS}:
+        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+
+
+def _store(asked: Request) -> Store | None:
+    if asked.data is None:
+        return None
+    store = open_store(asked.data)
+    highest = int(store.labels.max())
+    for card in asked.cards:
+        if highest >= card.output.labels:
+            raise DataError(
+                f"The store {store.path} has the label {highest}, but model '{card.name}' knows "
+                f"0 to {card.output.labels - 1}: use a store of its data set."
+            )
+        if not card.quantization:
+            entrants.recipes(card, store, asked.sizes)
+        else:
+            store.samples(card.input.recipe)
+    return store
+
+
+def _find(
+    asked: Request, networks: Sequence[Published], store: Store | None, stopwatch: Stopwatch | None
+) -> dict[str, Any]:
+    raced: Raced | None = None
+    if store is not None and asked.cards:
+        raced, timed = _raced(asked, store, stopwatch)
+    else:
+        timed = _timed([_entry_of_card(card) for card in asked.cards], asked, stopwatch)
+    timed += _timed([_entry_of_network(one) for one in networks], asked, stopwatch, asked.budget_s)
+    found = document.document(asked, networks, timed, raced)
+    if raced is not None:
+        found["pick"] = _picked(asked, raced)
+    files.write_json(asked.out / document.FILE_NAME, found)
+    return found
+
+
+def _timed(
+    entries: Sequence[Entry], asked: Request, stopwatch: Stopwatch | None, budget_s: float | None = None
+) -> list[Timed]:
+    return speed.measure(
+        entries,
+        asked.conditions,
+        asked.out,
+        budget_s=budget_s,
+        stopwatch=stopwatch,
+        baseline=asked.baseline,
+    )
+
+
+def _entry_of_card(card: Card) -> Entry:
+    return Entry(card.name, model_file.sha256(card), lambda: int8.quantized_card(card))
+
+
+def _entry_of_network(network: Published) -> Entry:
+    return Entry(
+        network.name,
+        "random weights",
+        lambda: int8.quantized(zoo.build(network.architecture, network.pixels)),
+    )
+
+
+def _entry_of_entrant(entrant: Entrant) -> Entry:
+    card = entrant.card
+    return Entry(entrant.name, model_file.sha256(card), lambda: graph.deployed(model_file.read(card), card))
+
+
+def _raced(asked: Request, store: Store, stopwatch: Stopwatch | None) -> tuple[Raced, list[Timed]]:
+    """Race the cards at all sizes, then those that just missed again, quantized in other ways."""
+    images = store if asked.calibration_data is None else open_store(asked.calibration_data)
+    folder = asked.out / MODELS
+    found: dict[str, Entrant] = {}
+
+    def enter(cards: Sequence[Card], ways: Sequence[calibration.CalibrationSettings]) -> None:
+        for card, way in product(cards, ways):
+            made = entrants.quantized(card, images, store, asked.least_top1, folder, way)
+            found[made.name] = made
+
+    for card in asked.cards:
+        if card.quantization:
+            found[card.name] = Entrant(card, card, calibration.USUAL, "as it came")
+        else:
+            sized = [entrants.at(card, one, folder) for one in entrants.recipes(card, store, asked.sizes)]
+            enter(sized, (calibration.USUAL,))
+    timed = _timed([_entry_of_entrant(one) for one in found.values()], asked, stopwatch)
+    outcome = _race(found, timed, asked, store)
+    again = [found[one.name].origin for one in outcome.runners if _just_missed(one, outcome)]
+    again = [card for card in again if not card.quantization]
+    if again:
+        note(f"{len(again)} networks just miss the target: they are quantized in other ways, too.")
+        enter(again, entrants.further_settings(asked.max_drop))
+        timed = _timed([_entry_of_entrant(one) for one in found.values()], asked, stopwatch)
+        outcome = _race(found, timed, asked, store)
+    return Raced(found, outcome, store), timed
+
+
+def _just_missed(one: Runner, outcome: Outcome) -> bool:
+    """Return whether a network is so near below the target that another way to quantize it may lift it."""
+    faster = outcome.pick is None or one.ms < outcome.pick.ms
+    return faster and one.fate is Fate.MISSES and one.accuracy >= outcome.needed / outcome.count - _NEAR
+
+
+def _race(found: Mapping[str, Entrant], timed: Sequence[Timed], asked: Request, store: Store) -> Outcome:
+    speeds = {one.name: one.speed.ms.center for one in timed if one.speed is not None}
+    if not speeds:
+        raise HarnessError(f"None of the cards could be timed: {timed[0].failure}; give another --card.")
+    threads = system.usable_cpus()
+    known = {name: Answers(found[name].card, store, asked.out / "answers", threads) for name in speeds}
+    with progress("Racing", None, counts=False) as bar:
+
+        def told(runners: Sequence[Runner]) -> None:
+            answered = sum(one.answered for one in runners)
+            open_ones = sum(one.fate is Fate.OPEN for one in runners)
+            bar.update(rate=f"{answered:,} answers, {open_ones} undecided")
+
+        return race.race(
+            speeds, lambda name, indices: known[name].hits(indices), store.count, asked.least_top1, told=told
+        )
+
+
+def _picked(asked: Request, raced: Raced) -> dict[str, Any]:
+    """Measure the pick, or what is nearest to one, through LoadGen: accuracy on every image, and speed."""
+    runner = raced.outcome.pick or raced.outcome.nearest
+    entrant = raced.entrants[runner.name]
+    settings = RunSettings(asked.conditions.scenario, threads=asked.conditions.threads)
+    measured, folder = running.run(
+        RunRequest(
+            entrant.card, raced.store.path, settings, (Mode.ACCURACY,), asked.out / "loadgen", tuning=False
+        )
+    )
+    baseline = find_card(asked.baseline)
+    comparison = comparing.compare(
+        comparing.Request(
+            (baseline, entrant.card),
+            asked.out / COMPARED / runner.name,
+            scenarios=(asked.conditions.scenario,),
+            rounds=asked.rounds,
+            threads=(asked.conditions.threads,),
+            precisions=("f32", "int8"),
+            duration_s=asked.duration_s,
+            tuning=False,
+        )
+    )
+    output.write([comparison], asked.out / COMPARED / runner.name)
+    assert measured.accuracy is not None
+    good, total = measured.accuracy.good, measured.accuracy.total
+    share = good / total
+    return {
+        "name": runner.name,
+        "keeps": raced.outcome.pick is not None,
+        "card": f"{MODELS}/{runner.name}.toml" if entrant.card is not entrant.origin else runner.name,
+        "model": entrant.origin.name,
+        "settings": asdict(entrant.settings),
+        "calibration": entrant.calibration,
+        "top1": share,
+        "good": good,
+        "total": total,
+        "standard_error": float(np.sqrt(share * (1 - share) / total)),
+        "target": asked.least_top1,
+        "needed": raced.outcome.needed,
+        "valid": not comparison.invalid,
+        "speedups": [
+            {
+                "against": one.against,
+                "ratio": None if one.interval is None else asdict(one.interval),
+                "text": one.text,
+            }
+            for one in findings.speedups(comparison)
+            if one.variant == runner.name
+        ],
+        "loadgen": folder.relative_to(asked.out).as_posix(),
+        "compared": f"{COMPARED}/{runner.name}",
+    }
