@@ -308,7 +308,7 @@ def _signal_when_running(monkeypatch: pytest.MonkeyPatch, number: signal.Signals
             os.kill(process.pid, number)
             sent.append(process.pid)
 
-    monkeypatch.setattr(measuring, "_show", show)
+    monkeypatch.setattr(series, "_show", show)
 
 
 @pytest.mark.parametrize(

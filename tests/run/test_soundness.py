@@ -236,7 +236,7 @@ def test_a_submission_and_a_table_tell_of_a_damaged_result(
     path.write_text(json.dumps(document if value == "removed" else document | {key: value}))
     card = str(OLD / "model" / "oracle.toml")
     with pytest.raises(HarnessError, match="cannot be submitted"):
-        submit(Request(results, "Us", "open", "edge", tmp_path / "tree", models=(card,)))
+        submit(Request((results,), "Us", ("open",), "edge", tmp_path / "tree", models=(card,)))
     assert len(frame([results])) >= 2
 
 

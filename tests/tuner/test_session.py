@@ -20,7 +20,7 @@ from harness.machine import system
 from harness.measurement import series, tuned
 from harness.measurement.round import Round
 from harness.measurement.series import Series
-from harness.measurement.tuned import Key, Tuning
+from harness.measurement.tuned import Key, Tuning, write
 from harness.mlperf.scenario import Mode, Scenario
 from harness.run import session as run_session
 from harness.tuner import budget, session
@@ -141,11 +141,11 @@ def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
     assert found.details["winner"]["batch"] == 32
     assert session.tune(request) == [found]
     # Two rounds may be too few for an interval that says so.
-    tuned = replace(found, settings={"batch": 32})
-    tuned.write(tuned)
+    better = replace(found, settings={"batch": 32})
+    write(better)
     document, _ = run_session.run(asked(oracle, tmp_path / "out"))
     assert document.settings.batch == 32
-    assert document.tuning == tuned.reference()
+    assert document.tuning == better.reference()
     assert document.accuracy.good == 57
     assert f"Tuning of {found.created}: batch 32" in capsys.readouterr().err
 
