@@ -14,7 +14,7 @@ from harness.measurement.statistics import Outcome
 def record(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return benchmarks/record.py as a module."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    import record
+    import record  # type: ignore[import-not-found]
 
     yield record
     del sys.modules["record"], sys.modules["overhead"]

@@ -47,7 +47,7 @@ def harness(tmp_path, monkeypatch, capsys):
         shown = capsys.readouterr()
         return code, shown.out, shown.err
 
-    run.images = images
+    run.images = images  # type: ignore[attr-defined]
     return run
 
 

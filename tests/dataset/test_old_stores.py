@@ -1,6 +1,7 @@
 """Stores that version 0.1.0 made: tests/fixtures/v0.1.0 holds what its `prepare` wrote, and its images."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ DIGESTS = {
 @pytest.mark.parametrize("recipe", DIGESTS, ids=lambda recipe: recipe.key)
 def test_an_old_store_opens_and_holds_the_same_pixels_and_labels(recipe: Recipe) -> None:
     store = open_store(OLD / "store")
-    samples = store.samples(recipe)
+    samples: Any = store.samples(recipe)
     assert samples.shape == (4, 8, 8, 3)
     assert store.sha256(recipe) == DIGESTS[recipe]
     assert sha256(Path(str(samples.filename))) == DIGESTS[recipe]

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import shutil
-from collections import namedtuple
 from dataclasses import replace
 
 import numpy as np
@@ -233,7 +232,7 @@ def test_images_of_another_size_are_refused_by_a_recipe_without_resize(tmp_path,
 
 
 def test_too_little_room_is_told_before_the_work(tmp_path, images, monkeypatch):
-    usage = namedtuple("usage", "total used free")(10, 9, 1000)
+    usage = SimpleNamespace(total=10, used=9, free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(Recipe, "read", None)
     with pytest.raises(OutputError, match=r"No room for 70 samples in .*: 215\.0 kB needed, 1\.0 kB free"):

@@ -1,5 +1,7 @@
 """Muon: its steps against what its definition says, where PyTorch is installed."""
 
+from typing import Any
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
@@ -8,14 +10,14 @@ from harness.training import muon  # noqa: E402 - it needs torch
 from harness.training.muon import Muon, orthogonal  # noqa: E402
 
 
-def random_kernel(*shape: int) -> torch.nn.Parameter:
+def random_kernel(*shape: int) -> Any:
     return torch.nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(3)))
 
 
 @pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_orthogonal_keeps_the_singular_vectors_and_evens_the_singular_values(
-    shape: tuple[int, int], dtype: torch.dtype
+    shape: tuple[int, int], dtype: Any
 ) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(5))
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
@@ -104,7 +106,7 @@ def test_what_is_no_kernel_follows_nesterovs_momentum() -> None:
 def test_a_closure_gives_the_loss() -> None:
     weight = random_kernel(4)
 
-    def closure() -> torch.Tensor:
+    def closure() -> Any:
         loss = weight.square().sum()
         loss.backward()
         return loss
