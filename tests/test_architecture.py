@@ -15,7 +15,8 @@ ROWS = {
         {"files"},
         {"report", "machine", "process"},
         {"mlperf"},
-        {"dataset", "task"},
+        {"dataset"},
+        {"task"},
         {"model"},
         {"backend"},
         {"loadgen", "profiling"},
@@ -37,7 +38,7 @@ ROWS = {
         {"builtin", "manifest", "sample_file"},
         {"store"},
     ],
-    "task": [{"classification"}],
+    "task": [{"scoring"}, {"classification"}],
     "model": [{"architecture", "card", "download"}, {"resnet"}, {"file"}],
     "backend": [{"folding", "kernels", "macs", "settings"}, {"graph"}, {"calibration"}],
     "loadgen": [

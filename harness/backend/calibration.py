@@ -29,6 +29,7 @@ from harness.dataset.store import Store
 from harness.errors import DataError, HarnessError, OutputError
 from harness.model import file as model_file
 from harness.model.card import Card, FileSpec, write_card
+from harness.task import task_of
 
 PRESETS = ("mixed", "performance")
 BIAS_CORRECTIONS = ("fast", "accurate")
@@ -276,13 +277,15 @@ def _with_accuracy(
     held_out = [free[place] for place in _one_of_each_stretch(len(free), min(len(free), _VALIDATION_SAMPLES))]
     measured: list[float] = []
 
+    task = task_of(card)
+
     def accuracy(compiled: Any, pairs: Iterable[tuple[int, Any]]) -> tuple[float, list[float]]:
         request = compiled.create_infer_request()
         hits: list[float] = []
         with progress("Validating", len(held_out)) as bar:
             for label, values in pairs:
                 answer = request.infer([values], share_outputs=True)[0]
-                hits.append(float(graph.label_of(answer, card) == label))
+                hits.append(task.rate(graph.label_of(answer, card), label))
                 bar.advance()
         share = float(np.mean(hits))
         if len(hits) == len(held_out):
@@ -293,7 +296,7 @@ def _with_accuracy(
     quantized = nncf.quantize_with_accuracy_control(
         graph.with_one_output(model, card),
         nncf.Dataset(_Inputs(samples, card, indices)),
-        nncf.Dataset(_Labelled(store.labels[held_out], _Inputs(samples, card, held_out)), itemgetter(1)),
+        nncf.Dataset(_Labelled(task.truth(store)[held_out], _Inputs(samples, card, held_out)), itemgetter(1)),
         accuracy,
         max_drop=settings.max_drop,
         **_arguments(nncf, settings, len(indices)),

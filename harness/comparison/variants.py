@@ -10,7 +10,7 @@ import numpy as np
 from harness.backend import calibration
 from harness.console import note
 from harness.dataset.store import Store
-from harness.errors import DataError, HarnessError, ModelError, did_you_mean
+from harness.errors import HarnessError, ModelError, did_you_mean
 from harness.model import file as model_file
 from harness.model.card import Card, read_card
 
@@ -66,23 +66,6 @@ def candidates(cards: Sequence[Card], precisions: Sequence[str]) -> list[Candida
         )
     _require_one_task(cards)
     return found
-
-
-def require_data(found: Sequence[Candidate], store: Store) -> None:
-    """Hold the store against every model, before any work.
-
-    Raises:
-        DataError: it lacks a model's recipe, or has labels that a model cannot give.
-    """
-    for candidate in found:
-        card = candidate.card
-        store.samples(card.input.recipe)
-        highest = int(store.labels.max())
-        if highest >= card.output.labels:
-            raise DataError(
-                f"The store {store.path} has the label {highest}, but model '{card.name}' knows "
-                f"0 to {card.output.labels - 1}: use a store of its data set."
-            )
 
 
 def quantized(candidate: Candidate, images: Store, scored: Store, folder: Path) -> tuple[Card, str]:

@@ -16,6 +16,8 @@ class Benchmark:
     """Accuracy of the FP32 reference model, as a fraction."""
     target_fraction: float
     """Share of the reference accuracy that the Closed division demands."""
+    task: str = "classification"
+    """What is asked of a model (harness.task)."""
 
     @property
     def target_accuracy(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from harness import files
 from harness.console import note
 from harness.dataset.store import Store
+from harness.errors import OutputError
 from harness.loadgen.job import Job
 from harness.measurement import advice
 from harness.measurement.plan import ATTEMPTS, Plan
@@ -20,7 +21,7 @@ from harness.mlperf.scenario import Mode, Scenario
 from harness.model.card import Card
 from harness.run import result
 from harness.run.folder import ACCURACY_LOGS, PERFORMANCE_LOGS
-from harness.task import classification
+from harness.task import Score, task_of
 
 
 def take_test(plan: Plan, mode: Mode) -> dict[str, Any]:
@@ -86,17 +87,17 @@ def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
 def _accuracy(plan: Plan) -> dict[str, Any]:
     logs, done = _run(plan, Mode.ACCURACY)
     detail = log.read_detail(logs / "mlperf_log_detail.txt")
-    score = classification.score(logs / "mlperf_log_accuracy.json", plan.store.labels, plan.store.count)
+    task = task_of(plan.request.card)
+    score = task.score(logs / "mlperf_log_accuracy.json", task.truth(plan.store), plan.store.count)
     (logs / "accuracy.txt").write_text(score.text + "\n", encoding="utf-8")
     _take_place(logs, plan, Mode.ACCURACY)
     return {
         "text": score.text,
-        "good": score.good,
-        "total": score.total,
+        **score.counts,
         "accuracy": score.fraction,
         "errors": detail.errors,
         "known_answers": done["known_answers"],
-        **judged(plan.request.card, plan.store, score.good, score.total),
+        **judged(plan.request.card, plan.store, score),
     }
 
 
@@ -106,12 +107,12 @@ _SECTIONS: dict[Mode, Callable[[Plan], dict[str, Any]]] = {
 }
 
 
-def judged(card: Card, store: Store, good: int, total: int) -> dict[str, Any]:
+def judged(card: Card, store: Store, score: Score) -> dict[str, Any]:
     """Return the part of an accuracy section that depends on targets: `verdicts`, and whether it `passed`.
 
     The verdict on the card's own target comes first, then that on MLPerf's where the data set is its own.
     """
-    score = classification.Score(good, total)
+    task = task_of(card)
     benchmark = BENCHMARKS[card.benchmark]
     targets = []
     if card.accuracy is not None:
@@ -121,12 +122,24 @@ def judged(card: Card, store: Store, good: int, total: int) -> dict[str, Any]:
         targets.append((f"MLPerf {benchmark.name}, Closed division", *official))
     verdicts = []
     for rule, reference, fraction in targets:
-        found = classification.verdict(score, reference, fraction)
+        found = task.verdict(score, reference, fraction)
         cure = None
         if not found.passed:
-            cure = classification.of_accuracy(score.good, score.total, found.target, bool(card.quantization))
+            cure = task.advice(score, found.target, bool(card.quantization))
         verdicts.append({"rule": rule, **asdict(found), "advice": cure})
     return {"verdicts": verdicts, "passed": verdicts[0]["passed"] if verdicts else None}
+
+
+def judged_again(card: Card, store: Store, text: str) -> dict[str, Any]:
+    """Return the same of a section that is held, by its `text`.
+
+    Raises:
+        OutputError: the text states no score.
+    """
+    stated = task_of(card).read_line(text)
+    if stated is None:
+        raise OutputError(f"The result states no accuracy ('{text}'): repeat the run with --replace.")
+    return judged(card, store, stated.score)
 
 
 def _rule_faults(detail: log.Detail, plan: Plan) -> list[str]:

@@ -27,7 +27,7 @@ from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card
 from harness.run import result
 from harness.run.folder import PERFORMANCE_SETTINGS, alone_in, differences, tests_to_keep
-from harness.run.measuring import judged, take_test
+from harness.run.measuring import judged_again, take_test
 
 __all__ = ["Request", "open_for", "repeat_performance", "run", "within_limits"]
 
@@ -90,7 +90,7 @@ def _carry_out(
         if held["accuracy"] is not None:
             # The targets are those that the card has by now.
             accuracy = held["accuracy"]
-            verdicts = judged(request.card, store, accuracy["good"], accuracy["total"])
+            verdicts = judged_again(request.card, store, accuracy["text"])
             if not modes and accuracy | verdicts != accuracy:
                 files.write_json(folder / result.FILE_NAME, held | {"accuracy": accuracy | verdicts})
             held["accuracy"] = accuracy | verdicts

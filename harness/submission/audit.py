@@ -19,7 +19,8 @@ from harness.run.folder import alone_in
 from harness.submission import compliance, logs, results
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.verdict import refusal
-from harness.task.classification import Score
+from harness.task import Score, task_of
+from harness.task import Task as AnswerTask
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,12 @@ def run_all(request: Request) -> list[TestOutcome]:
     ]
     if reasons:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
-    labels = store.labels
     outcomes = []
     for one in found:
         task = find_round(NEWEST).tasks[one.document["benchmark"]]
+        card = cards[one.document["model"]["name"]]
+        kind = task_of(card)
+        truth = kind.truth(store)
         for test in task.audits:
             folder = one.folder / test
             with alone_in(one.folder):
@@ -136,31 +139,38 @@ def run_all(request: Request) -> list[TestOutcome]:
                 document = result.read(one.folder / result.FILE_NAME)
                 if compliance.is_of(folder, document) and not request.replace:
                     note(f"{one.shown} {test}: verifying the test that is there.")
-                    answers = folder / "accuracy" / logs.ACCURACY
-                    audited = verify(test, one.folder, folder / PERFORMANCE, labels, accuracy_log=answers)
+                    run, answers = folder / PERFORMANCE, folder / "accuracy" / logs.ACCURACY
+                    audited = verify(test, one.folder, run, kind, truth, accuracy_log=answers)
                     _write_verdict(folder, audited)
                 else:
                     note(f"{one.shown} {test}:")
-                    card = cards[one.document["model"]["name"]]
-                    audited = _run(one, test, card, request.store, task, labels)
+                    audited = _run(one, test, card, request.store, task, truth)
             outcomes.append(TestOutcome(one, test, audited, bool(document["settings"]["official"])))
     return outcomes
 
 
-def _run(one: Result, test: str, card: Card, store: Path, task: Task, labels: Any) -> Audited:
+def _run(one: Result, test: str, card: Card, store: Path, task: Task, truth: Any) -> Audited:
     with tempfile.TemporaryDirectory() as scratch:
         config, taken = Path(scratch, "audit.config"), Path(scratch, test)
         config.write_text(compliance.audit_config(test, task.audit_sampling_target), encoding="utf-8")
         run_session.repeat_performance(card, store, one.folder, config, taken)
-        audited = verify(test, one.folder, taken, labels)
+        audited = verify(test, one.folder, taken, task_of(card), truth)
         keep(test, one.folder, taken, audited)
     return audited
 
 
 def verify(
-    test: str, scenario: Path, taken: Path, labels: Any, *, accuracy_log: Path | None = None
+    test: str,
+    scenario: Path,
+    taken: Path,
+    task: AnswerTask,
+    truth: Any,
+    *,
+    accuracy_log: Path | None = None,
 ) -> Audited:
     """Verify the logs in `taken` against the performance and accuracy runs in the folder `scenario`.
+
+    `truth` is what the task says is right for each sample of the store.
 
     Raises:
         RunFailed: a log cannot be read.
@@ -170,10 +180,10 @@ def verify(
     if test != "TEST01":
         return Audited(performance, None)
     whole, sampled = scenario / "accuracy" / logs.ACCURACY, accuracy_log or taken / logs.ACCURACY
-    answers = compliance.verify_answers(whole, sampled)
+    answers = compliance.verify_answers(whole, sampled, task)
     indices = {index for _, index, _ in log.read_accuracy(sampled)}
-    score = Score(*compliance.top1(sampled, labels, indices))
-    baseline = None if answers.passed else Score(*compliance.top1(whole, labels, indices))
+    score = task.score_some(sampled, truth, indices)
+    baseline = None if answers.passed else task.score_some(whole, truth, indices)
     return Audited(performance, answers, score, baseline)
 
 

@@ -4,18 +4,17 @@ Source: compliance/TEST01 and compliance/TEST04 of mlcommons/inference (audit.co
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from harness.errors import RunFailed
 from harness.mlperf import log
 from harness.run.folder import differences
 from harness.submission import logs
 from harness.submission.verdict import Ledger
+from harness.task import Task
 
 PERFORMANCE_FILE = "verify_performance.txt"
 ACCURACY_FILE = "verify_accuracy.txt"
@@ -93,7 +92,7 @@ def is_of(folder: Path, document: Mapping[str, Any]) -> bool:
         return False
 
 
-def verify_answers(accuracy_log: Path, test_log: Path) -> Verification:
+def verify_answers(accuracy_log: Path, test_log: Path, task: Task) -> Verification:
     """Hold the answers logged in TEST01's performance run against those of the accuracy run.
 
     Raises:
@@ -108,8 +107,8 @@ def verify_answers(accuracy_log: Path, test_log: Path) -> Verification:
             contradictory += reference[index] != data
         reference.setdefault(index, data)
     known = [(index, data) for _, index, data in test_entries if index in reference]
-    unlike = sorted({index for index, data in known if _first(data) != _first(reference[index])})
-    mismatches = sum(_first(data) != _first(reference[index]) for index, data in known)
+    unlike = sorted({index for index, data in known if not task.is_same(data, reference[index])})
+    mismatches = sum(not task.is_same(data, reference[index]) for index, data in known)
     passed = bool(known) and not mismatches
     lines = [
         f"num_acc_log_entries = {len(accuracy_entries)}",
@@ -191,19 +190,6 @@ def check(
         _check_answers(ledger, folder, shown, rules)
 
 
-def top1(
-    path: Path, labels: "np.ndarray[tuple[int], np.dtype[np.int64]]", only: Iterable[int]
-) -> tuple[int, int]:
-    """Return how many of the samples `only` an accuracy log answers rightly, and how many it answers."""
-    wanted = set(only)
-    answers: dict[int, float | None] = {}
-    for _, index, data in log.read_accuracy(path):
-        if index in wanted:
-            answers.setdefault(index, _first(data))
-    good = sum(answer == int(labels[index]) for index, answer in answers.items())
-    return good, len(answers)
-
-
 def accuracies_agree(baseline: float, compliance: float) -> bool:
     """Return whether TEST01 passes by accuracy, where single answers differ from run to run."""
     if baseline == 0 or compliance == 0:
@@ -213,7 +199,7 @@ def accuracies_agree(baseline: float, compliance: float) -> bool:
 
 def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: logs.Rules) -> None:
     path = folder / "accuracy"
-    logs.check_accuracy_text(ledger, path, f"{shown}/accuracy", hashed=True)
+    logs.check_accuracy_text(ledger, path, f"{shown}/accuracy", rules.answers, hashed=True)
     logs.check_truncated(ledger, path / logs.ACCURACY, f"{shown}/accuracy/{logs.ACCURACY}", rules.round)
     if _passes(folder / ACCURACY_FILE):
         return
@@ -279,11 +265,6 @@ def _accuracy_in(path: Path) -> float | None:
         return float(path.read_text(encoding="utf-8").removeprefix("accuracy=").partition("%")[0])
     except (OSError, ValueError):
         return None
-
-
-def _first(data: bytes) -> float | None:
-    """Return the first element of a response, or None when it is empty."""
-    return float(np.frombuffer(data, "<f4", count=1)[0]) if len(data) >= 4 else None
 
 
 def _score(detail: log.Detail, scenario: str) -> float:

@@ -8,7 +8,8 @@ from harness.errors import RunFailed
 from harness.mlperf import log
 from harness.mlperf.rules import Round, Task, round_of, rounds_of_loadgen
 from harness.submission.verdict import Ledger
-from harness.task.classification import Score, verdict
+from harness.task import TASKS, Score
+from harness.task import Task as AnswerTask
 
 DETAIL = "mlperf_log_detail.txt"
 SUMMARY = "mlperf_log_summary.txt"
@@ -34,7 +35,6 @@ SCORES = {
     "Server": "result_completed_samples_per_sec",
     "Offline": "result_samples_per_second",
 }
-_ACCURACY_LINE = re.compile(r"accuracy=(\d+\.\d+)%, good=(\d+), total=(\d+)")
 _HASH_LINE = re.compile(r"^hash=([0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -46,6 +46,11 @@ class Rules:
     task: Task
     division: str
     system_type: str
+
+    @property
+    def answers(self) -> AnswerTask:
+        """How the benchmark's answers are scored."""
+        return TASKS[self.task.benchmark.task]
 
 
 def check_performance(
@@ -101,7 +106,7 @@ def check_accuracy(
             f"the accuracy run has {scored} samples where the data set has {count}",
             "run it on the whole data set",
         )
-    score = check_accuracy_text(ledger, folder, shown, hashed=truncated)
+    score = check_accuracy_text(ledger, folder, shown, rules.answers, hashed=truncated)
     if score is not None:
         ledger.hold(
             _SCORED,
@@ -111,7 +116,7 @@ def check_accuracy(
             "run it on the whole data set",
         )
         if rules.division == "closed":
-            reached = verdict(
+            reached = rules.answers.verdict(
                 score, rules.task.benchmark.reference_accuracy, rules.task.benchmark.target_fraction
             )
             ledger.hold(
@@ -126,7 +131,9 @@ def check_accuracy(
     return score
 
 
-def check_accuracy_text(ledger: Ledger, folder: Path, shown: str, *, hashed: bool) -> Score | None:
+def check_accuracy_text(
+    ledger: Ledger, folder: Path, shown: str, task: AnswerTask, *, hashed: bool
+) -> Score | None:
     """Check accuracy.txt; return the score that it states."""
     path = f"{shown}/{ACCURACY_TEXT}"
     try:
@@ -134,12 +141,12 @@ def check_accuracy_text(ledger: Ledger, folder: Path, shown: str, *, hashed: boo
     except (OSError, UnicodeDecodeError) as error:
         ledger.hold("accuracy.txt is there", path, False, f"cannot be read ({error})", _AGAIN)
         return None
-    found = _ACCURACY_LINE.match(text)
+    found = task.read_line(text)
     ledger.hold(
         "accuracy.txt states the score in its first line",
         path,
         found is not None,
-        "does not begin with 'accuracy=...%, good=..., total=...'",
+        f"does not begin with '{task.LINE}'",
         _AGAIN,
     )
     hashes = _HASH_LINE.findall(text)
@@ -154,16 +161,14 @@ def check_accuracy_text(ledger: Ledger, folder: Path, shown: str, *, hashed: boo
     )
     if found is None:
         return None
-    score = Score(int(found[2]), int(found[3]))
-    agrees = score.total > 0 and abs(100 * score.fraction - float(found[1])) < 0.00051
     ledger.hold(
         "accuracy.txt agrees with itself",
         path,
-        agrees,
-        f"says {found[1]} % where {score.good} of {score.total} are right",
+        not found.fault,
+        found.fault,
         _AGAIN,
     )
-    return score if agrees else None
+    return None if found.fault else found.score
 
 
 def check_truncated(ledger: Ledger, log_path: Path, path: str, made_for: Round) -> None:

@@ -1,21 +1,52 @@
-"""The accuracy of a run, from its accuracy log alone, and whether it suffices."""
+"""Classification: an answer is one label, and what counts is the share of right ones (top-1)."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from numpy.typing import NDArray
 
+from harness.dataset.store import Store
 from harness.errors import DataError, RunFailed
 from harness.mlperf import log
+from harness.task.scoring import PairedAnswers, Stated, Verdict, mcnemar
 
-_RESPONSE = np.dtype("<f4")
+METRIC = "top1"
+
+ANSWER = np.dtype("<f4")
+"""The label as MLPerf's accuracy-imagenet.py reads it."""
+ANSWER_BYTES = ANSWER.itemsize
+
 _SHOWN = 5
+LINE = "accuracy=...%, good=..., total=..."
+"""What the line looks like that MLPerf's accuracy-imagenet.py prints."""
+_LINE = re.compile(r"accuracy=(\d+\.\d+)%, good=(\d+), total=(\d+)")
+# Three digits are printed.
+_PERCENTAGE_TOLERANCE = 0.00051
+
+
+class Classifier(Protocol):
+    """What is read of a card."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def output(self) -> "Labels": ...
+
+
+class Labels(Protocol):
+    """What is read of a card's output."""
+
+    @property
+    def labels(self) -> int:
+        """Labels are 0 .. labels-1."""
 
 
 @dataclass(frozen=True)
@@ -30,49 +61,72 @@ class Score:
         return self.good / self.total
 
     @property
+    def counts(self) -> dict[str, int]:
+        return asdict(self)
+
+    @property
     def text(self) -> str:
         """The line that MLPerf's accuracy-imagenet.py prints."""
         return f"accuracy={100.0 * self.good / self.total:.3f}%, good={self.good}, total={self.total}"
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a score reaches its target; `target` and `margin` are fractions."""
+def truth(store: Store) -> NDArray[np.int64]:
+    """Return the label of each sample."""
+    return store.labels
 
-    passed: bool
-    target: float
-    margin: float
-    """Score less target; negative when the target is missed."""
-    text: str
+
+def require_fit(card: Classifier, store: Store) -> None:
+    """Hold the labels of a store against those that a card's model gives.
+
+    Raises:
+        DataError: the store has a label that the model cannot give.
+    """
+    highest = int(store.labels.max())
+    if highest >= card.output.labels:
+        raise DataError(
+            f"The store {store.path} has the label {highest}, but model '{card.name}' knows "
+            f"0 to {card.output.labels - 1}: use a store of its data set."
+        )
+
+
+def right(answers: Any, truth: Any) -> Any:
+    """Return which answers are right, of arrays or tensors of labels of one kind."""
+    return answers == truth
 
 
 def score(log_path: Path, labels: NDArray[np.integer], expected_count: int) -> Score:
     """Score mlperf_log_accuracy.json against `labels`, which are in the order of the QSL.
 
-    The response is the class as float32, its first element; of several entries with the same
-    index the first counts, as in MLPerf's accuracy-imagenet.py.
-
     Raises:
         DataError: there is not one label for each of the `expected_count` samples.
-        RunFailed: the log is unreadable or empty, lacks samples, or has entries that are not answers.
+        RunFailed: as `answers`.
     """
     if len(labels) != expected_count:
         raise DataError(
             f"{len(labels)} labels do not fit the {expected_count} samples of the run: "
             f"use the store that the run was made with."
         )
-    entries = log.read_accuracy(log_path)
-    if not entries:
+    return Score(int(np.count_nonzero(right(answers(log_path, expected_count), labels))), expected_count)
+
+
+def answers(log_path: Path, expected_count: int) -> NDArray[np.int64]:
+    """Return the label that mlperf_log_accuracy.json gives each sample, in the order of the QSL.
+
+    The response is the class as float32, its first element; of several entries with the same
+    index the first counts, as in MLPerf's accuracy-imagenet.py.
+
+    Raises:
+        RunFailed: the log is unreadable or empty, lacks samples, or has entries that are not answers.
+    """
+    first = _first_entries(log_path)
+    if not first:
         raise RunFailed(
             f"The accuracy log {log_path} has no entry: run the test in accuracy mode "
             f"(a performance run logs no answers)."
         )
-    answers: dict[int, bytes] = {}
-    for _, index, data in entries:
-        answers.setdefault(index, data)
-    unknown = [index for index in answers if not 0 <= index < expected_count]
-    missing = [index for index in range(expected_count) if index not in answers]
-    classes = {index: _class_of(data) for index, data in answers.items()}
+    unknown = [index for index in first if not 0 <= index < expected_count]
+    missing = [index for index in range(expected_count) if index not in first]
+    classes = {index: _class_of(data) for index, data in first.items()}
     broken = [index for index, answer in classes.items() if answer is None]
     faults = [
         _count(missing, "sample without an answer", "samples without an answer"),
@@ -84,8 +138,46 @@ def score(log_path: Path, labels: NDArray[np.integer], expected_count: int) -> S
             f"The accuracy log {log_path} of {expected_count} samples has {'; '.join(filter(None, faults))}: "
             f"run the accuracy test again."
         )
-    good = sum(answer == int(labels[index]) for index, answer in classes.items())
-    return Score(good, expected_count)
+    return np.array([classes[index] for index in range(expected_count)], np.int64)
+
+
+def score_some(log_path: Path, labels: NDArray[np.integer], only: Collection[int]) -> Score | None:
+    """Return the score of the samples `only` that an accuracy log answers, or None when it answers none."""
+    first = _first_entries(log_path)
+    known = [index for index in set(only) & first.keys() if 0 <= index < len(labels)]
+    good = sum(_value(first[index]) == int(labels[index]) for index in known)
+    return Score(good, len(known)) if known else None
+
+
+def is_same(one: bytes, other: bytes) -> bool:
+    """Return whether two logged answers begin with the same label; NaN is that of no other answer."""
+    return _value(one) == _value(other)
+
+
+def rate(label: int, truth: int) -> float:
+    """Return 1 for a right label and 0 for a wrong one."""
+    return float(right(label, truth))
+
+
+def compare(
+    first: NDArray[np.integer], second: NDArray[np.integer], labels: NDArray[np.integer]
+) -> PairedAnswers:
+    """Compare two variants' answers to the same images, all in the order of the store."""
+    first_good, second_good = right(first, labels), right(second, labels)
+    lost = int(np.sum(first_good & ~second_good))
+    gained = int(np.sum(~first_good & second_good))
+    return PairedAnswers(len(labels), int(np.sum(first != second)), lost, gained, mcnemar(lost, gained))
+
+
+def read_line(text: str) -> Stated | None:
+    """Return what MLPerf's line at the start of a text states; None where it is another line."""
+    found = _LINE.match(text)
+    if found is None:
+        return None
+    stated, percentage = Score(int(found[2]), int(found[3])), float(found[1])
+    agrees = stated.total > 0 and abs(100 * stated.fraction - percentage) < _PERCENTAGE_TOLERANCE
+    fault = "" if agrees else f"says {found[1]} % where {stated.good} of {stated.total} are right"
+    return Stated(stated, percentage, fault)
 
 
 def verdict(score: Score, reference: float, target_fraction: float) -> Verdict:
@@ -109,39 +201,18 @@ def verdict(score: Score, reference: float, target_fraction: float) -> Verdict:
     return Verdict(passed, float(target), float(margin), text)
 
 
-def _class_of(data: bytes) -> int | None:
-    if len(data) < _RESPONSE.itemsize:
-        return None
-    answer = float(np.frombuffer(data, _RESPONSE, count=1)[0])
-    return int(answer) if answer.is_integer() else None
-
-
-def _count(indices: Iterable[int], one: str, many: str) -> str:
-    found = sorted(indices)
-    if not found:
-        return ""
-    first = ", ".join(map(str, found[:_SHOWN]))
-    more = ", ..." if len(found) > _SHOWN else ""
-    return f"{len(found)} {one if len(found) == 1 else many} (index {first}{more})"
-
-
-def _per_cent(fraction: Decimal) -> str:
-    return f"{(100 * fraction).normalize():f}"
-
-
-def of_accuracy(good: int, total: int, target: float, quantized: bool) -> str:
+def advice(score: Score, target: float, quantized: bool) -> str:
     """Return by how much a top-1 target is missed, and what to change.
 
     Args:
-        good: images that were right.
-        total: images.
+        score: of all images.
         target: what is wanted of them, as a fraction.
         quantized: whether the model was quantized here.
     """
-    reached, missing = good / total, math.ceil(target * total - good)
+    reached, missing = score.fraction, math.ceil(target * score.total - score.good)
     start = (
-        f"Top-1 is {100 * reached:.3f} % where {100 * target:.3f} % are wanted: {missing} more of {total} "
-        f"images would have to be right"
+        f"Top-1 is {100 * reached:.3f} % where {100 * target:.3f} % are wanted: {missing} more of "
+        f"{score.total} images would have to be right"
     )
     if reached < target / 2:
         return (
@@ -159,9 +230,31 @@ def of_accuracy(good: int, total: int, target: float, quantized: bool) -> str:
     )
 
 
-def answers(path: Path, count: int) -> npt.NDArray[np.int64]:
-    """Return each sample's label from an accuracy log that has been scored; the first entry counts."""
-    found = np.zeros(count, np.int64)
-    for _, index, data in reversed(log.read_accuracy(path)):
-        found[index] = int(np.frombuffer(data, "<f4", count=1)[0])
+def _first_entries(log_path: Path) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    for _, index, data in log.read_accuracy(log_path):
+        found.setdefault(index, data)
     return found
+
+
+def _value(data: bytes) -> float | None:
+    """Return the first element of a response, or None when it is empty."""
+    return float(np.frombuffer(data, ANSWER, count=1)[0]) if len(data) >= ANSWER_BYTES else None
+
+
+def _class_of(data: bytes) -> int | None:
+    answer = _value(data)
+    return None if answer is None or not answer.is_integer() else int(answer)
+
+
+def _count(indices: Iterable[int], one: str, many: str) -> str:
+    found = sorted(indices)
+    if not found:
+        return ""
+    first = ", ".join(map(str, found[:_SHOWN]))
+    more = ", ..." if len(found) > _SHOWN else ""
+    return f"{len(found)} {one if len(found) == 1 else many} (index {first}{more})"
+
+
+def _per_cent(fraction: Decimal) -> str:
+    return f"{(100 * fraction).normalize():f}"

@@ -18,6 +18,7 @@ from harness.errors import OutputError
 from harness.model import file as model_file
 from harness.model import resnet
 from harness.model.card import CARD_NAME, AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, write_card
+from harness.task import task_of
 from harness.training.data import Images
 from harness.training.network import ResNet
 
@@ -76,19 +77,19 @@ def measure(card: Card, images: Images) -> float:
     """Return top-1 of the card's model on `images`, by OpenVINO in f32, as a fraction."""
     model = deployed(model_file.read(card), card)
     request = compile_model(model, CompileSettings("LATENCY")).model.create_infer_request()
-    right = 0
+    right = 0.0
     with console.progress("measure the exported model", len(images)) as bar:
         for index in range(len(images)):
             pixels, label = images[0, index]
             found = request.infer({0: pixels.numpy()[None]}, share_inputs=True)[0]
-            right += int(found[0]) == label
+            right += task_of(card).rate(int(found[0]), label)
             bar.advance()
     return right / len(images)
 
 
 def with_accuracy(card: Card, top1: float, target_fraction: float, source: str) -> Card:
     """Write the card again with what the model reaches; return it."""
-    stated = replace(card, accuracy=AccuracySpec("top1", top1, target_fraction, source))
+    stated = replace(card, accuracy=AccuracySpec(task_of(card).METRIC, top1, target_fraction, source))
     write_card(stated, card.folder / CARD_NAME)
     return stated
 

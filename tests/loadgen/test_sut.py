@@ -14,7 +14,7 @@ from conftest import CLASSES, SIZE, grey_of, oracle_model
 from harness.backend import graph
 from harness.backend.settings import CompileSettings
 from harness.loadgen.qsl import Qsl
-from harness.loadgen.sut import LABEL_BYTES, MultiStreamSut, OfflineSut, ServerSut, SingleStreamSut, make_sut
+from harness.loadgen.sut import MultiStreamSut, OfflineSut, ServerSut, SingleStreamSut, make_sut
 from harness.loadgen.sut.lane import Lane
 from harness.loadgen.sut.offline import cut
 from harness.mlperf.scenario import Scenario
@@ -22,8 +22,8 @@ from harness.model.card import Card
 
 
 class Slot:
-    def __init__(self, address: int) -> None:
-        self.address = address
+    def __init__(self, address: int, length: int) -> None:
+        self.address, self.length = address, length
         self.id = -1
 
 
@@ -40,7 +40,7 @@ class Answers:
         with self._lock:
             for slot in slots:
                 assert slot.id not in self.labels
-                raw = ctypes.string_at(slot.address, LABEL_BYTES)
+                raw = ctypes.string_at(slot.address, slot.length)
                 self.labels[slot.id] = float(np.frombuffer(raw, "<f4")[0])
             if len(self.labels) == self._count:
                 self.finished.set()

@@ -12,6 +12,7 @@ import pytest
 
 from harness.mlperf import log
 from harness.submission import audit, compliance, logs
+from harness.task import classification
 from harness.task.classification import Score
 
 from .conftest import OFFICIAL, SCENARIOS, Results
@@ -84,7 +85,7 @@ def test_runs_of_two_scenarios_fail() -> None:
 def test_differing_answers_are_named(tmp_path: Path) -> None:
     whole = write_answers(tmp_path / "a", [(0, 5), (1, 6), (2, 7)])
     sampled = write_answers(tmp_path / "b", [(0, 5), (2, 8), (2, 8)])
-    found = compliance.verify_answers(whole, sampled)
+    found = compliance.verify_answers(whole, sampled, classification)
     assert not found.passed
     assert found.fault == (
         "1 samples were answered otherwise than in the accuracy run (samples 2), in 2 of 3 logged answers"
@@ -94,7 +95,7 @@ def test_differing_answers_are_named(tmp_path: Path) -> None:
 
 def test_a_test_that_logged_nothing_fails(tmp_path: Path) -> None:
     found = compliance.verify_answers(
-        write_answers(tmp_path / "a", [(0, 5)]), write_answers(tmp_path / "b", [])
+        write_answers(tmp_path / "a", [(0, 5)]), write_answers(tmp_path / "b", []), classification
     )
     assert found.fault == "the performance run logged no answer to a known sample"
 
@@ -104,7 +105,7 @@ def test_answers_that_differ_pass_when_the_accuracy_is_equal(
 ) -> None:
     scenario = closed_results.scenario("Offline")
     taken = _taken(scenario, tmp_path / "taken", lambda entries: entries[0].update(data="0000C842"))
-    audited = audit.verify("TEST01", scenario, taken, labels)
+    audited = audit.verify("TEST01", scenario, taken, classification, labels)
     assert audited.answers is not None
     assert not audited.answers.passed
     assert audited.passed
@@ -125,12 +126,14 @@ def test_a_test_that_is_verified_again_says_what_was_found_this_time(
     test = scenario / "TEST01"
     texts = {path: path.read_text() for path in test.rglob("*.txt") if path.parent.name != "run_1"}
     taken = _taken(scenario, tmp_path / "taken", lambda entries: entries[0].update(data="0000C842"))
-    audit._write_verdict(test, audit.verify("TEST01", scenario, taken, labels))
+    audit._write_verdict(test, audit.verify("TEST01", scenario, taken, classification, labels))
     assert "TEST FAIL" in (test / compliance.ACCURACY_FILE).read_text()
     assert (test / "accuracy" / compliance.BASELINE).exists()
     answers = test / "accuracy" / logs.ACCURACY
     run = test / "performance" / "run_1"
-    audit._write_verdict(test, audit.verify("TEST01", scenario, run, labels, accuracy_log=answers))
+    audit._write_verdict(
+        test, audit.verify("TEST01", scenario, run, classification, labels, accuracy_log=answers)
+    )
     assert {path: path.read_text() for path in test.rglob("*.txt") if path.parent.name != "run_1"} == texts
 
 
@@ -149,7 +152,9 @@ def test_answers_that_differ_much_fail(closed_results: Results, labels: Any, tmp
         for entry in entries[:200]:
             entry["data"] = "0000C8C2"
 
-    audited = audit.verify("TEST01", scenario, _taken(scenario, tmp_path / "taken", spoil), labels)
+    audited = audit.verify(
+        "TEST01", scenario, _taken(scenario, tmp_path / "taken", spoil), classification, labels
+    )
     assert not audited.passed
     assert "samples were answered otherwise than in the accuracy run" in audited.fault
 

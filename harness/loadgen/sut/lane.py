@@ -13,10 +13,8 @@ import openvino as ov
 from harness.backend.graph import Compiled
 from harness.loadgen.qsl import Pixels, Qsl
 
-LABEL_BYTES = 4
-
-MakeSlot = Callable[[int], Any]
-"""Make a response whose `LABEL_BYTES` bytes lie at an address; its `id` is set for each answer."""
+MakeSlot = Callable[[int, int], Any]
+"""Make a response whose bytes lie at an address and are so many; its `id` is set for each answer."""
 Complete = Callable[[list[Any]], None]
 """Answer LoadGen; the bytes are copied before this returns."""
 Fail = Callable[[int, Exception], None]
@@ -107,10 +105,11 @@ class Lane:
     def __init__(self, compiled: Compiled, make_slot: MakeSlot, sample_shape: tuple[int, ...]) -> None:
         self.batch = compiled.batch
         self._request = compiled.model.create_infer_request()
-        self._labels = np.zeros(compiled.batch, np.float32)
+        output = compiled.model.output(0)
+        self._labels = np.zeros(tuple(output.shape), output.element_type.to_dtype())
         self._request.set_output_tensor(ov.Tensor(self._labels, shared_memory=True))
-        address = self._labels.ctypes.data
-        self._slots = [make_slot(address + LABEL_BYTES * row) for row in range(compiled.batch)]
+        address, row_bytes = self._labels.ctypes.data, self._labels[0].nbytes
+        self._slots = [make_slot(address + row_bytes * row, row_bytes) for row in range(compiled.batch)]
         self._gathered = np.zeros((compiled.batch, *sample_shape), np.uint8)
         self._gathered_tensor = ov.Tensor(self._gathered, shared_memory=True)
         for _ in range(_WARM_UPS):
