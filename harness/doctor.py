@@ -187,10 +187,14 @@ def _models() -> Iterator[Finding]:
 def _store(path: Path) -> Finding:
     try:
         store = open_store(path)
+        for entry in store.recipes.values():
+            store.require_sound(entry.recipe)
     except HarnessError as error:
-        return Finding("store", WRONG, str(error), "run `harness prepare` again")
+        return Finding("store", WRONG, str(error), "make it with `harness prepare`")
     facts = f"{path}: {store.count:,} images of {store.dataset}, {', '.join(store.recipes)}"
     faults = store.submittable_faults()
+    if store.warnings:
+        faults.append(f"{len(store.warnings):,} of its images decode with a warning")
     return Finding("store", NOTE if faults else GOOD, "; ".join([facts, *faults]))
 
 

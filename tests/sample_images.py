@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from harness.dataset.images import ImageList
-from harness.dataset.recipe import Recipe, decode
+from harness.dataset.recipe import Recipe
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data" / "imagenet-sample"
 
@@ -49,7 +49,7 @@ def write_images(
 
 
 def expected(images: ImageList, recipe: Recipe, names: tuple[str, ...] | None = None) -> np.ndarray:
-    return np.stack([recipe.apply(decode((images.root / n).read_bytes(), n)) for n in names or images.names])
+    return np.stack([recipe.read((images.root / n).read_bytes(), n) for n in names or images.names])
 
 
 def sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,20 @@ def test_a_store_is_opened_and_judged(oracle: Oracle, tmp_path: Path) -> None:
     assert good.state == NOTE
     assert "60 images of custom" in good.detail
     assert found(doctor.examine(tmp_path, tmp_path), "store").state == WRONG
+
+
+def test_a_store_whose_pixels_changed_is_wrong(
+    new_oracle: Callable[..., Oracle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = new_oracle(count=20).store
+    monkeypatch.setattr("harness.dataset.store._HASHED_WHOLE_BYTES", 0)
+    [entry] = store.recipes.values()
+    with (store.path / entry.file).open("r+b") as file:
+        file.seek(300)
+        file.write(b"changed")
+    judged = found(doctor.examine(store.path, machine(tmp_path)), "store")
+    assert judged.state == WRONG
+    assert "has other pixels than were prepared" in judged.detail
 
 
 def test_the_command_prints_a_line_for_each_finding_or_json_alone() -> None:

@@ -72,7 +72,6 @@ def _table(models: list[dict[str, Any]]) -> str:
 def _description(facts: dict[str, Any]) -> str:
     given, output = facts["input"], facts["output"]
     size = "" if facts["size_bytes"] is None else f", {format_bytes(facts['size_bytes'])}"
-    preprocessing = f"{given['resize']}, centre crop {given['crop_fraction']:g}"
     lines = {
         "name": facts["name"],
         "description": facts["description"],
@@ -84,7 +83,7 @@ def _description(facts: dict[str, Any]) -> str:
         "sha256": facts["sha256"],
         "md5": facts["md5"],
         "seed": facts["seed"],
-        "input": f"{_input(given)} {given['layout']} {given['channels']}; {preprocessing}",
+        "input": f"{_input(given)} {given['layout']} {given['channels']}; {given['preprocessing']}",
         "mean, scale": f"{given['mean']}, {given['scale']}",
         "output": f"{output['kind']}, {output['classes']} classes, label = class {output['label_offset']:+d}",
         "reference": facts["reference_source"],

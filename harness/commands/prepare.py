@@ -10,7 +10,7 @@ from harness.commands import options
 from harness.dataset import store
 from harness.dataset.images import find_images, require_known
 from harness.files import format_bytes
-from harness.model.card import find_card
+from harness.model.card import doubts, find_card
 
 
 @click.command("prepare")
@@ -47,9 +47,13 @@ def command(
     require_known(dataset)
     card = find_card(model)
     listed = find_images(images, card.output.labels, labels)
+    for remark in (*listed.remarks, *doubts(card)):
+        console.note(remark)
     made = store.prepare(listed, card.input.recipe, out, dataset, allow_missing, workers)
     recipe = made.recipes[card.input.recipe.key]
     faults = made.submittable_faults()
+    for entry in made.warnings:
+        console.note(f"The image {entry.name} is decoded, but with a warning: {entry.fault}.")
     if as_json:
         document = {
             "store": str(out),
@@ -60,6 +64,8 @@ def command(
             "bytes": recipe.bytes,
             "sha256": recipe.sha256,
             "missing": [entry.name for entry in made.missing],
+            "warnings": {entry.name: entry.fault for entry in made.warnings},
+            "remarks": listed.remarks,
             "not_submittable": faults,
         }
         click.echo(json.dumps(document, indent=2))

@@ -187,7 +187,7 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
                 candidate.name,
                 candidate.shown_precision,
                 model_file.sha256(candidate.card),
-                asdict(candidate.card.input),
+                candidate.card.input.to_dict(),
                 asdict(candidate.card.output),
             ]
             for candidate in candidates

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness import console, files
 from harness.dataset.drawing import FILLS, SHAPES, Dice, picture
+from harness.dataset.label_file import VAL_MAP
 from harness.errors import DataError, OutputError, RunFailed, did_you_mean
 from harness.machine import system
 from harness.process.workers import pool
@@ -24,7 +25,6 @@ SPLITS = ("val", "train", "held-out")
 CLASSES = tuple(f"{shape}-{fill}" for shape in SHAPES for fill in FILLS)
 TEST_COUNT = 2000
 
-MAP_NAME = "val_map.txt"
 _MARKER = "builtin.json"
 _JPEG_QUALITY = 92
 _BYTES_PER_IMAGE = 16_384
@@ -70,7 +70,7 @@ def generate(out: Path, count: int = TEST_COUNT, split: str = "val", workers: in
         _write_images(out, split, missing, workers or system.usable_cpus())
         if split == "val":
             lines = (f"{image_name(split, index)} {index % len(CLASSES)}\n" for index in range(count))
-            _write_if_new(out / MAP_NAME, "".join(lines))
+            _write_if_new(out / VAL_MAP, "".join(lines))
     return out
 
 
@@ -113,7 +113,7 @@ def _claim(out: Path, split: str) -> None:
     if found is not None:
         if not isinstance(found, dict) or found.get("split") != split:
             raise OutputError(f"The folder {out} holds another split: choose a new or empty folder.")
-        (out / MAP_NAME).unlink(missing_ok=True)
+        (out / VAL_MAP).unlink(missing_ok=True)
         for path in out.rglob(f"builtin_{split}_*.JPEG"):
             path.unlink()
     files.write_json(marker, ours)

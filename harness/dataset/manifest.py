@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files
-from harness.dataset.images import VAL_MAP
+from harness.dataset.label_file import VAL_MAP
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError
 
@@ -22,8 +22,8 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Missing:
-    """A listed image that is not in the store, because `--allow-missing` let it go."""
+class Remark:
+    """A listed image with a fault: one that `--allow-missing` left out, or that decodes with a warning."""
 
     name: str
     label: int
@@ -40,6 +40,8 @@ class RecipeFile:
     sha256: str
     made_with: Mapping[str, str]
     """Versions of the harness and of the libraries that decide the pixels."""
+    spread_sha256: str = ""
+    """Hex digest of some samples, evenly spread; "" in stores of version 0.1.0."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,13 @@ class Manifest:
     """How many different labels the images have."""
     list_sha256: str
     """Hex digest of val_map.txt."""
-    missing: tuple[Missing, ...]
+    missing: tuple[Remark, ...]
     recipes: Mapping[str, RecipeFile]
+    """By the recipe's key, which in files of version 0.1.0 had but six digits of the crop fraction."""
+    sources_sha256: str = ""
+    """Hex digest of sources.txt; "" in stores of version 0.1.0, which have none."""
+    warnings: tuple[Remark, ...] = ()
+    """Images that a decoder had something to say about, such as damage inside a JPEG, and what it was."""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -86,11 +93,10 @@ def read_manifest(folder: Path) -> Manifest:
             count=int(document["count"]),
             labels=int(document["labels"]),
             list_sha256=str(document["list_sha256"]),
-            missing=tuple(
-                Missing(_unquoted(entry["name"]), int(entry["label"]), str(entry["fault"]))
-                for entry in document["missing"]
-            ),
-            recipes={key: _recipe_file(entry) for key, entry in document["recipes"].items()},
+            missing=_missing(document["missing"]),
+            recipes={item.recipe.key: item for item in map(_recipe_file, document["recipes"].values())},
+            sources_sha256=str(document.get("sources_sha256", "")),
+            warnings=_missing(document.get("warnings", [])),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{file} is damaged ({error!r}): delete the store and prepare again.") from error
@@ -100,7 +106,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json, atomically, and only after all that it vouches for is on disk."""
     document = {"format": FORMAT, **asdict(manifest)}
     document["images"] = _quoted(manifest.images)
-    for entry in document["missing"]:
+    document["recipes"] = {
+        key: {**asdict(entry), "recipe": entry.recipe.to_dict()} for key, entry in manifest.recipes.items()
+    }
+    for entry in (*document["missing"], *document["warnings"]):
         entry["name"] = _quoted(entry["name"])
     sync(folder)
     files.write_json(folder / MANIFEST, document)
@@ -155,7 +164,12 @@ def _recipe_file(entry: dict[str, Any]) -> RecipeFile:
         int(entry["bytes"]),
         str(entry["sha256"]),
         dict(entry["made_with"]),
+        str(entry.get("spread_sha256", "")),
     )
+
+
+def _missing(entries: Sequence[dict[str, Any]]) -> tuple[Remark, ...]:
+    return tuple(Remark(_unquoted(one["name"]), int(one["label"]), str(one["fault"])) for one in entries)
 
 
 def _quoted(name: str) -> str:

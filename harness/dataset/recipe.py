@@ -1,59 +1,68 @@
-"""The untimed preprocessing of an image, from file to `u8` pixels, as a model card states it."""
+"""The untimed preprocessing of an image, from its pixels to a sample, as a model card states it."""
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.errors import DataError
-
-Pixels = npt.NDArray[np.uint8]
-"""An image: [height, width, 3], RGB, 0..255."""
+from harness.dataset.image_file import ImageError, Pixels, decode
 
 RESIZES = {
     "area": "OpenCV INTER_AREA, what MLPerf's reference does for the TF and ONNX ResNet-50",
     "linear": "OpenCV INTER_LINEAR",
-    "pil_bilinear": "Pillow bilinear, what torchvision does",
-    "pil_bicubic": "Pillow bicubic, what Hugging Face and timm do for most models",
+    "cubic": "OpenCV INTER_CUBIC",
+    "nearest": "OpenCV INTER_NEAREST",
+    "pil_bilinear": "Pillow bilinear, torchvision's choice for most models",
+    "pil_bicubic": "Pillow bicubic, Hugging Face's and timm's choice for most models",
+    "pil_lanczos": "Pillow Lanczos",
+    "pil_hamming": "Pillow Hamming",
+    "pil_box": "Pillow box",
+    "pil_nearest": "Pillow nearest",
     "none": "no resize: the images must have the model's size already",
 }
+"""How pixels are interpolated."""
 
 # ImageNet's usual statistics, for pixels 0..255: what the trainer's networks take is (pixel - MEAN) / SCALE.
 MEAN = (123.675, 116.28, 103.53)
 SCALE = (58.395, 57.12, 57.375)
 
-_START_OF_IMAGE = b"\xff\xd8"
-_END_OF_IMAGE = b"\xff\xd9"
-_START_OF_SCAN = 0xDA
-
-
-class ImageError(DataError):
-    """An image that cannot become a sample; `fault` is the reason in a few words, such as 'is truncated'."""
-
-    def __init__(self, name: str, fault: str) -> None:
-        super().__init__(f"The image {name} {fault}: replace it by a good copy.")
-        self.fault = fault
+# Keeps fractions such as 224/232 from falling one pixel short.
+_MARGIN = 1e-6
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How an image becomes `size` x `size` RGB pixels.
 
-    The short side is resized to int(size / crop_fraction), then the centre is cropped.
+    The short side is resized to int(size / crop_fraction), or to `resize_to`, then the centre is cropped.
+    Exactly one of the two is given; `resize` is one of RESIZES.
     """
 
     size: int
     resize: str
-    crop_fraction: float
+    crop_fraction: float | None = None
+    resize_to: int | None = None
+    """Pixels on the short side before the crop."""
+    squash: bool = False
+    """Both sides are resized to that many pixels, whatever the image's aspect ratio."""
+    crop_first: bool = False
+    """The crop comes first, at its share size / short_side of the image, and is resized to `size`."""
+    exif_rotation: bool = True
+    """Images are turned as EXIF says, as cv2.imread does; torchvision and timm leave them as they lie."""
+
+    def __post_init__(self) -> None:
+        if (self.crop_fraction is None) == (self.resize_to is None):
+            raise ValueError("a recipe has either a crop_fraction or a resize_to")
 
     @property
     def key(self) -> str:
-        """The name of this recipe's file in a store, such as 'area-224-0.875'."""
-        return f"{self.resize}-{self.size}-{self.crop_fraction:g}"
+        """The name of this recipe in a store, such as 'area-224-0.875'; no two recipes share one."""
+        share = f"to{self.resize_to}" if self.crop_fraction is None else _exact(self.crop_fraction)
+        words = [self.resize, str(self.size), share]
+        words += ["squash"] if self.squash else []
+        words += ["cropfirst"] if self.crop_first else []
+        words += [] if self.exif_rotation else ["unrotated"]
+        return "-".join(words)
 
     @property
     def sample_bytes(self) -> int:
@@ -62,11 +71,39 @@ class Recipe:
     @property
     def short_side(self) -> int:
         """Pixels on the short side before the crop."""
-        # The margin keeps fractions such as 224/232 from falling one pixel short.
-        return int(self.size / self.crop_fraction + 1e-6)
+        if self.crop_fraction is None:
+            assert self.resize_to is not None
+            return self.resize_to
+        return int(self.size / self.crop_fraction + _MARGIN)
+
+    @property
+    def words(self) -> str:
+        """The recipe in words, such as 'area, centre crop 0.875'."""
+        if self.crop_fraction is None:
+            crop = f"short side to {self.resize_to}, centre crop to {self.size}"
+        else:
+            crop = f"centre crop {_exact(self.crop_fraction)}"
+        words = [self.resize] if self.resize == "none" else [self.resize, crop]
+        words += ["squashed to a square"] if self.squash else []
+        words += ["cropped before the resize"] if self.crop_first else []
+        words += [] if self.exif_rotation else ["EXIF rotation ignored"]
+        return ", ".join(words)
+
+    @property
+    def share(self) -> float:
+        """What the crop keeps of the short side, 0..1."""
+        return self.size / self.short_side if self.crop_fraction is None else self.crop_fraction
+
+    def at(self, size: int) -> "Recipe":
+        """Return the recipe for another input size, with the same share of the image."""
+        if self.resize_to is None:
+            return replace(self, size=size)
+        return replace(self, size=size, resize_to=max(size, round(self.resize_to * size / self.size)))
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the fields that say something: those of 0.1.0's recipes are the same as then."""
+        values = {item.name: (getattr(self, item.name), item.default) for item in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
 
     def apply(self, image: Pixels, name: str = "given") -> Pixels:
         """Return `image` ([height, width, 3] u8 RGB) resized and cropped to [size, size, 3] u8 RGB.
@@ -79,110 +116,63 @@ class Recipe:
                 height, width = image.shape[:2]
                 raise ImageError(name, f"is {width}x{height}, not {self.size}x{self.size}")
             return image
-        if self.resize.startswith("pil_"):
-            return self._apply_pillow(image)
-        return self._apply_opencv(image)
+        if self.crop_first:
+            return self._resized(self._first_crop(image), self.size, self.size)
+        return self._last_crop(self._resized(image, *self._scaled(image)))
 
-    def _apply_opencv(self, image: Pixels) -> Pixels:
+    def read(self, data: bytes, name: str) -> Pixels:
+        """Return the sample, [size, size, 3] u8 RGB, of an image file's bytes.
+
+        Raises:
+            ImageError: the data is no whole image, or of another size where the recipe does not resize.
+        """
+        return self.apply(decode(data, name, self.exif_rotation), name)
+
+    @property
+    def _uses_pillow(self) -> bool:
+        return self.resize.startswith("pil_")
+
+    def _resized(self, image: Pixels, width: int, height: int) -> Pixels:
+        method = self.resize.removeprefix("pil_").upper()
+        if self._uses_pillow:
+            from PIL import Image
+
+            filtered = Image.fromarray(image).resize((width, height), Image.Resampling[method])
+            return np.asarray(filtered)
         import cv2
 
-        interpolation = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}[self.resize]
-        width, height = self._scaled(image)
-        resized: Pixels = cv2.resize(image, (width, height), interpolation=interpolation)
-        top, left = (height - self.size) // 2, (width - self.size) // 2
-        return resized[top : top + self.size, left : left + self.size]
-
-    def _apply_pillow(self, image: Pixels) -> Pixels:
-        from PIL import Image
-
-        filters = {"pil_bilinear": Image.Resampling.BILINEAR, "pil_bicubic": Image.Resampling.BICUBIC}
-        width, height = self._scaled(image)
-        resized = np.asarray(Image.fromarray(image).resize((width, height), filters[self.resize]))
-        # torchvision rounds half offsets to even, where MLPerf's OpenCV code truncates them.
-        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
-        return resized[top : top + self.size, left : left + self.size]
+        resized: Pixels = cv2.resize(image, (width, height), interpolation=getattr(cv2, f"INTER_{method}"))
+        return resized
 
     def _scaled(self, image: Pixels) -> tuple[int, int]:
+        """Return width and height before the crop."""
         height, width = image.shape[:2]
         short = self.short_side
+        if self.squash:
+            return short, short
         if height > width:
             return short, int(short * height / width)
         return int(short * width / height), short
 
+    def _last_crop(self, image: Pixels) -> Pixels:
+        above, beside = (length - self.size for length in image.shape[:2])
+        # torchvision rounds half offsets to even, where MLPerf's OpenCV code truncates them.
+        top, left = (round(above / 2), round(beside / 2)) if self._uses_pillow else (above // 2, beside // 2)
+        return image[top : top + self.size, left : left + self.size]
 
-def decode(data: bytes, name: str) -> Pixels:
-    """Decode an image file's bytes to [height, width, 3] u8 RGB, pixel for pixel as `cv2.imread` does.
-
-    The EXIF orientation is applied, grey and CMYK images become RGB, alpha is dropped.
-    `name` is for messages.
-
-    Raises:
-        ImageError: the data is empty, truncated, or no image.
-    """
-    import cv2
-
-    if not data:
-        raise ImageError(name, "is empty")
-    if not _is_whole_jpeg(data):
-        _verify(data, name)
-    try:
-        image: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise ImageError(name, f"cannot be decoded ({error.err})") from error
-    if image is None:
-        raise ImageError(name, "cannot be decoded")
-    return image
+    def _first_crop(self, image: Pixels) -> Pixels:
+        height, width = image.shape[:2]
+        if self.squash:
+            # tf.image.central_crop: the share of each side, the same number of pixels off both ends.
+            top, left = (int((length - length * self.share) / 2) for length in (height, width))
+            return image[top : height - top, left : width - left]
+        # TensorFlow's EfficientNet (_decode_and_center_crop): a square, an odd pixel off the top and left.
+        side = max(1, int(self.share * min(height, width) + _MARGIN))
+        top, left = (height - side + 1) // 2, (width - side + 1) // 2
+        return image[top : top + side, left : left + side]
 
 
-def tool_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide which pixels come out."""
-    import cv2
-    import PIL
-
-    return {"opencv": cv2.__version__, "pillow": PIL.__version__}
-
-
-@contextmanager
-def one_thread_per_call() -> Iterator[None]:
-    """Keep OpenCV from starting threads of its own while the caller's threads share out the images."""
-    import cv2
-
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-def _is_whole_jpeg(data: bytes) -> bool:
-    """Tell whether a JPEG holds an end-of-image marker after its first scan began.
-
-    Compressed pixels never contain that marker; the headers may, inside a thumbnail.
-    """
-    if not data.startswith(_START_OF_IMAGE):
-        return False
-    at = len(_START_OF_IMAGE)
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker == _START_OF_SCAN:
-            return data.rfind(_END_OF_IMAGE, at) != -1
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False
-
-
-def _verify(data: bytes, name: str) -> None:
-    """Raise ImageError unless Pillow reads the image to its end; OpenCV may leave what is missing grey."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except UnidentifiedImageError as error:
-        raise ImageError(name, "is not an image") from error
-    except Exception as error:  # Pillow's codecs raise many kinds for damaged data
-        fault = "is truncated" if "truncated" in str(error) else f"is damaged ({error})"
-        raise ImageError(name, fault) from error
+def _exact(number: float) -> str:
+    """Return the shortest text that gives `number` again."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)

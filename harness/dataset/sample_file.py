@@ -13,7 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
-from harness.dataset.recipe import ImageError, Pixels
+from harness.dataset.image_file import ImageError, Pixels
 
 _CHUNK_SAMPLES = 32
 _SYNC_SECONDS = 5.0
@@ -64,6 +64,15 @@ class SampleFile:
         """Names that an earlier call has given up."""
         return frozenset(self._journal.unreadable)
 
+    @property
+    def suspects(self) -> frozenset[str]:
+        """Names that `suspect` was told, in this call or an earlier one."""
+        return frozenset(self._journal.suspects)
+
+    def suspect(self, name: str) -> None:
+        """Remember, for the next call too, that a decoder may have said something about an image."""
+        self._journal.append([{"suspect": name}])
+
     def give_up(self, names: Iterable[str]) -> None:
         """Remember that `names` cannot be read, for the next call."""
         self._journal.append([{"unreadable": name} for name in names])
@@ -74,15 +83,21 @@ class SampleFile:
         produce: Callable[[str], Pixels],
         workers: int,
         advance: Callable[[int, int], None],
+        stamps: Sequence[tuple[int, int]] = (),
     ) -> dict[int, str]:
         """Write the pixels of names[k] as sample k, for every k that is not on disk yet.
+
+        What is on disk was made of the same files: names[k] with stamps[k], where there are stamps.
 
         `advance(samples, computed)` is told of samples done, and how many of them this call computed.
         Returns the faults, sample index to reason: those samples are not in the file.
         """
         starts = range(0, len(names), _CHUNK_SAMPLES)
         chunks = [range(start, min(start + _CHUNK_SAMPLES, len(names))) for start in starts]
-        digests = [self._digest(names[chunk.start : chunk.stop]) for chunk in chunks]
+        digests = [
+            self._digest(names[chunk.start : chunk.stop], stamps[chunk.start : chunk.stop])
+            for chunk in chunks
+        ]
         size = os.fstat(self._file).st_size
         finished = {
             k
@@ -161,8 +176,8 @@ class SampleFile:
                 _write_at(self._file, pixels, k * self._sample_bytes)
         return faults
 
-    def _digest(self, names: Sequence[str]) -> str:
-        return hashlib.sha256(json.dumps([self._stamp, *names]).encode()).hexdigest()
+    def _digest(self, names: Sequence[str], stamps: Sequence[tuple[int, int]]) -> str:
+        return hashlib.sha256(json.dumps([self._stamp, *names, *stamps]).encode()).hexdigest()
 
 
 class _Journal:
@@ -171,6 +186,7 @@ class _Journal:
     def __init__(self, path: Path) -> None:
         self.chunks: dict[int, str] = {}
         self.unreadable: set[str] = set()
+        self.suspects: set[str] = set()
         self._path = path
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -192,6 +208,8 @@ class _Journal:
     def _take(self, entry: dict[str, int | str]) -> None:
         if "unreadable" in entry:
             self.unreadable.add(str(entry["unreadable"]))
+        elif "suspect" in entry:
+            self.suspects.add(str(entry["suspect"]))
         else:
             self.chunks[int(entry["chunk"])] = str(entry["digest"])
 

@@ -1,8 +1,7 @@
 """A store: a folder with the preprocessed images of one list, under one or more recipes."""
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,25 +10,32 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import __version__, console, files
+from harness.dataset.image_file import ImageError, one_thread_per_call, tool_versions
 from harness.dataset.images import ImageList, is_in_official_order
 from harness.dataset.manifest import (
     MANIFEST,
     Manifest,
-    Missing,
     RecipeFile,
+    Remark,
     read_list,
     read_manifest,
     write_list,
     write_manifest,
 )
-from harness.dataset.recipe import ImageError, Pixels, Recipe, decode, one_thread_per_call, tool_versions
+from harness.dataset.pixels import require_spread, require_whole, spread, spread_sha256
+from harness.dataset.preparation import Work, known_faults, offenders, reader, shown
+from harness.dataset.recipe import Recipe
 from harness.dataset.sample_file import SampleFile
+from harness.dataset.sources import changed, read_sources, write_sources
 from harness.errors import DataError, OutputError
 from harness.machine import system
 from harness.mlperf.benchmark import BENCHMARKS
 
 _LOCK = ".prepare.lock"
-_SHOWN_FAULTS = 10
+_HASHED_WHOLE_BYTES = 256_000_000
+"""Half a second's reading and hashing, where the whole of ImageNet takes many."""
+_COMPARED = 64
+"""Images of a store that knows no sources, of which the pixels are made again."""
 # Beyond this many threads Python's lock, not decoding, sets the pace.
 _MAX_WORKERS = 64
 
@@ -52,9 +58,14 @@ class Store:
         return self.manifest.dataset
 
     @property
-    def missing(self) -> tuple[Missing, ...]:
+    def missing(self) -> tuple[Remark, ...]:
         """Images of the list that are not in the store."""
         return self.manifest.missing
+
+    @property
+    def warnings(self) -> tuple[Remark, ...]:
+        """Images that are in the store, though a decoder had something to say about them."""
+        return self.manifest.warnings
 
     @property
     def recipes(self) -> Mapping[str, RecipeFile]:
@@ -64,11 +75,28 @@ class Store:
     def samples(self, recipe: Recipe) -> npt.NDArray[np.uint8]:
         """Return the samples of `recipe`: a read-only memory map, u8 [count, size, size, 3], RGB.
 
+        Files of up to 256 MB are held against their hash, once in a process; of larger ones some samples are.
+
         Raises:
-            DataError: the store does not hold this recipe.
+            DataError: the store does not hold this recipe, or other pixels than were prepared.
         """
+        entry = self._file(recipe)
+        path = self.path / entry.file
+        if entry.bytes <= _HASHED_WHOLE_BYTES:
+            self.require_sound(recipe)
+        elif entry.spread_sha256:
+            require_spread(path, entry.spread_sha256, recipe.sample_bytes, self.count)
         shape = (self.count, recipe.size, recipe.size, 3)
-        return np.memmap(self.path / self._file(recipe).file, dtype=np.uint8, mode="r", shape=shape)
+        return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
+
+    def require_sound(self, recipe: Recipe) -> None:
+        """Read all samples of `recipe` and hold them against the hash that they had when they were prepared.
+
+        Raises:
+            DataError: they are not the same, or the store does not hold this recipe.
+        """
+        entry = self._file(recipe)
+        require_whole(self.path / entry.file, entry.sha256)
 
     def sha256(self, recipe: Recipe) -> str:
         """Return the hex digest that the file of `recipe` had when it was prepared.
@@ -170,24 +198,27 @@ def _prepare(
     root = str(images.root.resolve())
     versions = tool_versions()
     stamp = json.dumps([recipe.to_dict(), versions, root], sort_keys=True)
-    path = out / f"{recipe.key}.u8"
+    path = out / _file_name(recipe, held)
+    work = Work(images, recipe, out, workers)
     with SampleFile(path, recipe.sample_bytes, stamp) as samples, one_thread_per_call():
         gone: dict[int, str] = {}
         if held is not None:
             absent = {entry.name: entry.fault for entry in held.missing}
             gone = {k: absent[name] for k, name in enumerate(images.names) if name in absent}
         elif allow_missing:
-            gone = _known_faults(images, recipe, samples.unreadable)
-        while found := _fill(images, gone, recipe, out, samples, workers):
+            gone = known_faults(images, recipe, samples.unreadable)
+        while found := work.fill(samples, gone):
             if held is not None or not allow_missing:
-                raise _offenders(images, found, recoverable=held is None)
+                raise offenders(images, found, recoverable=held is None)
             samples.give_up(images.names[k] for k in found)
             gone |= found
+        kept = [k for k in range(len(images.names)) if k not in gone]
+        size = samples.publish()
+        spread = spread_sha256(path, recipe.sample_bytes, len(kept))
         made = RecipeFile(
-            recipe, path.name, samples.publish(), samples.sha256, {"harness": __version__, **versions}
+            recipe, path.name, size, samples.sha256, {"harness": __version__, **versions}, spread
         )
         if held is None:
-            kept = [k for k in range(len(images.names)) if k not in gone]
             labels = [images.labels[k] for k in kept]
             held = Manifest(
                 dataset=dataset,
@@ -195,76 +226,16 @@ def _prepare(
                 count=len(kept),
                 labels=len(set(labels)),
                 list_sha256=write_list(out, [images.names[k] for k in kept], labels),
-                missing=tuple(Missing(images.names[k], images.labels[k], gone[k]) for k in sorted(gone)),
+                missing=tuple(Remark(images.names[k], images.labels[k], gone[k]) for k in sorted(gone)),
                 recipes={},
+                sources_sha256=write_sources(out, work.sources([images.names[k] for k in kept])),
             )
-        write_manifest(out, replace(held, recipes={**held.recipes, recipe.key: made}))
+        said = {entry.name: entry for entry in held.warnings}
+        label_of = dict(zip(images.names, images.labels, strict=True))
+        said |= {name: Remark(name, label_of[name], text) for name, text in work.warnings.items()}
+        recipes = {**held.recipes, recipe.key: made}
+        write_manifest(out, replace(held, recipes=recipes, warnings=tuple(said.values())))
         samples.forget()
-
-
-def _fill(
-    images: ImageList, gone: Mapping[int, str], recipe: Recipe, out: Path, samples: SampleFile, workers: int
-) -> dict[int, str]:
-    """Write the samples of all images but those in `gone`; return the faults found, list index to reason."""
-    kept = [k for k in range(len(images.names)) if k not in gone]
-    if not kept:
-        raise _offenders(images, gone, recoverable=False)
-    needed_bytes = len(kept) * recipe.sample_bytes - samples.allocated_bytes
-    files.require_free_space(out, needed_bytes, f"{len(kept):,} samples")
-    started = time.monotonic()
-    computed = 0
-
-    with console.progress(f"Preparing {recipe.key}", total=len(kept)) as bar:
-
-        def advance(count: int, newly: int) -> None:
-            nonlocal computed
-            computed += newly
-            bar.advance(count)
-            if computed:
-                bar.update(rate=f"{computed / (time.monotonic() - started):,.0f} images/s")
-
-        names = [images.names[k] for k in kept]
-        faults = samples.fill(names, _producer(images.root, recipe), workers, advance)
-    return {kept[k]: fault for k, fault in faults.items()}
-
-
-def _producer(root: Path, recipe: Recipe) -> Callable[[str], Pixels]:
-    def produce(name: str) -> Pixels:
-        try:
-            data = (root / name).read_bytes()
-        except FileNotFoundError as error:
-            raise ImageError(name, "does not exist") from error
-        except (OSError, ValueError) as error:
-            raise ImageError(name, f"cannot be read ({error})") from error
-        return recipe.apply(decode(data, name), name)
-
-    return produce
-
-
-def _known_faults(images: ImageList, recipe: Recipe, unreadable: frozenset[str]) -> dict[int, str]:
-    """Find what is absent or was given up before, so that the rest gets its final indices at once."""
-    produce = _producer(images.root, recipe)
-    faults = {}
-    for k, name in enumerate(images.names):
-        if name in unreadable or not (images.root / name).exists():
-            try:
-                produce(name)
-            except ImageError as error:
-                faults[k] = error.fault
-    return faults
-
-
-def _offenders(images: ImageList, faults: Mapping[int, str], recoverable: bool) -> DataError:
-    shown = [f"{images.names[k]} {faults[k]}" for k in sorted(faults)[:_SHOWN_FAULTS]]
-    if len(faults) > len(shown):
-        shown.append(f"and {len(faults) - len(shown)} more")
-    cure = "restore them"
-    if recoverable:
-        cure += ", or give --allow-missing to leave them out (the result cannot then be submitted)"
-    return DataError(
-        f"{len(faults)} of {len(images.names)} images in {images.root} cannot be used "
-        f"({'; '.join(shown)}): {cure}."
-    )
 
 
 def _ready(images: ImageList, recipe: Recipe, out: Path, dataset: str, allow_missing: bool) -> Store | None:
@@ -289,10 +260,47 @@ def _ready(images: ImageList, recipe: Recipe, out: Path, dataset: str, allow_mis
             f"The store {out} was made with --allow-missing and lacks {len(absent)} of the listed images: "
             f"prepare a whole one in another folder, or give --allow-missing again."
         )
+    _require_same_images(images, store)
     if recipe.key not in store.recipes:
         return None
+    store.require_sound(recipe)
     console.note(f"{out} holds {recipe.key} of these {store.count:,} images already.")
     return store
+
+
+def _require_same_images(images: ImageList, store: Store) -> None:
+    """Raise DataError if image files are others than those that the store was made of, under their names."""
+    sources = read_sources(store.path, store.manifest)
+    if sources is None:
+        others = _other_pixels(images, store)
+    else:
+        others = list(changed(images.root, store.names, sources))
+    if others:
+        raise DataError(
+            f"{len(others)} of the {store.count} images in {images.root} are not those that the store "
+            f"{store.path} was made of ({shown(others)}): choose another folder for the store, or restore "
+            "the images."
+        )
+
+
+def _other_pixels(images: ImageList, store: Store) -> list[str]:
+    """Make some pixels of a store of version 0.1.0 again, with the same libraries; return what differs."""
+    recipes = [
+        item.recipe for item in store.recipes.values() if tool_versions().items() <= item.made_with.items()
+    ]
+    if not recipes:
+        return []
+    held, read = store.samples(recipes[0]), reader(images.root)
+    others = []
+    for k in spread(store.count, _COMPARED):
+        name = store.names[k]
+        if (images.root / name).exists():
+            try:
+                same = np.array_equal(recipes[0].read(read(name), name), held[k])
+            except ImageError:
+                same = False
+            others += [] if same else [name]
+    return others
 
 
 def _refuse_foreign_folder(out: Path) -> None:
@@ -317,3 +325,10 @@ def _check_size(path: Path, needed_bytes: int) -> None:
             f"The sample file {path} has {size:,} bytes instead of {needed_bytes:,}: "
             f"delete the store and prepare again."
         )
+
+
+def _file_name(recipe: Recipe, held: Manifest | None) -> str:
+    """Return a free name for the recipe's file: version 0.1.0 rounded keys, so another's may have it."""
+    taken = set() if held is None else {entry.file for entry in held.recipes.values()}
+    names = (f"{recipe.key}{suffix}.u8" for suffix in ("", *(f"-{number}" for number in range(2, 100))))
+    return next(name for name in names if name not in taken)

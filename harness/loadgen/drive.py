@@ -130,7 +130,9 @@ def _test_settings(job: Job) -> Any:
     if not job.settings.official:
         settings.min_duration_ms = int(job.settings.duration_s * 1000)
         if scenario.facts.short_queries is not None:
-            settings.min_query_count = scenario.facts.short_queries
+            # A user.conf may ask for more of Server's queries, not for all of Offline's samples.
+            more = settings.min_query_count if scenario.facts.timed else 0
+            settings.min_query_count = max(scenario.facts.short_queries, more)
     return settings
 
 

@@ -27,7 +27,9 @@ class Job:
     probe_s: float = 3.0
     """About how long a probe measures."""
     latency_bound_ns: int | None = None
-    """Server: 99 % of the queries must be answered within this."""
+    """Server: the percentile of the latency must be within this."""
+    latency_percentile: float | None = None
+    """In per cent; Server needs it."""
     search: bool = False
     """Server: whether the probe must find the highest rate that holds the bound."""
 
@@ -37,8 +39,8 @@ class Trial:
     """One attempt of the Server search."""
 
     target_qps: float
-    p99_latency_ns: float | None
-    """None: it was broken off, as more samples waited than can be answered in time."""
+    latency_ns: float | None
+    """The percentile that counts; None: broken off, as more samples waited than can be answered in time."""
     held: bool
 
 

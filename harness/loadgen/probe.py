@@ -177,7 +177,7 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
     alone_ns = statistics.median(alone.time_ns([index]) for index in order[:_LEAST_QUERIES])
     alone.sut.close()
     estimate = Estimate(rate, ladder[-1].batch, single.streams, alone_ns, candidates=tuple(compared))
-    if not job.search or bound_ns is None or alone_ns > bound_ns:
+    if not job.search or bound_ns is None or job.latency_percentile is None or alone_ns > bound_ns:
         return single, estimate
     target_qps, trials = find_rate(
         lambda complete: make_sut(
@@ -186,6 +186,7 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
         order,
         rate,
         bound_ns,
+        job.latency_percentile,
         job.probe_s / 3,
         lambda completed: backend.report("completed", completed),
     )

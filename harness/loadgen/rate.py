@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from harness.loadgen.job import Trial
 from harness.loadgen.sut import Sut
-from harness.mlperf.scenario import LEAST_SERVER_QUERIES
+from harness.mlperf.early_stopping import least_queries
 
 _TRIALS = 6
 _LEAST_QUERIES = 100
-_PERCENTILE = 0.99
 # Short trials must leave room for what ten minutes bring; so the best of them, a little lucky, is confirmed
 # by longer ones at ever lower rates. Where those had to go far down, the way back is bisected.
 _BOUND_SHARE = 0.9
@@ -36,6 +35,7 @@ def find_rate(
     indices: Sequence[int],
     ceiling_qps: float,
     bound_ns: int,
+    percentile: float,
     trial_s: float,
     report: Callable[[int], None],
 ) -> tuple[float | None, tuple[Trial, ...]]:
@@ -45,27 +45,28 @@ def find_rate(
         make: makes a Server SUT around a function that takes its answers.
         indices: loaded samples.
         ceiling_qps: the rate with all streams busy, which no queue can exceed.
-        bound_ns: 99 % of the answers must come within this.
+        bound_ns: the percentile of the latency must be within this.
+        percentile: in per cent.
         trial_s: duration of a trial, which lasts at least 30 bounds and 100 queries; the ones that confirm
-            last three times as long, and as many queries as LoadGen asks at least.
+            last three times as long, and as many queries as early stopping needs with one that is late.
         report: told the number of samples answered so far.
 
     Returns:
-        A rate little below the highest at which p99 stayed within 90 % of the bound, None if it did at no
-        rate down to a 32nd of the ceiling; and all trials.
+        A rate little below the highest at which the percentile stayed within 90 % of the bound, None if it
+        did at no rate down to a 32nd of the ceiling; and all trials.
     """
-    arrivals = _Arrivals(make, indices, report)
+    arrivals = _Arrivals(make, indices, percentile, report)
     overload = _LEAST_QUERIES / 10 + _OVERLOADED_BOUNDS * bound_ns / 1e9 * ceiling_qps
     seconds = max(trial_s, _LEAST_BOUNDS * bound_ns / 1e9)
     trials: list[Trial] = []
 
     def holds(qps: float, longer: bool) -> bool:
-        least = LEAST_SERVER_QUERIES if longer else _LEAST_QUERIES
+        least = least_queries(1, percentile) if longer else _LEAST_QUERIES
         count = max(least, round(qps * seconds * (_LONGER if longer else 1)))
         most_ns = _BOUND_SHARE * bound_ns
-        p99_ns = arrivals.p99_ns(qps, count, overload, most_ns)
-        stated = p99_ns if math.isfinite(p99_ns) else None
-        trials.append(Trial(qps, stated, p99_ns <= most_ns))
+        latency_ns = arrivals.latency_ns(qps, count, overload, most_ns)
+        stated = latency_ns if math.isfinite(latency_ns) else None
+        trials.append(Trial(qps, stated, latency_ns <= most_ns))
         return trials[-1].held
 
     def bisected(held_qps: float, failed_qps: float, longer: bool) -> tuple[float, float]:
@@ -94,9 +95,11 @@ class _Arrivals:
         self,
         make: Callable[[Callable[[list[Any]], None]], Sut],
         indices: Sequence[int],
+        percentile: float,
         report: Callable[[int], None],
     ) -> None:
         self._indices = indices
+        self._share = percentile / 100
         self._report = report
         self._random = np.random.default_rng(_SEED)
         self._next_report_ns = 0
@@ -118,8 +121,8 @@ class _Arrivals:
             return True
         return False
 
-    def p99_ns(self, qps: float, count: int, overload: float, most_ns: float) -> float:
-        """Return the 99th percentile of latency from the scheduled arrival on.
+    def latency_ns(self, qps: float, count: int, overload: float, most_ns: float) -> float:
+        """Return the percentile of the latency from the scheduled arrival on.
 
         It is infinite when more than `overload` samples wait at a time, and that of the answers so far when
         so many of them took more than `most_ns` that it cannot be less.
@@ -141,7 +144,7 @@ class _Arrivals:
             if self._report_at_times():
                 # What is not answered yet has a time of 0, and so is not late.
                 late = np.count_nonzero(self._done_ns[:issued] - due_ns[:issued] > most_ns)
-                if late > (1 - _PERCENTILE) * count:
+                if late > (1 - self._share) * count:
                     break
         while self.sut.completed - before < issued:
             time.sleep(0.001)
@@ -149,4 +152,4 @@ class _Arrivals:
         self._report(self.sut.completed)
         if overloaded:
             return float("inf")
-        return float(np.sort(self._done_ns[:issued] - due_ns[:issued])[int(issued * _PERCENTILE)])
+        return float(np.sort(self._done_ns[:issued] - due_ns[:issued])[int(issued * self._share)])

@@ -198,6 +198,13 @@ def memory_limit_bytes(root: Path = procfs.HOST) -> int | None:
     return min(limits, default=None)
 
 
+def free_memory_bytes(root: Path = procfs.HOST) -> int | None:
+    """Return the memory that processes can take without swapping; None where the kernel does not tell."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", procfs.text(root / "proc/meminfo") or "", re.MULTILINE)
+    known = [memory_limit_bytes(root), int(found[1]) * 1024 if found else None]
+    return min((size for size in known if size is not None), default=None)
+
+
 def slug(machine: Machine) -> str:
     """Return a short name for a folder, such as 'amd-epyc-2c': letters, digits and '-'."""
     name = machine.cpu_model or machine.cpu_vendor or machine.architecture

@@ -1,13 +1,16 @@
-"""Why a test is INVALID, logged an error, or missed its accuracy target: in words, with the value to change.
+"""Why a test is INVALID or logged an error: in words, with the line of user.conf that cures it.
 
 LoadGen's checks are those of PerformanceSummary (results.cc: EarlyStopping, MinDurationMet, MinQueriesMet,
-PerfConstraintsMet) and its errors those of loadgen.cc and issue_query_controller.cc.
+PerfConstraintsMet) and its errors those of loadgen.cc and issue_query_controller.cc. A line names benchmark
+and scenario, for LoadGen heeds such a line before any with '*'.
 """
 
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
+from harness.mlperf.early_stopping import least_queries
 from harness.mlperf.log import Performance
 from harness.mlperf.scenario import Scenario
 
@@ -16,36 +19,59 @@ RETRY_SHARE = 0.9
 # LoadGen prepares queries for twice the duration over the expected latency (loadgen.cc:268-275): half of what
 # was measured makes that four times what is needed.
 _EXPECTED_SHARE = 0.5
+# A short query says less about the rate of a long one.
 _ROOM = 1.1
-_NEEDED = re.compile(r"(?:at least|process) (\d+) (more )?queries")
+_SHORT_ROOM = 1.3
+_SHORT_S = 60.0
+# Completed queries lag behind the schedule by the last latency alone unless the queue grew.
+_OVERLOADED_SHARE = 0.97
+# The tail of a queue is only about exponential, and neighbours lengthen it.
+_QUEUE_ROOM = 3.0
+# What waits after a disturbance must be caught up with.
+_MOST_LOAD = 0.7
+# Where it did not grow, the rate falls with what the latency must, to half of it at most.
+_LEAST_SHARE = 0.5
+_MORE_LATE = 1.5
 _OUT_OF_QUERIES = "Ran out of generated queries"
+_OUTSTANDING = re.compile(r"Too many outstanding queries\. issued (\d+) outstanding (\d+)")
 _CUT_SHORT = ("Max query count reached", "Max test duration reached")
 _CLOCKS = "PerfClock and system_clock differ"
 
 
-def of_performance(measured: Performance, estimate: Mapping[str, float]) -> list[str]:
+@dataclass(frozen=True)
+class Told:
+    """What LoadGen was told."""
+
+    estimate: Mapping[str, float]
+    """target_latency in ms, or target_qps."""
+    benchmark: str | None = None
+    """None where the command takes no user.conf."""
+    own: frozenset[str] = frozenset()
+    """The keys that the user's own user.conf sets for the scenario."""
+
+
+def of_performance(measured: Performance, told: Told) -> list[str]:
     """Return a sentence for each thing that keeps a performance test from being valid.
 
     Args:
         measured: what LoadGen logged.
-        estimate: what LoadGen was told in user.conf: target_latency in ms, or target_qps.
+        told: what LoadGen was told.
     """
-    return list(dict.fromkeys((*_invalid(measured, estimate), *_errors(measured, estimate))))
+    return list(dict.fromkeys((*_invalid(measured, told), *_errors(measured, told))))
 
 
-def _invalid(measured: Performance, estimate: Mapping[str, float]) -> Iterator[str]:
-    if measured.validity == "VALID":
+def _invalid(measured: Performance, told: Told) -> Iterator[str]:
+    if measured.validity == "VALID" or any(map(_OUTSTANDING.search, measured.errors)):
         return
     if not (measured.min_duration_met and measured.min_queries_met):
-        yield _ended_early(measured, estimate)
-    if measured.scenario is Scenario.SERVER:
-        if not (measured.perf_constraints_met and measured.early_stopping_met):
-            yield _late(measured, estimate)
+        yield _ended_early(measured, told)
+    elif measured.scenario is Scenario.SERVER:
+        yield _late(measured, told)
     elif measured.early_stopping_met is False:
-        yield _too_few(measured)
+        yield _too_few(measured, told)
 
 
-def _ended_early(measured: Performance, estimate: Mapping[str, float]) -> str:
+def _ended_early(measured: Performance, told: Told) -> str:
     if not measured.min_duration_met:
         took = "" if measured.duration_ns is None else f"{measured.duration_ns / 1e9:.3g} s of "
         short = f"The test lasted {took}the {measured.min_duration_s:g} s asked for"
@@ -53,50 +79,89 @@ def _ended_early(measured: Performance, estimate: Mapping[str, float]) -> str:
         short = f"The test issued {measured.query_count} of the {measured.min_query_count} queries asked for"
     if measured.scenario is Scenario.OFFLINE:
         rate = measured.samples_per_second or 0.0
+        room = _ROOM if measured.min_duration_s >= _SHORT_S else _SHORT_ROOM
         return (
-            f"{short}, as its query was made for {estimate['target_qps']:.4g} samples/s and {rate:.4g} were "
-            f"reached: set {_entry(measured, 'target_qps', rate * _ROOM)}."
+            f"{short}, as its query was made for {told.estimate['target_qps']:.4g} samples/s and {rate:.4g} "
+            f"were reached: {_set(measured, told, 'target_qps', rate * room)}."
         )
     if measured.scenario is Scenario.SERVER:
-        return (
-            f"{short}, as the schedule of random arrivals at {estimate['target_qps']:.4g} queries/s ended "
-            f"before: give a longer --duration."
-        )
-    return (
-        f"{short}, as LoadGen ran out of the queries it had prepared: {_lower_latency(measured, estimate)}."
-    )
+        return f"{short}: repeat the command."
+    return f"{short}, as LoadGen ran out of the queries it had prepared: {_lower_latency(measured, told)}."
 
 
-def _late(measured: Performance, estimate: Mapping[str, float]) -> str:
-    bound_ns = measured.latency_bound_ns
+def _late(measured: Performance, told: Told) -> str:
+    bound_ns, late, count = measured.latency_bound_ns, measured.late_queries, measured.query_count
+    percentile = measured.latency_percentile
     assert bound_ns is not None
-    allowed = "so early stopping is not sure of p99" if measured.latency_p99_ns <= bound_ns else "1 % may be"
-    told = estimate["target_qps"]
-    rate = min(told, measured.samples_per_second or told) * RETRY_SHARE
+    assert late is not None
+    assert percentile is not None
+    allowed = 1 - percentile / 100
+    came = f"{late} of {count} queries came later than {bound_ns / 1e6:g} ms"
+    if measured.perf_constraints_met and late <= allowed / 2 * count:
+        more = _enough_queries(late, count, percentile)
+        return (
+            f"{came}, and to be 99 % sure of {_name(percentile)} LoadGen needs "
+            f"{least_queries(late, percentile)} queries then: "
+            f"{_set(measured, told, 'min_query_count', more)}."
+        )
+    if measured.latency_min_ns > bound_ns:
+        return (
+            f"{came}, and even the fastest took {measured.latency_min_ns / 1e6:.3g} ms: use a quieter "
+            f"machine, more cores, or a smaller or quantized model."
+        )
+    why = "so early stopping is not sure of " + _name(percentile)
+    if not measured.perf_constraints_met:
+        why = f"{100 * allowed:.3g} % may be"
+    cure = _set(measured, told, "target_qps", _held_rate(measured, told, allowed))
+    if "target_qps" in told.own:
+        cure += ", or remove target_qps for the probe to find a rate"
+    return f"{came} ({why}): {cure}, or use a quieter machine."
+
+
+def _held_rate(measured: Performance, told: Told, allowed: float) -> float:
+    """Return a rate that the system should hold, after one that it did not.
+
+    Where the queue grew, the rate of answers is the system's capacity, and from queueing theory follows the
+    load at which the tail of the waiting times is short enough: exp(-2 (1 / load - 1) jobs) of them are
+    longer than what so many jobs take (Kingman's law, for regular jobs that arrive at random).
+    """
+    asked = measured.scheduled_samples_per_second or told.estimate["target_qps"]
+    answered = measured.samples_per_second or asked
+    assert measured.latency_bound_ns is not None
+    if answered > _OVERLOADED_SHARE * asked:
+        share = min(1.0, measured.latency_bound_ns / measured.latency_p99_ns)
+        return min(told.estimate["target_qps"], asked) * RETRY_SHARE * max(_LEAST_SHARE, share)
+    jobs = (measured.latency_bound_ns - measured.latency_min_ns) / 1e9 * answered
+    load = 2 * jobs / (2 * jobs + _QUEUE_ROOM * math.log(1 / allowed))
+    return answered * min(load, _MOST_LOAD) if jobs else answered / 100
+
+
+def _enough_queries(late: int, count: int, percentile: float) -> int:
+    """Return a number of queries that makes LoadGen sure, if a few more are late than were so far."""
+    enough = least_queries(max(1, late), percentile)
+    while (needed := least_queries(math.ceil(1 + _MORE_LATE * late / count * enough), percentile)) > enough:
+        enough = needed
+    return enough
+
+
+def _too_few(measured: Performance, told: Told) -> str:
+    percentile = measured.latency_percentile
+    assert percentile is not None
+    needed = least_queries(1, percentile)
     return (
-        f"{measured.late_queries} of {measured.query_count} queries came later than {bound_ns / 1e6:g} ms "
-        f"({allowed}): set {_entry(measured, 'target_qps', rate)}, or use a quieter machine."
+        f"Only {measured.query_count} queries were finished, and to be 99 % sure of {_name(percentile)} "
+        f"LoadGen needs {needed}, which take about {needed * measured.latency_mean_ns / 1e9:.2g} s: "
+        f"{_set(measured, told, 'min_query_count', needed)}."
     )
 
 
-def _too_few(measured: Performance) -> str:
-    percentile = "p99" if measured.scenario is Scenario.MULTI_STREAM else "p90"
-    found = next(filter(None, map(_NEEDED.search, measured.invalid_reasons)), None)
-    if found is None:
-        return f"Early stopping could not estimate {percentile}: give a longer --duration."
-    needed = int(found[1]) + (measured.query_count if found[2] else 0)
-    seconds = math.ceil(needed * measured.latency_mean_ns / 1e9 * _ROOM)
-    return (
-        f"Only {measured.query_count} queries were finished, and to be 99 % sure of {percentile} LoadGen "
-        f"needs {needed}: give --duration {seconds} or longer."
-    )
-
-
-def _errors(measured: Performance, estimate: Mapping[str, float]) -> Iterator[str]:
+def _errors(measured: Performance, told: Told) -> Iterator[str]:
     for error in measured.errors:
         if _OUT_OF_QUERIES in error and measured.scenario.facts.is_latency:
             if measured.min_duration_met and measured.min_queries_met:
-                yield f"LoadGen ran out of prepared queries: {_lower_latency(measured, estimate)}."
+                yield f"LoadGen ran out of prepared queries: {_lower_latency(measured, told)}."
+        elif found := _OUTSTANDING.search(error):
+            yield _too_many_outstanding(measured, told, *map(int, found.groups()))
         elif any(words in error for words in _CUT_SHORT):
             yield (
                 "The test was cut short, which MLPerf does not accept: remove max_duration and "
@@ -105,19 +170,40 @@ def _errors(measured: Performance, estimate: Mapping[str, float]) -> Iterator[st
         elif _CLOCKS in error:
             yield (
                 "The machine's clocks drifted apart by more than 1 % during the test: let its time "
-                "synchronisation settle, then run again with --replace."
+                "synchronisation settle, then repeat the command."
             )
         else:
-            yield f"LoadGen logged an error ({error}): run again with --replace."
+            yield f"LoadGen logged an error ({error}): repeat the command."
 
 
-def _lower_latency(measured: Performance, estimate: Mapping[str, float]) -> str:
-    mean_ms = measured.latency_mean_ns / 1e6
+def _too_many_outstanding(measured: Performance, told: Told, issued: int, outstanding: int) -> str:
+    keys = "max_async_queries"
+    if "target_qps" in told.own and not measured.perf_constraints_met:
+        keys = "max_async_queries and target_qps"
     return (
-        f"they were for a latency of {estimate['target_latency']:.4g} ms and {mean_ms:.4g} ms were measured, "
-        f"so set {_entry(measured, 'target_latency', mean_ms * _EXPECTED_SHARE)}"
+        f"LoadGen broke the test off after {issued} queries, as {outstanding} waited for their answer and "
+        f"max_async_queries allows fewer: remove {keys} from the --user-conf."
     )
 
 
-def _entry(measured: Performance, key: str, value: float) -> str:
-    return f"'*.{measured.scenario}.{key} = {value:.4g}' in a --user-conf"
+def _lower_latency(measured: Performance, told: Told) -> str:
+    mean_ms = measured.latency_mean_ns / 1e6
+    return (
+        f"they were for a latency of {told.estimate['target_latency']:.4g} ms and {mean_ms:.4g} ms were "
+        f"measured, so {_set(measured, told, 'target_latency', mean_ms * _EXPECTED_SHARE)}"
+    )
+
+
+def _set(measured: Performance, told: Told, key: str, value: float) -> str:
+    if told.benchmark is None:
+        return "repeat the command, on a quieter machine if you can"
+    return f"set '{told.benchmark}.{measured.scenario}.{key} = {plain(value)}' in a --user-conf"
+
+
+def plain(value: float) -> str:
+    """Return a number to four digits as user.conf takes it, without an exponent where it is large."""
+    return str(value) if isinstance(value, int) else f"{float(f'{value:.4g}'):.15g}"
+
+
+def _name(percentile: float) -> str:
+    return f"p{percentile:g}"

@@ -9,6 +9,7 @@ from harness.errors import RunFailed
 from harness.loadgen.job import Estimate
 from harness.loadgen.settings import RunSettings
 from harness.measurement import advice
+from harness.measurement.demands import Demands
 from harness.mlperf import conf
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model.card import Card
@@ -51,42 +52,6 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Demands:
-    """What the rules and the user's own user.conf ask of a test."""
-
-    rules: conf.ScenarioRules
-    own: dict[str, int | float]
-    """What the user's user.conf sets for the scenario; times in ms."""
-    settings: RunSettings
-
-    @property
-    def min_duration_s(self) -> float:
-        if not self.settings.official:
-            return self.settings.duration_s
-        return self.own.get("min_duration", self.rules.min_duration_ms) / 1000
-
-    @property
-    def min_query_count(self) -> int:
-        short = self.settings.scenario.facts.short_queries
-        if not self.settings.official and short is not None:
-            return short
-        return int(self.own.get("min_query_count", self.rules.min_query_count))
-
-    @property
-    def samples_per_query(self) -> int:
-        """Samples in a query of any scenario but Offline."""
-        return int(self.own.get("samples_per_query", self.rules.samples_per_query or 1))
-
-    @property
-    def latency_bound_ns(self) -> int | None:
-        """What Server's p99 is held against; None elsewhere."""
-        if self.settings.scenario is not Scenario.SERVER:
-            return None
-        bound_ms = self.own.get("target_latency", self.rules.target_latency_ms)
-        return None if bound_ms is None else round(bound_ms * 1e6)
-
-
-@dataclass(frozen=True)
 class Plan:
     """Everything that is known before the first test."""
 
@@ -103,23 +68,25 @@ class Plan:
     given: conf.UserConf | None = None
     """The user's own user.conf."""
 
+    @property
+    def told(self) -> advice.Told:
+        return advice.Told(self.estimate, self.demands.rules.model, frozenset(self.demands.own))
+
     def corrected(self) -> "Plan | None":
         """Return the plan with another estimate, after a performance test that was not valid.
 
         Its user.conf is written. None if the estimate is the user's, which is not ours to change.
         """
-        if self.request.settings.scenario.facts.estimate_key in self.demands.own:
+        if self.demands.estimate_is_own:
             return None
         told = corrected(self.request.settings.scenario, self.estimate)
-        files.write_text(self.user_conf, _text(self.request, self.given, told))
+        files.write_text(self.user_conf, _text(self.request, self.demands, self.given, told))
         return replace(self, estimate=told)
 
     @property
     def offline_samples(self) -> int:
         """How many samples LoadGen will issue in a performance test of Offline."""
-        duration_ms = round(self.demands.min_duration_s * 1000)
-        rules = replace(self.demands.rules, min_query_count=self.demands.min_query_count)
-        return rules.offline_samples(self.estimate["target_qps"], duration_ms)
+        return self.demands.offline_samples(self.estimate["target_qps"])
 
     def seconds(self, mode: Mode) -> float:
         """Return about how long a test will take."""
@@ -153,11 +120,10 @@ def estimates(
         RunFailed: no rate was found at which Server holds its latency bound.
     """
     key = request.settings.scenario.facts.estimate_key
-    if key in demands.own:
-        assert given is not None
-        return given.path.read_text(encoding="utf-8"), {key: float(demands.own[key])}
+    if demands.estimate_is_own:
+        return _text(request, demands, given, {}), {key: float(demands.own[key])}
     told = {key: _estimate(request, demands, probed)}
-    return _text(request, given, told), told
+    return _text(request, demands, given, told), told
 
 
 def corrected(scenario: Scenario, told: dict[str, float]) -> dict[str, float]:
@@ -172,11 +138,14 @@ def corrected(scenario: Scenario, told: dict[str, float]) -> dict[str, float]:
     return {key: value * factor for key, value in told.items()}
 
 
-def _text(request: Request, given: conf.UserConf | None, told: dict[str, float]) -> str:
-    text = conf.render_user_conf(request.card.benchmark, request.settings.scenario, **told)
-    if given is not None:
-        text = given.path.read_text(encoding="utf-8").rstrip("\n") + "\n" + text
-    return text
+def _text(request: Request, demands: Demands, given: conf.UserConf | None, told: dict[str, float]) -> str:
+    values: dict[str, int | float] = {**told}
+    if (count := demands.raised_query_count) is not None:
+        values["min_query_count"] = count
+    if given is not None and not values:
+        return given.text
+    text = conf.render_user_conf(request.card.benchmark, request.settings.scenario, **values)
+    return text if given is None else given.text.rstrip("\n") + "\n" + text
 
 
 def _estimate(request: Request, demands: Demands, probed: Estimate) -> float:
@@ -195,11 +164,11 @@ def _estimate(request: Request, demands: Demands, probed: Estimate) -> float:
         least_qps = min((trial.target_qps for trial in probed.trials), default=None)
         tried = "" if least_qps is None else f" down to {least_qps:.2g} queries a second"
         raise RunFailed(
-            f"{request.card.name} answers 99 % of Server's queries within "
+            f"{request.card.name} answers {demands.latency_percentile:g} % of Server's queries within "
             f"{demands.latency_bound_ns / 1e6:g} ms at no rate{tried}: one that comes alone takes "
             f"{probed.latency_ns / 1e6:.1f} ms here. Use a quieter machine, more cores, or a smaller or "
-            f"quantized model, or give a rate of your own (target_qps in a --user-conf) to see by how much "
-            f"it fails."
+            f"quantized model, or give a rate of your own below {probed.samples_per_second:.4g} (target_qps "
+            f"in a --user-conf) to see by how much it fails."
         )
     return probed.target_qps * _MARGINS[scenario]
 

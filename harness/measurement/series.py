@@ -18,7 +18,8 @@ from harness.loadgen.settings import RunSettings, in_words
 from harness.machine import system
 from harness.machine.noise import Watch
 from harness.measurement import advice
-from harness.measurement.plan import ATTEMPTS, Demands, Request, corrected, estimates
+from harness.measurement.demands import Demands
+from harness.measurement.plan import ATTEMPTS, Request, corrected, estimates
 from harness.measurement.round import Round, round_from_dict
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
@@ -103,6 +104,7 @@ def prepare(
         samples_per_query=demands.samples_per_query,
         probe_s=probe_s,
         latency_bound_ns=demands.latency_bound_ns,
+        latency_percentile=demands.latency_percentile,
         search=settings.scenario is Scenario.SERVER,
     )
     probed = work.run(job, show)
@@ -275,7 +277,7 @@ def read_round(logs: Path, estimate: Mapping[str, float]) -> Round:
         started="",
         log="",
         valid=measured.valid,
-        reasons=tuple(advice.of_performance(measured, estimate)),
+        reasons=tuple(advice.of_performance(measured, advice.Told(estimate))),
         latencies_ns={
             "min": measured.latency_min_ns,
             **percentiles,

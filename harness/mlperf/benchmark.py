@@ -34,3 +34,16 @@ BENCHMARKS = {
         target_fraction=0.99,
     ),
 }
+
+# The names in LoadGen's mlperf.conf (6.0.17 and earlier) and in the user.conf files of mlcommons/inference.
+OTHER_BENCHMARKS = frozenset(
+    (
+        *("3d-unet", "bert", "deepseek-r1", "deepseek-r1-interactive", "dlrm", "dlrm-v2", "dlrm-v3"),
+        *("e2e-rag-db", "e2e-rag-qna", "gnmt", "gpt-oss-120b", "gpt-oss-120b-interactive", "gptj"),
+        *("llama2-70b", "llama2-70b-interactive", "llama3_1-405b", "llama3_1-405b-interactive"),
+        *("llama3_1-8b", "llama3_1-8b-edge", "llama3_1-8b-interactive", "mixtral-8x7b", "mobilenet"),
+        *("pointpainting", "qwen3-vl-235b-a22b", "retinanet", "rgat", "rnnt", "ssd-mobilenet"),
+        *("ssd-resnet34", "stable-diffusion-xl", "wan-2.2-t2v-a14b", "whisper", "yolo"),
+    )
+)
+"""Benchmarks that are not run here; LoadGen ignores their lines in a user.conf, and so does the harness."""

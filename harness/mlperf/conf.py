@@ -1,5 +1,7 @@
 """MLPerf's rules (mlperf.conf) and a user's estimates (user.conf), in LoadGen's key = value syntax."""
 
+import codecs
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -106,22 +108,34 @@ class UserConf:
     """A user.conf that says what its author means, as far as one benchmark is concerned."""
 
     path: Path
+    text: str
+    """The file as it was read, once: a pipe has no second time."""
     benchmark: str
     entries: tuple[Entry, ...]
+    """The lines of this benchmark and of '*'."""
     open_only: tuple[str, ...]
     """One sentence per setting that makes a result eligible for the Open division only.
 
     A bound of Server above the rule is none of them: MLPerf's checker refuses it in every division.
     """
 
-    def values(self, scenario: str) -> dict[str, int | float]:
-        """Return key -> value as LoadGen will read them in this scenario; times in ms."""
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the file's bytes."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def in_force(self, scenario: str) -> dict[str, Entry]:
+        """Return key -> the line that LoadGen will heed in this scenario."""
         found = {
             key: lookup(self.entries, self.benchmark, scenario, key)
             for key, kinds in KEYS.items()
             if scenario in kinds
         }
-        return {key: entry.value for key, entry in found.items() if entry is not None}
+        return {key: entry for key, entry in found.items() if entry is not None}
+
+    def values(self, scenario: str) -> dict[str, int | float]:
+        """Return key -> value as LoadGen will read them in this scenario; times in ms."""
+        return {key: entry.value for key, entry in self.in_force(scenario).items()}
 
 
 def read_rules(path: Path = resources.MLPERF_CONF) -> Rules:
@@ -201,16 +215,16 @@ def _lint(text: str, path: Path, benchmark: str, rules: Rules) -> UserConf:
     if benchmark not in BENCHMARKS:
         raise ConfError(f"Benchmark '{benchmark}' is not known.{did_you_mean(benchmark, BENCHMARKS)}")
     entries, faults = parse(text)
-    refused = [entry for entry in entries if entry.key in _REFUSED]
+    refused = [entry for entry in entries if entry.key in _REFUSED and not entry.foreign]
     faults += [(entry.line, f"'{entry.key}' {_REFUSED[entry.key]}") for entry in refused]
-    allowed = [entry for entry in entries if entry.key not in _REFUSED]
+    allowed = [entry for entry in entries if entry not in refused]
     faults += check_names(allowed, without=_REFUSED)
     lines = {line for line, _ in faults}
-    sound = [entry for entry in allowed if entry.line not in lines]
+    sound = [entry for entry in allowed if entry.line not in lines and not entry.foreign]
     faults += _check_floors(sound, benchmark, rules)
     if faults:
         raise ConfError(message(str(path), faults))
-    return UserConf(path, benchmark, tuple(sound), tuple(_open_only(sound, benchmark, rules)))
+    return UserConf(path, text, benchmark, tuple(sound), tuple(_open_only(sound, benchmark, rules)))
 
 
 def _check_floors(entries: Sequence[Entry], benchmark: str, rules: Rules) -> list[Fault]:
@@ -239,9 +253,18 @@ def _open_only(entries: Sequence[Entry], benchmark: str, rules: Rules) -> Iterab
         )
 
 
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+
+
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        content = path.read_bytes()
+        if content.startswith(_WIDE) or b"\0" in content:
+            raise ConfError(
+                f"{path} holds wide characters (UTF-16 or UTF-32), which LoadGen cannot read: save it as "
+                f"UTF-8 without BOM."
+            )
+        return content.decode("utf-8")
     except FileNotFoundError as error:
         raise ConfError(f"No file {path}: check the path.") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.errors import did_you_mean
-from harness.mlperf.benchmark import BENCHMARKS
+from harness.mlperf.benchmark import BENCHMARKS, OTHER_BENCHMARKS
 
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 """LoadGen's scenarios."""
@@ -15,7 +15,12 @@ Fault = tuple[int, str]
 """Line number and what is wrong there."""
 
 _ANY = "*"
+_BOM = "\ufeff"
 _C_SPACE = re.compile(r"[ \t\r\v\f]+")
+# What strtoul (base 0) or strtod takes from its first to its last character.
+_C_NUMBER = re.compile(
+    r"[+-]?(0x[0-9a-f]+|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)", re.IGNORECASE | re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,11 @@ class Entry:
     key: str
     text: str
     """The value as written."""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is of a benchmark that is not run here."""
+        return self.model in OTHER_BENCHMARKS
 
     @property
     def name(self) -> str:
@@ -53,6 +63,11 @@ def parse(text: str) -> tuple[list[Entry], list[Fault]]:
     faults: list[Fault] = []
     lines_of: dict[str, int] = {}
     for line, content in enumerate(text.split("\n"), start=1):
+        if "\r" in content.removesuffix("\r"):
+            faults.append(
+                (line, "a carriage return stands inside the line: save the file with line ends of Unix")
+            )
+            continue
         words = [word for word in _C_SPACE.split(content) if word]
         if not words or words[0] == "#" or (words[0].startswith("#") and len(words) == 1):
             continue
@@ -60,7 +75,7 @@ def parse(text: str) -> tuple[list[Entry], list[Fault]]:
         if fault is not None:
             faults.append((line, fault))
             continue
-        model, scenario, key = words[0].split(".")
+        model, scenario, key = words[0].rsplit(".", 2)
         entry = Entry(line, model, scenario, key, words[2])
         if entry.name in lines_of:
             faults.append((line, f"'{entry.name}' is also set in line {lines_of[entry.name]}: keep one"))
@@ -74,6 +89,11 @@ def _check_words(words: Sequence[str]) -> str | None:
     name = words[0]
     if name.startswith("#"):
         return "a comment needs a blank after '#', or LoadGen takes it for a key: write '# ...'"
+    if any(_BOM in word for word in words[:3]):
+        return (
+            "a byte order mark (BOM, U+FEFF), which editors do not show, stands in the line, and LoadGen "
+            "takes it for a part of the word: save the file as UTF-8 without BOM"
+        )
     odd = next((char for word in words[:3] for char in word if not char.isascii()), None)
     if odd is not None:
         return f"the character U+{ord(odd):04X} is not plain ASCII: retype the line"
@@ -82,7 +102,7 @@ def _check_words(words: Sequence[str]) -> str | None:
     if len(words) != 3 or words[1] != "=":
         shown = " ".join(words[:4])
         return f"'{shown}' is not 'model.Scenario.key = value' with blanks around '=': write it so"
-    if name.count(".") != 2 or not all(name.split(".")):
+    if name.count(".") < 2 or not all(name.rsplit(".", 2)):
         return f"'{name}' is not of the form model.Scenario.key: write it like resnet50.Offline.target_qps"
     return None
 
@@ -96,7 +116,10 @@ def check_names(entries: Iterable[Entry], without: Iterable[str] = ()) -> list[F
     faults = []
     for entry in entries:
         fault = None
-        if entry.model not in (_ANY, *BENCHMARKS):
+        if entry.foreign:
+            if not _C_NUMBER.fullmatch(entry.text):
+                fault = f"'{entry.text}' is no number, and LoadGen rejects the whole file: write one"
+        elif entry.model not in (_ANY, *BENCHMARKS):
             fault = (
                 f"model '{entry.model}' is not known to LoadGen's rules, which go by benchmark and not by "
                 f"model card: use {' or '.join(repr(name) for name in (*BENCHMARKS, _ANY))}"

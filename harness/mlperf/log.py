@@ -68,7 +68,7 @@ class Performance:
     latency_percentile: float | None
     """In per cent, that LoadGen's verdict and score are of; None in Offline."""
     latency_bound_ns: int | None
-    """What Server's p99 is held against; None elsewhere."""
+    """What Server's latency percentile is held against; None elsewhere."""
     late_queries: int | None
     """Queries above Server's bound; None elsewhere."""
     scheduled_samples_per_second: float | None
@@ -80,7 +80,7 @@ class Performance:
     min_duration_met: bool
     min_queries_met: bool
     perf_constraints_met: bool | None
-    """Whether Server's p99 is within its bound; None elsewhere."""
+    """Whether Server's latency percentile is within its bound; None elsewhere."""
 
     @property
     def valid(self) -> bool:

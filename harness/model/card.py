@@ -1,10 +1,9 @@
 """Model cards: what a model is, where its file lies, what goes in and what comes out."""
 
-import json
 import re
 import tomllib
-from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from math import isfinite
 from pathlib import Path
 from types import UnionType
@@ -14,6 +13,7 @@ from harness import files, resources
 from harness.dataset.recipe import RESIZES, Recipe
 from harness.errors import CardError, did_you_mean
 from harness.mlperf.benchmark import BENCHMARKS
+from harness.model import toml_text
 
 CARD_NAME = "card.toml"
 
@@ -51,15 +51,46 @@ class InputSpec:
     element_type: str
     channels: str
     resize: str
-    crop_fraction: float
+    crop_fraction: float | None
+    """Share of the short side that the centre crop keeps; either this or `resize_to`."""
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
     tensor: str | None = None
     """Name of the input, needed only when the model has several."""
+    resize_to: int | None = None
+    """Pixels on the short side before the centre crop."""
+    squash: bool = False
+    crop_first: bool = False
+    exif_rotation: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        layout: str,
+        element_type: str,
+        channels: str,
+        mean: tuple[float, float, float],
+        scale: tuple[float, float, float],
+    ) -> "InputSpec":
+        """Return the input of a model that takes what `recipe` makes."""
+        return cls(
+            layout=layout,
+            element_type=element_type,
+            channels=channels,
+            mean=mean,
+            scale=scale,
+            **{"crop_fraction": None, **recipe.to_dict()},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values; those that 0.1.0 did not know only where they say something."""
+        later = {item.name: item.default for item in fields(Recipe) if item.name != "crop_fraction"}
+        return {name: value for name, value in asdict(self).items() if later.get(name, MISSING) != value}
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(self.size, self.resize, self.crop_fraction)
+        return Recipe(**{item.name: getattr(self, item.name) for item in fields(Recipe)})
 
 
 @dataclass(frozen=True)
@@ -159,6 +190,18 @@ def read_card(path: Path) -> Card:
     return card
 
 
+def doubts(card: Card) -> list[str]:
+    """Return what may be wrong in a card that nothing contradicts, in sentences."""
+    given = card.input
+    # With a target, an accuracy far below it would tell.
+    if card.accuracy is None and any(given.mean) and all(abs(value) <= 1 for value in given.mean):
+        return [
+            f"The mean {list(given.mean)} of model '{card.name}' is one of pixels 0..1, but 'input.mean' "
+            "and 'input.scale' are of pixels 0..255: multiply both by 255, unless the model is made so."
+        ]
+    return []
+
+
 def write_card(card: Card, path: Path) -> None:
     """Write `card` as TOML such that `read_card(path)` gives it back."""
     files.write_text(path, _toml(card))
@@ -173,10 +216,14 @@ def _build(
         if key not in known:
             raise CardError(f"Unknown key '{prefix}{key}' in {path}.{did_you_mean(key, known)}")
     for key, item in known.items():
-        if key not in table and item.default is MISSING and item.default_factory is MISSING:
+        if key in table or item.default is not MISSING or item.default_factory is not MISSING:
+            continue
+        if type(None) not in get_args(hints[key]):
             what = "table" if is_dataclass(hints[key]) else "key"
             raise CardError(f"The {what} '{prefix}{key}' is missing in {path}: add it.")
-    values = {key: _convert(hints[key], value, f"{prefix}{key}", path) for key, value in table.items()}
+    # A file leaves out what is None; there may be no default for it where keys without one follow.
+    values: dict[str, Any] = {key: None for key in known if type(None) in get_args(hints[key])}
+    values |= {key: _convert(hints[key], value, f"{prefix}{key}", path) for key, value in table.items()}
     return kind(**values)
 
 
@@ -249,7 +296,7 @@ def _validate(card: Card, path: Path) -> None:
     choice("input.resize", given.resize, RESIZES)
     choice("output.kind", wanted.kind, ("logits", "probabilities", "label"))
     require(1 <= given.size <= 4096, "'input.size' must lie between 1 and 4096")
-    require(0 < given.crop_fraction <= 1, "'input.crop_fraction' must lie in (0, 1]")
+    _validate_crop(given, require)
     require(all(map(isfinite, given.mean)), "'input.mean' must be finite")
     require(all(0 < value < float("inf") for value in given.scale), "'input.scale' must be positive")
     require(wanted.classes >= 2, "'output.classes' must be at least 2")
@@ -300,6 +347,27 @@ def _validate(card: Card, path: Path) -> None:
         require(spec.seed is None or card.speed_only, "Seeded weights are not trained: set speed_only = true")
 
 
+def _validate_crop(given: InputSpec, require: Callable[[bool, str], None]) -> None:
+    fraction, resize_to = given.crop_fraction, given.resize_to
+    require(
+        fraction is not None or resize_to is not None,
+        "[input] needs 'crop_fraction', or 'resize_to', the pixels on the short side before the crop,",
+    )
+    require(
+        fraction is None or resize_to is None,
+        "[input] has both 'crop_fraction' and 'resize_to', which say the same in two ways: keep one",
+    )
+    require(fraction is None or 0 < fraction <= 1, "'input.crop_fraction' must lie in (0, 1]")
+    require(
+        resize_to is None or given.size <= resize_to <= 16384,
+        "'input.resize_to' must lie between 'input.size' and 16384",
+    )
+    require(
+        given.resize != "none" or not (given.squash or given.crop_first or resize_to),
+        "'input.resize' is 'none', so 'squash', 'crop_first' and 'resize_to' cannot apply",
+    )
+
+
 def _toml(card: Card) -> str:
     lines: list[str] = []
     tables: list[tuple[str, Any]] = []
@@ -310,32 +378,11 @@ def _toml(card: Card) -> str:
         if is_dataclass(value) or isinstance(value, dict):
             tables.append((item.name, value))
         else:
-            lines.append(f"{item.name} = {_toml_value(value)}")
+            lines.append(f"{item.name} = {toml_text.value_text(value)}")
     for name, table in tables:
+        if isinstance(table, InputSpec):
+            table = table.to_dict()
         values = table if isinstance(table, dict) else vars(table)
         lines += ["", f"[{name}]"]
-        lines += _toml_pairs(values)
+        lines += toml_text.pairs(values)
     return "\n".join(lines) + "\n"
-
-
-def _toml_pairs(table: dict[str, Any]) -> list[str]:
-    return [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in table.items() if value is not None]
-
-
-def _toml_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "{" + ", ".join(_toml_pairs(value)) + "}"
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    if isinstance(value, str):
-        # JSON's escapes are a subset of those in TOML basic strings.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if type(value) in (int, float):
-        return repr(value)
-    raise TypeError(f"a card cannot hold {value!r}")

@@ -51,6 +51,11 @@ def files(card: Card) -> list[Path]:
     beside = (path.with_name(path.name + ".data"), path.with_name(path.name + "_data"))
     known = {".onnx": (*beside, path.with_suffix(".data")), ".pdmodel": (path.with_suffix(".pdiparams"),)}
     paths += [one for one in known.get(path.suffix.lower(), ()) if one.is_file()]
+    if path.is_dir():
+        raise ModelError(
+            f"The file {path} of model '{card.name}' is a folder, as a TensorFlow SavedModel is: run "
+            f"`ovc {path} --output_model {path.with_suffix('.xml')}` and name that .xml in the card."
+        )
     for item in paths:
         if not item.is_file():
             cure = "check the path" if card.file.url is None else f"run `harness model fetch {card.name}`"
@@ -171,12 +176,11 @@ def facts(card: Card) -> dict[str, Any]:
         "md5": card.file.md5,
         "seed": card.file.seed,
         "input": {
-            "size": given.size,
+            **given.recipe.to_dict(),
             "layout": given.layout,
             "element_type": given.element_type,
             "channels": given.channels,
-            "resize": given.resize,
-            "crop_fraction": given.crop_fraction,
+            "preprocessing": given.recipe.words,
             "mean": list(given.mean),
             "scale": list(given.scale),
         },

@@ -10,7 +10,7 @@ import numpy as np
 import openvino as ov
 
 from harness.backend import calibration, graph
-from harness.dataset.recipe import MEAN, SCALE
+from harness.dataset.recipe import MEAN, SCALE, Recipe
 from harness.errors import RunFailed
 from harness.machine import system
 from harness.model import resnet
@@ -88,6 +88,6 @@ def _card(model: ov.Model) -> Card:
         name=model.get_friendly_name(),
         benchmark="resnet50",
         file=FileSpec(),
-        input=InputSpec(size, "NCHW", "f32", "RGB", "area", 1.0, MEAN, SCALE),
+        input=InputSpec.of(Recipe(size, "area", 1.0), "NCHW", "f32", "RGB", MEAN, SCALE),
         output=OutputSpec("logits", classes),
     )

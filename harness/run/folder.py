@@ -108,7 +108,8 @@ def tests_to_keep(
         if others and unlike:
             raise _refusal(folder, "", unlike, "give another --out, or both modes with --replace")
         return (held, tuple(others)) if others else (None, ())
-    if Mode.PERFORMANCE in present and Mode.PERFORMANCE in modes:
+    # What is not valid is run again anyway, and the advice may well have been another user.conf.
+    if Mode.PERFORMANCE in present and Mode.PERFORMANCE in modes and held[Mode.PERFORMANCE]["valid"]:
         unlike_test = unlike + [_WORDS[key] for key in _test_differences(held, asked)]
         if unlike_test:
             cure = f"give --replace or another --out{_about_tuning(held, asked)}"

@@ -61,12 +61,12 @@ def _performance(plan: Plan) -> dict[str, Any]:
         if measured.valid or attempt == ATTEMPTS or (better := plan.corrected()) is None:
             break
         told = ", ".join(f"{key} {value:.5g}" for key, value in better.estimate.items())
-        note(f"INVALID, and so repeated with {told}: {advice.of_performance(measured, plan.estimate)[0]}")
+        note(f"INVALID, and so repeated with {told}: {advice.of_performance(measured, plan.told)[0]}")
         shutil.rmtree(logs)
         plan = better
     faults = _rule_faults(log.read_detail(detail), plan)
     section = result.performance_section(
-        measured, plan.estimate, faults, done["energy"], done["noise"], done["known_answers"]
+        measured, plan.told, faults, done["energy"], done["noise"], done["known_answers"]
     )
     _take_place(logs, plan, Mode.PERFORMANCE)
     shutil.copyfile(plan.user_conf, plan.folder / "user.conf")

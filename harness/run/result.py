@@ -43,7 +43,7 @@ def is_good(document: dict[str, Any]) -> bool:
 
 def performance_section(
     measured: Performance,
-    estimate: dict[str, float],
+    told: advice.Told,
     official: list[str],
     energy: dict[str, Any] | None = None,
     noise: dict[str, Any] | None = None,
@@ -53,7 +53,7 @@ def performance_section(
 
     Args:
         measured: what LoadGen logged; latencies are of whole queries.
-        estimate: what LoadGen was told in user.conf.
+        told: what LoadGen was told in user.conf.
         official: why the test is not official.
         energy: joules during the test and the domains that they are of; None where nothing can be read.
         noise: what disturbed the test (harness.machine.noise).
@@ -68,7 +68,7 @@ def performance_section(
         "validity": measured.validity,
         "invalid_reasons": list(measured.invalid_reasons),
         "errors": list(measured.errors),
-        "advice": advice.of_performance(measured, estimate),
+        "advice": advice.of_performance(measured, told),
         "score": {
             "name": facts.score_name.format(percentile=_percentile(measured.latency_percentile)),
             "unit": facts.score_unit,
@@ -85,7 +85,7 @@ def performance_section(
         "early_stopping_latency_ns": measured.early_stopping_latency_ns,
         "samples_per_second": measured.samples_per_second,
         "scheduled_samples_per_second": measured.scheduled_samples_per_second,
-        "estimate": estimate,
+        "estimate": dict(told.estimate),
         "not_official_because": official,
     }
     if energy is not None:

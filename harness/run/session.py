@@ -12,19 +12,21 @@ from typing import Any
 from harness import __version__, files
 from harness.console import note, progress
 from harness.dataset.store import Store
-from harness.errors import HarnessError, OutputError, RunFailed
+from harness.errors import ConfError, HarnessError, OutputError, RunFailed
 from harness.loadgen import work
 from harness.loadgen.job import Estimate, Job
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import tuned
 from harness.measurement.data import open_for
-from harness.measurement.plan import Demands, Plan, Request, estimates
+from harness.measurement.demands import Demands
+from harness.measurement.outlook import Outlook, refuse_hopeless
+from harness.measurement.plan import Plan, Request, estimates
 from harness.measurement.series import run_test, take_place
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
-from harness.model.card import SPEED_ONLY, Card
+from harness.model.card import SPEED_ONLY, Card, doubts
 from harness.run import result
 from harness.run.folder import PERFORMANCE_SETTINGS, alone_in, differences, tests_to_keep
 from harness.run.measuring import judged_again, take_test
@@ -48,6 +50,10 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
     """
     card = request.card
     store = open_for(card, request.store)
+    if request.settings.official:
+        store.require_sound(card.input.recipe)
+    for doubt in doubts(card):
+        note(doubt)
     if card.speed_only and Mode.ACCURACY in request.modes:
         raise HarnessError(
             f"Model '{card.name}' has no trained weights, so no accuracy: use --mode performance."
@@ -63,7 +69,7 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         / _variant(card, request.settings)
         / request.settings.scenario
     )
-    document = _new_document(request, store, machine)
+    document = _new_document(request, store, machine, given)
     if found is not None:
         note(found.told())
         document["tuning"] = found.reference()
@@ -142,7 +148,7 @@ def repeat_performance(
     settings = RunSettings.from_dict(held["settings"])
     machine = system.describe()
     request = Request(card, store, settings, (Mode.PERFORMANCE,), folder)
-    asked = _new_document(request, open_for(card, store), machine)
+    asked = _new_document(request, open_for(card, store), machine, None)
     unlike = differences(held, asked)
     if unlike:
         raise OutputError(
@@ -171,9 +177,10 @@ def repeat_performance(
     return measured
 
 
-def _new_document(request: Request, store: Store, machine: system.Machine) -> dict[str, Any]:
+def _new_document(
+    request: Request, store: Store, machine: system.Machine, given: conf.UserConf | None
+) -> dict[str, Any]:
     card, settings = request.card, request.settings
-    given = settings.user_conf
     chosen_later = [name for name in ("batch", "streams") if getattr(settings, name) is None]
     return {
         "format": result.FORMAT,
@@ -186,7 +193,7 @@ def _new_document(request: Request, store: Store, machine: system.Machine) -> di
             "sha256": model_file.sha256(card),
             "note": SPEED_ONLY if card.speed_only else "",
             "quantization": card.quantization or None,
-            **json.loads(json.dumps({"input": asdict(card.input), "output": asdict(card.output)})),
+            **json.loads(json.dumps({"input": card.input.to_dict(), "output": asdict(card.output)})),
         },
         "data": {
             "dataset": store.dataset,
@@ -197,7 +204,7 @@ def _new_document(request: Request, store: Store, machine: system.Machine) -> di
         },
         "settings": {
             **settings.to_dict(),
-            "user_conf_sha256": None if given is None else files.sha256_file(given),
+            "user_conf_sha256": None if given is None else given.sha256,
             "chosen": chosen_later,
         },
         "tuning": None,
@@ -217,6 +224,11 @@ def _demands(request: Request) -> tuple[Demands, conf.UserConf | None]:
     given = None if settings.user_conf is None else conf.read_user_conf(settings.user_conf, benchmark)
     demands = Demands(rules, {} if given is None else given.values(settings.scenario), settings)
     largest = demands.samples_per_query
+    if largest > rules.performance_sample_count:
+        raise ConfError(
+            f"{settings.user_conf}: samples_per_query is {largest:,}, and LoadGen keeps "
+            f"{rules.performance_sample_count} samples in memory: give at most so many."
+        )
     if settings.scenario is Scenario.MULTI_STREAM and (settings.batch or 1) > largest:
         raise HarnessError(f"A MultiStream query holds {largest} samples: give --batch 1 to {largest}.")
     return demands, given
@@ -265,6 +277,9 @@ def _prepare(
     probed = _probe(request, demands, staging)
     estimate: Estimate = probed["estimate"]
     text, told = estimates(request, demands, given, estimate)
+    if Mode.PERFORMANCE in request.modes:
+        outlook = Outlook(demands, told[request.settings.scenario.facts.estimate_key], estimate)
+        refuse_hopeless(outlook, given, system.free_memory_bytes())
     files.write_text(user_conf, text)
     settings = request.settings
     if settings.scenario.facts.batch is None:
@@ -285,7 +300,6 @@ def _prepare(
 def _probe(request: Request, demands: Demands, staging: Path) -> dict[str, Any]:
     settings = request.settings
     probe_s = _OFFICIAL_PROBE_S if settings.official else min(_PROBE_S, settings.duration_s / 2)
-    rate_is_given = settings.scenario.facts.estimate_key in demands.own
     job = Job(
         request.card,
         request.store,
@@ -295,7 +309,8 @@ def _probe(request: Request, demands: Demands, staging: Path) -> dict[str, Any]:
         samples_per_query=demands.samples_per_query,
         probe_s=probe_s,
         latency_bound_ns=demands.latency_bound_ns,
-        search=Mode.PERFORMANCE in request.modes and not rate_is_given,
+        latency_percentile=demands.latency_percentile,
+        search=Mode.PERFORMANCE in request.modes and not demands.estimate_is_own,
     )
     with progress(f"Probing {request.card.name}", None, counts=False) as bar:
         return work.run(

@@ -179,7 +179,7 @@ def open_setting(request: Request) -> Setting:
         "set of held-out images": images.held_out.sha256,
         "number of bytes in the images": [sum(sizes.values()) for sizes in files],
         "way of varying images": variation(card),
-        "store": {str(size): store.sha256(_at(card.input.recipe, size)) for size in sizes},
+        "store": {str(size): store.sha256(card.input.recipe.at(size)) for size in sizes},
         "objective": conditions.to_dict(),
         "allowed drop": request.max_drop,
         "wanted latency": request.target_ms,
@@ -259,21 +259,20 @@ def _sizes(store: Store, recipe: Recipe) -> tuple[int, ...]:
     alike = (
         entry.recipe.size
         for entry in store.recipes.values()
-        if _at(entry.recipe, recipe.size) == recipe and entry.recipe.size <= recipe.size
+        if recipe.at(entry.recipe.size) == entry.recipe and entry.recipe.size <= recipe.size
     )
     return tuple(sorted(alike))
 
 
-def _at(recipe: Recipe, size: int) -> Recipe:
-    return Recipe(size, recipe.resize, recipe.crop_fraction)
-
-
 def _images(request: Request) -> Split:
-    found = find_images(request.train, request.card.output.labels)
+    folders = [folder for folder in (request.train, request.held_out) if folder is not None]
+    found = [find_images(folder, request.card.output.labels) for folder in folders]
+    for remark in (remark for images in found for remark in images.remarks):
+        note(remark)
     if request.held_out is None:
-        return split(found, seed=request.seed)
+        return split(found[0], seed=request.seed)
     require_same_classes(request.train, request.held_out)
-    return Split(found, find_images(request.held_out, request.card.output.labels))
+    return Split(*found)
 
 
 def _require_unseen(request: Request, learned: Mapping[Any, int], unseen: Mapping[Any, int]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from harness.dataset.recipe import Recipe
 from harness.loadgen.settings import RunSettings
 from harness.machine.packages import PACKAGES
 from harness.mlperf.rules import Round, Task
@@ -166,16 +167,16 @@ def calibration(records: Mapping[str, dict[str, Any] | None], int8: Container[st
 def _calibration(record: dict[str, Any]) -> list[str]:
     chosen, control = record["list"], record["accuracy_control"]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    recipe = record["data"]["recipe"]
+    recipe = Recipe(**record["data"]["recipe"])
     lines = [
         f"{record['algorithm']} of `{record['model']['name']}` (SHA-256 `{record['model']['sha256']}`) with "
         f"{versions}. Weights and activations are int8; NNCF's preset is '{record['preset']}', its bias "
         f"correction '{record['bias_correction']}'. Nothing is trained.",
         "",
         f"Activation ranges were collected on {chosen['count']} images of '{record['data']['dataset']}': "
-        f"{chosen['official']}. They were preprocessed as for inference: resize '{recipe['resize']}', centre "
-        f"crop {recipe['crop_fraction']:g}, {recipe['size']} x {recipe['size']} pixels. The SHA-256 of the "
-        f"list of names, one a line, is `{chosen['sha256']}`.",
+        f"{chosen['official']}. They were preprocessed as for inference: resize {recipe.words}, "
+        f"{recipe.size} x {recipe.size} pixels. The SHA-256 of the list of names, one a line, is "
+        f"`{chosen['sha256']}`.",
         "",
     ]
     if replaced := record.get("replaced_quantizers"):

@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from harness.console import note
+from harness.dataset.image_file import Pixels, decode
 from harness.dataset.images import ImageList
-from harness.dataset.recipe import Pixels, Recipe, decode
+from harness.dataset.recipe import Recipe
 from harness.errors import DataError, HarnessError
 from harness.machine import system
+from harness.process.native_stderr import overhear
 from harness.process.signals import deliver_on_the_normal_stack
 from harness.process.workers import serve_the_parent
 from harness.training.ranks import Ranks
@@ -140,7 +143,7 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
     def _load(self, index: int) -> Pixels:
         path = self._path(index)
         try:
-            return decode(path.read_bytes(), str(path))
+            return decode(path.read_bytes(), str(path), self.recipe.exif_rotation)
         except OSError as error:
             raise DataError(f"Cannot read the image {path} ({error.strerror}): restore it.") from error
 
@@ -151,18 +154,27 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
             DataError: an image is missing or broken.
         """
 
+        suspects: set[int] = set()
+
         def load(index: int) -> Pixels:
+            before = heard.size()
             pixels = self._load(index)
+            if heard.size() != before:
+                suspects.add(index)
             return self._fit(pixels, index) if self.augmentation is None else self._shrink(pixels)
 
         cache = []
         with (
+            overhear() as heard,
             ranks.progress(f"read {self.images.root}", len(self)) as advance,
             ThreadPoolExecutor(system.usable_cpus()) as pool,
         ):
             for pixels in pool.map(load, range(len(self))):
                 cache.append(pixels)
                 advance(1)
+            index_of = {self.images.names[index]: index for index in suspects}
+            for name, said in heard.sort_out(index_of, lambda name: self._load(index_of[name])).items():
+                note(f"The image {name} is decoded, but with a warning: {said}.")
         self._cache = cache
 
     def _fit(self, pixels: Pixels, index: int) -> Pixels:

@@ -52,9 +52,7 @@ def export(
         name=name,
         benchmark="resnet50",
         file=FileSpec(path=MODEL_NAME),
-        input=InputSpec(
-            recipe.size, "NCHW", "f32", "RGB", recipe.resize, recipe.crop_fraction, mean=MEAN, scale=SCALE
-        ),
+        input=InputSpec.of(recipe, "NCHW", "f32", "RGB", MEAN, SCALE),
         output=OutputSpec("logits", network.architecture.classes),
         description=description,
         training=training,

@@ -92,6 +92,9 @@ def run(request: Request) -> dict[str, Any] | None:
         recipe = Recipe(request.size, "area", request.crop_fraction)
         settings = request.settings
         found = find_images(train_folder, classes), find_images(test_folder, classes)
+        if ranks.is_first and request.task != "builtin":
+            for remark in (*found[0].remarks, *found[1].remarks):
+                note(remark)
         if request.task == "builtin":
             # More may lie there, of an earlier call.
             found = _first(found[0], request.images), found[1]

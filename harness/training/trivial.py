@@ -9,7 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from harness.dataset.recipe import Pixels
+from harness.dataset.image_file import Pixels
 
 _STRENGTHS = 31
 _FILL = (128, 128, 128)

@@ -12,8 +12,8 @@ import pytest
 
 from harness.dataset import builtin
 from harness.dataset.builtin import CLASSES, SPLITS, draw, generate
+from harness.dataset.image_file import decode
 from harness.dataset.images import find_images
-from harness.dataset.recipe import decode
 from harness.errors import DataError, OutputError
 
 # After a deliberate change of the drawing raise builtin.VERSION, train again and renew these with

@@ -1,7 +1,11 @@
 """Image lists from every source of labels, and each way such a source can be wrong."""
 
+import os
+from pathlib import Path
+
 import pytest
-from sample_images import REAL, needs_real_images
+from PIL import Image
+from sample_images import REAL, needs_real_images, pattern
 
 from harness.dataset.images import (
     count_classes,
@@ -10,6 +14,7 @@ from harness.dataset.images import (
     require_known,
     require_same_classes,
 )
+from harness.dataset.recipe import Recipe
 from harness.errors import DataError
 
 
@@ -208,3 +213,118 @@ def test_a_training_folder_without_classes_is_refused(tmp_path):
         count_classes(tmp_path)
     with pytest.raises(DataError, match="no image folder"):
         count_classes(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("names", [("0", "1", "10", "104", "7"), ("000", "001", "010", "104", "7")])
+def test_class_folders_named_by_whole_numbers_are_these_labels(tmp_path, names):
+    touch(tmp_path, *(f"{name}/x{name}.jpg" for name in names))
+    images = find_images(tmp_path, 1000)
+    assert listed(images) == [(f"{name}/x{name}.jpg", int(name)) for name in names]
+    assert f"Labels in {tmp_path}: the numbers of the 5 class folders, 0 to 104." in images.remarks
+
+
+def test_the_order_of_class_folders_is_said(tmp_path):
+    touch(tmp_path, "10/a.jpg", "2/a.jpg", "cat/a.jpg")
+    images = find_images(tmp_path, 3)
+    assert images.labels == (0, 1, 2)
+    assert images.remarks == (
+        f"Labels in {tmp_path}: the ranks of the class folders' names (0 10, 1 2, 2 cat).",
+    )
+    touch(tmp_path, *(f"class{k:02}/a.jpg" for k in range(20)))
+    assert find_images(tmp_path, 23).remarks[0].endswith("(0 10, 1 2, 2 cat, …, 22 class19).")
+
+
+def test_a_numbered_class_folder_beyond_the_models_labels_is_refused(tmp_path):
+    touch(tmp_path, *(f"{number}/a.jpg" for number in range(1, 11)))
+    with pytest.raises(
+        DataError, match=r"The class folder '10' in .* is label 10, but the model's labels are 0 to 9: name"
+    ):
+        find_images(tmp_path, 10)
+
+
+def test_two_class_folders_of_one_number_are_refused(tmp_path):
+    touch(tmp_path, "7/a.jpg", "07/a.jpg")
+    with pytest.raises(DataError, match=r"class folders '07' and '7' in .* are both label 7: put"):
+        find_images(tmp_path, 10)
+
+
+def test_training_counts_labels_as_the_store_will(tmp_path):
+    touch(tmp_path, *(f"{number}/a.jpg" for number in (1, 2, 3, 5)))
+    assert count_classes(tmp_path) == 6
+    assert find_images(tmp_path, 6).labels == (1, 2, 3, 5)
+    touch(tmp_path / "years", "1990/a.jpg", "1991/a.jpg")
+    with pytest.raises(DataError, match=r"2 class folders in .* are numbered up to 1991, and these numbers"):
+        count_classes(tmp_path / "years")
+
+
+def test_numbered_class_folders_need_not_be_the_same_in_both_roots(tmp_path):
+    touch(tmp_path, "train/0/a.jpg", "train/1/a.jpg", "test/01/a.jpg")
+    require_same_classes(tmp_path / "train", tmp_path / "test")
+    touch(tmp_path, "test/cat/a.jpg")
+    with pytest.raises(DataError, match="is in only one of"):
+        require_same_classes(tmp_path / "train", tmp_path / "test")
+
+
+@pytest.mark.parametrize("suffix", ["ppm", "pgm", "PBM", "tif", "TIFF", "jfif", "jpe", "bmp", "webp", "gif"])
+def test_every_kind_that_is_decoded_is_found_and_becomes_a_sample(tmp_path, suffix):
+    kind = {"pgm": "L", "PBM": "1"}.get(suffix, "RGB")
+    for name in ("cat", "dog"):
+        path = tmp_path / name / f"a.{suffix}"
+        path.parent.mkdir()
+        Image.fromarray(pattern(20, 30)).convert(kind).save(path)
+    images = find_images(tmp_path, 2)
+    assert images.names == (f"cat/a.{suffix}", f"dog/a.{suffix}")
+    recipe = Recipe(16, "area", 0.875)
+    assert [recipe.read((tmp_path / name).read_bytes(), name).shape for name in images.names] == [
+        (16, 16, 3)
+    ] * 2
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path):
+    touch(
+        tmp_path, "cat/a.jpg", "cat/.b.jpg", "cat/.cache/c.jpg", "cat/notes.txt", "dog/d.jpg", "empty/e.heic"
+    )
+    touch(tmp_path, ".hidden/f.jpg", "loose.jpg", "README.md", *(f"dog/{k:02}.xml" for k in range(12)))
+    os.mkfifo(tmp_path / "dog" / "pipe.jpg")
+    (tmp_path / "dog" / "more").symlink_to(tmp_path / "cat")
+    (tmp_path / "dog" / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    images = find_images(tmp_path, 3)
+    assert listed(images) == [("cat/a.jpg", 0), ("dog/d.jpg", 1), ("dog/gone.jpg", 1)]
+    xml = ", ".join(f"dog/{k:02}.xml" for k in range(9))
+    assert set(images.remarks[1:]) == {
+        f"Left out in {tmp_path}: hidden folders (1): .hidden.",
+        f"Left out in {tmp_path}: images in no class folder (1): loose.jpg.",
+        f"Left out in {tmp_path}: hidden files or folders (2): cat/.b.jpg, cat/.cache.",
+        f"Left out in {tmp_path}: files that are no images by their suffix (14): cat/notes.txt, {xml}, "
+        "and 4 more.",
+        f"Left out in {tmp_path}: links to folders (1): dog/more.",
+        f"Left out in {tmp_path}: names of images that are no files (1): dog/pipe.jpg.",
+        f"Left out in {tmp_path}: class folders without images (1): empty.",
+    }
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    touch(tmp_path, "cat/a.jpg", "dog/deep/b.jpg")
+    scandir = os.scandir
+
+    def deny(path):
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    # Who tests as root may read everything.
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(DataError, match=r"Cannot read the folder .*deep \(Permission denied\): let"):
+        find_images(tmp_path, 2)
+
+
+def test_the_ground_truth_of_imagenets_development_kit_is_told_from_labels(tmp_path):
+    touch(tmp_path, "a.JPEG")
+    path = tmp_path / "ILSVRC2012_validation_ground_truth.txt"
+    path.write_text("490\n361\n171\n822\n")
+    with pytest.raises(
+        DataError,
+        match=r"ground_truth\.txt has numbers without image names, like the ground truth of ImageNet's "
+        r"development kit, which numbers the classes in another way .*: give Kaggle's LOC_val_solution\.csv",
+    ):
+        find_images(tmp_path, 1000, path)

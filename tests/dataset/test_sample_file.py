@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from sample_images import expected, sha256, truncate, write_images
 
+from harness.dataset import recipe as recipe_module
 from harness.dataset import sample_file, store
+from harness.dataset.image_file import decode
 from harness.dataset.images import ImageList
-from harness.dataset.recipe import Recipe, decode
+from harness.dataset.recipe import Recipe
 from harness.dataset.store import prepare
 from harness.errors import OutputError
 
@@ -36,6 +38,7 @@ def made(tmp_path, images):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from harness.dataset import recipe as recipe_module
 from harness.dataset import sample_file, store
 from harness.dataset.images import find_images
 from harness.dataset.recipe import Recipe
@@ -63,11 +66,11 @@ def kill_half_way(root: Path, out: Path, mode: str = "strict") -> int:
 def counting_decode(monkeypatch):
     calls = []
 
-    def count(data, name):
+    def count(data, name, *options):
         calls.append(name)
-        return decode(data, name)
+        return decode(data, name, *options)
 
-    monkeypatch.setattr(store, "decode", count)
+    monkeypatch.setattr(recipe_module, "decode", count)
     return calls
 
 
@@ -142,13 +145,13 @@ def test_ctrl_c_stops_at_once_and_keeps_what_is_done(tmp_path, monkeypatch):
     images = write_images(tmp_path / "images", 640)
     calls, noted, told = [], threading.Event(), threading.Event()
 
-    def interrupt_later(data, name):
+    def interrupt_later(data, name, *options):
         calls.append(name)
         if len(calls) == 100:
             assert noted.wait(30)
             os.kill(os.getpid(), signal.SIGINT)
             assert told.wait(30)
-        return decode(data, name)
+        return decode(data, name, *options)
 
     class Checksum(sample_file._Checksum):
         def follow(self, ready, at_most):
@@ -162,7 +165,7 @@ def test_ctrl_c_stops_at_once_and_keeps_what_is_done(tmp_path, monkeypatch):
             super().shutdown(wait, cancel_futures=cancel_futures)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "decode", interrupt_later)
+        patch.setattr(recipe_module, "decode", interrupt_later)
         patch.setattr(sample_file, "_Checksum", Checksum)
         patch.setattr(sample_file, "ThreadPoolExecutor", Pool)
         with pytest.raises(KeyboardInterrupt):
@@ -181,14 +184,14 @@ def test_samples_that_another_list_has_written_over_are_not_taken_for_ones_own(t
     one_less = ImageList(images.names[1:], images.labels[1:], images.root)
     done = []
 
-    def interrupt_half_way(data, name):
+    def interrupt_half_way(data, name, *options):
         done.append(name)
         if len(done) == 200:
             raise KeyboardInterrupt
-        return decode(data, name)
+        return decode(data, name, *options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "decode", interrupt_half_way)
+        patch.setattr(recipe_module, "decode", interrupt_half_way)
         with pytest.raises(KeyboardInterrupt):
             prepare(one_less, SMALL, out, "imagenet")
     assert np.array_equal(prepare(images, SMALL, out, "imagenet").samples(SMALL), expected(images, SMALL))

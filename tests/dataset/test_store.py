@@ -20,7 +20,6 @@ from sample_images import (
     write_images,
 )
 
-from harness.dataset import store
 from harness.dataset.images import ImageList, find_images
 from harness.dataset.recipe import Recipe
 from harness.dataset.store import open_store, prepare
@@ -82,6 +81,7 @@ def test_nothing_but_the_store_is_left(made):
     assert {path.name for path in made.path.iterdir()} == {
         "manifest.json",
         "val_map.txt",
+        "sources.txt",
         "area-32-0.875.u8",
     }
 
@@ -109,7 +109,7 @@ def test_a_second_recipe_is_added_beside_the_first(images, made):
 
 
 def test_a_recipe_that_is_there_is_not_made_again(images, made, monkeypatch, capsys):
-    monkeypatch.setattr(store, "decode", None)
+    monkeypatch.setattr(Recipe, "read", None)
     again = prepare(images, SMALL, made.path, "imagenet")
     assert again.sha256(SMALL) == made.sha256(SMALL)
     assert "holds area-32-0.875 of these 70 images already" in capsys.readouterr().err
@@ -235,7 +235,7 @@ def test_images_of_another_size_are_refused_by_a_recipe_without_resize(tmp_path,
 def test_too_little_room_is_told_before_the_work(tmp_path, images, monkeypatch):
     usage = namedtuple("usage", "total used free")(10, 9, 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr(store, "decode", None)
+    monkeypatch.setattr(Recipe, "read", None)
     with pytest.raises(OutputError, match=r"No room for 70 samples in .*: 215\.0 kB needed, 1\.0 kB free"):
         prepare(images, SMALL, tmp_path / "store", "imagenet")
     assert not (tmp_path / "store").exists()

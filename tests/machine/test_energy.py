@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.machine.energy import open_meter
+from harness.measurement.advice import Told
 from harness.mlperf import log
 from harness.run import result
 
@@ -93,9 +94,9 @@ def test_a_counter_that_vanishes_leaves_no_result(tmp_path: Path) -> None:
 
 def test_energy_stands_in_the_document_only_where_it_was_read() -> None:
     measured = log.read_performance(GOLDEN / "offline_detail.txt")
-    assert "energy" not in result.performance_section(measured, {"target_qps": 1.0}, [])
+    assert "energy" not in result.performance_section(measured, Told({"target_qps": 1.0}), [])
     energy = {"joules": 66.0, "domains": ["package-0"]}
-    section = result.performance_section(measured, {"target_qps": 1.0}, [], energy)
+    section = result.performance_section(measured, Told({"target_qps": 1.0}), [], energy)
     assert section["energy"] == {
         "joules": 66.0,
         "domains": ["package-0"],

@@ -210,6 +210,14 @@ def test_a_quota_of_the_control_group_limits_the_usable_cpus(files, quota, cpus,
     assert is_under_quota(tmp_path) == (cpus < machine.cpus_allowed)
 
 
+def test_the_free_memory_is_what_the_kernel_and_the_control_group_leave(tmp_path):
+    assert system.free_memory_bytes(tmp_path) is None
+    tree(tmp_path, {"proc/meminfo": "MemTotal:  9 kB\nMemAvailable:  4000000 kB"})
+    assert system.free_memory_bytes(tmp_path) == 4_096_000_000
+    group = {"proc/self/cgroup": "0::/job", "sys/fs/cgroup/job/memory.max": "1000000000"}
+    assert system.free_memory_bytes(tree(tmp_path, group)) == 1_000_000_000
+
+
 def test_the_affinity_limits_the_usable_cpus(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
     assert usable_cpus(tmp_path) == 1

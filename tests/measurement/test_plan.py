@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from harness.loadgen.settings import RunSettings
-from harness.measurement.plan import Demands, Plan
+from harness.measurement.demands import Demands
+from harness.measurement.plan import Plan
 from harness.mlperf import conf
 from harness.mlperf.scenario import Mode, Scenario
 

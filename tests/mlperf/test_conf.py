@@ -1,12 +1,15 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import mlperf_loadgen
 import pytest
 
 from harness import resources
 from harness.errors import ConfError
+from harness.files import sha256_file
 from harness.mlperf.conf import read_user_conf, render_user_conf
 
 GOOD = """\
@@ -96,7 +99,16 @@ def test_comments_blank_lines_and_windows_line_ends_are_fine(text, tmp_path):
         ("resnet50.Offline.target_qps = 5 #", "a comment after the value"),
         ("#resnet50.Offline.target_qps = 5", "a comment needs a blank after '#'"),
         ("#two words", "a comment needs a blank after '#'"),
-        ("\ufeffresnet50.Offline.target_qps = 5", "the character U+FEFF is not plain ASCII: retype the line"),
+        (
+            "\ufeffresnet50.Offline.target_qps = 5",
+            "a byte order mark (BOM, U+FEFF), which",
+        ),
+        ("\ufeff# a comment", "save the file as UTF-8 without BOM"),
+        ("\ufeff", "save the file as UTF-8 without BOM"),
+        ("# a comment\rresnet50.Offline.target_qps = 5", "save the file with line ends of Unix"),
+        ("bert.Offline.target_qps = fast", "'fast' is no number, and LoadGen rejects the whole file"),
+        ("bert.Offline.target_qps =5", "with blanks around '=': write it so"),
+        ("wan-2.2.Offline.target_qps = 5", "model 'wan-2.2' is not known"),
         ("resnet50.Offline.target_qps\u00a0=\u00a05", "the character U+00A0 is not plain ASCII"),
         ("resnet50.Offline.target_qps = fast", "the value is not a positive plain number: write it like"),
         ("resnet50.Offline.target_qps = 1,5", "is not a positive plain number"),
@@ -201,9 +213,44 @@ def test_an_unreadable_file_is_named(tmp_path):
         read_user_conf(tmp_path / "missing.conf", "resnet50")
     with pytest.raises(ConfError, match="Cannot read"):
         read_user_conf(tmp_path, "resnet50")
-    (tmp_path / "user.conf").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "user.conf").write_bytes(b"\xff")
     with pytest.raises(ConfError, match=r"give a text file"):
         read_user_conf(tmp_path / "user.conf", "resnet50")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_file_of_wide_characters_is_named_as_what_it_is(encoding, tmp_path):
+    path = tmp_path / "user.conf"
+    path.write_bytes(GOOD.encode(encoding))
+    with pytest.raises(ConfError, match=r"wide characters .*save it as UTF-8 without BOM"):
+        read_user_conf(path, "resnet50")
+
+
+def built_in_rules():
+    """Return the mlperf.conf that LoadGen's library carries."""
+    library = Path(mlperf_loadgen.__file__).read_bytes()
+    start = library.index(b"# The format of this config file is")
+    return library[start : library.index(b"\0", start)].decode()
+
+
+def test_lines_of_all_other_benchmarks_of_loadgen_are_known_and_ignored(tmp_path):
+    lines = re.findall(r"(?m)^\S+ = \S+$", built_in_rules())
+    foreign = [line for line in lines if not line.startswith(("*.", "resnet50."))]
+    assert len({line.rsplit(".", 2)[0] for line in foreign}) > 25
+    foreign += ["bert.Interactive.target_qps = 0x10", "dlrm-v2.Offline.no_such_key = -1e3"]
+    conf = read_user_conf(write(tmp_path, "\n".join([*foreign, GOOD])), "resnet50")
+    assert conf.values("Offline") == {"target_qps": 84.2, "performance_sample_count_override": 2048}
+    assert len(conf.entries) == 3
+    assert conf.open_only == ()
+    (read,) = loadgen_reads([conf.text], tmp_path)
+    assert (read["code"], read["qps"], read["latency"]) == (0, 84.2, 12.5)
+
+
+def test_the_text_is_kept_as_it_was_read(tmp_path):
+    text = "# Z\u00fcrich\r\n" + GOOD
+    conf = read_user_conf(write(tmp_path, text), "resnet50")
+    assert conf.text == text
+    assert conf.sha256 == sha256_file(tmp_path / "user.conf")
 
 
 def test_an_unknown_benchmark_is_refused(tmp_path):
@@ -246,6 +293,9 @@ def test_loadgen_really_falls_into_the_traps_that_we_report(tmp_path):
         (f"{key} = 5 6", {"qps": 6.0}),
         (f"{key} = 1\n{key} = 7", {"qps": 7.0}),
         (f"\ufeff{key} = 5", {}),
+        (f"\ufeff# comment\n{key} = 5", {"code": -22}),
+        (f"# comment\r{key} = 5", {}),
+        (f"bert.Offline.target_qps = fast\n{key} = 5", {"code": -22}),
         (f"{key}\u00a0=\u00a05", {}),
         ("resnet50.Offline.targt_qps = 5", {}),
         ("resnet50.offline.target_qps = 5", {}),

@@ -10,8 +10,8 @@ from harness.backend.graph import compile_model, deployed
 from harness.backend.settings import CompileSettings
 from harness.dataset import builtin
 from harness.dataset.builtin import CLASSES, generate
+from harness.dataset.image_file import decode
 from harness.dataset.images import find_images
-from harness.dataset.recipe import decode
 from harness.model import file as model_file
 from harness.model.card import Card, find_card
 

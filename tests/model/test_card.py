@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.dataset.recipe import Recipe
 from harness.errors import CardError
 from harness.mlperf.benchmark import BENCHMARKS
-from harness.model.card import Card, find_card, read_card, shipped_cards, write_card
+from harness.model.card import Card, InputSpec, doubts, find_card, read_card, shipped_cards, write_card
 
 MOBILENET = """\
 name = "mobilenet_v2"
@@ -164,6 +165,15 @@ BROKEN = {
     "unknown metric": ('"top1"', '"top5"', "'accuracy.metric'.* Did you mean 'top1'"),
     "no size": ("size = 224", "size = 0", "'input.size'"),
     "crop above one": ("crop_fraction = 0.875", "crop_fraction = 87.5", "'input.crop_fraction'"),
+    "no crop": ("crop_fraction = 0.875\n", "", r"\[input\] needs 'crop_fraction', or 'resize_to'"),
+    "two crops": ("crop_fraction", "resize_to = 256\ncrop_fraction", r"\[input\] has both 'crop_fraction'"),
+    "short side below the size": ("crop_fraction = 0.875", "resize_to = 200", "'input.resize_to' must lie"),
+    "short side as a fraction": ("crop_fraction = 0.875", "resize_to = 256.5", "'input.resize_to'.* whole"),
+    "squash without resize": (
+        'resize = "area"',
+        'resize = "none"\nsquash = true',
+        "'input.resize' is 'none', so 'squash'",
+    ),
     "zero scale": ("scale = [1.0, 1.0, 1.0]", "scale = [1.0, 0, 1.0]", "'input.scale'"),
     "nan scale": ("scale = [1.0, 1.0, 1.0]", "scale = [1.0, nan, 1.0]", "'input.scale'"),
     "normalised bytes": ("mean = [0.0, 0.0, 0.0]", "mean = [1, 2, 3]", "'input.mean'.* u8"),
@@ -202,6 +212,54 @@ def test_a_broken_card_is_refused_by_key_and_file(path: Path, old: str, new: str
 
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "recipe"),
+    [
+        ("resize_to = 272", Recipe(240, "area", resize_to=272)),
+        ("crop_fraction = 1\nsquash = true", Recipe(240, "area", 1.0, squash=True)),
+        ("crop_fraction = 0.9\ncrop_first = true", Recipe(240, "area", 0.9, crop_first=True)),
+        ("resize_to = 256\nexif_rotation = false", Recipe(240, "area", resize_to=256, exif_rotation=False)),
+    ],
+)
+def test_a_card_says_how_its_images_are_cut(path: Path, tmp_path: Path, lines: str, recipe: Recipe) -> None:
+    text = MOBILENET.replace("size = 224", "size = 240").replace("crop_fraction = 0.875", lines)
+    path.write_text(text)
+    card = read_card(path)
+    assert card.input.recipe == recipe
+    write_card(card, tmp_path / "written.toml")
+    assert read_card(tmp_path / "written.toml").input == card.input
+    assert InputSpec.of(recipe, "NHWC", "u8", "RGB", card.input.mean, card.input.scale) == card.input
+
+
+def test_a_card_without_the_new_keys_says_what_it_said(path: Path, tmp_path: Path) -> None:
+    card = read_card(path)
+    assert list(card.input.to_dict()) == [
+        *("size", "layout", "element_type", "channels", "resize", "crop_fraction", "mean", "scale", "tensor")
+    ]
+    write_card(card, tmp_path / "written.toml")
+    assert "squash" not in (tmp_path / "written.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("mean", "accuracy", "told"),
+    [
+        ("[0.485, 0.456, 0.406]", False, True),
+        ("[0.5, 0.5, 1.0]", False, True),
+        ("[0.485, 0.456, 0.406]", True, False),
+        ("[0.0, 0.0, 0.0]", False, False),
+        ("[123.675, 116.28, 103.53]", False, False),
+    ],
+)
+def test_means_of_pixels_up_to_1_are_doubted_where_no_accuracy_would_tell(
+    path: Path, mean: str, accuracy: bool, told: bool
+) -> None:
+    text = MOBILENET.replace('"u8"', '"f32"').replace("mean = [0.0, 0.0, 0.0]", f"mean = {mean}")
+    path.write_text(text if accuracy else text.partition("[accuracy]")[0])
+    found = doubts(read_card(path))
+    assert bool(found) == told
+    assert all("is one of pixels 0..1, but 'input.mean' and 'input.scale' are of" in one for one in found)
 
 
 def test_a_value_that_toml_lacks_is_a_bug_and_not_written(path: Path, tmp_path: Path) -> None:

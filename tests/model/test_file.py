@@ -94,6 +94,20 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
+def test_a_savedmodel_folder_is_told_how_to_become_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "saved_model"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"")
+    spec = InputSpec(16, "NCHW", "f32", "RGB", "area", 0.875, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    card = Card(
+        "tf", "resnet50", FileSpec(path="saved_model"), spec, OutputSpec("logits", 10), folder=tmp_path
+    )
+    with pytest.raises(
+        ModelError, match=rf"{folder} .* is a folder, as a TensorFlow SavedModel is: run `ovc {folder} "
+    ):
+        model_file.sha256(card)
+
+
 def test_a_fetched_file_lies_in_the_cache_and_is_fetched_once(server: Server, cache: Path) -> None:
     card = make_card(url=server.url, sha256=SHA256)
     assert model_file.state(card) == model_file.NOT_FETCHED

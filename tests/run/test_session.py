@@ -1,5 +1,6 @@
 """Real LoadGen runs of a model whose answers are known."""
 
+import hashlib
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from conftest import Oracle
 
 from harness import cli
 from harness.backend import graph
-from harness.errors import DataError, HarnessError, OutputError, RunFailed
+from harness.errors import ConfError, DataError, HarnessError, OutputError, RunFailed
 from harness.loadgen.settings import RunSettings
 from harness.measurement import plan, series
 from harness.mlperf import conf, log
@@ -195,14 +196,34 @@ def test_the_accuracy_of_other_settings_is_kept_apart(oracle: Oracle, tmp_path: 
 
 def test_estimates_of_the_user_take_the_place_of_the_probe(oracle: Oracle, tmp_path: Path) -> None:
     user_conf = tmp_path / "mine.conf"
-    user_conf.write_text("resnet50.Offline.target_qps = 1234.5\n")
+    user_conf.write_text("resnet50.SingleStream.target_latency = 0.0125\n")
     document, folder = run_session.run(
-        request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), user_conf=user_conf)
+        request(oracle, tmp_path / "out", Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), user_conf=user_conf)
     )
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
-    assert detail["effective_target_qps"] == 1234.5
-    assert document["performance"]["estimate"] == {"target_qps": 1234.5}
-    assert "1234.5" in (folder / "user.conf").read_text()
+    assert detail["effective_target_qps"] == 80_000
+    assert document["performance"]["estimate"] == {"target_latency": 0.0125}
+    assert (folder / "user.conf").read_text() == user_conf.read_text()
+
+
+def test_a_user_conf_that_comes_through_a_pipe_is_read_once_and_told_to_loadgen(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    text = "# from a pipe\nresnet50.SingleStream.target_latency = 0.0125\nbert.Offline.target_qps = 1\n"
+    reader, writer = os.pipe()
+    os.write(writer, text.encode())
+    os.close(writer)
+    try:
+        asked = request(
+            oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), user_conf=Path(f"/dev/fd/{reader}")
+        )
+        document, folder = run_session.run(asked)
+    finally:
+        os.close(reader)
+    assert (folder / "user.conf").read_text() == text
+    detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
+    assert detail["effective_target_qps"] == 80_000
+    assert document["settings"]["user_conf_sha256"] == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
@@ -226,16 +247,16 @@ def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
     ] == pytest.approx(told)
 
 
-def test_an_estimate_of_the_user_is_left_as_it_is_though_the_run_is_invalid(
+def test_an_estimate_that_is_sure_to_fail_is_refused_and_nothing_is_left_behind(
     oracle: Oracle, tmp_path: Path
 ) -> None:
     user_conf = tmp_path / "mine.conf"
     user_conf.write_text("resnet50.Offline.target_qps = 5\n")
-    document, _ = run_session.run(
-        request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), user_conf=user_conf)
-    )
-    assert not document["performance"]["valid"]
-    assert document["performance"]["estimate"] == {"target_qps": 5}
+    with pytest.raises(ConfError, match=r"mine\.conf, line 1: .* is sure to make the test INVALID"):
+        run_session.run(
+            request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), user_conf=user_conf)
+        )
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_a_killed_test_process_is_reported_with_its_signal(
@@ -424,8 +445,10 @@ def test_a_misspelt_scenario_names_the_nearest() -> None:
     assert str(outcome.exception) == "Scenario 'Ofline' is not known. Did you mean 'Offline'?"
 
 
-def test_real_images_give_the_accuracy_of_the_real_model(shared_data: Path, tmp_path: Path) -> None:
-    from test_card import MOBILENET
+def test_real_images_in_numbered_class_folders_give_the_accuracy_of_the_real_model(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    from model.test_card import MOBILENET
 
     from harness.dataset.images import find_images
     from harness.dataset.store import prepare
@@ -435,7 +458,12 @@ def test_real_images_give_the_accuracy_of_the_real_model(shared_data: Path, tmp_
         shutil.copy(shared_data / "models" / name, tmp_path)
     (tmp_path / "card.toml").write_text(MOBILENET)
     card = read_card(tmp_path / "card.toml")
-    images = find_images(shared_data / "imagenet-sample", card.output.labels)
+    sample = find_images(shared_data / "imagenet-sample", card.output.labels)
+    for name, label in zip(sample.names, sample.labels, strict=True):
+        folder = tmp_path / "images" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(sample.root / name)
+    images = find_images(tmp_path / "images", card.output.labels)
     store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
     settings = RunSettings(Scenario.OFFLINE, duration_s=1)
     document, folder = run_session.run(

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import openvino as ov
 import pytest
@@ -634,3 +635,20 @@ def test_of_the_built_in_images_that_lie_there_only_those_asked_for_are_learned_
     kept = session._first(found, 48)
     assert len(kept.names) == len(kept.labels) == 48
     assert set(kept.names) == {builtin.image_name("train", index) for index in range(48)}
+
+
+def test_training_names_a_jpeg_that_is_damaged_inside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    data = bytearray(cv2.imencode(".jpg", noise)[1])
+    for name in ("cat/good.jpg", "dog/bad.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(data)
+        for at in range(len(data) // 2, len(data) // 2 + 20):
+            data[at] = (data[at] ^ 0x5A) or 1
+    images = Images(find_images(tmp_path, 2), RECIPE)
+    images.keep_in_memory(ALONE)
+    shown = capsys.readouterr().err
+    assert "The image dog/bad.jpg is decoded, but with a warning: Corrupt JPEG data" in shown
+    assert "good.jpg" not in shown

@@ -266,7 +266,7 @@ class Material:
         network.load_state_dict(self._stems[key], strict=False)
 
     def _at(self, size: int) -> Recipe:
-        return replace(self._recipe, size=size)
+        return self._recipe.at(size)
 
     def _images(self, part: str, size: int, images: ImageList) -> Images:
         key = part, size, len(images.names)

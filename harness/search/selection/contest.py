@@ -239,7 +239,7 @@ class Contest:
             tuned = self.material.finetune(
                 architecture, folder, self.tunings.final, start=self.tunings.tuned(architecture)
             )
-            recipe = replace(setting.recipe, size=architecture.size)
+            recipe = setting.recipe.at(architecture.size)
             description = f"Revision {key} of {setting.request.card.name}, found by `harness search`"
             card = export.export(
                 tuned.network, recipe, folder, f"{key}-fp32", description, self._facts(architecture)
@@ -280,7 +280,7 @@ class Contest:
         """Return a store of training images, at every input size that is searched, to calibrate on."""
         images: ImageList = subset(self.setting.images.learned, CALIBRATION_IMAGES)
         for size in self.setting.space.sizes:
-            recipe = replace(self.setting.recipe, size=size)
+            recipe = self.setting.recipe.at(size)
             store = prepare(
                 images, recipe, self.setting.path("calibration-store"), self.setting.store.dataset
             )
