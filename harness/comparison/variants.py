@@ -13,6 +13,7 @@ from harness.dataset.store import Store
 from harness.errors import HarnessError, ModelError, did_you_mean
 from harness.model import file as model_file
 from harness.model.card import Card, read_card
+from harness.task import task_of
 
 PRECISIONS = ("f32", "bf16", "int8")
 
@@ -140,13 +141,9 @@ def _shared(card: Card, images: Store, scored: Store, indices: Sequence[int]) ->
 def _require_one_task(cards: Sequence[Card]) -> None:
     first = cards[0]
     for card in cards[1:]:
-        if card.output.labels != first.output.labels:
-            raise HarnessError(
-                f"Model '{first.name}' tells {first.output.labels} labels apart and '{card.name}' "
-                f"{card.output.labels}: compare models of one task."
-            )
         if card.benchmark != first.benchmark:
             raise HarnessError(
                 f"Model '{first.name}' is of the benchmark '{first.benchmark}' and '{card.name}' of "
                 f"'{card.benchmark}': compare models of one rule set."
             )
+        task_of(first).require_comparable(first, card)

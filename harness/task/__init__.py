@@ -5,12 +5,14 @@ A module is a task: what it must hold is `Task`. What OpenVINO has to compute fo
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.dataset.store import Store
 from harness.mlperf.benchmark import BENCHMARKS
 from harness.task import classification
 from harness.task.scoring import PairedAnswers, Score, Stated, Verdict
+
+if TYPE_CHECKING:
+    from harness.dataset.store import Store
 
 __all__ = ["TASKS", "PairedAnswers", "Score", "Stated", "Task", "Verdict", "task_of"]
 
@@ -30,14 +32,21 @@ class Task(Protocol):
     def ANSWER_BYTES(self) -> int | None:
         """How long the answer to a sample is that LoadGen logs; None where that differs, and may be 0."""
 
-    def truth(self, store: Store) -> Any:
+    def truth(self, store: "Store") -> Any:
         """Return what is right for each sample."""
 
-    def require_fit(self, card: Any, store: Store) -> None:
+    def require_fit(self, card: Any, store: "Store") -> None:
         """Hold what a store says is right against what a card's model can answer.
 
         Raises:
             DataError: the model cannot give an answer that is right.
+        """
+
+    def require_comparable(self, first: Any, other: Any) -> None:
+        """Hold the cards of two models of this task against each other.
+
+        Raises:
+            HarnessError: they answer different questions.
         """
 
     def answers(self, log_path: Path, count: int) -> Any:

@@ -7,15 +7,17 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.dataset.store import Store
-from harness.errors import DataError, RunFailed
+from harness.errors import DataError, HarnessError, RunFailed
 from harness.mlperf import log
 from harness.task.scoring import PairedAnswers, Stated, Verdict, mcnemar
+
+if TYPE_CHECKING:
+    from harness.dataset.store import Store
 
 METRIC = "top1"
 
@@ -70,12 +72,12 @@ class Score:
         return f"accuracy={100.0 * self.good / self.total:.3f}%, good={self.good}, total={self.total}"
 
 
-def truth(store: Store) -> NDArray[np.int64]:
+def truth(store: "Store") -> NDArray[np.int64]:
     """Return the label of each sample."""
     return store.labels
 
 
-def require_fit(card: Classifier, store: Store) -> None:
+def require_fit(card: Classifier, store: "Store") -> None:
     """Hold the labels of a store against those that a card's model gives.
 
     Raises:
@@ -86,6 +88,19 @@ def require_fit(card: Classifier, store: Store) -> None:
         raise DataError(
             f"The store {store.path} has the label {highest}, but model '{card.name}' knows "
             f"0 to {card.output.labels - 1}: use a store of its data set."
+        )
+
+
+def require_comparable(first: Classifier, other: Classifier) -> None:
+    """Hold two cards against each other, whose models are to be compared.
+
+    Raises:
+        HarnessError: they tell other numbers of labels apart.
+    """
+    if other.output.labels != first.output.labels:
+        raise HarnessError(
+            f"Model '{first.name}' tells {first.output.labels} labels apart and '{other.name}' "
+            f"{other.output.labels}: compare models of one task."
         )
 
 
