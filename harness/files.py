@@ -8,27 +8,66 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.console import note
 from harness.errors import OutputError
 
-_BLOCK_BYTES = 1 << 20
+_TICK_NS = 10_000_000
+"""The longest tick of the Linux kernel's timer (CONFIG_HZ=100)."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 """What network file systems without locks say."""
 
 
 def sha256_file(*paths: Path) -> str:
     """Return the hex SHA-256 over the bytes of all files, in the order given."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-    return digest.hexdigest()
+    return hex_digest("sha256", *paths)
+
+
+def hex_digest(kind: str, *paths: Path) -> str:
+    """Return the hex digest over the bytes of all files, in the order given; each is read once a process.
+
+    A file that has another size or time of change by now is read again.
+
+    Args:
+        kind: an algorithm of hashlib.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return _digest(kind, tuple(_stamp(path) for path in paths))
+
+
+@cache
+def _digest(kind: str, stamps: tuple["_Stamp", ...]) -> str:
+    found = hashlib.new(kind, usedforsecurity=False)
+    for stamp in stamps:
+        with stamp.path.open("rb") as file:
+            hashlib.file_digest(file, lambda: found)
+    return found.hexdigest()
+
+
+class _Stamp(NamedTuple):
+    """What tells the content of a file from any that it has later."""
+
+    path: Path
+    inode: int
+    size_bytes: int
+    changed_ns: int
+
+
+def _stamp(path: Path) -> _Stamp:
+    facts = path.stat()
+    # Linux stamps changes by the ticks of its timer: a change in the same tick would have the same stamp.
+    wait_ns = facts.st_mtime_ns + _TICK_NS - time.time_ns()
+    if 0 < wait_ns <= _TICK_NS:
+        time.sleep(wait_ns / 1e9)
+    return _Stamp(path.absolute(), facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 @contextmanager

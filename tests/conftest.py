@@ -107,10 +107,11 @@ def write_images(folder: Path, labels: list[int], truth: list[int]) -> None:
     (folder / "val_map.txt").write_text("".join(lines))
 
 
-def oracle_model(poison: int | None = None, batch: int = 1) -> ov.Model:
+def oracle_model(poison: int | None = None, batch: int = 1, nan_grey: int | None = None) -> ov.Model:
     """Return a model whose logits are highest for the class of the image's mean grey.
 
-    With `poison`, its inference fails on images of that class, inside OpenVINO.
+    With `poison`, its inference fails on images of that class, inside OpenVINO; with `nan_grey`, one logit of
+    images of that grey is NaN.
     """
     pixels = ops.parameter([batch, SIZE, SIZE, 3], np.uint8, name="pixels")
     mean = ops.reduce_mean(ops.convert(pixels, np.float32), np.array([1, 2, 3]), True)
@@ -122,16 +123,20 @@ def oracle_model(poison: int | None = None, batch: int = 1) -> ov.Model:
         width = ops.select(is_poison, np.int64(CLASSES + 1), np.int64(CLASSES))
         target = ops.concat([np.array([1]), ops.reshape(width, np.array([1]), False)], 0)
         distance = ops.reshape(ops.exp(ops.reshape(distance, target, False)), np.array([1, CLASSES]), False)
+    if nan_grey is not None:
+        is_nan = ops.less(ops.abs(ops.subtract(mean, np.float32(nan_grey))), np.float32(1))
+        one = np.arange(CLASSES) == CLASSES // 2
+        distance = ops.select(ops.logical_and(is_nan, one[None]), np.float32(np.nan), distance)
     logits = ops.negative(distance)
     return ov.Model([ops.result(logits, name="logits")], [pixels], "oracle")
 
 
-def make_oracle(folder: Path, count: int = 60, wrong: int = 0, poison: int | None = None) -> Oracle:
+def make_oracle(folder: Path, count: int = 60, wrong: int = 0, **options: int) -> Oracle:
     """Make an oracle with `count` images of which the first `wrong` carry a false label."""
     labels = [index % CLASSES for index in range(count)]
     truth = [(label + 1) % CLASSES if index < wrong else label for index, label in enumerate(labels)]
     write_images(folder / "images", labels, truth)
-    ov.save_model(oracle_model(poison), folder / "oracle.xml", compress_to_fp16=False)
+    ov.save_model(oracle_model(**options), folder / "oracle.xml", compress_to_fp16=False)
     card_path = folder / "oracle.toml"
     card_path.write_text(CARD.format(name="oracle", path="oracle.xml"))
     card = read_card(card_path)

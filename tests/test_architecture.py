@@ -42,8 +42,13 @@ ROWS = {
         {"store"},
     ],
     "task": [{"scoring"}, {"classification"}],
-    "model": [{"toml_text"}, {"architecture", "card", "download"}, {"resnet"}, {"file"}],
-    "backend": [{"folding", "kernels", "macs", "settings"}, {"graph"}, {"calibration"}],
+    "model": [{"onnx_file", "toml_text"}, {"architecture", "card", "download"}, {"resnet"}, {"file"}],
+    "backend": [
+        {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"answers"},
+        {"graph"},
+        {"calibration"},
+    ],
     "loadgen": [
         {"qsl", "settings"},
         {"job", "sut"},

@@ -4,16 +4,13 @@ NNCF succeeds the Post-training Optimization Tool that the 2020 submissions used
 """
 
 import contextlib
-import hashlib
 import io
 import logging
 import os
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -21,26 +18,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness import files, resources
-from harness.backend import folding, graph
+from harness import files
+from harness.backend import answers, calibration_list, folding, graph, ports
+from harness.backend.settings import CompileSettings
 from harness.console import note, progress
 from harness.dataset.images import official_name
 from harness.dataset.store import Store
-from harness.errors import DataError, HarnessError, OutputError
+from harness.errors import DataError, HarnessError, ModelError, OutputError
 from harness.model import file as model_file
 from harness.model.card import Card, FileSpec, write_card
 from harness.task import task_of
 
 PRESETS = ("mixed", "performance")
+MODEL_TYPES = ("transformer",)
 BIAS_CORRECTIONS = ("fast", "accurate")
 
-DEFAULT_SAMPLES = 500
-"""As many as MLPerf's calibration lists hold, and as the published 2020 result used."""
-
-NOT_OFFICIAL = "not the official list"
-
 _RECORD_FORMAT = 1
-_SEED = 1
 _VALIDATION_SAMPLES = 5000
 
 
@@ -52,27 +45,10 @@ class CalibrationSettings:
     """NNCF preset: 'performance' quantizes activations symmetrically, 'mixed' where that costs nothing."""
     bias_correction: str = "fast"
     """'fast' corrects each bias by itself, 'accurate' re-runs the model for each: slow, sometimes better."""
+    model_type: str | None = None
+    """NNCF's, 'transformer': leaves what attention is made of in floating point, and smooths activations."""
     max_drop: float | None = None
     """Accuracy (a fraction) that may be lost; layers are put back to floating point until it holds."""
-
-
-def choose(store: Store, samples: int | None, list_file: Path | None) -> list[int]:
-    """Return the indices of the calibration samples, in calibration order.
-
-    Without a list one comes, at random, from each of as many equal stretches of the store: one that is sorted
-    by class, or goes round the classes, gives all of them.
-
-    Raises:
-        DataError: more samples than the store holds, or a listed image that it lacks.
-    """
-    if list_file is not None:
-        return _listed(store, list_file)
-    count = min(DEFAULT_SAMPLES, store.count) if samples is None else samples
-    if not 1 <= count <= store.count:
-        raise DataError(
-            f"--samples {count} cannot be drawn from {store.path}: give 1 to {store.count}, which it holds."
-        )
-    return _one_of_each_stretch(store.count, count)
 
 
 def quantize(
@@ -92,10 +68,10 @@ def quantize(
         The new model's card, whose accuracy target is the original's, and the calibration record.
 
     Raises:
-        HarnessError: a model that was made here already, nothing left to validate on, a speed-only model with
-            `max_drop`, or an unusable target.
+        HarnessError: a model that is quantized already, that NNCF cannot quantize, or that gives NaN; nothing
+            left to validate on, a speed-only model with `max_drop`, or an unusable target.
     """
-    if "original_sha256" in card.quantization:
+    if card.quantized_here:
         raise HarnessError(
             f"Model '{card.name}' was quantized by `harness quantize` already: give the one that it was made "
             f"from, {card.quantization.get('original')}."
@@ -116,13 +92,22 @@ def _quantize(
 ) -> tuple[Card, dict[str, Any]]:
     samples = store.samples(card.input.recipe)
     model = model_file.read(card)
-    graph.deployed(model, card)
+    deployed = graph.deployed(model, card)
     own = graph.unquantize(model)
     if own:
         note(f"The {own} quantizers that {card.name} brings along give way to NNCF's.")
+    elif left := graph.quantizers(model):
+        raise HarnessError(
+            f"Model '{card.name}' is quantized already, in {left} places of its graph: give the "
+            f"floating-point model that it was made from, or run it as it is."
+        )
+    graph.set_batch_of_one(model, card)
+    if settings.max_drop is not None and _official(store, indices):
+        note("Closed takes no model made with --max-drop, which looks at images outside the list.")
     note(f"Calibrating {card.name} on {len(indices)} images of {store.path}.")
+    _require_numbers(deployed, card, samples, indices)
     drop: dict[str, Any] | None = None
-    with _nncf() as nncf:
+    with _nncf(f"model '{card.name}'") as nncf:
         if settings.max_drop is None:
             quantized = nncf.quantize(
                 model,
@@ -146,28 +131,13 @@ def quantize_uncorrected(model: Any, inputs: Iterable[npt.NDArray[Any]]) -> Any:
     """
     arrays = list(inputs)
     # It takes a second, and its progress bars would garble ours.
-    with _nncf() as nncf, contextlib.redirect_stdout(io.StringIO()):
+    with _nncf(f"'{model.get_friendly_name()}'") as nncf, contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(
             folding.folded(model),
             nncf.Dataset(arrays),
             **_arguments(nncf, CalibrationSettings(), len(arrays)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
         )
-
-
-def list_digest(names: Iterable[str]) -> str:
-    """Return the SHA-256 of image names, one a line, by which an official list is recognised."""
-    return hashlib.sha256("".join(f"{name}\n" for name in names).encode()).hexdigest()
-
-
-def official_list(names: Iterable[str]) -> str | None:
-    """Return which of MLPerf's calibration lists these names are, or None."""
-    lists = tomllib.loads((resources.CALIBRATION / "imagenet" / "official_lists.toml").read_text())
-    digest = list_digest(names)
-    for option, facts in lists.items():
-        if facts["sha256"] == digest:
-            return f"MLPerf ImageNet calibration {option.replace('_', ' ')} ({facts['file']})"
-    return None
 
 
 class _Inputs:
@@ -206,44 +176,31 @@ class _Labelled:
         return map(self.__getitem__, range(len(self)))
 
 
-def _one_of_each_stretch(length: int, count: int) -> list[int]:
-    """Return `count` of the places 0 .. length-1, rising: one, at random, from each of as many stretches."""
-    edges = np.linspace(0, length, count + 1).astype(int)
-    source = np.random.default_rng(_SEED)
-    return [int(source.integers(first, end)) for first, end in pairwise(edges)]
-
-
-def _listed(store: Store, list_file: Path) -> list[int]:
-    try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"Cannot read the calibration list {list_file} ({error}): give a UTF-8 text with --list."
-        ) from error
-    wanted = [line.split()[0] for line in lines if line.strip()]
-    if not wanted:
-        raise DataError(f"The calibration list {list_file} is empty: give image names, one a line.")
-    place = {name: index for index, name in enumerate(store.names)}
-    place.update({official_name(name): index for name, index in list(place.items())})
-    found = [place.get(name, place.get(official_name(name))) for name in wanted]
-    absent = [name for name, index in zip(wanted, found, strict=True) if index is None]
-    if absent:
-        raise DataError(
-            f"{len(absent)} of the {len(wanted)} images in {list_file} are not in {store.path}, "
-            f"first {absent[0]}: prepare a store that holds them."
-        )
-    return [index for index in found if index is not None]
-
-
 @contextlib.contextmanager
-def _nncf() -> Iterator[Any]:
-    """Import NNCF without its analytics, and keep its chatter off stdout."""
+def _nncf(what: str) -> Iterator[Any]:
+    """Import NNCF without its analytics, and keep its chatter off stdout.
+
+    Args:
+        what: is quantized meanwhile.
+
+    Raises:
+        ModelError: in place of whatever NNCF raises.
+    """
     os.environ.setdefault("NNCF_CI", "1")
     with contextlib.redirect_stdout(sys.stderr):
         import nncf
 
         nncf.set_log_level(logging.ERROR)
-        yield nncf
+        try:
+            yield nncf
+        except HarnessError:
+            raise
+        except Exception as error:  # whatever the model leads NNCF to
+            reason = graph.first_line(error).rstrip(".")
+            raise ModelError(
+                f"NNCF {version('nncf')} cannot quantize {what} ({type(error).__name__}: {reason}): export "
+                f"the model with fixed shapes and plain operations, or run it in floating point."
+            ) from error
 
 
 def _arguments(nncf: Any, settings: CalibrationSettings, count: int) -> dict[str, Any]:
@@ -251,7 +208,17 @@ def _arguments(nncf: Any, settings: CalibrationSettings, count: int) -> dict[str
         "preset": nncf.QuantizationPreset(settings.preset),
         "subset_size": count,
         "fast_bias_correction": settings.bias_correction == "fast",
+        "model_type": None if settings.model_type is None else nncf.ModelType(settings.model_type),
     }
+
+
+def _require_numbers(
+    deployed: Any, card: Card, samples: npt.NDArray[np.uint8], indices: Sequence[int]
+) -> None:
+    """Raise ModelError where a score of a calibration image is NaN: NNCF would leave it out silently."""
+    request = graph.compile_model(deployed, CompileSettings("LATENCY")).model.create_infer_request()
+    for index in indices:
+        answers.require_numbers(request.infer([samples[index : index + 1]])[0], card)
 
 
 def _with_accuracy(
@@ -274,7 +241,10 @@ def _with_accuracy(
             f"All {store.count} images of {store.path} are used for calibration and none is left to measure "
             f"the drop: give fewer --samples."
         )
-    held_out = [free[place] for place in _one_of_each_stretch(len(free), min(len(free), _VALIDATION_SAMPLES))]
+    held_out = [
+        free[place]
+        for place in calibration_list.one_of_each_stretch(len(free), min(len(free), _VALIDATION_SAMPLES))
+    ]
     measured: list[float] = []
 
     task = task_of(card)
@@ -285,7 +255,7 @@ def _with_accuracy(
         with progress("Validating", len(held_out)) as bar:
             for label, values in pairs:
                 answer = request.infer([values], share_outputs=True)[0]
-                hits.append(task.rate(graph.label_of(answer, card), label))
+                hits.append(task.rate(answers.label_of(answer, card), label))
                 bar.advance()
         share = float(np.mean(hits))
         if len(hits) == len(held_out):
@@ -294,7 +264,7 @@ def _with_accuracy(
 
     # Only the card's own output counts; NNCF hands us every output.
     quantized = nncf.quantize_with_accuracy_control(
-        graph.with_one_output(model, card),
+        ports.with_one_output(model, card),
         nncf.Dataset(_Inputs(samples, card, indices)),
         nncf.Dataset(_Labelled(task.truth(store)[held_out], _Inputs(samples, card, held_out)), itemgetter(1)),
         accuracy,
@@ -310,6 +280,14 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("nncf", "openvino")}
 
 
+def _listed_names(store: Store, indices: Sequence[int]) -> list[str]:
+    return [official_name(store.names[index]) for index in indices]
+
+
+def _official(store: Store, indices: Sequence[int]) -> str | None:
+    return calibration_list.official_list(_listed_names(store, indices))
+
+
 def _record(
     card: Card,
     store: Store,
@@ -319,7 +297,7 @@ def _record(
     drop: dict[str, Any] | None,
 ) -> dict[str, Any]:
     names = [store.names[index] for index in indices]
-    listed_names = [official_name(name) for name in names]
+    listed_names = _listed_names(store, indices)
     return {
         "format": _RECORD_FORMAT,
         "model": {"name": card.name, "sha256": model_file.sha256(card)},
@@ -328,6 +306,7 @@ def _record(
         else "NNCF post-training quantization with accuracy control",
         "preset": settings.preset,
         "bias_correction": settings.bias_correction,
+        "model_type": settings.model_type,
         "replaced_quantizers": replaced_quantizers,
         "accuracy_control": drop,
         "data": {
@@ -336,9 +315,9 @@ def _record(
             "pixels_sha256": store.sha256(card.input.recipe),
         },
         "list": {
-            "official": official_list(listed_names) or NOT_OFFICIAL,
+            "official": _official(store, indices) or calibration_list.NOT_OFFICIAL,
             "count": len(names),
-            "sha256": list_digest(listed_names),
+            "sha256": calibration_list.list_digest(listed_names),
             "names": names,
         },
         "versions": versions(),
@@ -371,3 +350,15 @@ def _write(quantized: Any, card: Card, record: dict[str, Any], out: Path) -> Car
     )
     write_card(made, card_path)
     return made
+
+
+def stands_for_itself(card: Card) -> bool:
+    """Return whether a model is quantized such that `quantize` would refuse it, whatever its card says.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    if card.quantized_here:
+        return True
+    model = model_file.read(card)
+    return bool(graph.quantizers(model)) and not graph.has_shifted_weights(model)

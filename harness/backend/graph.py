@@ -1,4 +1,4 @@
-"""The deployed graph: raw `u8` pixels in, class labels out, compiled for the CPU at a stated precision."""
+"""The deployed graph: raw `u8` pixels in, answers out, compiled for the CPU at a stated precision."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
-from harness.backend import folding, kernels
+from harness.backend import answers, folding, kernels, ports
 from harness.backend.settings import OPENVINO_CORE_TYPES, CompileSettings
 from harness.errors import ModelError
 from harness.machine import system
@@ -27,26 +27,26 @@ class Compiled:
     """A compiled model and what OpenVINO made of it."""
 
     model: Any
-    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, f32 [batch] labels out."""
+    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, one row of an answer for each out."""
     batch: int
     streams: int
     precision: str
     """int8, bf16 or f32: what most of the convolutions and matrix products really run in."""
     kernels: dict[str, int] = field(default_factory=dict)
-    """Number of convolutions and matrix products by runtime precision."""
+    """Number of convolutions and matrix products by the precision that their kernels compute in."""
     properties: dict[str, str | int | bool] = field(default_factory=dict)
     """Effective OpenVINO properties."""
 
 
 def deployed(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
-    """Return a copy of the card's model with u8 [batch, size, size, 3] RGB in and f32 [batch] labels out.
+    """Return a copy of the card's model with u8 [batch, size, size, 3] RGB in and its task's answers out.
 
     Its constants are folded (harness.backend.folding).
 
     Raises:
         ModelError: the model contradicts its card.
     """
-    return folding.folded(fold_output(fold_input(model, card, batch), card))
+    return folding.folded(answers.fold_output(fold_input(model, card, batch), card))
 
 
 def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
@@ -57,28 +57,18 @@ def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     Raises:
         ModelError: the input's shape or element type differ from the card, or the batch cannot be changed.
     """
-    model = with_one_output(model.clone(), card)
+    model = ports.with_one_output(model.clone(), card)
     given = card.input
-    port = _input_port(model, card)
-    _check_input(port, card)
-    size = given.size
-    shape = [batch, size, size, 3] if given.layout == "NHWC" else [batch, 3, size, size]
-    if port.partial_shape.is_dynamic or list(port.shape) != shape:
-        try:
-            if batch != 1:
-                _free_batch(model)
-            model.reshape({port: shape})
-        except RuntimeError as error:
-            raise ModelError(
-                f"Model '{card.name}' cannot be reshaped to a batch of {batch}: use --batch "
-                f"{port.shape[0] if port.partial_shape.is_static else 1}."
-            ) from error
+    port = ports.input_port(model, card)
+    ports.check_input(port, card)
+    if port.partial_shape.is_dynamic or port.shape[0] != batch:
+        _set_batch(model, port, card, batch)
     steps = PrePostProcessor(model)
     step = steps.input(0)
     step.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     step.model().set_layout(ov.Layout(given.layout))
     chain = step.preprocess()
-    if given.element_type == "f32":
+    if given.element_type != "u8":
         chain.convert_element_type(ov.Type.f32)
     if given.channels == "BGR":
         chain.reverse_channels()
@@ -89,54 +79,29 @@ def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     return steps.build()
 
 
-def fold_output(model: ov.Model, card: Card) -> ov.Model:
-    """Return the model with its only output replaced by f32 [batch] labels.
-
-    A label is the class with the highest score (the lowest such class on a tie, as argmax has it) plus the
-    card's label_offset.
+def set_batch_of_one(model: ov.Model, card: Card) -> None:
+    """Let a model that takes another fixed batch take one image at a time, in place.
 
     Raises:
-        ModelError: the output does not hold the card's number of classes per sample.
+        ModelError: its input is not the card's, or the batch cannot be changed.
     """
-    port = model.output(0)
-    batch = model.input(0).shape[0]
-    shape = list(port.shape) if port.partial_shape.is_static else []
-    per_sample = int(np.prod(shape)) // batch if shape else 0
-    wanted = 1 if card.output.kind == "label" else card.output.classes
-    if per_sample != wanted or (shape and shape[0] != batch):
+    port = ports.input_port(model, card)
+    if port.partial_shape[0] not in (ov.Dimension(-1), ov.Dimension(1)):
+        _set_batch(model, port, card, 1)
+
+
+def _set_batch(model: ov.Model, port: Any, card: Card, batch: int) -> None:
+    size = card.input.size
+    shape = [batch, size, size, 3] if card.input.layout == "NHWC" else [batch, 3, size, size]
+    try:
+        if batch != 1:
+            _free_batch(model)
+        model.reshape({port: shape})
+    except RuntimeError as error:
         raise ModelError(
-            f"Output '{port_name(port)}' of model '{card.name}' has the shape {port.partial_shape}, but its "
-            f"card's {card.output.kind} with {card.output.classes} classes need {wanted} value(s) a sample: "
-            f"correct output.kind, output.classes or output.tensor."
-        )
-    source = port.node.input_value(0)
-    if card.output.kind == "label":
-        classes = ops.convert(ops.reshape(source, np.array([batch]), False), np.float32)
-    else:
-        scores = ops.reshape(source, np.array([batch, wanted]), False)
-        top = ops.topk(scores, np.int32(1), 1, "max", "value", stable=True)
-        classes = ops.convert(ops.reshape(top.output(1), np.array([batch]), False), np.float32)
-    labels = ops.add(classes, np.float32(card.output.label_offset))
-    labels.output(0).set_names({"label"})
-    return ov.Model([ops.result(labels)], model.get_parameters(), model.get_friendly_name())
-
-
-def with_one_output(model: ov.Model, card: Card) -> ov.Model:
-    """Return the model reduced to the output that its card names.
-
-    Raises:
-        ModelError: there is no such output, or there are several and the card names none.
-    """
-    outputs = model.outputs
-    wanted = card.output.tensor
-    if wanted is None and len(outputs) == 1:
-        return model
-    named = [port for port in outputs if wanted in port.get_names() or port_name(port) == wanted]
-    if not named:
-        names = ", ".join(f"'{port_name(port)}'" for port in outputs)
-        fault = "has several outputs" if wanted is None else f"has no output '{wanted}'"
-        raise ModelError(f"Model '{card.name}' {fault}: set the card's output.tensor to one of {names}.")
-    return ov.Model([named[0].node], model.get_parameters(), model.get_friendly_name())
+            f"Model '{card.name}' cannot be reshaped to a batch of {batch}: use --batch "
+            f"{port.shape[0] if port.partial_shape.is_static else 1}."
+        ) from error
 
 
 def unquantize(model: ov.Model) -> int:
@@ -154,7 +119,7 @@ def unquantize(model: ov.Model) -> int:
     Raises:
         ModelError: a quantizer's range is not constant, or upside down.
     """
-    shifted = any(map(folding.is_shifted_weight, model.get_ordered_ops()))
+    shifted = has_shifted_weights(model)
     folding.fold(model)
     if not shifted:
         return 0
@@ -168,6 +133,31 @@ def unquantize(model: ov.Model) -> int:
     return len(quantizers)
 
 
+def has_shifted_weights(model: ov.Model) -> bool:
+    """Return whether a model packs weights whose zero is not 0: OpenVINO computes it in floating point."""
+    return any(map(folding.is_shifted_weight, model.get_ordered_ops()))
+
+
+def quantizers(model: ov.Model) -> int:
+    """Return in how many places a model rounds what it computes, as one does that was quantized.
+
+    Neither what packs weights counts nor what takes whole numbers from the input.
+    """
+    found = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+    return sum(
+        node.get_attributes()["levels"] >= _LEAST_LEVELS
+        and not folding.takes_whole_numbers(node)
+        and not _is_constant(node.input_value(0).get_node())
+        for node in found
+    )
+
+
+def _is_constant(node: ov.Node) -> bool:
+    while node.get_type_name() in {"Convert", "Reshape"}:
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Constant")
+
+
 def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:
     """Return what the card's original model takes for u8 [n, size, size, 3] RGB pixels.
 
@@ -176,18 +166,12 @@ def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:
     """
     given = card.input
     values: npt.NDArray[Any] = pixels if given.channels == "RGB" else pixels[..., ::-1]
-    if given.element_type == "f32":
+    if given.element_type != "u8":
         mean, scale = np.array(given.mean, np.float32), np.array(given.scale, np.float32)
         values = (values.astype(np.float32) - mean) / scale
     if given.layout == "NCHW":
         values = values.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(values)
-
-
-def label_of(answer: npt.NDArray[Any], card: Card) -> int:
-    """Return the label in one sample's output of the card's original model."""
-    best = answer.reshape(-1)[0] if card.output.kind == "label" else answer.argmax()
-    return int(best) + card.output.label_offset
+    return np.ascontiguousarray(values, np.float16 if given.element_type == "f16" else None)
 
 
 def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool = False) -> Compiled:
@@ -243,12 +227,6 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
 def has_bf16() -> bool:
     """Tell whether OpenVINO can compute in BF16 on this CPU."""
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def port_name(port: Any) -> str:
-    """Return the tensor name of an input or output, or its node's name when it has none."""
-    names = sorted(port.get_names())
-    return names[0] if names else str(port.node.get_friendly_name())
 
 
 def _only_rounds(node: ov.Node) -> bool:
@@ -311,39 +289,6 @@ def _replace_quantized(target: Any, value: Any) -> None:
             same = kind == value.get_element_type()
             after.output(0).replace(value if same else ops.convert(value, kind).output(0))
     target.replace_source_output(ops.round(value, "half_to_even").output(0))
-
-
-def _input_port(model: ov.Model, card: Card) -> Any:
-    inputs = model.inputs
-    wanted = card.input.tensor
-    if len(inputs) != 1 or (wanted is not None and wanted not in inputs[0].get_names()):
-        names = ", ".join(f"'{port_name(port)}'" for port in inputs)
-        raise ModelError(
-            f"Model '{card.name}' has the inputs {names}: one image input is needed; correct input.tensor."
-        )
-    return inputs[0]
-
-
-def _check_input(port: Any, card: Card) -> None:
-    given = card.input
-    shape = port.partial_shape
-    expected = [-1, given.size, given.size, 3] if given.layout == "NHWC" else [-1, 3, given.size, given.size]
-    matches = shape.rank.is_static and len(shape) == 4
-    matches = matches and all(
-        want == -1 or dimension.is_dynamic or dimension.get_length() == want
-        for want, dimension in zip(expected, shape, strict=True)
-    )
-    if not matches:
-        raise ModelError(
-            f"Input '{port_name(port)}' of model '{card.name}' has the shape {shape}, but its card says "
-            f"{given.layout} at {given.size} px: correct input.layout or input.size."
-        )
-    if port.element_type.get_type_name() != given.element_type:
-        raise ModelError(
-            f"Input '{port_name(port)}' of model '{card.name}' has the element type "
-            f"{port.element_type.get_type_name()}, but its card says {given.element_type}: "
-            f"correct input.element_type."
-        )
 
 
 def _free_batch(model: ov.Model) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 _COMPUTE = {"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"}
 _NOT_RUN = {"Const", "Input", "Output"}
 _INT8 = {"i8", "u8", "int8", "uint8"}
+_FLOATS = {"f32", "bf16", "f16"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Layer:
     exec_type: str
     """The kernel's name, such as brgconv_avx512_1x1_I8, ref_f32 or gemm_mlas_f32."""
     precision: str
-    """Runtime precision in lower case: u8, i8, bf16, f32, ..."""
+    """What the kernel computes in, in lower case: u8, i8, bf16, f32, ..."""
     time_us: float | None
     """Mean time of one inference in whole microseconds, cut off, over all since the model was compiled;
     None without profiling."""
@@ -79,18 +80,30 @@ def layers(compiled: Any, request: Any = None) -> list[Layer]:
         name = node.get_friendly_name()
         if "layerType" not in facts or (times_us is not None and name not in times_us):
             continue
-        kind = str(facts["layerType"].astype(str))
+        kind, kernel, precision = (
+            str(facts[key].astype(str)) for key in ("layerType", "primitiveType", "runtimePrecision")
+        )
         if kind not in _NOT_RUN:
-            found.append(
-                Layer(
-                    name,
-                    kind,
-                    str(facts["primitiveType"].astype(str)),
-                    str(facts["runtimePrecision"].astype(str)).lower(),
-                    None if times_us is None else times_us[name],
-                )
-            )
+            time_us = None if times_us is None else times_us[name]
+            found.append(Layer(name, kind, kernel, computed_in(kernel, precision.lower()), time_us))
     return found
+
+
+def computed_in(kernel: str, stated: str) -> str:
+    """Return what a kernel computes in: the end of its name, where that is a precision.
+
+    OpenVINO's runtimePrecision is chosen from those of the layer's inputs, and weights are one of them: where
+    they are stored in f16 or i8, an f32 kernel has that. The name ends with what the kernel takes
+    (Node::getPrimitiveDescriptorType in src/plugins/intel_cpu/src/node.cpp).
+
+    Args:
+        kernel: its name, such as brgconv_avx512_1x1_I8.
+        stated: the runtimePrecision, which tells u8 from i8.
+    """
+    end = kernel.lower().rpartition("_")[2]
+    if end in _FLOATS or (end in _INT8 and stated not in _INT8):
+        return end
+    return stated
 
 
 def profiled(
@@ -113,7 +126,7 @@ def profiled(
 
 
 def precisions(found: Iterable[Layer]) -> dict[str, int]:
-    """Return the number of convolutions and matrix products by runtime precision, the most frequent first."""
+    """Return the number of convolutions and matrix products by precision, the most frequent first."""
     return dict(Counter(layer.precision for layer in found if layer.computes).most_common())
 
 

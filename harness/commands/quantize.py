@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from harness.backend import calibration
+from harness.backend import calibration, calibration_list
 from harness.commands import options
 from harness.dataset.store import open_store
 from harness.model.card import find_card
@@ -37,6 +37,11 @@ from harness.model.card import find_card
     help="accurate takes longer and is sometimes better.",
 )
 @click.option(
+    "--model-type",
+    type=click.Choice(calibration.MODEL_TYPES),
+    help="transformer: quantize as NNCF does models with attention.",
+)
+@click.option(
     "--max-drop",
     type=click.FloatRange(min=0, max=1),
     metavar="X",
@@ -57,6 +62,7 @@ def command(
     list_file: Path | None,
     preset: str,
     bias_correction: str,
+    model_type: str | None,
     max_drop: float | None,
     out: Path,
     as_json: bool,
@@ -66,8 +72,8 @@ def command(
         raise click.UsageError("--samples and --list both choose the images: give one.")
     card = find_card(model)
     store = open_store(data)
-    settings = calibration.CalibrationSettings(preset, bias_correction, max_drop)
-    indices = calibration.choose(store, samples, list_file)
+    settings = calibration.CalibrationSettings(preset, bias_correction, model_type, max_drop)
+    indices = calibration_list.choose(store, samples, list_file)
     made, record = calibration.quantize(card, store, indices, settings, out)
     if as_json:
         click.echo(json.dumps(record, indent=2, ensure_ascii=False))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.backend import calibration
+from harness.backend import calibration, calibration_list
 from harness.console import note
 from harness.dataset.store import Store
 from harness.errors import HarnessError, ModelError, did_you_mean
@@ -40,15 +40,15 @@ def candidates(cards: Sequence[Card], precisions: Sequence[str]) -> list[Candida
     """Return each model in each precision; a model that is quantized already stands for itself.
 
     Raises:
-        HarnessError: a precision is unknown, fewer than two variants, two of one name, or models of
-            different tasks.
+        HarnessError: a precision is unknown, fewer than two variants, two of one name, models of different
+            tasks, or a model that cannot be read.
     """
     for precision in precisions:
         if precision not in PRECISIONS:
             raise HarnessError(f"Precision '{precision}' is not known.{did_you_mean(precision, PRECISIONS)}")
     found = []
     for card in cards:
-        if not precisions or card.quantization:
+        if not precisions or card.quantization or calibration.stands_for_itself(card):
             found.append(Candidate(card.name, card, "f32"))
             continue
         for precision in precisions:
@@ -87,7 +87,7 @@ def quantized(candidate: Candidate, images: Store, scored: Store, folder: Path) 
     card = candidate.card
     target = folder / f"{card.name}-int8.xml"
     samples = min(_SPEED_ONLY_SAMPLES, images.count) if card.speed_only else None
-    indices = calibration.choose(images, samples, None)
+    indices = calibration_list.choose(images, samples, None)
     words = _calibration_words(card, images, scored, indices)
     card_path = target.with_suffix(".toml")
     if card_path.exists():

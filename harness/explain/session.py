@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.backend import kernels
+from harness.backend import graph, kernels
 from harness.backend.kernels import Layer
 from harness.console import progress
 from harness.dataset import builtin
@@ -108,7 +108,7 @@ def explain(request: Request) -> Explanation:
     )
     watched = noise.remarks({card.name: noises})
     spread = noise.spread_remark({way.name: way.figures_ns for way in taken if way.figures_ns})
-    said = _remarks(found, machine, quantized=bool(card.quantization))
+    said = _remarks(found, machine, _cure(card))
     remarks = (*said, *watched, *([spread] if spread else []))
     return replace(found, remarks=remarks)
 
@@ -183,19 +183,33 @@ def _way(name: str, rounds: list[dict[str, Any]]) -> Way:
     return Way(name, tuple(entry[name] for entry in rounds))
 
 
-def _remarks(found: Explanation, machine: system.Machine, *, quantized: bool) -> Iterator[str]:
-    """Yield what stands out in the layers, in words."""
+def _cure(card: Card) -> str | None:
+    """Return what to do about the layers of a quantized model that do not compute in 8 bits.
+
+    None when the graph, whatever the card says, holds no quantizers.
+    """
+    model = model_file.read(card)
+    if not graph.quantizers(model):
+        return None
+    if graph.has_shifted_weights(model):
+        return "quantize it anew with `harness quantize`"
+    if card.quantized_here or model.has_rt_info(["nncf", "quantization"]):
+        return "NNCF has left them in floating point"
+    return "make the INT8 model from its floating-point original with `harness quantize`"
+
+
+def _remarks(found: Explanation, machine: system.Machine, cure: str | None) -> Iterator[str]:
+    """Yield what stands out in the layers, in words; `cure` as `_cure` has it."""
     layers = found.layers
     whole_us = kernels.total_us(layers)
     share = kernels.int8_share(layers)
     counts = kernels.precisions(layers)
-    if (share or quantized) and (wide := kernels.left_wide(layers)):
+    if (share or cure) and (wide := kernels.left_wide(layers)):
         taken = 100 * (1 - (share or 0.0))
-        cure = "make the INT8 model from its FP32 original" if quantized else "quantize it anew"
         yield (
             f"{len(wide)} of {sum(counts.values())} convolutions and matrix products do not compute in 8 "
             f"bits and take {taken:.1f} % of their time, {wide[0].name} ({wide[0].exec_type}) "
-            f"the most: {cure} with `harness quantize`."
+            f"the most: {cure or 'quantize it with `harness quantize`'}."
         )
     if slow := kernels.fallbacks(layers):
         names = ", ".join(f"{layer.name} ({layer.exec_type})" for layer in slow[:3])
@@ -205,7 +219,7 @@ def _remarks(found: Explanation, machine: system.Machine, *, quantized: bool) ->
             f"{100 * kernels.total_us(slow) / whole_us if whole_us else 0:.1f} % of the layers' time: "
             f"{names}{more}."
         )
-    yield from _missing(found, machine, int8=quantized or found.computed == "int8")
+    yield from _missing(found, machine, int8=cure is not None or found.computed == "int8")
 
 
 def _missing(found: Explanation, machine: system.Machine, *, int8: bool) -> Iterator[str]:

@@ -109,7 +109,7 @@ def expected_of(scores: npt.NDArray[Any], label_offset: int, *, are_labels: bool
     """Return the labels of outputs, [samples, classes], or [samples, 1] where they are labels."""
     if are_labels:
         labels = scores[:, 0].astype(np.float32) + np.float32(label_offset)
-        return Expected(labels, np.full(len(labels), True))
+        return Expected(labels, ~np.isnan(labels))
     labels = (scores.argmax(axis=1) + label_offset).astype(np.float32)
     ordered = np.sort(scores.astype(np.float64), axis=1)
     lead, spread = ordered[:, -1] - ordered[:, max(-2, -ordered.shape[1])], ordered[:, -1] - ordered[:, 0]

@@ -17,6 +17,8 @@ from harness.model import toml_text
 from harness.task import task_of
 
 CARD_NAME = "card.toml"
+ELEMENT_TYPES = ("u8", "f32", "f16")
+"""What a model's input may be."""
 
 _Table = TypeVar("_Table")
 
@@ -57,7 +59,7 @@ class InputSpec:
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
     tensor: str | None = None
-    """Name of the input, needed only when the model has several."""
+    """Name of the input; the model must have this one and no other."""
     resize_to: int | None = None
     """Pixels on the short side before the centre crop."""
     squash: bool = False
@@ -145,6 +147,11 @@ class Card:
     """Free facts on how the model was quantized, with the calibration record's path and hash."""
     folder: Path = Path()
     """Where the card lies; `file.path` is relative to it."""
+
+    @property
+    def quantized_here(self) -> bool:
+        """Whether `harness quantize` made the model, rather than someone else who says how."""
+        return "original_sha256" in self.quantization
 
     @property
     def path(self) -> Path | None:
@@ -292,7 +299,7 @@ def _validate(card: Card, path: Path) -> None:
     )
     choice("benchmark", card.benchmark, BENCHMARKS)
     choice("input.layout", given.layout, ("NHWC", "NCHW"))
-    choice("input.element_type", given.element_type, ("u8", "f32"))
+    choice("input.element_type", given.element_type, ELEMENT_TYPES)
     choice("input.channels", given.channels, ("RGB", "BGR"))
     choice("input.resize", given.resize, RESIZES)
     choice("output.kind", wanted.kind, ("logits", "probabilities", "label"))
@@ -303,7 +310,7 @@ def _validate(card: Card, path: Path) -> None:
     require(wanted.classes >= 2, "'output.classes' must be at least 2")
     require(wanted.labels >= 1, "'output.label_offset' leaves no label")
     require(
-        given.element_type == "f32" or (not any(given.mean) and set(given.scale) == {1.0}),
+        given.element_type != "u8" or (not any(given.mean) and set(given.scale) == {1.0}),
         "'input.mean' and 'input.scale' cannot apply to an input of element type u8: use 0 and 1",
     )
     if card.accuracy is not None:
@@ -324,7 +331,7 @@ def _validate(card: Card, path: Path) -> None:
         "'file.url' must be the http or https address of a file",
     )
     require(
-        spec.url is None or not spec.url.endswith(".xml"),
+        spec.url is None or not spec.url.lower().endswith(".xml"),
         "'file.url' is an IR, which is two files: download the .xml and the .bin and name the .xml as 'path'",
     )
     for key, digits in (("sha256", 64), ("md5", 32)):

@@ -2,17 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from harness.errors import ModelError
-from harness.files import staging
+from harness.files import hex_digest, staging
 from harness.mlperf.benchmark import BENCHMARKS
 from harness.model import resnet
 from harness.model.card import SPEED_ONLY, Card
 from harness.model.download import DownloadFailed, download
+from harness.model.onnx_file import external_files
 from harness.resources import cache_folder
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ NOT_FETCHED = "not fetched"
 MISSING = "missing"
 
 _FRONTENDS = {".xml": "ir", ".onnx": "onnx", ".tflite": "tflite", ".pb": "tf", ".pdmodel": "paddle"}
+_SAVED_MODEL = "saved_model.pb"
 
 
 def locate(card: Card) -> Path | None:
@@ -37,30 +40,23 @@ def locate(card: Card) -> Path | None:
 
 
 def files(card: Card) -> list[Path]:
-    """Return the files that hold the model: none if it is built from its seed, .xml and .bin of an IR.
+    """Return all files that OpenVINO reads for the model, the one that the card names first.
 
-    Beside an ONNX or Paddle file its weights may lie in another, under the names that their exporters use.
+    None if the model is built from its seed; .xml and .bin of an IR; an ONNX file with the files that it
+    names for its weights, and those that exporters put beside it; a Paddle model with its parameters.
 
     Raises:
-        ModelError: one of them is not there.
+        ModelError: one of them is not there, or a folder is in its place.
     """
     path = locate(card)
     if path is None:
         return []
-    paths = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-    beside = (path.with_name(path.name + ".data"), path.with_name(path.name + "_data"))
-    known = {".onnx": (*beside, path.with_suffix(".data")), ".pdmodel": (path.with_suffix(".pdiparams"),)}
-    paths += [one for one in known.get(path.suffix.lower(), ()) if one.is_file()]
-    if path.is_dir():
-        raise ModelError(
-            f"The file {path} of model '{card.name}' is a folder, as a TensorFlow SavedModel is: run "
-            f"`ovc {path} --output_model {path.with_suffix('.xml')}` and name that .xml in the card."
-        )
+    if path.is_dir() or (path.name == _SAVED_MODEL and path.is_file()):
+        raise _no_file(card, path)
+    paths = [path, *_beside(card, path)]
     for item in paths:
         if not item.is_file():
-            cure = "check the path" if card.file.url is None else f"run `harness model fetch {card.name}`"
-            what = "weights" if item != path else "file"
-            raise ModelError(f"The {what} {item} of model '{card.name}' cannot be found: {cure}.")
+            raise _missing(card, path, item)
     return paths
 
 
@@ -100,14 +96,15 @@ def fetch(card: Card, *, force: bool = False) -> Path | None:
     its local file is returned, or None if it is built from its seed.
 
     Raises:
-        ModelError: the file did not arrive, or is not the one that the card describes.
+        ModelError: the file did not arrive, is not the one that the card describes, or keeps its weights in
+            another, which has no address.
         OutputError: the cache cannot be written, or has no room.
     """
     path, url = locate(card), card.file.url
     if path is None or url is None:
         return path if files(card) else None
     if not force and path.is_file() and _fault(card, [path]) is None:
-        return path
+        return files(card)[0]
 
     def check(part: Path) -> None:
         if fault := _fault(card, [part]):
@@ -121,19 +118,27 @@ def fetch(card: Card, *, force: bool = False) -> Path | None:
             f"Cannot fetch {url} ({error}): try again later, "
             f"or put the file by hand at {path} ({kind} {digest})."
         ) from error
-    return path
+    return files(card)[0]
 
 
 def sha256(card: Card) -> str:
     """Return the hex digest of the model's files, or of the names and bytes of its seeded weights.
+
+    A process computes it once, unless a file changes.
 
     Raises:
         ModelError: a file is not there.
     """
     if paths := files(card):
         return _hash("sha256", paths)
+    assert card.file.seed is not None
+    return _seeded_sha256(card.file.seed)
+
+
+@cache
+def _seeded_sha256(seed: int) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(_weights(card).items()):
+    for name, tensor in sorted(resnet.seeded_state(seed).items()):
         digest.update(name.encode())
         digest.update(tensor.tobytes())
     return digest.hexdigest()
@@ -151,7 +156,7 @@ def read(card: Card) -> "ov.Model":
         cure = "correct the card" if card.file.url is None else f"run `harness model fetch {card.name}`"
         raise ModelError(f"The file {paths[0]} of model '{card.name}' {fault}: replace the file or {cure}.")
     if card.file.builder is None:
-        return _read_openvino(card, paths[0])
+        return _read_openvino(card, paths)
     try:
         return resnet.build(_weights(card), card.input.size, name=card.name)
     except ModelError as error:
@@ -205,21 +210,70 @@ def _fault(card: Card, paths: list[Path]) -> str | None:
 
 
 def _hash(kind: str, paths: list[Path]) -> str:
-    digest = hashlib.new(kind, usedforsecurity=False)
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                hashlib.file_digest(file, lambda: digest)
-        except OSError as error:
-            raise ModelError(f"Cannot read {path} ({error.strerror}): check its permissions.") from error
-    return digest.hexdigest()
+    try:
+        return hex_digest(kind, *paths)
+    except OSError as error:
+        raise ModelError(
+            f"Cannot read {error.filename} ({error.strerror}): check its permissions."
+        ) from error
 
 
-def _read_openvino(card: Card, path: Path) -> "ov.Model":
+def _beside(card: Card, path: Path) -> list[Path]:
+    """Return the files that OpenVINO reads beside the one that the card names."""
+    match path.suffix.lower():
+        case ".xml":
+            return [_weights_of_ir(path)]
+        case ".pdmodel":
+            return [one for one in (path.with_suffix(".pdiparams"),) if one.is_file()]
+        case ".onnx" if path.is_file():
+            # Under these names weights counted before the file itself was asked, whose hashes stay the same.
+            usual = (path.with_name(path.name + ".data"), path.with_name(path.name + "_data"))
+            found = [one for one in (*usual, path.with_suffix(".data")) if one.is_file()]
+            known = {one.resolve() for one in found}
+            try:
+                named = external_files(path)
+            except OSError as error:
+                raise ModelError(f"Cannot read {path} ({error.strerror}): check its permissions.") from error
+            return found + [one for one in named if one.resolve() not in known]
+    return []
+
+
+def _weights_of_ir(path: Path) -> Path:
+    """Return the .bin of an .xml; .BIN where only that is there."""
+    usual = path.with_suffix(".bin")
+    upper = path.with_suffix(".BIN")
+    return upper if upper.is_file() and not usual.is_file() else usual
+
+
+def _no_file(card: Card, path: Path) -> ModelError:
+    folder = path if path.is_dir() else path.parent
+    if (folder / _SAVED_MODEL).is_file():
+        return ModelError(
+            f"{folder} of model '{card.name}' is a SavedModel of TensorFlow, which is not supported: convert "
+            f"it with `ovc {folder} --output_model model.xml --compress_to_fp16=False` and name model.xml in "
+            f"the card."
+        )
+    return ModelError(f"{path} of model '{card.name}' is no model file: name the file in the card.")
+
+
+def _missing(card: Card, path: Path, item: Path) -> ModelError:
+    what = "file" if item == path else "weights"
+    if card.file.url is None:
+        cure = "check the path" if item == path else f"put them beside {path.name}"
+    elif item == path:
+        cure = f"run `harness model fetch {card.name}`"
+    else:
+        cure = (
+            "download both files by hand and name the first as 'path' in the card, not its address as 'url'"
+        )
+    return ModelError(f"The {what} {item} of model '{card.name}' cannot be found: {cure}.")
+
+
+def _read_openvino(card: Card, paths: list[Path]) -> "ov.Model":
     import openvino as ov
     from openvino.frontend import FrontEndManager
 
-    suffix = path.suffix.lower()
+    path, suffix = paths[0], paths[0].suffix.lower()
     if suffix not in _FRONTENDS:
         raise ModelError(
             f"OpenVINO reads no '{path.suffix}' file ({path}, model '{card.name}'): "
@@ -228,9 +282,11 @@ def _read_openvino(card: Card, path: Path) -> "ov.Model":
     unreadable = f"OpenVINO cannot read {path} of model '{card.name}'"
     # Core.read_model would try every other front end too, and each prints its own complaint.
     if not FrontEndManager().load_by_framework(_FRONTENDS[suffix]).supported(str(path)):
+        if suffix != path.suffix:
+            raise ModelError(f"{unreadable}: its suffix must be '{suffix}', in lower case; rename the file.")
         raise ModelError(f"{unreadable}: it is damaged, or not what its suffix '{path.suffix}' says.")
     try:
-        return ov.Core().read_model(path)
+        return ov.Core().read_model(*paths) if suffix == ".xml" else ov.Core().read_model(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip().rstrip(".!")
         raise ModelError(f"{unreadable} ({reason}): export or fetch the model again.") from error

@@ -125,7 +125,7 @@ def judged(card: Card, store: Store, score: Score) -> dict[str, Any]:
         found = task.verdict(score, reference, fraction)
         cure = None
         if not found.passed:
-            cure = task.advice(score, found.target, bool(card.quantization))
+            cure = task.advice(score, found.target, card.quantized_here)
         verdicts.append({"rule": rule, **asdict(found), "advice": cure})
     return {"verdicts": verdicts, "passed": verdicts[0]["passed"] if verdicts else None}
 

@@ -179,6 +179,8 @@ def _calibration(record: dict[str, Any]) -> list[str]:
         f"`{chosen['sha256']}`.",
         "",
     ]
+    if kind := record.get("model_type"):
+        lines += [f"NNCF's model type is '{kind}'.", ""]
     if replaced := record.get("replaced_quantizers"):
         lines += [f"The model came quantized; its own {replaced} quantizers gave way to NNCF's.", ""]
     if control is not None:

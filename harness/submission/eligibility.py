@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.backend import calibration
+from harness.backend import calibration_list
 from harness.errors import HarnessError
 from harness.mlperf import conf, log
 from harness.mlperf.rules import Round, Task
@@ -255,10 +255,16 @@ def _closed_model(card: Card, references: tuple[str, ...]) -> Iterator[str]:
         return
     if record["model"]["sha256"] != digest:
         yield f"was quantized from another file than that of {root}: quantize the reference model."
-    if record["list"]["official"] == calibration.NOT_OFFICIAL:
+    if record["list"]["official"] == calibration_list.NOT_OFFICIAL:
         yield (
             "was not calibrated on one of MLPerf's lists, which Closed demands: "
             "quantize again with `harness quantize --list FILE`."
+        )
+    # "must only use the calibration data set" (inference_rules.adoc, quantization).
+    if record.get("accuracy_control") is not None:
+        yield (
+            "was made with --max-drop, which chose its layers by images outside the calibration list: "
+            "quantize again without it, or submit in the open division."
         )
 
 

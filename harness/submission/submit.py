@@ -164,7 +164,7 @@ def _left_out(submission: tree.Submission) -> list[str]:
             folder = documentation.folder_name(one, task, submission.division)
             size = max(path.stat().st_size for path in paths)
             # A card cannot hold the address of an IR, which is two files.
-            how = "in a comment" if paths[0].suffix == ".xml" else "as 'url' in place of 'path'"
+            how = "in a comment" if paths[0].suffix.lower() == ".xml" else "as 'url' in place of 'path'"
             notes[folder] = (
                 f"{card.name}: its file of {size:,} bytes is larger than a submission may hold: "
                 f"publish it and name its address in src/{folder}/card.toml, {how}"

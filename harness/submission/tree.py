@@ -158,7 +158,10 @@ def _write_model(submission: Submission, card: Card, target: Path) -> None:
     paths = model_file.files(card)
     if card.file.url is None and documentation.small_enough(paths, submission.round):
         for path in paths:
-            shutil.copyfile(path, target / path.name)
+            # Where the file that the card names expects it.
+            copied = target / path.relative_to(paths[0].parent)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copied)
         if paths:
             card = replace(card, file=replace(card.file, path=paths[0].name))
     else:

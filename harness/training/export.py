@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness import console, files
+from harness.backend.answers import require_numbers
 from harness.backend.graph import compile_model, deployed
 from harness.backend.settings import CompileSettings
 from harness.dataset.recipe import MEAN, SCALE, Recipe
@@ -72,7 +73,11 @@ def export(
 
 
 def measure(card: Card, images: Images) -> float:
-    """Return top-1 of the card's model on `images`, by OpenVINO in f32, as a fraction."""
+    """Return top-1 of the card's model on `images`, by OpenVINO in f32, as a fraction.
+
+    Raises:
+        ModelError: the model gives a score that is not a number.
+    """
     model = deployed(model_file.read(card), card)
     request = compile_model(model, CompileSettings("LATENCY")).model.create_infer_request()
     right = 0.0
@@ -80,6 +85,7 @@ def measure(card: Card, images: Images) -> float:
         for index in range(len(images)):
             pixels, label = images[0, index]
             found = request.infer({0: pixels.numpy()[None]}, share_inputs=True)[0]
+            require_numbers(found, card)
             right += task_of(card).rate(int(found[0]), label)
             bar.advance()
     return right / len(images)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,34 +11,35 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import CLASSES, Oracle, write_images
+from conftest import CLASSES, Oracle, grey_of, write_images
 from model.test_card import MOBILENET
 from openvino import opset13 as ops
 
 from harness import files
-from harness.backend import calibration, graph
-from harness.backend.calibration import NOT_OFFICIAL, CalibrationSettings
+from harness.backend import calibration, calibration_list, graph
+from harness.backend.calibration import CalibrationSettings
+from harness.backend.calibration_list import NOT_OFFICIAL
 from harness.backend.settings import CompileSettings
 from harness.dataset.images import find_images
 from harness.dataset.store import Store, prepare
-from harness.errors import DataError, HarnessError, OutputError
+from harness.errors import DataError, HarnessError, ModelError, OutputError
 from harness.model import file as model_file
 from harness.model.card import Card, read_card
 
 
 def test_calibration_images_are_spread_over_the_whole_store(oracle: Oracle) -> None:
-    indices = calibration.choose(oracle.store, 6, None)
+    indices = calibration_list.choose(oracle.store, 6, None)
     assert [index // 10 for index in indices] == [0, 1, 2, 3, 4, 5]
-    assert calibration.choose(oracle.store, 6, None) == indices
+    assert calibration_list.choose(oracle.store, 6, None) == indices
     # The store goes round ten classes, and every tenth image would be of one.
     assert len({index % 10 for index in indices}) > 3
-    assert calibration.choose(oracle.store, None, None) == list(range(60))
+    assert calibration_list.choose(oracle.store, None, None) == list(range(60))
 
 
 @pytest.mark.parametrize("count", [0, 61])
 def test_more_samples_than_the_store_holds_are_refused(oracle: Oracle, count: int) -> None:
     with pytest.raises(DataError, match=f"--samples {count} cannot be drawn .*: give 1 to 60"):
-        calibration.choose(oracle.store, count, None)
+        calibration_list.choose(oracle.store, count, None)
 
 
 def test_a_list_chooses_its_images_in_its_order_and_a_second_column_is_ignored(
@@ -45,7 +47,7 @@ def test_a_list_chooses_its_images_in_its_order_and_a_second_column_is_ignored(
 ) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text("image_00007.png 0\nimage_00003.png 1\n")
-    assert calibration.choose(oracle.store, None, listed) == [7, 3]
+    assert calibration_list.choose(oracle.store, None, listed) == [7, 3]
 
 
 def test_mlperfs_list_finds_imagenet_under_other_file_names_and_is_recorded_as_such(
@@ -55,10 +57,10 @@ def test_mlperfs_list_finds_imagenet_under_other_file_names_and_is_recorded_as_s
     store = replace(oracle.store, names=tuple(names))
     listed = tmp_path / "list.txt"
     listed.write_text("ILSVRC2012_val_00000008.JPEG\nILSVRC2012_val_00000004.JPEG\n")
-    indices = calibration.choose(store, None, listed)
+    indices = calibration_list.choose(store, None, listed)
     assert indices == [7, 3]
-    digest = calibration.list_digest(listed.read_text().split())
-    monkeypatch.setattr(calibration, "official_list", lambda names: list(names))
+    digest = calibration_list.list_digest(listed.read_text().split())
+    monkeypatch.setattr(calibration_list, "official_list", lambda names: list(names))
     record = calibration._record(oracle.card, store, indices, CalibrationSettings(), 0, None)
     assert record["list"]["official"] == listed.read_text().split()
     assert record["list"]["sha256"] == digest
@@ -69,15 +71,15 @@ def test_a_list_with_images_that_the_store_lacks_is_refused(oracle: Oracle, tmp_
     listed = tmp_path / "list.txt"
     listed.write_text("image_00007.png\nabsent.png\n")
     with pytest.raises(DataError, match=r"1 of the 2 images in .*list.txt are not in .*, first absent.png"):
-        calibration.choose(oracle.store, None, listed)
+        calibration_list.choose(oracle.store, None, listed)
 
 
 def test_mlperfs_lists_are_recognised_by_their_digest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 501)]
-    assert calibration.official_list(names) is None
+    assert calibration_list.official_list(names) is None
     official = "7662247d1d9407d6cb564268f64c5a4a6cf9f1a34fd2e6cdc3b94dcf278b3dc9"
-    monkeypatch.setattr(calibration, "list_digest", lambda _: official)
-    assert calibration.official_list(names) == (
+    monkeypatch.setattr(calibration_list, "list_digest", lambda _: official)
+    assert calibration_list.official_list(names) == (
         "MLPerf ImageNet calibration option 1 (cal_image_list_option_1.txt)"
     )
 
@@ -94,7 +96,7 @@ def convolutional_oracle(folder: Path, oracle: Oracle) -> Card:
     # The model is linear in the grey: logits 2 c g - c^2 are highest for the centre c nearest to g.
     gain = float(weights.sum(axis=(1, 2, 3)).mean())
     centres = np.array([[(20 * label + 10) / 255 * gain for label in range(CLASSES)]], np.float32)
-    logits = ops.subtract(ops.multiply(ops.reshape(value, np.array([1, 1]), False), 2 * centres), centres**2)
+    logits = ops.subtract(ops.multiply(ops.reshape(value, np.array([-1, 1]), False), 2 * centres), centres**2)
     ov.save_model(ov.Model([ops.result(logits)], [pixels]), folder / "net.xml", compress_to_fp16=False)
     (folder / "net.toml").write_text(oracle.card_path.read_text().replace("oracle", "net"))
     return read_card(folder / "net.toml")
@@ -153,7 +155,7 @@ def test_nncf_is_told_the_true_hits_of_whichever_images_it_asks_for(
         compiled([next(iter(held_out.get_inference_data([17])))])
         return model
 
-    with calibration._nncf() as nncf:
+    with calibration._nncf("a model") as nncf:
         monkeypatch.setattr(nncf, "quantize_with_accuracy_control", ranks_layers)
     settings = CalibrationSettings(max_drop=0.05)
     _, record = calibration.quantize(card, oracle.store, range(2, 22), settings, tmp_path / "q.xml")
@@ -182,7 +184,7 @@ def test_the_drop_is_measured_on_all_classes_of_a_store_that_is_sorted_by_class(
         accuracy(ov.compile_model(model, "CPU"), held_out.get_data())
         return model
 
-    with calibration._nncf() as nncf:
+    with calibration._nncf("a model") as nncf:
         monkeypatch.setattr(nncf, "quantize_with_accuracy_control", looks)
     monkeypatch.setattr(calibration, "_VALIDATION_SAMPLES", CLASSES)
     settings = CalibrationSettings(max_drop=0.05)
@@ -236,7 +238,7 @@ def test_a_model_that_came_quantized_is_quantized_anew_for_this_cpu(
     card = read_card(tmp_path / "card.toml")
     images = find_images(shared_data / "imagenet-sample", card.output.labels)
     store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
-    chosen = calibration.choose(store, 100, None)
+    chosen = calibration_list.choose(store, 100, None)
     made, record = calibration.quantize(card, store, chosen, CalibrationSettings(), tmp_path / "int8.xml")
     assert record["replaced_quantizers"] == 66
     assert f"The 66 quantizers that {card.name} brings along give way to NNCF's." in capsys.readouterr().err
@@ -268,6 +270,106 @@ def test_a_model_that_was_made_here_is_not_quantized_again(oracle: Oracle, tmp_p
     assert record["replaced_quantizers"] == 0
 
 
+def quantized_elsewhere(card: Card, folder: Path, how: str) -> Card:
+    """Return the card of a model that NNCF, or an export of quantizing and scaling back, has quantized."""
+    model = model_file.read(card)
+    (pixels,) = model.get_parameters()
+    if how == "nncf":
+        images = [np.full((1, 16, 16, 3), grey_of(label), np.uint8) for label in range(CLASSES)]
+        model = calibration.quantize_uncorrected(model, images)
+    else:
+        whole = [node for node in model.get_ordered_ops() if node.get_type_name() == "Relu"]
+        for node in whole:
+            targets = list(node.output(0).get_target_inputs())
+            rounded = ops.fake_quantize(node, *map(np.float32, (0, 6, 0, 255)), 256)
+            back = ops.multiply(ops.convert(ops.convert(rounded, np.uint8), np.float32), np.float32(6 / 255))
+            for target in targets:
+                target.replace_source_output(back.output(0))
+        model = ov.Model(model.get_results(), [pixels])
+    ov.save_model(model, folder / "elsewhere.xml", compress_to_fp16=False)
+    return replace(card, file=replace(card.file, path="elsewhere.xml"))
+
+
+@pytest.mark.parametrize("how", ["nncf", "qdq"])
+def test_a_model_that_was_quantized_elsewhere_is_recognised_by_its_graph(
+    how: str, oracle: Oracle, tmp_path: Path
+) -> None:
+    card = convolutional_oracle(tmp_path, oracle)
+    came = quantized_elsewhere(card, tmp_path, how)
+    with pytest.raises(
+        HarnessError, match=r"'net' is quantized already, in \d+ places of its graph: give the"
+    ):
+        calibration.quantize(came, oracle.store, [0, 1], CalibrationSettings(), tmp_path / "int8.xml")
+    assert not (tmp_path / "int8.xml").exists()
+    assert calibration.stands_for_itself(came)
+    assert not calibration.stands_for_itself(card)
+
+
+def test_a_model_of_another_fixed_batch_is_quantized(oracle: Oracle, tmp_path: Path) -> None:
+    card = convolutional_oracle(tmp_path, oracle)
+    eight = model_file.read(card)
+    eight.reshape([8, 16, 16, 3])
+    ov.save_model(eight, tmp_path / "eight.xml", compress_to_fp16=False)
+    labels = []
+    for path in ("net.xml", "eight.xml"):
+        given = replace(card, file=replace(card.file, path=path))
+        out = tmp_path / f"int8-{path}"
+        made, _ = calibration.quantize(given, oracle.store, range(10), CalibrationSettings(), out)
+        labels.append([label_of(made, oracle.store, index) for index in range(10)])
+    assert labels[0] == labels[1]
+
+
+def test_a_model_that_takes_f16_is_quantized(oracle: Oracle, tmp_path: Path) -> None:
+    card = convolutional_oracle(tmp_path, oracle)
+    inner = model_file.read(card)
+    image = ops.parameter([1, 16, 16, 3], np.float16)
+    (pixels,) = inner.get_parameters()
+    for target in list(pixels.output(0).get_target_inputs()):
+        target.replace_source_output(ops.convert(image, np.uint8).output(0))
+    half = ov.Model(inner.get_results(), [image])
+    ov.save_model(half, tmp_path / "half.xml", compress_to_fp16=False)
+    takes = replace(
+        card, file=replace(card.file, path="half.xml"), input=replace(card.input, element_type="f16")
+    )
+    settings = CalibrationSettings(max_drop=0.05)
+    made, _ = calibration.quantize(takes, oracle.store, range(30), settings, tmp_path / "int8.xml")
+    assert made.input.element_type == "f16"
+    assert [label_of(made, oracle.store, index) for index in range(4, 10)] == list(range(4, 10))
+
+
+def test_a_calibration_image_with_a_score_that_is_nan_is_refused(
+    new_oracle: Callable[..., Oracle], tmp_path: Path
+) -> None:
+    broken = new_oracle(count=20, nan_grey=grey_of(7))
+    with pytest.raises(ModelError, match=r"Model 'oracle' gives a score that is not a number \(NaN\)"):
+        calibration.quantize(
+            broken.card, broken.store, range(10), CalibrationSettings(), tmp_path / "int8.xml"
+        )
+    assert not (tmp_path / "int8.xml").exists()
+
+
+def test_what_nncf_raises_is_one_sentence(oracle: Oracle, tmp_path: Path) -> None:
+    card = convolutional_oracle(tmp_path, oracle)
+    with pytest.raises(
+        ModelError, match=r"NNCF \S+ cannot quantize model 'net' \(ValidationError: "
+    ) as first:
+        calibration.quantize(card, oracle.store, [], CalibrationSettings(), tmp_path / "int8.xml")
+    model = model_file.read(card)
+    with pytest.raises(ModelError, match=r"cannot quantize .* \(RuntimeError: .*incompatible\)") as second:
+        calibration.quantize_uncorrected(model, [np.zeros((1, 8, 8, 3), np.uint8)])
+    for caught in (first, second):
+        assert "\n" not in str(caught.value)
+
+
+def test_a_transformer_is_quantized_as_nncf_does_transformers(oracle: Oracle, tmp_path: Path) -> None:
+    card = convolutional_oracle(tmp_path, oracle)
+    settings = CalibrationSettings(model_type="transformer")
+    made, record = calibration.quantize(card, oracle.store, range(10), settings, tmp_path / "int8.xml")
+    assert record["model_type"] == "transformer"
+    facts = model_file.read(made).get_rt_info(["nncf", "quantization", "model_type"])
+    assert facts.astype(str) == "transformer"
+
+
 def test_two_processes_do_not_make_one_model(oracle: Oracle, tmp_path: Path) -> None:
     with (
         files.locked(tmp_path / ".int8.lock", OutputError("busy")),
@@ -290,7 +392,7 @@ def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
     images = find_images(shared_data / "imagenet-sample", card.output.labels)
     store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
     made, _ = calibration.quantize(
-        card, store, calibration.choose(store, 300, None), CalibrationSettings(), tmp_path / "int8.xml"
+        card, store, calibration_list.choose(store, 300, None), CalibrationSettings(), tmp_path / "int8.xml"
     )
     requests, accuracy = {}, {}
     for variant in (card, made):

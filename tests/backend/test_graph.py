@@ -11,7 +11,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from harness.backend import graph
+from harness.backend import answers, graph
 from harness.backend.settings import CompileSettings
 from harness.errors import ModelError
 from harness.machine import system
@@ -38,9 +38,10 @@ def network(
     dimension = -1 if batch is None else batch
     shape = [dimension, 3, SIZE, SIZE] if layout == "NCHW" else [dimension, SIZE, SIZE, 3]
     image = ops.parameter(
-        ov.PartialShape(shape), ov.Type(getattr(np, {"f32": "float32", "u8": "uint8"}[element_type]))
+        ov.PartialShape(shape),
+        ov.Type(getattr(np, {"f32": "float32", "f16": "float16", "u8": "uint8"}[element_type])),
     )
-    value = ops.convert(image, np.float32) if element_type == "u8" else image
+    value = image if element_type == "f32" else ops.convert(image, np.float32)
     if layout == "NHWC":
         value = ops.transpose(value, np.array([0, 3, 1, 2]))
     value = ops.relu(ops.convolution(value, WEIGHTS, [1, 1], [0, 0], [0, 0], [1, 1]))
@@ -134,12 +135,135 @@ def test_a_tie_goes_to_the_lowest_class_as_in_argmax() -> None:
         (network(), {"output": OutputSpec("logits", 1001)}, "logits with 1001 classes need 1001 value(s)"),
         (network(), {"output": OutputSpec("label", CLASSES)}, "need 1 value(s) a sample"),
         (network(), {"output": OutputSpec("logits", CLASSES, tensor="no")}, "has no output 'no'"),
-        (network(), {"tensor": "no"}, "one image input is needed; correct input.tensor"),
+        (network(), {"tensor": "no"}, "is called 'Parameter_"),
     ],
 )
 def test_a_card_that_contradicts_its_model_is_refused(model: ov.Model, changes: Any, message: str) -> None:
     with pytest.raises(ModelError, match=re.escape(message)):
         graph.deployed(model, card(**changes))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_model_that_takes_f16_gives_the_labels_of_its_f32_self(layout: str) -> None:
+    described = card(layout=layout, channels="BGR", element_type="f16")
+    images = pixels(6)
+    model = network(layout, "f16")
+    wanted = infer(graph.deployed(network(layout), card(layout=layout, channels="BGR"), 6), images)
+    assert infer(graph.deployed(model, described, 6), images).tolist() == wanted.tolist()
+    values = graph.model_input(images[:1], described)
+    assert values.dtype == np.float16
+    assert answers.label_of(infer(model, values), described) == wanted[0]
+
+
+def changed(shape: list[int] | None = None, **ports: Any) -> ov.Model:
+    """Return the network with its output in another shape, or with an input of another shape or type."""
+    if shape is None:
+        image = ops.parameter(ov.PartialShape(ports["input"]), ports.get("type", np.float32))
+        return ov.Model([ops.result(ops.relu(image))], [image], "net")
+    model = network()
+    scores = ops.reshape(model.output(0).node.input_value(0), np.array(shape), False)
+    return ov.Model([ops.result(scores)], model.get_parameters(), "net")
+
+
+@pytest.mark.parametrize("shape", [[CLASSES], [CLASSES, 1], [1, 1, CLASSES, 1], [1, CLASSES]])
+def test_an_output_needs_no_batch_at_a_batch_of_one(shape: list[int]) -> None:
+    image = pixels(1)
+    assert infer(graph.deployed(changed(shape), card()), image) == infer(
+        graph.deployed(network(), card()), image
+    )
+
+
+def test_a_label_without_a_shape_is_taken() -> None:
+    image = pixels(1)
+    model = network(kind="label")
+    label = ops.reshape(model.output(0).node.input_value(0), np.array([], np.int64), False)
+    scalar = ov.Model([ops.result(label)], model.get_parameters(), "net")
+    described = card(output=OutputSpec("label", CLASSES))
+    assert infer(graph.deployed(scalar, described), image) == infer(graph.deployed(model, described), image)
+
+
+@pytest.mark.parametrize("shape", [[-1], [CLASSES, -1]])
+def test_an_output_without_a_batch_is_refused_at_another_batch(shape: list[int]) -> None:
+    with pytest.raises(ModelError, match=r"in which a batch of 4 has no place: use --batch 1\.$"):
+        graph.deployed(changed(shape), card(), batch=4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "message"),
+    [
+        ([1, 1, SIZE, SIZE], np.float32, "grey images, of one channel, are not supported"),
+        ([-1, SIZE, SIZE, 1], np.float32, "grey images, of one channel, are not supported"),
+        ([1, 4, SIZE, SIZE], np.float32, "channels other than three are not supported"),
+        ([1, 3, SIZE, 2 * SIZE], np.float32, "images that are not square are not supported"),
+        ([-1, SIZE, 2 * SIZE, 3], np.float32, "images that are not square are not supported"),
+        ([1, 3, SIZE], np.float32, "an input that has not four dimensions is not supported"),
+        ([1, 3, 4, SIZE, SIZE], np.float32, "an input that has not four dimensions is not supported"),
+        (
+            [1, 3, SIZE, SIZE],
+            np.float64,
+            "the element type f64, which is not supported: give a model that takes",
+        ),
+        (
+            [1, 3, SIZE, SIZE],
+            np.float16,
+            "the element type f16, but its card says f32: correct input.element_",
+        ),
+    ],
+)
+def test_inputs_that_no_card_can_describe_are_said_to_be_not_supported(
+    shape: list[int], kind: Any, message: str
+) -> None:
+    with pytest.raises(ModelError, match=re.escape(message)) as caught:
+        graph.deployed(changed(input=shape, type=kind), card())
+    assert "\n" not in str(caught.value)
+
+
+def test_models_of_two_inputs_are_said_to_be_not_supported() -> None:
+    images = [ops.parameter([1, 3, SIZE, SIZE], np.float32, name=name) for name in ("left", "right")]
+    two = ov.Model([ops.result(ops.add(*images))], images, "two")
+    for described in (card(), card(tensor="left")):
+        with pytest.raises(ModelError, match=r"has 2 inputs \('left', 'right'\), which is not supported"):
+            graph.deployed(two, described)
+
+
+@pytest.mark.parametrize("kind", ["f32", "f16"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_label_is_nan_where_a_score_is_and_no_other(kind: str, batch: int) -> None:
+    """A score is the logarithm of a channel: NaN below 0, -inf at 0."""
+    image = ops.parameter(
+        [batch, 3, SIZE, SIZE], ov.Type(getattr(np, {"f32": "float32", "f16": "float16"}[kind]))
+    )
+    value = ops.reduce_mean(image, np.array([2, 3]), False)
+    model = ov.Model([ops.result(ops.log(value))], [image], "net")
+    described = card(
+        element_type=kind,
+        mean=(100.0, 100.0, 100.0),
+        scale=(1.0, 1.0, 1.0),
+        output=OutputSpec("logits", 3, 1),
+    )
+    deployed = graph.deployed(model, described, batch)
+    colours = {
+        (120, 130, 110): 2,
+        (120, 100, 100): 1,
+        (100, 100, 100): 1,
+        (120, 130, 90): None,
+        (0, 0, 0): None,
+    }
+    for colour, label in colours.items():
+        images = np.full((batch, SIZE, SIZE, 3), (110, 105, 120), np.uint8)
+        images[-1] = colour
+        *others, found = infer(deployed, images)
+        assert others == [3.0] * (batch - 1)
+        assert np.isnan(found) if label is None else found == label
+        if batch == 1:
+            answer = infer(model, graph.model_input(images, described))
+            if label is None:
+                with pytest.raises(
+                    ModelError, match=r"a score that is not a number \(NaN\): check its weights"
+                ):
+                    answers.label_of(answer, described)
+            else:
+                assert answers.label_of(answer, described) == label
 
 
 def test_of_several_outputs_the_card_must_name_one() -> None:

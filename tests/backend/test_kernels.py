@@ -1,5 +1,7 @@
 """The layers as OpenVINO runs them: kernels, precisions and times."""
 
+from pathlib import Path
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -87,6 +89,33 @@ def test_reference_and_plain_gemm_kernels_are_fallbacks_and_the_tuned_ones_are_n
     kernel: str, slow: bool
 ) -> None:
     assert layer(kernel=kernel).falls_back is slow
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stated", "computed"),
+    [
+        ("brgconv_avx2_f32", "f16", "f32"), ("brgemm_avx2_f32", "i8", "f32"), ("jit_f16", "f32", "f16"),
+        ("brgconv_avx512_amx_1x1_bf16", "bf16", "bf16"), ("brgconv_avx512_I8", "u8", "u8"),
+        ("brgconv_avx512_i8", "i8", "i8"), ("brgconv_avx512_I8", "f32", "i8"), ("ref_any", "f32", "f32"),
+        ("unknown", "i8", "i8"),
+    ],
+)  # fmt: skip
+def test_the_precision_is_the_kernels_not_that_of_stored_weights(
+    kernel: str, stated: str, computed: str
+) -> None:
+    assert kernels.computed_in(kernel, stated) == computed
+
+
+def test_a_model_stored_in_f16_computes_in_what_its_kernels_do(tmp_path: Path) -> None:
+    value = image = ops.parameter([1, CHANNELS, SIZE, SIZE], np.float32)
+    for name in ("first", "second"):
+        value = convolution(value, False, name)
+    model = ov.Model([ops.result(value)], [image])
+    ov.save_model(model, tmp_path / "stored.xml")  # in f16, as it does unless told otherwise
+    for hint in ("f32", *(["bf16"] if graph.has_bf16() else [])):
+        config = {"INFERENCE_PRECISION_HINT": hint}
+        compiled = ov.Core().compile_model(tmp_path / "stored.xml", "CPU", config)
+        assert kernels.precisions(kernels.layers(compiled)) == {hint: 2}
 
 
 def test_signed_and_unsigned_bytes_are_one_precision() -> None:

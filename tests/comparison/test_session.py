@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import openvino as ov
 import pytest
+from backend.test_calibration import convolutional_oracle, quantized_elsewhere
 from conftest import CLASSES, SIZE, Oracle, make_oracle
 from openvino import opset13 as ops
 from sample_comparison import comparison, variant
@@ -186,6 +187,17 @@ def test_a_folder_keeps_to_one_comparison(
     values: dict[str, object] = {"duration_s": 0.3} | changes
     with pytest.raises(OutputError, match=message):
         session.compare(Request(cards, out, pair.store.path, threads=(1,), **values))  # type: ignore[arg-type]
+
+
+def test_a_model_that_came_quantized_stands_for_itself_whatever_its_card_says(
+    pair: Oracle, tmp_path: Path
+) -> None:
+    whole = convolutional_oracle(tmp_path, pair)
+    came = replace(quantized_elsewhere(whole, tmp_path, "qdq"), name="came")
+    found = variants.candidates((whole, came), ("f32", "int8"))
+    assert [(one.name, one.quantize) for one in found] == [
+        ("net-f32", False), ("net-int8", True), ("came", False),
+    ]  # fmt: skip
 
 
 def claim(out: Path, pair: Oracle) -> None:

@@ -1,6 +1,7 @@
 """Where the time goes: parts that add up, on real models and a real LoadGen."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,13 @@ import click.testing
 import numpy as np
 import openvino as ov
 import pytest
+from backend.test_calibration import convolutional_oracle, quantized_elsewhere
 from conftest import Oracle
+from model.test_card import MOBILENET
 
 from harness import cli
-from harness.backend import graph
+from harness.backend import calibration, graph
+from harness.backend.calibration import CalibrationSettings
 from harness.backend.settings import CompileSettings
 from harness.errors import HarnessError, OutputError, RunFailed
 from harness.explain import benchmark_app, output, page, session
@@ -22,7 +26,7 @@ from harness.explain.session import Request
 from harness.loadgen.settings import RunSettings
 from harness.machine import system
 from harness.mlperf.scenario import Scenario
-from harness.model.card import find_card
+from harness.model.card import find_card, read_card
 from harness.profiling import loops, peak
 
 
@@ -179,22 +183,48 @@ def test_a_model_left_in_f32_is_told_apart_from_an_int8_one(explained: Explanati
         ),
     )
     machine = replace(system.describe(), isa=("avx2",), architecture="x86_64")
-    told = " ".join(session._remarks(mixed, machine, quantized=True))
+    told = " ".join(session._remarks(mixed, machine, "advice"))
     assert "1 of 2 convolutions and matrix products do not compute in 8 bits and take 75.0 % of their" in told
-    assert "stem (brgconv_avx512_f32) the most: make the INT8 model from its FP32 original" in told
-    came_quantized = " ".join(session._remarks(mixed, machine, quantized=False))
-    assert "the most: quantize it anew with `harness quantize`." in came_quantized
+    assert "stem (brgconv_avx512_f32) the most: advice." in told
+    assert "the most: quantize it with `harness quantize`." in " ".join(
+        session._remarks(mixed, machine, None)
+    )
     assert "1 layer(s) run in reference or plain gemm kernels, 11.1 % of the layers' time" in told
     assert "no 8-bit dot products (VNNI or AMX)" in told
     assert "no AVX-512" in told
     assert "no AMX (amx_int8)" in told
     wide = replace(mixed, computed="f32", layers=mixed.layers[:1])
-    told = " ".join(session._remarks(wide, machine, quantized=True))
+    told = " ".join(session._remarks(wide, machine, "advice"))
     assert (
         "1 of 1 convolutions and matrix products do not compute in 8 bits and take 100.0 % of their" in told
     )
     assert "no 8-bit dot products (VNNI or AMX)" in told
-    assert "8 bits" not in " ".join(session._remarks(wide, machine, quantized=False))
+    assert "8 bits" not in " ".join(session._remarks(wide, machine, None))
+
+
+def test_what_is_advised_for_layers_left_in_f32_goes_by_the_graph_and_works(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    card = convolutional_oracle(tmp_path, oracle)
+    settings = CalibrationSettings()
+    assert session._cure(card) is None
+    assert session._cure(replace(card, quantization={"method": "one's own facts"})) is None
+    made, _ = calibration.quantize(card, oracle.store, range(4), settings, tmp_path / "int8.xml")
+    without_facts = replace(made, quantization={})
+    for one in (made, without_facts, quantized_elsewhere(card, tmp_path, "nncf")):
+        assert session._cure(one) == "NNCF has left them in floating point"
+    elsewhere = session._cure(quantized_elsewhere(card, tmp_path, "qdq"))
+    assert elsewhere == "make the INT8 model from its floating-point original with `harness quantize`"
+
+
+def test_a_model_whose_weights_openvino_cannot_use_is_to_be_quantized_anew(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "card.toml").write_text(MOBILENET)
+    shutil.copy(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite", tmp_path)
+    card = read_card(tmp_path / "card.toml")
+    assert session._cure(card) == "quantize it anew with `harness quantize`"
+    assert not calibration.stands_for_itself(card)
 
 
 def test_benchmark_apps_failure_is_one_sentence_with_its_last_words(tmp_path: Path) -> None:

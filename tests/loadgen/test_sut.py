@@ -50,9 +50,11 @@ class Answers:
                 self.finished.set()
 
 
-def compiled(batch: int = 1, hint: str = "THROUGHPUT", streams: int | None = None) -> graph.Compiled:
+def compiled(
+    batch: int = 1, hint: str = "THROUGHPUT", streams: int | None = None, **options: int
+) -> graph.Compiled:
     card = _card()
-    model = graph.deployed(oracle_model(batch=batch), card, batch)
+    model = graph.deployed(oracle_model(batch=batch, **options), card, batch)
     return graph.compile_model(model, CompileSettings(hint, threads=2, streams=streams))
 
 
@@ -145,6 +147,38 @@ def test_a_sample_that_was_not_loaded_is_a_failure_and_not_an_answer(make: Calla
     assert failures == [9]
     assert answers.labels == {}
     sut.close()
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("make", [SingleStreamSut, MultiStreamSut, ServerSut, OfflineSut])
+def test_a_sample_whose_score_is_nan_is_a_failure_and_no_answer_but_what_fills_a_batch_is_none(
+    make: Callable[..., Any], batch: int
+) -> None:
+    # Black is what a batch is filled up with, and what it is warmed up on.
+    for nan_grey, broken in ((0, None), (grey_of(LABELS[8]), 8)):
+        if make is SingleStreamSut and batch > 1:
+            continue
+        failures: list[tuple[int, str]] = []
+        answers = Answers(7)
+        sut = make(
+            [compiled(batch, streams=1, nan_grey=nan_grey)], library(LABELS), Slot, answers.complete,
+            lambda index, error, failures=failures: failures.append((index, str(error))),
+        )  # fmt: skip
+        sut._qsl.load(range(50))
+        sut.samples_loaded()
+        for query in [[index] for index in range(2, 9)] if make is SingleStreamSut else [list(range(2, 9))]:
+            sut.issue(query, query)
+        deadline = time.monotonic() + 10
+        while not (failures or answers.finished.is_set()) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        sut.close()
+        if broken is None:
+            assert answers.labels == {index: LABELS[index] for index in range(2, 9)}
+            assert not failures
+        else:
+            assert [index for index, _ in failures] == [broken]
+            assert "the model gives a score that is not a number (NaN)" in failures[0][1]
+            assert broken not in answers.labels
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 8])

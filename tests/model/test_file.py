@@ -18,6 +18,7 @@ from harness.errors import ModelError, OutputError
 from harness.model import file as model_file
 from harness.model import resnet
 from harness.model.card import AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, find_card
+from model.sample_onnx import write_numbers, write_sum
 from model.test_resnet import huggingface_name, images, run, small_state
 
 ov = pytest.importorskip("openvino")
@@ -52,6 +53,7 @@ class Server:
     """A web server on this machine; each answer takes the next behaviour from `script`."""
 
     url: str
+    content: bytes = CONTENT
     script: list[str] = field(default_factory=list)
     ranges: list[str | None] = field(default_factory=list)
 
@@ -60,24 +62,25 @@ class Server:
 def server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            content = told.content
             wanted = self.headers.get("Range")
             told.ranges.append(wanted)
             mode = told.script.pop(0) if told.script else "range"
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and mode != "whole" else 0
             if mode == "404":
                 return self.send_error(404)
-            if start >= len(CONTENT):
+            if start >= len(content):
                 self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+                self.send_header("Content-Range", f"bytes */{len(content)}")
                 self.send_header("Content-Length", "0")
                 return self.end_headers()
             self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(CONTENT) - start))
+            self.send_header("Content-Length", str(len(content) - start))
             if start:
                 shown = 0 if mode == "other range" else start
-                self.send_header("Content-Range", f"bytes {shown}-{len(CONTENT) - 1}/{len(CONTENT)}")
+                self.send_header("Content-Range", f"bytes {shown}-{len(content) - 1}/{len(content)}")
             self.end_headers()
-            body = CONTENT[start:]
+            body = content[start:]
             with suppress(ConnectionError):
                 self.wfile.write(body[: len(body) // 2] if mode == "broken" else body)
             return None
@@ -92,20 +95,6 @@ def server() -> Iterator[Server]:
         yield told
         running.shutdown()
         thread.join()
-
-
-def test_a_savedmodel_folder_is_told_how_to_become_a_file(tmp_path: Path) -> None:
-    folder = tmp_path / "saved_model"
-    folder.mkdir()
-    (folder / "saved_model.pb").write_bytes(b"")
-    spec = InputSpec(16, "NCHW", "f32", "RGB", "area", 0.875, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    card = Card(
-        "tf", "resnet50", FileSpec(path="saved_model"), spec, OutputSpec("logits", 10), folder=tmp_path
-    )
-    with pytest.raises(
-        ModelError, match=rf"{folder} .* is a folder, as a TensorFlow SavedModel is: run `ovc {folder} "
-    ):
-        model_file.sha256(card)
 
 
 def test_a_fetched_file_lies_in_the_cache_and_is_fetched_once(server: Server, cache: Path) -> None:
@@ -312,6 +301,86 @@ def test_an_ir_is_its_xml_and_its_bin(ir: Card, tmp_path: Path) -> None:
     checked = replace(ir, file=replace(ir.file, sha256=digest))
     wanted = run(resnet.build(small_state(), 16), images(16))
     assert np.allclose(run(model_file.read(checked), images(16)), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("graph", "weights"), [("a.XML", "a.bin"), ("a.XML", "a.BIN"), ("a.xml", "a.BIN")])
+def test_an_ir_with_upper_case_suffixes_is_read_and_hashed_with_its_weights(
+    ir: Card, tmp_path: Path, graph: str, weights: str
+) -> None:
+    shutil.copy(tmp_path / "small.xml", tmp_path / graph)
+    shutil.copy(tmp_path / "small.bin", tmp_path / weights)
+    card = make_card(tmp_path, path=graph)
+    assert model_file.files(card) == [tmp_path / graph, tmp_path / weights]
+    assert model_file.sha256(card) == model_file.sha256(ir)
+    assert np.array_equal(run(model_file.read(card), images(16)), run(model_file.read(ir), images(16)))
+    (tmp_path / weights).write_bytes((tmp_path / "small.bin").read_bytes()[::-1])
+    assert model_file.sha256(card) != model_file.sha256(ir)
+
+
+@pytest.mark.parametrize("location", ["weights", "m.onnx.data", "sub/any name.bin", "./m.weights"])
+def test_the_weights_that_an_onnx_file_names_belong_to_the_model(tmp_path: Path, location: str) -> None:
+    write_sum(tmp_path / "m.onnx", location)
+    card = make_card(tmp_path, path="m.onnx")
+    assert model_file.state(card) == model_file.MISSING
+    with pytest.raises(ModelError, match=r"The weights .* cannot be found: put them beside m\.onnx"):
+        model_file.sha256(card)
+    digests = set()
+    for value in (1, 2):
+        write_numbers(tmp_path / location, value)
+        assert model_file.files(card) == [tmp_path / "m.onnx", tmp_path / location]
+        both = (tmp_path / "m.onnx").read_bytes() + (tmp_path / location).read_bytes()
+        assert model_file.sha256(card) == hashlib.sha256(both).hexdigest()
+        digests.add(model_file.sha256(card))
+    assert len(digests) == 2
+    assert model_file.read(card).outputs
+
+
+def test_a_fetched_onnx_file_whose_weights_have_no_address_is_refused(server: Server, tmp_path: Path) -> None:
+    write_sum(tmp_path / "m.onnx", "weights")
+    server.content = (tmp_path / "m.onnx").read_bytes()
+    digest = hashlib.sha256(server.content).hexdigest()
+    card = make_card(url=server.url.replace("model.bin", "m.onnx"), sha256=digest)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="download both files by hand and name the first as 'path'"):
+            model_file.fetch(card)
+
+
+def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[Path] = []
+    file_digest = hashlib.file_digest
+
+    def counts(file: Any, *rest: Any) -> Any:
+        hashed.append(Path(file.name))
+        return file_digest(file, *rest)
+
+    monkeypatch.setattr(hashlib, "file_digest", counts)
+    path, digests = tmp_path / "m.tflite", []
+    for content in (b"first", b"other"):
+        path.write_bytes(content)
+        digests += [model_file.sha256(make_card(tmp_path, path="m.tflite")) for _ in range(3)]
+    assert digests == [hashlib.sha256(content).hexdigest() for content in [b"first"] * 3 + [b"other"] * 3]
+    assert hashed == [path, path]
+
+
+def test_a_savedmodel_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    with pytest.raises(
+        ModelError, match=r"saved of model 'small' is no model file: name the file in the card"
+    ):
+        model_file.read(make_card(tmp_path, path="saved"))
+    (tmp_path / "saved" / "saved_model.pb").touch()
+    for path in ("saved", "saved/saved_model.pb"):
+        with pytest.raises(
+            ModelError, match=r"saved of .* is a SavedModel .* with `ovc .*saved --output_model"
+        ):
+            model_file.read(make_card(tmp_path, path=path))
+
+
+def test_a_suffix_that_openvino_reads_in_lower_case_alone_is_named(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite"
+    shutil.copy(source, tmp_path / "m.TFLITE")
+    with pytest.raises(ModelError, match=r"its suffix must be '\.tflite', in lower case; rename the file"):
+        model_file.read(make_card(tmp_path, path="m.TFLITE"))
 
 
 @pytest.mark.parametrize(

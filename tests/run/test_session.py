@@ -18,7 +18,7 @@ from typing import Any
 import click.testing
 import numpy as np
 import pytest
-from conftest import Oracle
+from conftest import Oracle, grey_of
 
 from harness import cli
 from harness.backend import graph
@@ -141,12 +141,30 @@ def test_a_failed_inference_fails_the_run_and_names_the_sample(
 ) -> None:
     oracle = new_oracle(count=20, poison=7)
     for scenario in Scenario:
-        out = tmp_path / scenario
-        with pytest.raises(
-            RunFailed, match=r"Inference failed on sample \d*7 \(image_000\d7.png\): .*reshape"
-        ):
-            run_session.run(request(oracle, out, scenario, (Mode.ACCURACY,)))
-        assert [path for path in out.rglob("*") if path.is_file()] == []
+        require_failure(oracle, tmp_path / scenario, scenario, ".*reshape")
+
+
+def test_a_score_that_is_nan_fails_the_run_and_names_the_sample(
+    new_oracle: Callable[..., Oracle], tmp_path: Path
+) -> None:
+    oracle = new_oracle(count=20, nan_grey=grey_of(7))
+    for mode in Mode:
+        out = tmp_path / mode
+        require_failure(
+            oracle, out, Scenario.SINGLE_STREAM, r"the model gives .* \(NaN\): check its weights", mode
+        )
+
+
+def require_failure(
+    oracle: Oracle, out: Path, scenario: Scenario, reason: str, mode: Mode = Mode.ACCURACY
+) -> None:
+    """Require that the inference of a sample of class 7 fails, and that nothing is left of the run."""
+    with pytest.raises(
+        RunFailed, match=rf"Inference failed on sample \d*7 \(image_000\d7.png\): {reason}"
+    ) as caught:
+        run_session.run(request(oracle, out, scenario, (mode,)))
+    assert "\n" not in str(caught.value)
+    assert [path for path in out.rglob("*") if path.is_file()] == []
 
 
 def test_a_stray_audit_config_has_no_effect(

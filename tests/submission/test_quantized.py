@@ -10,7 +10,7 @@ import pytest
 from conftest import oracle_model
 
 from harness import files
-from harness.backend import calibration
+from harness.backend.calibration_list import NOT_OFFICIAL
 from harness.errors import HarnessError
 from harness.model import file as model_file
 from harness.model.card import FileSpec, find_card, write_card
@@ -112,7 +112,14 @@ def test_the_starting_weights_are_the_originals_file_where_its_name_is_known(
     ("changes", "said"),
     [
         (
-            {"list": {"official": calibration.NOT_OFFICIAL, "count": 500, "sha256": "1" * 64, "names": []}},
+            {
+                "list": {
+                    "official": NOT_OFFICIAL,
+                    "count": 500,
+                    "sha256": "1" * 64,
+                    "names": [],
+                }
+            },
             "was not calibrated on one of MLPerf's lists",
         ),
         (
@@ -144,9 +151,19 @@ def test_a_changed_calibration_record_is_refused(closed_results: Results, tmp_pa
         results.submit(tmp_path / "tree", "closed")
 
 
-def test_accuracy_control_is_documented(closed_results: Results, tmp_path: Path) -> None:
-    control = {"max_drop": 0.005, "validation_count": 5000, "floating_point": 0.7646}
-    results = quantized(closed_results, tmp_path / "model", record(accuracy_control=control))
-    results.submit(tmp_path / "tree", "closed")
-    text = next((tmp_path / "tree").rglob("calibration.md")).read_text()
+CONTROL = {"max_drop": 0.005, "validation_count": 5000, "floating_point": 0.7646}
+
+
+def test_closed_takes_no_model_whose_layers_were_chosen_by_images_outside_the_list(
+    closed_results: Results, tmp_path: Path
+) -> None:
+    results = quantized(closed_results, tmp_path / "model", record(accuracy_control=CONTROL))
+    with pytest.raises(HarnessError, match="made with --max-drop, which chose its layers by images outside"):
+        results.submit(tmp_path / "tree", "closed")
+
+
+def test_accuracy_control_and_model_type_are_documented(closed_results: Results) -> None:
+    written = record(accuracy_control=CONTROL, model_type="transformer")
+    text = documentation.calibration({"resnet50-mlperf-int8": written}, ())
     assert "the accuracy on 5000 held-out images was within 0.005 of the original's 0.7646" in text
+    assert "NNCF's model type is 'transformer'." in text

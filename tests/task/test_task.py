@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import Oracle
 
+from harness.backend import answers
 from harness.comparison import variants
 from harness.dataset.store import Store
 from harness.errors import DataError, HarnessError
@@ -162,6 +163,10 @@ def test_a_card_s_metric_is_its_task_s(card: Card, tmp_path: Path) -> None:
     write_card(replace(card, benchmark="resnet50"), tmp_path / "card.toml")
     with pytest.raises(HarnessError, match=r"'accuracy\.metric' .* Did you mean|top1"):
         read_card(tmp_path / "card.toml")
+
+
+def test_every_task_has_its_part_in_openvino_and_every_benchmark_a_task() -> None:
+    assert TASKS.keys() == answers.ENDS.keys() == {one.task for one in BENCHMARKS.values()}
 
 
 def test_answers_of_any_length_are_scored_from_loadgen_s_log(logged: Path) -> None:

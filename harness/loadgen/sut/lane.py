@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from math import isnan
 from queue import SimpleQueue
 from threading import Barrier
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from harness.backend.answers import NOT_A_NUMBER
 from harness.backend.graph import Compiled
 from harness.loadgen.qsl import Pixels, Qsl
 
@@ -28,6 +30,15 @@ Issue = Callable[[list[int], list[int]], None]
 
 _WARM_UPS = 1
 """The known answers, which follow before a test, warm the lanes further."""
+
+
+class NotANumber(Exception):
+    """The label of a sample is NaN, as the graph has it where a score is."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"the model gives {NOT_A_NUMBER}")
+        self.row = row
+        """The sample's place in its batch."""
 
 
 class Tap:
@@ -93,6 +104,10 @@ class Sut(ABC):
     def close(self) -> None:  # noqa: B027 (only a SUT with threads has something to stop)
         """Stop what runs in the background."""
 
+    def _failed(self, indices: Sequence[int], error: Exception) -> None:
+        """Report that the inference of these samples failed: the one that it failed for, or the first."""
+        self._fail(indices[error.row if isinstance(error, NotANumber) else 0], error)
+
     def _lane(self, compiled: Compiled | None = None) -> "Lane":
         lane = Lane(compiled or self._compiled, self._make_slot, self._qsl.sample_shape)
         self.lanes.append(lane)
@@ -108,6 +123,8 @@ class Lane:
         output = compiled.model.output(0)
         self._labels = np.zeros(tuple(output.shape), output.element_type.to_dtype())
         self._request.set_output_tensor(ov.Tensor(self._labels, shared_memory=True))
+        self._row_values = self._labels[0].size
+        self._numbers = self._labels.reshape(-1).data
         address, row_bytes = self._labels.ctypes.data, self._labels[0].nbytes
         self._slots = [make_slot(address + row_bytes * row, row_bytes) for row in range(compiled.batch)]
         self._gathered = np.zeros((compiled.batch, *sample_shape), np.uint8)
@@ -155,8 +172,18 @@ class Lane:
         return self._labels.copy()
 
     def answers(self, ids: Sequence[int]) -> list[Any]:
-        """Return the responses to the first samples of the batch."""
-        slots = self._slots if len(ids) == self.batch else self._slots[: len(ids)]
+        """Return the responses to the first samples of the batch.
+
+        Raises:
+            NotANumber: the label of one is NaN.
+        """
+        slots, labels = self._slots, self._numbers
+        if len(ids) != self.batch:
+            slots, labels = slots[: len(ids)], labels[: len(ids) * self._row_values]
+        # A sum is NaN if a term is, and costs less than asking each.
+        if isnan(sum(labels)):
+            place = next((place for place, label in enumerate(labels) if isnan(label)), 0)
+            raise NotANumber(place // self._row_values)
         for slot, identity in zip(slots, ids, strict=True):
             slot.id = identity
         return slots

@@ -85,10 +85,11 @@ class OfflineSut(Sut):
                         if neighbours
                         else lane.gather(self._qsl.block, query.rows[start:end])
                     )
+                    answers = lane.answers(query.ids[start:end])
                 except Exception as error:
-                    self._fail(query.indices[start], error)
+                    self._failed(query.indices[start:end], error)
                     return
-                self._complete(lane.answers(query.ids[start:end]))
+                self._complete(answers)
                 self._counts[number] += end - start
 
 

@@ -81,10 +81,11 @@ class ServerSut(Sut):
                 lane.infer(
                     self._windows[int(rows[0])] if lane.batch == 1 else lane.gather(self._qsl.block, rows)
                 )
+                answers = lane.answers([identity for identity, _ in taken])
             except Exception as error:
-                self._fail(indices[0], error)
+                self._failed(indices, error)
                 return
-            self._complete(lane.answers([identity for identity, _ in taken]))
+            self._complete(answers)
             self._counts[number] += len(taken)
 
     def _take(self, first: tuple[int, int], ladder: list[Lane]) -> tuple[Lane, list[tuple[int, int]]]:

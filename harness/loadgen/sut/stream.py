@@ -35,10 +35,11 @@ class SingleStreamSut(Sut):
         lane = self._lane_of_thread
         try:
             lane.infer(self._tensor_of[indices[0]])
+            answers = lane.answers(ids)
         except Exception as error:
-            self._fail(indices[0], error)
+            self._failed(indices, error)
             return
-        self._complete(lane.answers(ids))
+        self._complete(answers)
         self._completed += 1
 
 
@@ -103,11 +104,12 @@ class MultiStreamSut(Sut):
             for lane, start, end in parts:
                 if len(parts) > 1:
                     lane.wait()
+                answers = lane.answers(ids[start:end])
                 # Counted first: the last answer lets LoadGen go on.
                 self._completed += end - start
-                self._complete(lane.answers(ids[start:end]))
+                self._complete(answers)
         except Exception as error:
-            self._fail(indices[start], error)
+            self._failed(indices[start:], error)
 
     def _grow(self, samples: int) -> None:
         while self._compiled.batch * len(self.lanes) < samples:

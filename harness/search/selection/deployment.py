@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.backend import calibration
+from harness.backend import calibration, calibration_list
 from harness.backend.calibration import BIAS_CORRECTIONS, CalibrationSettings
 from harness.dataset.store import Store
 from harness.model.card import Card, read_card, write_card
 
-CALIBRATION_IMAGES = calibration.DEFAULT_SAMPLES
+CALIBRATION_IMAGES = calibration_list.DEFAULT_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def quantized(
         HarnessError: the store lacks the model's recipe, or `folder` cannot be written.
     """
     files.make_writable_folder(folder)
-    indices = calibration.choose(images, images.count, None)
+    indices = calibration_list.choose(images, images.count, None)
     made, accuracies = {}, {}
     for correction in BIAS_CORRECTIONS:
         attempt = folder / f".{name}-{correction}"
