@@ -16,12 +16,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.console import note
-from harness.errors import OutputError
+from harness.errors import HarnessError, OutputError
 
 _TICK_NS = 10_000_000
 """The longest tick of the Linux kernel's timer (CONFIG_HZ=100)."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 """What network file systems without locks say."""
+
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+"""Names of folders that git and MLPerf's checkers are happy with, and that lie where they are put."""
+
+
+def require_plain_name(name: str, what: str) -> str:
+    """Return a name that is a folder's and no path; `what` begins the error's sentence.
+
+    Raises:
+        HarnessError: it is empty, a path, or has other characters.
+    """
+    if not PLAIN_NAME.fullmatch(name):
+        raise HarnessError(
+            f"{what} {name!r} is no plain name of a folder: give a word of letters, digits, '.', '_', '+' "
+            f"and '-' that begins with a letter or a digit."
+        )
+    return name
 
 
 def sha256_file(*paths: Path) -> str:

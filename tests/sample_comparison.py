@@ -28,6 +28,15 @@ MACHINE: dict[str, Any] = {
     "hypervisor": True,
     "virtualization": None,
     "versions": {"python": "3.11.7", "openvino": "2026.4.1"},
+    "cpus_allowed": 2,
+    "cpu_quota_cores": None,
+    "performance_cpus": None,
+    "efficiency_cpus": None,
+    "smt": None,
+    "caches": None,
+    "frequency_driver": None,
+    "turbo": None,
+    "numa_nodes": None,
 }
 QUIET = {
     "wall_s": 1.0,

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 ROWS = {
     "": [
         {"errors", "console", "resources"},
-        {"files"},
+        {"files", "typed"},
         {"report", "machine", "process"},
         {"mlperf"},
         {"dataset"},
@@ -32,7 +32,11 @@ ROWS = {
     "report": [{"style", "svg", "table"}, {"html"}],
     "machine": [{"packages", "procfs"}, {"energy", "hardware", "noise", "system"}],
     "process": [{"native_stderr", "signals", "undisturbed", "workers"}, {"child"}],
-    "mlperf": [{"benchmark", "early_stopping", "scenario"}, {"conf_syntax", "log", "rules"}, {"conf"}],
+    "mlperf": [
+        {"benchmark", "early_stopping", "names", "scenario"},
+        {"conf_syntax", "log", "rules"},
+        {"conf"},
+    ],
     "dataset": [
         {"drawing", "image_file", "label_file", "pixels"},
         {"class_folders", "recipe", "sample_file"},
@@ -73,7 +77,7 @@ ROWS = {
         {"outlook", "plan"},
         {"series"},
     ],
-    "run": [{"result"}, {"folder"}, {"measuring"}, {"session"}],
+    "run": [{"document"}, {"result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
     "explain": [{"benchmark_app", "clocks"}, {"document", "ways"}, {"page"}, {"output"}, {"session"}],
     "comparison": [
         {"document", "published", "variants"},
@@ -86,9 +90,19 @@ ROWS = {
     ],
     "submission": [
         {"official", "results", "verdict"},
-        {"description", "documentation", "housekeeping", "logs", "paperwork"},
+        {
+            "accuracy_text",
+            "agreement",
+            "description",
+            "documentation",
+            "housekeeping",
+            "paperwork",
+            "run_settings",
+        },
+        {"logs"},
         {"compliance", "truncation"},
-        {"audit", "check", "eligibility"},
+        {"audit", "eligibility", "scenario_folder"},
+        {"check"},
         {"tree"},
         {"submit"},
     ],
@@ -136,15 +150,7 @@ ROWS = {
 }
 # Rooms, or single modules, that may import a library.
 DOORS = {
-    "openvino": {
-        "backend",
-        "loadgen/sut",
-        "model",
-        "profiling",
-        "explain/ways",
-        "search/space/baseline",
-        "training/export",
-    },
+    "openvino": {"backend", "loadgen/sut", "model", "profiling"},
     "nncf": {"backend"},
     "mlperf_loadgen": {"loadgen"},
     "click": {"cli", "commands"},

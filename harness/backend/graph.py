@@ -224,6 +224,11 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
     )
 
 
+def openvino_version() -> str:
+    """Return OpenVINO's version with its build."""
+    return str(ov.__version__)
+
+
 def has_bf16() -> bool:
     """Tell whether OpenVINO can compute in BF16 on this CPU."""
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

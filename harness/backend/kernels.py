@@ -12,7 +12,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +138,7 @@ def dominant(counts: dict[str, int], otherwise: str) -> str:
     return max(together, key=lambda precision: together[precision], default=otherwise)
 
 
-def int8_count(counts: dict[str, int]) -> int:
+def int8_count(counts: Mapping[str, int]) -> int:
     """Return how many of the layers in `precisions`' answer compute in 8 bits."""
     return sum(count for precision, count in counts.items() if precision in _INT8)
 

@@ -27,7 +27,8 @@ def command(results: Path, data: Path, models: tuple[str, ...], replace: bool, a
 
     TEST01 holds answers given in performance mode against those of the accuracy run; TEST04 sends one
     sample again and again, which must not be faster. Their files lie beside the result's, where `harness
-    submit` finds them. Exits with 1 when a test fails.
+    submit` finds them. A test that is there is verified again, and repeated if it fails. Exits with 1 when a
+    test fails.
     """
     outcomes = audit.run_all(audit.Request(results, data, models, replace))
     passed = all(outcome.audited.passed for outcome in outcomes)

@@ -13,6 +13,7 @@ from harness.mlperf.scenario import Mode, parse_scenario
 from harness.model.card import find_card
 from harness.run import result
 from harness.run import session as runner
+from harness.run.summary import summary
 
 
 @click.command()
@@ -121,10 +122,10 @@ def command(
         mode = "performance" if card.speed_only else "both"
     modes = tuple(Mode) if mode == "both" else (Mode(mode),)
     request = runner.Request(card, data, settings, modes, out, system, replace, tuning)
-    document, folder = runner.run(request)
+    found, folder = runner.run(request)
     if as_json:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(result.to_dict(found), indent=2, ensure_ascii=False))
     else:
-        click.echo(result.summary(document, folder))
-    if not result.is_good(document):
+        click.echo(summary(found, folder))
+    if not found.is_good:
         sys.exit(1)

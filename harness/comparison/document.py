@@ -6,11 +6,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import typed
 from harness.errors import OutputError
+from harness.machine.noise import Noise
+from harness.machine.system import Machine
 from harness.measurement import statistics
-from harness.measurement.round import METRICS, Round, round_from_dict
+from harness.measurement.round import METRICS, Round
 from harness.measurement.statistics import Interval
 from harness.mlperf.scenario import Scenario
+from harness.run.result import LATER
 
 FILE_NAME = "compare.json"
 FORMAT = 1
@@ -104,7 +108,8 @@ class Cell:
         percentile = METRICS[self.scenario].percentile
         if percentile is not None:
             return entry.latencies_ns[percentile] / 1e6
-        assert entry.samples_per_second is not None
+        if entry.samples_per_second is None:
+            raise ValueError(f"round {entry.number} of {self.variant} has no samples_per_second")
         return entry.samples_per_second
 
 
@@ -234,40 +239,67 @@ def read(path: Path) -> list[Comparison]:
         if form != FORMAT:
             raise ValueError(f"format {form!r}")
         return [_comparison(part) for part in document["comparisons"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise OutputError(
             f"{path} is no comparison of format {FORMAT} ({error!r}): repeat the `harness compare` that "
             f"wrote it, its rounds are kept."
         ) from error
 
 
-def _comparison(part: dict[str, Any]) -> Comparison:
-    known = {key: part[key] for key in Comparison.__dataclass_fields__}
-    found = Comparison(
-        **known
-        | {
-            "variants": tuple(_variant(entry) for entry in part["variants"]),
-            "cells": tuple(_cell(entry) for entry in part["cells"]),
-            "accuracy_pairs": tuple(AccuracyPair(**entry) for entry in part["accuracy_pairs"]),
-            "remarks": tuple(part["remarks"]),
-            "not_official_because": tuple(part["not_official_because"]),
-        }
-    )
+@dataclass(frozen=True)
+class _Data:
+    dataset: str
+    count: int
+    list_sha256: str
+    pixels_sha256: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    rounds: int
+    duration_s: float
+    mlperf: str
+
+
+@dataclass(frozen=True)
+class _Tuning:
+    created: str
+    settings: Mapping[str, typed.Scalar]
+
+
+def _comparison(part: Any) -> Comparison:
+    found = typed.structure(_upgraded(part), Comparison)
     names = {variant.name for variant in found.variants}
     told = {found.baseline, *(cell.variant for cell in found.cells)}
     told |= {name for pair in found.accuracy_pairs for name in (pair.variant, pair.against)}
     if not told <= names:
         raise ValueError(f"unknown variants {sorted(told - names)}")
+    # What these hold is looked at by key wherever a table or chart is made of it.
+    typed.structure(LATER["machine"] | dict(found.machine), Machine)
+    int(found.machine["usable_cpus"])
+    typed.structure(found.data, _Data)
+    typed.structure(found.settings, _Settings)
     for cell in found.cells:
         cell.interval()
+        for entry in cell.rounds:
+            typed.structure(entry.noise, Noise)
+        if cell.tuning is not None:
+            typed.structure(cell.tuning, _Tuning)
     return found
 
 
-def _variant(entry: dict[str, Any]) -> Variant:
-    accuracy = entry["accuracy"]
-    return Variant(**entry | {"accuracy": None if accuracy is None else Accuracy(**accuracy)})
-
-
-def _cell(entry: dict[str, Any]) -> Cell:
-    rounds = tuple(round_from_dict(item) for item in entry["rounds"])
-    return Cell(**entry | {"scenario": Scenario(entry["scenario"]), "rounds": rounds})
+def _upgraded(part: Any) -> Any:
+    """Return a comparison with the keys that older ones lack, as they mean them."""
+    if not isinstance(part, dict):
+        return part
+    defaults: dict[str, dict[str, Any]] = {
+        "variants": {"calibration": "", "no_accuracy": "", "not_run": ""}
+        | dict.fromkeys(("computed", "kernels", "accuracy")),
+        "cells": {"user_conf": "", "settings": {}, "tuning": None},
+    }
+    older = {
+        name: [values | entry if isinstance(entry, dict) else entry for entry in part[name]]
+        for name, values in defaults.items()
+        if isinstance(part.get(name), list)
+    }
+    return part | older

@@ -1,6 +1,6 @@
 """The tests of a comparison: accuracy of each variant first, then performance in alternating rounds."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -100,29 +100,37 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
             entry.card, store.path, settings, (Mode.ACCURACY,), out / _ACCURACY, entry.name, tuning=False
         )
         try:
-            document, folder = run_session.run(request)
+            found, folder = run_session.run(request)
         except ModelError as error:
             _give_up(entry, error)
             continue
-        section = document["accuracy"]
-        first = next(iter(section["verdicts"]), None)
+        section = found.accuracy
+        assert section is not None
+        first = next(iter(section.verdicts), None)
         logs = folder / ACCURACY_LOGS
         entry.accuracy = Accuracy(
-            good=section["good"],
-            total=section["total"],
-            passed=section["passed"],
-            target=first["target"] if first else None,
-            verdict=first["text"] if first else "",
-            valid=not section["errors"],
+            good=section.good,
+            total=section.total,
+            passed=section.passed,
+            target=first.target if first else None,
+            verdict=first.text if first else "",
+            valid=not section.errors,
             log=logs.relative_to(out).as_posix(),
         )
         entry.answers = task_of(entry.card).answers(logs / "mlperf_log_accuracy.json", store.count)
 
 
 def _accuracy_conditions(setting: Setting) -> tuple[Scenario, int]:
+    """Return those of the tests that are there; what is damaged goes, so that it is run again."""
+    held = []
     for path in sorted((setting.out / _ACCURACY).glob(f"*/*/*/{result.FILE_NAME}")):
-        held = result.read(path)["settings"]
-        return Scenario(held["scenario"]), held["threads"]
+        try:
+            held.append(result.read(path).settings)
+        except result.Damaged as error:
+            note(f"Run again: the accuracy test in {path.parent}, as {error.fault}.")
+            path.unlink()
+    if held:
+        return held[0].scenario, held[0].threads or setting.threads[-1]
     scenarios = setting.scenarios
     return Scenario.OFFLINE if Scenario.OFFLINE in scenarios else scenarios[0], setting.threads[-1]
 
@@ -163,7 +171,9 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
             tuple(entry for _, entry in sorted(done[threads, name, scenario].items())),
             one.user_conf.relative_to(setting.out).as_posix(),
             one.effective,
-            tunings[threads, name, scenario].reference() if (threads, name, scenario) in tunings else None,
+            asdict(tunings[threads, name, scenario].reference())
+            if (threads, name, scenario) in tunings
+            else None,
         )
         for (threads, name, scenario), one in every.items()
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import openvino as ov
+import numpy as np
 
 from harness import files
 from harness.backend import graph, kernels
@@ -18,6 +18,7 @@ from harness.loadgen.subject import Backend
 from harness.loadgen.sut import Sut, make_sut, windows
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Scenario
+from harness.model import file as model_file
 from harness.process.undisturbed import undisturbed
 from harness.profiling import loops, peak
 
@@ -126,7 +127,7 @@ def save(backend: Backend) -> dict[str, Any]:
     """Save the deployed graph as an IR in the job's log folder, for programs that are not ours."""
     batch = backend.job.settings.batch or 1
     path = backend.job.log_folder / "deployed.xml"
-    ov.save_model(backend.deployed(batch), path, compress_to_fp16=False)
+    model_file.save(backend.deployed(batch), path)
     return {"path": path}
 
 
@@ -172,7 +173,7 @@ def _empty_ns(backend: Backend, compiled: graph.Compiled) -> float:
     """Return the median of `infer()` on a model of the same ports that computes nothing."""
     shape = (compiled.batch, *backend.qsl.sample_shape)
     empty = graph.compile_model(loops.empty_model(shape), backend.job.settings.compile_settings)
-    pixels = ov.Tensor(ov.Type.u8, ov.Shape(list(shape)))
+    [pixels] = windows(np.zeros(shape, np.uint8), compiled.batch)
     with undisturbed():
         return loops.bare(empty, [pixels], _EMPTY_S).median_ns
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.mlperf.scenario import Scenario
+from harness.typed import LEFT_OUT
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,9 @@ class Round:
     samples_per_second: float | None
     """Offline only."""
     noise: Mapping[str, Any]
-    known_answers: Mapping[str, Any] = field(default_factory=dict)
+    known_answers: Mapping[str, Any] = field(default_factory=dict, metadata=LEFT_OUT)
     """What was checked of the answers (harness.loadgen.known_answers); empty in rounds that are older."""
 
-
-def round_from_dict(entry: dict[str, Any]) -> Round:
-    """Return the round that asdict made a dict of."""
-    return Round(**entry | {"reasons": tuple(entry["reasons"])})
+    def __post_init__(self) -> None:
+        if any(value <= 0 for value in self.latencies_ns.values()):
+            raise ValueError("has a latency that is not above 0")

@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import files
+from harness import files, typed
 from harness.backend.settings import effective
-from harness.console import progress
+from harness.console import note, progress
 from harness.errors import OutputError
 from harness.loadgen import work
 from harness.loadgen.job import Estimate, Job
 from harness.loadgen.settings import RunSettings, in_words
 from harness.machine import system
-from harness.machine.noise import Watch
+from harness.machine.noise import Noise, Watch
 from harness.measurement import advice
 from harness.measurement.demands import Demands
 from harness.measurement.plan import ATTEMPTS, Request, corrected, estimates
-from harness.measurement.round import Round, round_from_dict
+from harness.measurement.round import Round
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
@@ -30,7 +30,9 @@ from harness.process import child
 _SERIES = "series.json"
 _ROUND = "round.json"
 _DETAIL = "mlperf_log_detail.txt"
+_SUMMARY = "mlperf_log_summary.txt"
 _USER_CONF = "user.conf"
+_FACTS = ("model_sha256", "precision", "kernels", "batch", "streams")
 _PROBE_S = 3.0
 # A test that was too short still says how fast the system is.
 _OFFLINE_MARGIN = 1.1
@@ -82,7 +84,7 @@ def prepare(
     demands = demands_of(card, settings)
     path = folder / _SERIES
     if path.exists():
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = _facts(path)
         if facts["model_sha256"] != model_file.sha256(card):
             raise OutputError(
                 f"{folder} holds tests of another model than '{card.name}' is now: give another --out."
@@ -144,12 +146,32 @@ def beside(series: Series, settings: RunSettings, told: dict[str, float], folder
     """
     path = folder / _SERIES
     if path.exists():
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = _facts(path)
         return replace(series, settings=settings, folder=folder, facts=facts)
     more = {"batch": settings.batch, "streams": settings.streams, "asked": settings.tunable}
     folder.mkdir(parents=True, exist_ok=True)
     facts = series.facts | more | {"settings": settings.to_dict()}
     return _expecting(replace(series, settings=settings, folder=folder, facts=facts), told)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Read what a series is of.
+
+    Raises:
+        OutputError: it is damaged.
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if missing := [name for name in _FACTS if name not in facts]:
+            raise ValueError(f"it has no '{missing[0]}'")
+        effective(facts["openvino"])
+        estimate = {key: float(value) for key, value in facts["estimate"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise OutputError(
+            f"{path} is damaged ({error!r}): delete the folder {path.parent} and repeat the command, which "
+            f"runs its tests again."
+        ) from error
+    return {**facts, "estimate": estimate}
 
 
 def _expecting(series: Series, told: dict[str, float]) -> Series:
@@ -161,21 +183,35 @@ def _expecting(series: Series, told: dict[str, float]) -> Series:
 
 
 def held(folder: Path, number: int) -> Round | None:
-    """Return a round of the series in `folder` if it is finished and valid; any other is to be run again.
+    """Return a round of the series in `folder` if it is finished, valid and sound.
 
-    Raises:
-        OutputError: its file is damaged.
+    Any other is to be run again. A note says why one that was finished is not sound.
     """
     path = _round_folder(folder, number) / _ROUND
     if not path.exists():
         return None
     try:
-        entry = round_from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(
-            f"The round {path} is damaged ({error!r}): delete {path.parent} and repeat the command."
-        ) from error
+        entry = typed.structure(json.loads(path.read_text(encoding="utf-8")), Round)
+        typed.structure(entry.noise, Noise)
+        fault = unsound(entry, path.parent) if entry.valid else ""
+    except (OSError, ValueError) as error:
+        fault = f"its {_ROUND} is damaged ({error})"
+    if fault:
+        note(f"Run again: round {number} in {folder}, as {fault}.")
+        return None
     return entry if entry.valid else None
+
+
+def unsound(entry: Round, logs: Path) -> str:
+    """Return why the logs of a round are not those that it was made from, or an empty text."""
+    try:
+        measured, latencies_ns = _figures(logs)
+        log.require_summary(logs / _SUMMARY)
+    except log.LogFault as error:
+        return error.fault
+    stated = (entry.valid, entry.latencies_ns, entry.samples_per_second)
+    same = stated == (measured.valid, latencies_ns, measured.samples_per_second)
+    return "" if same else f"its {_ROUND} and its log tell other figures"
 
 
 def forget(folder: Path, number: int) -> None:
@@ -264,6 +300,21 @@ def read_round(logs: Path, estimate: Mapping[str, float]) -> Round:
     Raises:
         RunFailed: the logs are missing or damaged, or hold no result.
     """
+    measured, latencies_ns = _figures(logs)
+    return Round(
+        number=0,
+        started="",
+        log="",
+        valid=measured.valid,
+        reasons=tuple(advice.of_performance(measured, advice.Told(estimate))),
+        latencies_ns=latencies_ns,
+        samples_per_second=measured.samples_per_second,
+        noise={},
+    )
+
+
+def _figures(logs: Path) -> tuple[log.Performance, dict[str, int]]:
+    """Return what a performance test measured, and its latencies as a round names them."""
     path = logs / _DETAIL
     detail, measured = log.read_detail(path), log.read_performance(path)
     of = "per_query_latency" if measured.scenario is Scenario.MULTI_STREAM else "latency"
@@ -272,21 +323,12 @@ def read_round(logs: Path, estimate: Mapping[str, float]) -> Round:
         for percentile in _PERCENTILES
         if (key := f"result_{percentile}_percentile_{of}_ns") in detail
     }
-    return Round(
-        number=0,
-        started="",
-        log="",
-        valid=measured.valid,
-        reasons=tuple(advice.of_performance(measured, advice.Told(estimate))),
-        latencies_ns={
-            "min": measured.latency_min_ns,
-            **percentiles,
-            "max": measured.latency_max_ns,
-            "mean": measured.latency_mean_ns,
-        },
-        samples_per_second=measured.samples_per_second,
-        noise={},
-    )
+    return measured, {
+        "min": measured.latency_min_ns,
+        **percentiles,
+        "max": measured.latency_max_ns,
+        "mean": measured.latency_mean_ns,
+    }
 
 
 def _round_folder(folder: Path, number: int) -> Path:

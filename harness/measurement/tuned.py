@@ -19,6 +19,7 @@ from harness.machine import system
 from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
 from harness.model.card import Card
+from harness.typed import Scalar
 
 FILE_NAME = "tuning.json"
 FORMAT = 1
@@ -62,6 +63,19 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """What a result says of the tuning that it was made with."""
+
+    created: str
+    key: Key
+    file: str
+    """The tuning's, in the folder of tunings."""
+    settings: dict[str, Scalar]
+    """What it sets, of settings.TUNABLE."""
+    verdict: str
+
+
+@dataclass(frozen=True)
 class Tuning:
     """What was found."""
 
@@ -70,7 +84,7 @@ class Tuning:
     """Name on the card."""
     created: str
     harness: str
-    settings: dict[str, int | bool | str | None]
+    settings: dict[str, Scalar]
     """What to set, of settings.TUNABLE; empty: nothing was faster than the default."""
     verdict: str
     """The re-check of the fastest candidate against the default, in words."""
@@ -105,15 +119,10 @@ class Tuning:
     def to_dict(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}
 
-    def reference(self) -> dict[str, Any]:
+    def reference(self) -> Reference:
         """Return what a result says of the tuning that it was made with."""
-        return {
-            "created": self.created,
-            "key": asdict(self.key),
-            "file": f"{self.key.folder.name}/{FILE_NAME}",
-            "settings": self.settings,
-            "verdict": self.verdict,
-        }
+        file = f"{self.key.folder.name}/{FILE_NAME}"
+        return Reference(self.created, self.key, file, self.settings, self.verdict)
 
 
 def key_of(card: Card, settings: RunSettings, machine: system.Machine) -> Key:

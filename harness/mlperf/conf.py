@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from harness import resources
@@ -153,6 +154,12 @@ def read_rules(path: Path = resources.MLPERF_CONF) -> Rules:
     if named is None:
         raise ConfError(f"{path} names no round: add a line '# MLPerf Inference round: v6.1'.")
     return Rules(path, named[1], tuple(entries))
+
+
+@cache
+def shipped_rules() -> Rules:
+    """Return the rules that come with the harness; they are read once."""
+    return read_rules()
 
 
 def read_user_conf(path: Path, benchmark: str, rules: Rules | None = None) -> UserConf:

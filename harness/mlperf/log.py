@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,37 @@ ACCURACY_LOG = "mlperf_log_accuracy.json"
 TRACE_LOG = "mlperf_log_trace.json"
 
 _MARKER = ":::MLLOG "
+_SUMMARY_END = re.compile(r"(No errors|\d+ ERRORS?) encountered", re.IGNORECASE)
+_ENDS = {"PerformanceOnly": "num_errors", "AccuracyOnly": "power_end"}
+"""The last entry of a test's detail log, by its mode."""
+
+
+class LogFault(RunFailed):
+    """A log that cannot be used; `fault` says why, and the message what to do as well."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(
+            f"{fault}: repeat the command that ran the test, such as `harness run`, which keeps only what is "
+            f"sound."
+        )
+        self.fault = fault
 
 
 @dataclass(frozen=True, eq=False)
 class Detail(Mapping[str, Any]):
-    """mlperf_log_detail.txt as key -> value; the last entry of a key counts."""
+    """mlperf_log_detail.txt as key -> value; the first entry of a key counts, as for MLPerf's checkers."""
 
     path: Path
     entries: dict[str, Any]
     errors: list[str]
     """What LoadGen logged as errors; a run with any of them cannot be submitted."""
     warnings: list[str]
+    repeated: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Keys with several entries -> all their values, in the log's order."""
+
+    def values_of(self, key: str) -> tuple[Any, ...]:
+        """Return the values of all entries of a key."""
+        return self.repeated.get(key) or ((self.entries[key],) if key in self.entries else ())
 
     def __getitem__(self, key: str) -> Any:
         return self.entries[key]
@@ -104,10 +124,10 @@ def read_detail(path: Path) -> Detail:
     Raises:
         RunFailed: the log is missing, empty, cut off or not one of LoadGen's.
     """
-    text = _read(path)
+    text = read_text(path)
     if not text.endswith("\n"):
-        raise RunFailed(f"The log {path} is cut off in its last line: the test broke off, run it again.")
-    entries: dict[str, Any] = {}
+        raise LogFault(f"The log {path} is cut off in its last line")
+    entries: dict[str, list[Any]] = {}
     errors: list[str] = []
     warnings: list[str] = []
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
@@ -117,41 +137,64 @@ def read_detail(path: Path) -> Detail:
             entry = json.loads(line.removeprefix(_MARKER))
             key, value, metadata = entry["key"], entry["value"], entry["metadata"]
             is_error, is_warning = metadata["is_error"], metadata["is_warning"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunFailed(
-                f"Line {number} of the log {path} is not an entry of LoadGen's: the file is damaged, "
-                f"run the test again."
-            ) from error
-        entries[key] = value
+            entries.setdefault(key, []).append(value)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise LogFault(f"Line {number} of the log {path} is not an entry of LoadGen's") from error
         if is_error:
             errors.append(str(value))
         if is_warning:
             warnings.append(str(value))
-    return Detail(path, entries, errors, warnings)
+    first = {key: values[0] for key, values in entries.items()}
+    repeated = {key: tuple(values) for key, values in entries.items() if len(values) > 1}
+    return Detail(path, first, errors, warnings, repeated)
+
+
+def require_end(detail: Detail) -> None:
+    """Hold a detail log against the end that every test reaches.
+
+    Raises:
+        RunFailed: it is cut off, if only between two lines.
+    """
+    if (last := _ENDS.get(str(detail.get("effective_test_mode")), "num_errors")) not in detail:
+        raise LogFault(f"The log {detail.path} is cut off: it holds no '{last}'")
+
+
+def require_summary(path: Path) -> None:
+    """Hold mlperf_log_summary.txt against the end that every test reaches.
+
+    Raises:
+        RunFailed: it is missing, empty or cut off.
+    """
+    text = read_text(path)
+    if not text.endswith("\n") or not _SUMMARY_END.match(text.rstrip().rpartition("\n")[2]):
+        raise LogFault(f"The log {path} is cut off")
 
 
 def read_performance(path: Path) -> Performance:
     """Read the result of a performance run from its mlperf_log_detail.txt.
 
     Raises:
-        RunFailed: as `read_detail`, or the log holds no result.
+        RunFailed: as `read_detail`, or the log holds no result, or is cut off.
     """
     detail = read_detail(path)
+    try:
+        found = _performance(detail)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise LogFault(f"The log {path} holds a figure that is not LoadGen's ({error})") from error
+    require_end(detail)
+    return found
 
+
+def _performance(detail: Detail) -> Performance:
     def entry(key: str) -> Any:
         if key not in detail:
-            errors = f" LoadGen's first error: {detail.errors[0]}" if detail.errors else ""
-            raise RunFailed(
-                f"The log {path} holds no '{key}': the performance test did not reach its end, "
-                f"run it again.{errors}"
-            )
+            errors = f" (LoadGen's first error: {detail.errors[0]})" if detail.errors else ""
+            raise LogFault(f"The log {detail.path} holds no '{key}', so the test broke off{errors}")
         return detail[key]
 
     name = entry("effective_scenario")
     if name not in list(Scenario):
-        raise RunFailed(
-            f"The log {path} is of a '{name}' run, which is no scenario of LoadGen's: run it again."
-        )
+        raise LogFault(f"The log {detail.path} is of a '{name}' run, which is no scenario of LoadGen's")
     scenario = Scenario(name)
     server, offline = scenario is Scenario.SERVER, scenario is Scenario.OFFLINE
     validity = entry("result_validity")
@@ -213,24 +256,19 @@ def read_accuracy(path: Path) -> list[tuple[int, int, bytes]]:
     Raises:
         RunFailed: the log is missing, cut off or not one of LoadGen's.
     """
-    text = _read(path)
+    text = read_text(path)
     try:
         entries = json.loads(text)
         if not isinstance(entries, list):
             raise ValueError("it is not a list")
     except ValueError as error:
-        raise RunFailed(
-            f"The accuracy log {path} is cut off or damaged ({error}): run the accuracy test again."
-        ) from error
+        raise LogFault(f"The accuracy log {path} is cut off or damaged ({error})") from error
     try:
         return [
             (int(entry["seq_id"]), int(entry["qsl_idx"]), bytes.fromhex(entry["data"])) for entry in entries
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise RunFailed(
-            f"The accuracy log {path} has an entry that is not LoadGen's ({error!r}): "
-            f"run the accuracy test again."
-        ) from error
+        raise LogFault(f"The accuracy log {path} has an entry that is not LoadGen's ({error!r})") from error
 
 
 def _plain(text: str) -> str:
@@ -238,13 +276,18 @@ def _plain(text: str) -> str:
     return re.sub(r"\s+", " ", text.replace(" * ", " ")).strip()
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a log.
+
+    Raises:
+        RunFailed: it is missing, empty or no text.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise RunFailed(f"No log at {path}: the test wrote none, run it again.") from error
+        raise LogFault(f"No log at {path}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise RunFailed(f"Cannot read the log {path} ({error}): run the test again.") from error
+        raise LogFault(f"Cannot read the log {path} ({error})") from error
     if not text.strip():
-        raise RunFailed(f"The log {path} is empty: the test broke off, run it again.")
+        raise LogFault(f"The log {path} is empty")
     return text

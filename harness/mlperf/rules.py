@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
+from harness.mlperf import names
 from harness.mlperf.benchmark import BENCHMARKS, Benchmark
 
 DIVISIONS = ("open", "closed")
@@ -73,11 +74,7 @@ class Round:
 
     def guess_task(self, folder: str, mapping: Mapping[str, str] | None = None) -> Task | None:
         """Return the task that the checker finds for a benchmark's folder (Config.get_mlperf_model)."""
-        name = {"mobilenet": "resnet", "resnet50": "resnet"}.get(folder) or (mapping or {}).get(folder)
-        if name is None:
-            folds = any(part in folder for part in ("mobilenet", "efficientnet", "resnet50"))
-            name = "resnet" if folds else folder
-        return self.task(name)
+        return self.task(names.official_name(self.name, folder, mapping or {}))
 
 
 _SYSTEM_FIELDS = (

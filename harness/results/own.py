@@ -9,6 +9,7 @@ from harness.comparison.document import Comparison
 from harness.measurement.round import Round
 from harness.mlperf.scenario import Mode
 from harness.run import result
+from harness.run.document import Latencies
 from harness.run.folder import ACCURACY_LOGS, PERFORMANCE_LOGS
 
 Row = dict[str, Any]
@@ -21,42 +22,43 @@ def of_run(folder: Path) -> Iterator[Row]:
         HarnessError: the document cannot be read.
     """
     found = result.read(folder / result.FILE_NAME)
-    precision = found["precision"] or {}
-    threads = (precision.get("openvino") or {}).get("INFERENCE_NUM_THREADS")
     common = {
         "source": "run",
-        "benchmark": found["benchmark"],
-        "model": found["model"]["name"],
-        "precision": precision.get("computed"),
-        "scenario": found["scenario"],
-        "date": found["created"],
-        **_machine(found["machine"], threads),
-        "harness_version": found["harness"],
+        "benchmark": found.benchmark,
+        "model": found.model.name,
+        "precision": found.precision.computed,
+        "scenario": str(found.scenario),
+        "date": found.created,
+        **_machine(found.machine.to_dict(), found.precision.threads),
+        "harness_version": found.harness,
     }
-    if (performance := found[Mode.PERFORMANCE]) is not None:
-        latency_ns = performance["latency_ns"] or {}
+    if (performance := found.performance) is not None:
+        latencies = performance.latency_ns
         yield {
             **common,
             "mode": str(Mode.PERFORMANCE),
-            "valid": performance["valid"],
-            "official": found["official"],
-            **{f"{name}_ms": latency_ns[name] / 1e6 for name in ("p50", "p90", "p99") if name in latency_ns},
-            **_rate(performance["samples_per_second"], common["cores"]),
-            "joules_per_sample": performance.get("energy", {}).get("joules_per_sample"),
+            "valid": performance.valid,
+            "official": found.official,
+            **({} if latencies is None else _percentiles(latencies)),
+            **_rate(performance.samples_per_second, common["cores"]),
+            "joules_per_sample": performance.energy and performance.energy.joules_per_sample,
             "path": str(folder / PERFORMANCE_LOGS),
         }
-    if (accuracy := found[Mode.ACCURACY]) is not None:
-        verdict: Mapping[str, Any] = next(iter(accuracy["verdicts"]), {})
+    if (accuracy := found.accuracy) is not None:
         yield {
             **common,
             "mode": str(Mode.ACCURACY),
-            "valid": not accuracy["errors"],
-            "official": found["official"],
-            "accuracy": accuracy["accuracy"],
-            "target": verdict.get("target"),
-            "passed": accuracy["passed"],
+            "valid": not accuracy.errors,
+            "official": found.official,
+            "accuracy": accuracy.accuracy,
+            "target": accuracy.verdicts[0].target if accuracy.verdicts else None,
+            "passed": accuracy.passed,
             "path": str(folder / ACCURACY_LOGS),
         }
+
+
+def _percentiles(latencies: Latencies) -> Row:
+    return {f"{name}_ms": getattr(latencies, name) / 1e6 for name in ("p50", "p90", "p99")}
 
 
 def of_comparison(folder: Path) -> Iterator[Row]:

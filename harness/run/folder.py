@@ -1,23 +1,25 @@
 """What a scenario's folder holds already: finished tests are kept, and what contradicts them is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.errors import OutputError
+from harness.console import note
+from harness.errors import HarnessError, OutputError
 from harness.loadgen.settings import TUNABLE, in_words
+from harness.machine.system import Machine
+from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode
 from harness.run import result
+from harness.run.document import Asked, Identity, RunResult
+from harness.run.result import LATER
+from harness.task import task_of
 
 PERFORMANCE_LOGS = Path("performance", "run_1")
 ACCURACY_LOGS = Path("accuracy")
 
-_LOGS = {
-    Mode.PERFORMANCE: PERFORMANCE_LOGS / "mlperf_log_detail.txt",
-    Mode.ACCURACY: ACCURACY_LOGS / "mlperf_log_accuracy.json",
-}
 _IDENTITY = ("harness", "model", "data")
 _SETTINGS = ("scenario", "precision", *TUNABLE)
 PERFORMANCE_SETTINGS = ("official", "user_conf", "user_conf_sha256", "duration_s", "stall_timeout_s")
@@ -42,27 +44,35 @@ def lock_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
-def differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    """Return what keeps two documents from being about the same thing.
+def differences(held: Identity, asked: Identity) -> list[str]:
+    """Return what keeps two results from being about the same thing.
 
     A setting that the one asked for leaves open is the same as one that a probe chose, and what an older
-    document does not say of its machine is the same, too.
+    result does not say of its machine is the same, too.
     """
-    unlike = [part for part in _IDENTITY if held[part] != asked[part]]
-    chosen = held["settings"].get("chosen", [])
+    unlike = [part for part in _IDENTITY if getattr(held, part) != getattr(asked, part)]
     for key in _SETTINGS:
         value, wanted = _in_force(held, key), _in_force(asked, key)
-        if value != wanted and not (wanted is None and key in chosen):
+        if value != wanted and not (wanted is None and key in held.settings.chosen):
             unlike.append(key)
-    here, there = asked["machine"], asked["machine"] | held["machine"]
-    unlike += [key for key in _MACHINE if there[key] != here[key]]
+    unlike += unlike_machines(held.machine, asked.machine, _MACHINE)
     return [_WORDS.get(part, part) for part in unlike]
 
 
-def _in_force(document: dict[str, Any], key: str) -> Any:
+def unlike_machines(one: Machine, other: Machine, keys: Sequence[str]) -> list[str]:
+    """Return which of the keys tell two machines apart; what older results do not say is the same."""
+    unlike = []
+    for key in keys:
+        pair = getattr(one, key), getattr(other, key)
+        if pair[0] != pair[1] and not (None in pair and key in LATER["machine"]):
+            unlike.append(key)
+    return unlike
+
+
+def _in_force(identity: Identity, key: str) -> Any:
     """Return a setting; under a CPU quota nothing is pinned, said or not (system.default_pinning)."""
-    value, machine = document["settings"].get(key), document["machine"]
-    if key == "pinning" and value is None and machine["usable_cpus"] < machine.get("cpus_allowed", 0):
+    value = getattr(identity.settings, key)
+    if key == "pinning" and value is None and identity.machine.is_under_quota:
         return False
     return value
 
@@ -81,35 +91,46 @@ _WORDS = {
 
 
 def tests_to_keep(
-    folder: Path, asked: dict[str, Any], modes: tuple[Mode, ...], replace: bool
-) -> tuple[dict[str, Any] | None, tuple[Mode, ...]]:
-    """Return the document that is there, and which of its tests stay: None when nothing does.
+    folder: Path,
+    asked: Asked,
+    modes: tuple[Mode, ...],
+    replace: bool,
+    truth: Any,
+) -> tuple[RunResult | None, tuple[Mode, ...]]:
+    """Return the result that is there, and which of its tests stay: None when nothing does.
 
-    A test of the same model, data, settings and machine stays when it is finished and valid, so that an
-    interrupted run goes on where it was; one that is not valid is run again.
+    A test of the same model, data, settings and machine stays when it is finished, valid and sound, so that
+    an interrupted run goes on where it was; any other is run again, and a note says why.
 
     Args:
         folder: the scenario's folder.
-        asked: the document of the run that is asked for, without results.
+        asked: what is asked for.
         modes: the tests that are asked for.
         replace: whether these may take the place of any that are there.
+        truth: what is right for each sample of the store, as the card's task has it.
 
     Raises:
-        OutputError: the folder holds a result of something else.
+        OutputError: the folder holds a result of something else, or one that is damaged and not replaced.
     """
     path = folder / result.FILE_NAME
     if not path.exists():
         return None, ()
-    held = result.read(path)
-    present = [mode for mode in Mode if held[mode] is not None]
+    try:
+        held = result.read(path)
+    except result.Damaged as error:
+        if not replace:
+            raise
+        note(f"Replaced, with all that it said of its tests: {error.fault}.")
+        return None, ()
+    present = [mode for mode in Mode if held.section(mode) is not None]
     others = [mode for mode in present if mode not in modes]
-    unlike = differences(held, asked)
+    unlike = differences(held.identity, asked.identity)
     if replace:
         if others and unlike:
             raise _refusal(folder, "", unlike, "give another --out, or both modes with --replace")
         return (held, tuple(others)) if others else (None, ())
     # What is not valid is run again anyway, and the advice may well have been another user.conf.
-    if Mode.PERFORMANCE in present and Mode.PERFORMANCE in modes and held[Mode.PERFORMANCE]["valid"]:
+    if Mode.PERFORMANCE in modes and held.performance is not None and held.performance.valid:
         unlike_test = unlike + [_WORDS[key] for key in _test_differences(held, asked)]
         if unlike_test:
             cure = f"give --replace or another --out{_about_tuning(held, asked)}"
@@ -117,33 +138,80 @@ def tests_to_keep(
     if present and unlike:
         cure = f"give another --out, or both modes with --replace{_about_tuning(held, asked)}"
         raise _refusal(folder, "", unlike, cure)
-    kept = tuple(mode for mode in present if mode in others or _is_finished(held, mode, folder))
-    return (held, kept) if kept else (None, ())
+    kept = list(others)
+    for mode in present:
+        if mode in modes and not (fault := unsound(held, mode, folder, truth)):
+            kept.append(mode)
+        elif mode in modes:
+            note(f"Run again: the {held.scenario} {mode} test in {folder}, as {fault}.")
+    return (held, tuple(kept)) if kept else (None, ())
 
 
-def _test_differences(held: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+def unsound(held: RunResult, mode: Mode, folder: Path, truth: Any) -> str:
+    """Return why a test of a result is not finished, valid and sound, or an empty text.
+
+    A missed accuracy target is a result like any other, unless it is missed by so much that something else
+    is wrong.
+
+    Args:
+        held: the result in the folder.
+        mode: a test that it holds.
+        folder: the scenario's folder.
+        truth: what is right for each sample of the store, as the card's task has it.
+    """
+    try:
+        if mode is Mode.PERFORMANCE:
+            return _unsound_performance(held, folder)
+        return _unsound_accuracy(held, folder, truth)
+    except HarnessError as error:
+        return error.fault if isinstance(error, log.LogFault) else str(error).rstrip(".")
+
+
+def _unsound_performance(held: RunResult, folder: Path) -> str:
+    section = held.performance
+    if section is None or not section.valid:
+        return "it is not valid"
+    log.require_summary(folder / PERFORMANCE_LOGS / "mlperf_log_summary.txt")
+    measured = log.read_performance(folder / PERFORMANCE_LOGS / "mlperf_log_detail.txt")
+    if unlike := section.unlike(measured):
+        return f"result.json and its log tell other figures ({', '.join(unlike)})"
+    conf.read_user_conf(folder / "user.conf", held.benchmark)
+    return ""
+
+
+def _unsound_accuracy(held: RunResult, folder: Path, truth: Any) -> str:
+    section, task = held.accuracy, task_of(held)
+    if section is None or section.errors:
+        return "LoadGen logged an error"
+    logs = folder / ACCURACY_LOGS
+    log.require_summary(logs / "mlperf_log_summary.txt")
+    log.require_end(log.read_detail(logs / "mlperf_log_detail.txt"))
+    score = task.score(logs / "mlperf_log_accuracy.json", truth, len(truth))
+    if score.counts != {name: getattr(section, name) for name in score.counts}:
+        return (
+            f"result.json says that {section.good} of {section.total} are right, and its log has {score.text}"
+        )
+    if log.read_text(logs / "accuracy.txt").strip() != score.text:
+        return "accuracy.txt is not of its log"
+    missed = [one for one in section.verdicts if task.is_far_off(score.fraction, one.target)]
+    return f"it is so far off its target that something was wrong ({missed[0].text})" if missed else ""
+
+
+def _test_differences(held: RunResult, asked: Asked) -> list[str]:
     """Return what two performance tests of the same thing differ in."""
-    one, other = held["settings"], asked["settings"]
-    keys = ["official", "user_conf_sha256", *([] if one["official"] else ["duration_s"])]
-    return [key for key in keys if one.get(key) != other[key]]
+    one, other = held.settings, asked.identity.settings
+    keys = ["official", "user_conf_sha256", *([] if one.official else ["duration_s"])]
+    return [key for key in keys if getattr(one, key) != getattr(other, key)]
 
 
-def _about_tuning(held: dict[str, Any], asked: dict[str, Any]) -> str:
+def _about_tuning(held: RunResult, asked: Asked) -> str:
     """Return what to know of two results when a tuning sets one apart from the other."""
-    there, wanted = (one and one["settings"] for one in (held.get("tuning"), asked["tuning"]))
-    if there == wanted:
+    there, wanted = held.tuning, asked.tuning
+    if (there and there.settings) == (wanted and wanted.settings):
         return ""
     if wanted is None:
-        return f" (a tuning of {held['tuning']['created']} is in use there)"
-    return f" (the tuning of {asked['tuning']['created']} sets {in_words(wanted) or 'nothing'}: --no-tuning)"
-
-
-def _is_finished(held: dict[str, Any], mode: Mode, folder: Path) -> bool:
-    """Return whether a test need not be repeated; a missed accuracy target is a result like any other."""
-    section = held[mode]
-    return (folder / _LOGS[mode]).exists() and (
-        section["valid"] if mode is Mode.PERFORMANCE else not section["errors"]
-    )
+        return "" if there is None else f" (a tuning of {there.created} is in use there)"
+    return f" (the tuning of {wanted.created} sets {in_words(wanted.settings) or 'nothing'}: --no-tuning)"
 
 
 def _refusal(folder: Path, what: str, unlike: list[str], cure: str) -> OutputError:

@@ -2,16 +2,16 @@
 
 import math
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from harness import files
 from harness.console import note
 from harness.dataset.store import Store
 from harness.errors import OutputError
 from harness.loadgen.job import Job
+from harness.machine.noise import Noise, from_dict
 from harness.measurement import advice
 from harness.measurement.plan import ATTEMPTS, Plan
 from harness.measurement.series import run_test, take_place
@@ -20,12 +20,13 @@ from harness.mlperf.benchmark import BENCHMARKS
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model.card import Card
 from harness.run import result
+from harness.run.document import AccuracySection, Energy, Judgement, Latencies, PerformanceSection, Score
 from harness.run.folder import ACCURACY_LOGS, PERFORMANCE_LOGS
-from harness.task import Score, task_of
+from harness.task import task_of
 
 
-def take_test(plan: Plan, mode: Mode) -> dict[str, Any]:
-    """Run one test of the plan, and return its part of the result document.
+def take_test(plan: Plan, mode: Mode) -> PerformanceSection | AccuracySection:
+    """Run one test of the plan, and return its section of the result.
 
     Raises:
         RunFailed: the test crashed, hung, an inference failed, or its logs are unusable.
@@ -53,7 +54,7 @@ def _run(plan: Plan, mode: Mode) -> tuple[Path, dict[str, Any]]:
     return logs, run_test(job, total, timed)
 
 
-def _performance(plan: Plan) -> dict[str, Any]:
+def _performance(plan: Plan) -> PerformanceSection:
     for attempt in range(1, ATTEMPTS + 1):
         logs, done = _run(plan, Mode.PERFORMANCE)
         detail = logs / "mlperf_log_detail.txt"
@@ -65,54 +66,121 @@ def _performance(plan: Plan) -> dict[str, Any]:
         shutil.rmtree(logs)
         plan = better
     faults = _rule_faults(log.read_detail(detail), plan)
-    section = result.performance_section(
-        measured, plan.told, faults, done["energy"], done["noise"], done["known_answers"]
-    )
+    noise = from_dict(done["noise"])
+    section = performance_section(measured, plan.told, faults, done["energy"], noise, done["known_answers"])
     _take_place(logs, plan, Mode.PERFORMANCE)
     shutil.copyfile(plan.user_conf, plan.folder / "user.conf")
     return section
 
 
+def performance_section(
+    measured: log.Performance,
+    told: advice.Told,
+    faults: Sequence[str],
+    energy: Mapping[str, Any] | None = None,
+    noise: Noise | None = None,
+    known_answers: Mapping[str, Any] | None = None,
+) -> PerformanceSection:
+    """Return a result's section on a performance test.
+
+    Args:
+        measured: what LoadGen logged; latencies are of whole queries.
+        told: what LoadGen was told in user.conf.
+        faults: why the test is not official.
+        energy: `joules` during the test and the `domains` that they are of; None where nothing can be read.
+        noise: what disturbed the test.
+        known_answers: what was checked of the answers (harness.loadgen.known_answers).
+    """
+    facts = measured.scenario.facts
+    percentile = "" if measured.latency_percentile is None else f"p{measured.latency_percentile:g}"
+    return PerformanceSection(
+        valid=measured.valid,
+        validity=measured.validity,
+        invalid_reasons=measured.invalid_reasons,
+        errors=measured.errors,
+        advice=tuple(advice.of_performance(measured, told)),
+        score=Score(
+            facts.score_name.format(percentile=percentile), facts.score_unit, facts.is_latency, measured.score
+        ),
+        query_count=measured.query_count,
+        sample_count=measured.sample_count,
+        duration_ns=measured.duration_ns,
+        latency_ns=None
+        if measured.scenario is Scenario.OFFLINE
+        else Latencies(
+            **{item.name: getattr(measured, f"latency_{item.name}_ns") for item in fields(Latencies)}
+        ),
+        latency_percentile=measured.latency_percentile,
+        latency_bound_ns=measured.latency_bound_ns,
+        late_queries=measured.late_queries,
+        early_stopping_latency_ns=measured.early_stopping_latency_ns,
+        samples_per_second=measured.samples_per_second,
+        scheduled_samples_per_second=measured.scheduled_samples_per_second,
+        estimate=dict(told.estimate),
+        not_official_because=tuple(faults),
+        energy=None
+        if energy is None
+        else Energy(energy["joules"], tuple(energy["domains"]), energy["joules"] / measured.sample_count),
+        noise=noise,
+        known_answers=known_answers,
+    )
+
+
 def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
-    """Move a test's logs to their place; what the document says of those that were there goes first.
+    """Move a test's logs to their place; what the result says of those that were there goes first.
 
     A call that is killed in between leaves no old result beside new logs.
     """
     path = plan.folder / result.FILE_NAME
-    if path.exists() and (held := result.read(path))[mode] is not None:
-        files.write_json(path, held | {mode: None})
+    if path.exists():
+        try:
+            held = result.read(path)
+        except result.Damaged:
+            path.unlink()
+        else:
+            if held.section(mode) is not None:
+                result.write(path, held.having(mode, None))
     take_place(logs, plan.folder / (PERFORMANCE_LOGS if mode is Mode.PERFORMANCE else ACCURACY_LOGS))
 
 
-def _accuracy(plan: Plan) -> dict[str, Any]:
+def _accuracy(plan: Plan) -> AccuracySection:
     logs, done = _run(plan, Mode.ACCURACY)
     detail = log.read_detail(logs / "mlperf_log_detail.txt")
     task = task_of(plan.request.card)
     score = task.score(logs / "mlperf_log_accuracy.json", task.truth(plan.store), plan.store.count)
     (logs / "accuracy.txt").write_text(score.text + "\n", encoding="utf-8")
     _take_place(logs, plan, Mode.ACCURACY)
-    return {
-        "text": score.text,
+    section = AccuracySection(
+        text=score.text,
         **score.counts,
-        "accuracy": score.fraction,
-        "errors": detail.errors,
-        "known_answers": done["known_answers"],
-        **judged(plan.request.card, plan.store, score),
-    }
+        accuracy=score.fraction,
+        errors=tuple(detail.errors),
+        verdicts=(),
+        passed=None,
+        known_answers=done["known_answers"],
+    )
+    return judged(section, plan.request.card, plan.store)
 
 
-_SECTIONS: dict[Mode, Callable[[Plan], dict[str, Any]]] = {
+_SECTIONS: dict[Mode, Callable[[Plan], PerformanceSection | AccuracySection]] = {
     Mode.PERFORMANCE: _performance,
     Mode.ACCURACY: _accuracy,
 }
 
 
-def judged(card: Card, store: Store, score: Score) -> dict[str, Any]:
-    """Return the part of an accuracy section that depends on targets: `verdicts`, and whether it `passed`.
+def judged(section: AccuracySection, card: Card, store: Store) -> AccuracySection:
+    """Return the section with its verdicts on the targets that there are by now.
 
     The verdict on the card's own target comes first, then that on MLPerf's where the data set is its own.
+
+    Raises:
+        OutputError: the section's text states no score.
     """
     task = task_of(card)
+    stated = task.read_line(section.text)
+    if stated is None:
+        raise OutputError(f"The result states no accuracy ('{section.text}'): repeat the run with --replace.")
+    score = stated.score
     benchmark = BENCHMARKS[card.benchmark]
     targets = []
     if card.accuracy is not None:
@@ -126,20 +194,8 @@ def judged(card: Card, store: Store, score: Score) -> dict[str, Any]:
         cure = None
         if not found.passed:
             cure = task.advice(score, found.target, card.quantized_here)
-        verdicts.append({"rule": rule, **asdict(found), "advice": cure})
-    return {"verdicts": verdicts, "passed": verdicts[0]["passed"] if verdicts else None}
-
-
-def judged_again(card: Card, store: Store, text: str) -> dict[str, Any]:
-    """Return the same of a section that is held, by its `text`.
-
-    Raises:
-        OutputError: the text states no score.
-    """
-    stated = task_of(card).read_line(text)
-    if stated is None:
-        raise OutputError(f"The result states no accuracy ('{text}'): repeat the run with --replace.")
-    return judged(card, store, stated.score)
+        verdicts.append(Judgement(rule, **asdict(found), advice=cure))
+    return replace(section, verdicts=tuple(verdicts), passed=verdicts[0].passed if verdicts else None)
 
 
 def _rule_faults(detail: log.Detail, plan: Plan) -> list[str]:

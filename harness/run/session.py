@@ -1,11 +1,10 @@
 """One benchmark run, start to finish: probe, forecast, LoadGen tests, verdicts, files."""
 
 import datetime
-import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,20 @@ from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card, doubts
 from harness.run import result
+from harness.run.document import (
+    AccuracySection,
+    Asked,
+    Data,
+    Identity,
+    Model,
+    PerformanceSection,
+    Precision,
+    RunResult,
+    Settings,
+)
 from harness.run.folder import PERFORMANCE_SETTINGS, alone_in, differences, tests_to_keep
-from harness.run.measuring import judged_again, take_test
+from harness.run.measuring import judged, take_test
+from harness.task import task_of
 
 __all__ = ["Request", "open_for", "repeat_performance", "run", "within_limits"]
 
@@ -38,8 +49,8 @@ _OFFICIAL_PROBE_S = 15.0
 _FORECAST_FROM_S = 60.0
 
 
-def run(request: Request) -> tuple[dict[str, Any], Path]:
-    """Run the modes asked for; return the result document and the scenario's folder.
+def run(request: Request) -> tuple[RunResult, Path]:
+    """Run the modes asked for; return the result and the scenario's folder.
 
     Each finished test is kept, even when a later one fails; a finished and valid test of the same model,
     data, settings and machine is not repeated unless the request says so.
@@ -49,6 +60,8 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
         HarnessError: the request does not fit the model, the store or what is in the folder already.
     """
     card = request.card
+    if request.system is not None:
+        files.require_plain_name(request.system, "The system's name")
     store = open_for(card, request.store)
     if request.settings.official:
         store.require_sound(card.input.recipe)
@@ -65,17 +78,21 @@ def run(request: Request) -> tuple[dict[str, Any], Path]:
     demands, given = _demands(request)
     folder = (
         files.make_writable_folder(request.out)
-        / (request.system or system.slug(machine))
+        / (system.slug(machine) if request.system is None else request.system)
         / _variant(card, request.settings)
         / request.settings.scenario
     )
-    document = _new_document(request, store, machine, given)
     if found is not None:
         note(found.told())
-        document["tuning"] = found.reference()
+    asked = Asked(
+        datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        card.benchmark,
+        None if found is None else found.reference(),
+        _identity(request, store, machine, given),
+    )
     files.make_writable_folder(folder.parent)
     with alone_in(folder):
-        return _carry_out(request, demands, given, store, folder, document), folder
+        return _carry_out(request, demands, given, store, folder, asked), folder
 
 
 def _carry_out(
@@ -84,34 +101,48 @@ def _carry_out(
     given: conf.UserConf | None,
     store: Store,
     folder: Path,
-    document: dict[str, Any],
-) -> dict[str, Any]:
-    """Take the tests that `folder` does not hold yet; return the document with their results."""
-    held, kept = tests_to_keep(folder, document, request.modes, request.replace)
+    asked: Asked,
+) -> RunResult:
+    """Take the tests that `folder` does not hold yet; return the result with all of them."""
+    truth = task_of(request.card).truth(store)
+    held, kept = tests_to_keep(folder, asked, request.modes, request.replace, truth)
     modes = tuple(mode for mode in request.modes if mode not in kept)
-    for mode in request.modes:
-        if mode in kept:
-            note(f"Reused: the finished {request.settings.scenario} {mode} test in {folder}.")
     if held is not None:
-        if held["accuracy"] is not None:
-            # The targets are those that the card has by now.
-            accuracy = held["accuracy"]
-            verdicts = judged_again(request.card, store, accuracy["text"])
-            if not modes and accuracy | verdicts != accuracy:
-                files.write_json(folder / result.FILE_NAME, held | {"accuracy": accuracy | verdicts})
-            held["accuracy"] = accuracy | verdicts
-        if not modes:
-            return held
-        request = _adopt(request, document, held, kept)
+        held = _judged_anew(held, request, store, folder)
+    for mode in request.modes:
+        if held is not None and mode in kept:
+            note(f"Reused: the finished {held.scenario} {mode} test in {folder}{_missed(held, mode)}.")
+    if held is not None and not modes:
+        return held
     files.make_writable_folder(folder)
     with _staging(folder) as staging:
-        plan = _prepare(replace(request, modes=modes), demands, given, store, folder, staging, document)
+        plan, found = _prepare(
+            replace(request, modes=modes), demands, given, store, folder, staging, asked, held
+        )
         if request.settings.official or sum(map(plan.seconds, modes)) > _FORECAST_FROM_S:
             note(plan.forecast(modes))
         for mode in modes:
-            document[mode] = take_test(plan, mode)
-            _conclude(document, plan)
-    return document
+            found = _concluded(found.having(mode, take_test(plan, mode)), plan)
+            result.write(folder / result.FILE_NAME, found)
+    return found
+
+
+def _judged_anew(held: RunResult, request: Request, store: Store, folder: Path) -> RunResult:
+    """Return the result, whose accuracy is held against the targets that the card has by now."""
+    if held.accuracy is None:
+        return held
+    found = replace(held, accuracy=judged(held.accuracy, request.card, store))
+    if found != held:
+        result.write(folder / result.FILE_NAME, found)
+    return found
+
+
+def _missed(held: RunResult, mode: Mode) -> str:
+    """Return what to know of a test that is reused though it misses its target."""
+    accuracy = held.accuracy
+    if mode is not Mode.ACCURACY or accuracy is None or accuracy.passed is not False:
+        return ""
+    return f", though it {accuracy.verdicts[0].text} (--replace runs it again)"
 
 
 def _variant(card: Card, settings: RunSettings) -> str:
@@ -143,13 +174,11 @@ def repeat_performance(
     if not audit_config.is_file():
         raise OutputError(f"No audit file {audit_config}: check the path.")
     held = result.read(folder / result.FILE_NAME)
-    if held["performance"] is None:
+    if held.performance is None:
         raise OutputError(f"{folder} holds no performance result: run the scenario first.")
-    settings = RunSettings.from_dict(held["settings"])
-    machine = system.describe()
+    settings = held.settings.asked
     request = Request(card, store, settings, (Mode.PERFORMANCE,), folder)
-    asked = _new_document(request, open_for(card, store), machine, None)
-    unlike = differences(held, asked)
+    unlike = differences(held.identity, _identity(request, open_for(card, store), system.describe(), None))
     if unlike:
         raise OutputError(
             f"The result in {folder} is of another {' and '.join(unlike)}: repeat its test with the model "
@@ -168,7 +197,7 @@ def repeat_performance(
             audit_config,
             demands.samples_per_query,
         )
-        run_test(job, (held["performance"]["duration_ns"] or 0) / 1e9, timed=True)
+        run_test(job, (held.performance.duration_ns or 0) / 1e9, timed=True)
         detail = log.read_detail(job.log_folder / "mlperf_log_detail.txt")
         if not any("Found Audit Config file" in warning for warning in detail.warnings):
             raise RunFailed(f"LoadGen did not heed the audit file {audit_config}: check its syntax.")
@@ -177,44 +206,30 @@ def repeat_performance(
     return measured
 
 
-def _new_document(
+def _identity(
     request: Request, store: Store, machine: system.Machine, given: conf.UserConf | None
-) -> dict[str, Any]:
+) -> Identity:
     card, settings = request.card, request.settings
-    chosen_later = [name for name in ("batch", "streams") if getattr(settings, name) is None]
-    return {
-        "format": result.FORMAT,
-        "harness": __version__,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "benchmark": card.benchmark,
-        "scenario": str(settings.scenario),
-        "model": {
-            "name": card.name,
-            "sha256": model_file.sha256(card),
-            "note": SPEED_ONLY if card.speed_only else "",
-            "quantization": card.quantization or None,
-            **json.loads(json.dumps({"input": card.input.to_dict(), "output": asdict(card.output)})),
-        },
-        "data": {
-            "dataset": store.dataset,
-            "count": store.count,
-            "recipe": card.input.recipe.to_dict(),
-            "pixels_sha256": store.sha256(card.input.recipe),
-            "list_sha256": store.manifest.list_sha256,
-        },
-        "settings": {
-            **settings.to_dict(),
-            "user_conf_sha256": None if given is None else given.sha256,
-            "chosen": chosen_later,
-        },
-        "tuning": None,
-        "precision": None,
-        "probe": None,
-        "machine": json.loads(json.dumps(machine.to_dict())),
-        "not_official_because": [],
-        "performance": None,
-        "accuracy": None,
-    }
+    return Identity(
+        harness=__version__,
+        model=Model(
+            name=card.name,
+            sha256=model_file.sha256(card),
+            note=SPEED_ONLY if card.speed_only else "",
+            quantization=card.quantization or None,
+            input=card.input,
+            output=card.output,
+        ),
+        data=Data(
+            dataset=store.dataset,
+            count=store.count,
+            recipe=card.input.recipe,
+            pixels_sha256=store.sha256(card.input.recipe),
+            list_sha256=store.manifest.list_sha256,
+        ),
+        settings=Settings.of(settings, None if given is None else given.sha256),
+        machine=machine,
+    )
 
 
 def _demands(request: Request) -> tuple[Demands, conf.UserConf | None]:
@@ -232,19 +247,6 @@ def _demands(request: Request) -> tuple[Demands, conf.UserConf | None]:
     if settings.scenario is Scenario.MULTI_STREAM and (settings.batch or 1) > largest:
         raise HarnessError(f"A MultiStream query holds {largest} samples: give --batch 1 to {largest}.")
     return demands, given
-
-
-def _adopt(
-    request: Request, document: dict[str, Any], held: dict[str, Any], kept: tuple[Mode, ...]
-) -> Request:
-    """Go on with what is held: its finished tests, and the settings that its probe chose."""
-    for mode in kept:
-        document[mode] = held[mode]
-    own = {key: document["settings"][key] for key in PERFORMANCE_SETTINGS}
-    document["settings"] = held["settings"] if Mode.PERFORMANCE in kept else held["settings"] | own
-    document["precision"], document["probe"] = held["precision"], held["probe"]
-    settings = request.settings.choose(held["settings"]["batch"], held["settings"]["streams"])
-    return replace(request, settings=settings)
 
 
 @contextmanager
@@ -265,15 +267,28 @@ def _prepare(
     store: Store,
     folder: Path,
     staging: Path,
-    document: dict[str, Any],
-) -> Plan:
-    """Find out what LoadGen wants to be told: from the tests that are kept, or from a probe."""
-    user_conf = staging / "user.conf"
-    done = document["performance"]
-    if done is not None and Mode.PERFORMANCE not in request.modes:
-        shutil.copyfile(folder / "user.conf", user_conf)
-        rate = done["sample_count"] / done["duration_ns"] * 1e9 if done["duration_ns"] else 1.0
-        return Plan(request, demands, store, folder, staging, user_conf, done["estimate"], rate)
+    asked: Asked,
+    held: RunResult | None,
+) -> tuple[Plan, RunResult]:
+    """Find out what LoadGen wants to be told: from the tests that are kept, or from a probe.
+
+    Returns:
+        The plan, and the result with no test but those that are held and not in the request's modes.
+    """
+    user_conf, settings = staging / "user.conf", asked.identity.settings
+    kept = {} if held is None else {mode: held.section(mode) for mode in Mode if mode not in request.modes}
+    if held is not None:
+        request = replace(
+            request, settings=request.settings.choose(held.settings.batch, held.settings.streams)
+        )
+        settings = held.settings
+        if (done := held.performance) is not None and Mode.PERFORMANCE in kept:
+            _take_user_conf(folder, user_conf)
+            rate = done.sample_count / done.duration_ns * 1e9 if done.duration_ns else 1.0
+            plan = Plan(request, demands, store, folder, staging, user_conf, dict(done.estimate), rate)
+            return plan, _begun(asked, settings, held.precision, held.probe, kept)
+        own = {key: getattr(asked.identity.settings, key) for key in PERFORMANCE_SETTINGS}
+        settings = replace(settings, **own)
     probed = _probe(request, demands, staging)
     estimate: Estimate = probed["estimate"]
     text, told = estimates(request, demands, given, estimate)
@@ -281,20 +296,51 @@ def _prepare(
         outlook = Outlook(demands, told[request.settings.scenario.facts.estimate_key], estimate)
         refuse_hopeless(outlook, given, system.free_memory_bytes())
     files.write_text(user_conf, text)
-    settings = request.settings
-    if settings.scenario.facts.batch is None:
-        settings = settings.choose(estimate.batch, estimate.streams)
-    request = replace(request, settings=settings)
-    document["settings"] |= {"batch": settings.batch, "streams": settings.streams}
-    document["precision"] = {
-        "requested": settings.precision,
-        "computed": probed["precision"],
-        "kernels": probed["kernels"],
-        "openvino": probed["openvino"],
-    }
-    document["probe"] = asdict(estimate)
+    if request.settings.scenario.facts.batch is None:
+        request = replace(request, settings=request.settings.choose(estimate.batch, estimate.streams))
+    precision = Precision(
+        request.settings.precision, probed["precision"], probed["kernels"], probed["openvino"]
+    )
+    settings = replace(settings, batch=request.settings.batch, streams=request.settings.streams)
     rate = estimate.samples_per_second
-    return Plan(request, demands, store, folder, staging, user_conf, told, rate, given)
+    plan = Plan(request, demands, store, folder, staging, user_conf, told, rate, given)
+    return plan, _begun(asked, settings, precision, estimate, kept)
+
+
+def _begun(
+    asked: Asked,
+    settings: Settings,
+    precision: Precision,
+    probe: Estimate,
+    kept: Mapping[Mode, PerformanceSection | AccuracySection | None],
+) -> RunResult:
+    """Return the result of a run with no test but those kept."""
+    found = RunResult(
+        **{item.name: getattr(asked.identity, item.name) for item in fields(Identity)}
+        | {"settings": settings},
+        created=asked.created,
+        benchmark=asked.benchmark,
+        scenario=settings.scenario,
+        tuning=asked.tuning,
+        precision=precision,
+        probe=probe,
+        not_official_because=(),
+        performance=None,
+        accuracy=None,
+    )
+    for mode, section in kept.items():
+        found = found.having(mode, section)
+    return found
+
+
+def _take_user_conf(folder: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(folder / "user.conf", target)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot read {folder / 'user.conf'} ({error.strerror}), which the performance test there ran "
+            f"with: repeat the `harness run` with --mode both, which runs that test again."
+        ) from error
 
 
 def _probe(request: Request, demands: Demands, staging: Path) -> dict[str, Any]:
@@ -318,12 +364,12 @@ def _probe(request: Request, demands: Demands, staging: Path) -> dict[str, Any]:
         )
 
 
-def _conclude(document: dict[str, Any], plan: Plan) -> None:
-    """Write the document as it stands."""
-    document["not_official_because"] = [
-        *([] if document["performance"] is None else document["performance"]["not_official_because"]),
+def _concluded(found: RunResult, plan: Plan) -> RunResult:
+    """Return the result with all that keeps it from being official."""
+    performance = found.performance
+    faults = (
+        *(() if performance is None else performance.not_official_because),
         *plan.store.submittable_faults(),
         *([SPEED_ONLY] if plan.request.card.speed_only else []),
-    ]
-    document["official"] = document["settings"]["official"] and not document["not_official_because"]
-    files.write_json(plan.folder / result.FILE_NAME, document)
+    )
+    return replace(found, not_official_because=faults)

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,19 @@ from typing import Any
 from harness import files
 from harness.console import note
 from harness.dataset.store import open_store
+from harness.errors import RunFailed
 from harness.mlperf import log
-from harness.mlperf.rules import NEWEST, Task, find_round
+from harness.mlperf.rules import NEWEST, Task, find_round, round_of
+from harness.mlperf.scenario import Mode
 from harness.model.card import Card
 from harness.run import result
 from harness.run import session as run_session
 from harness.run.folder import alone_in
 from harness.submission import compliance, logs, results
 from harness.submission.results import PERFORMANCE, Result
-from harness.submission.verdict import refusal
-from harness.task import Score, task_of
+from harness.submission.run_settings import Rules
+from harness.submission.verdict import Ledger, faults, refusal
+from harness.task import Score, of_benchmark
 from harness.task import Task as AnswerTask
 
 
@@ -44,7 +47,7 @@ class Audited:
     answers: compliance.Verification | None
     """TEST01: whether the answers are those of the accuracy run."""
     score: Score | None = None
-    """TEST01: the accuracy of the answers logged in the test."""
+    """TEST01: the accuracy of the answers logged in the test; None when it logged none."""
     baseline: Score | None = None
     """TEST01, where answers differ: the accuracy run's on the same samples."""
 
@@ -100,8 +103,9 @@ class TestOutcome:
 def run_all(request: Request) -> list[TestOutcome]:
     """Run and verify every compliance test of every result; keep each as soon as it is finished.
 
-    A test that is there already is verified again, and only run again if the request says so, or if it is of
-    another model, other data, settings, versions or another machine than the result is by now.
+    A test that is there already is verified again. It is only run again if it fails or cannot be read, if
+    it is of another model, other data, settings, versions or another machine than the result is by now, or
+    if the request says so.
 
     Raises:
         HarnessError: the results, the model or the data cannot be used, or a test broke.
@@ -109,44 +113,85 @@ def run_all(request: Request) -> list[TestOutcome]:
     found, reasons = results.collect(request.results)
     cards, card_reasons = results.find_cards(found, request.models)
     reasons += card_reasons
+    tasks = find_round(NEWEST).tasks
+    reasons += [
+        f"{one.shown}: '{one.document.benchmark}' is no benchmark of {NEWEST}: leave it out."
+        for one in found
+        if one.document.benchmark not in tasks
+    ]
     reasons += [
         f"{one.shown}: has no {section} result: run it first."
         for one in found
-        for section in ("performance", "accuracy")
-        if one.document[section] is None
+        for section in Mode
+        if one.document.section(section) is None
     ]
+    reasons += [fault for one in found if not reasons for fault in _unreadable(one)]
     if reasons:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
     store = open_store(request.store)
     reasons = [
         f"{one.shown}: was measured on other data than those in {store.path}: give its store with --data."
         for one in found
-        if store.sha256(cards[one.document["model"]["name"]].input.recipe)
-        != one.document["data"]["pixels_sha256"]
+        if store.sha256(cards[one.document.model.name].input.recipe) != one.document.data.pixels_sha256
     ]
     if reasons:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
     outcomes = []
     for one in found:
-        task = find_round(NEWEST).tasks[one.document["benchmark"]]
-        card = cards[one.document["model"]["name"]]
-        kind = task_of(card)
-        truth = kind.truth(store)
+        task = tasks[one.document.benchmark]
+        truth = of_benchmark(task.benchmark).truth(store)
         for test in task.audits:
             folder = one.folder / test
             with alone_in(one.folder):
                 # By now it may be another than was looked at above.
                 document = result.read(one.folder / result.FILE_NAME)
-                if compliance.is_of(folder, document) and not request.replace:
-                    note(f"{one.shown} {test}: verifying the test that is there.")
-                    run, answers = folder / PERFORMANCE, folder / "accuracy" / logs.ACCURACY
-                    audited = verify(test, one.folder, run, kind, truth, accuracy_log=answers)
-                    _write_verdict(folder, audited)
-                else:
+                there = compliance.is_of(folder, document) and not request.replace
+                official = document.settings.official
+                audited = _verify_kept(one, test, task, official, truth) if there else None
+                if audited is None:
                     note(f"{one.shown} {test}:")
+                    card = cards[one.document.model.name]
                     audited = _run(one, test, card, request.store, task, truth)
-            outcomes.append(TestOutcome(one, test, audited, bool(document["settings"]["official"])))
+            outcomes.append(TestOutcome(one, test, audited, official))
     return outcomes
+
+
+def _unreadable(one: Result) -> Iterator[str]:
+    """Yield why the runs that a test is held against cannot be read, before any test takes its time."""
+    try:
+        log.read_detail(one.folder / PERFORMANCE / logs.DETAIL)
+        log.read_accuracy(one.folder / "accuracy" / logs.ACCURACY)
+    except RunFailed as error:
+        yield f"{one.shown}: {error}"
+
+
+def _verify_kept(one: Result, test: str, task: Task, official: bool, truth: Any) -> Audited | None:
+    """Verify the test that is there, and write its verdict; return None when it has to be run again."""
+    name, folder = f"{one.shown} {test}", one.folder / test
+    note(f"{name}: verifying the test that is there.")
+    try:
+        answers = folder / "accuracy" / logs.ACCURACY
+        kind, run = of_benchmark(task.benchmark), folder / PERFORMANCE
+        audited = verify(test, one.folder, run, kind, truth, accuracy_log=answers)
+        fault = audited.fault
+        if not fault and official:
+            fault = _against_the_rules(one, test, task)
+    except RunFailed as error:
+        fault = str(error).rstrip(".")
+    if fault:
+        note(f"{name}: running it again, for {fault}.")
+        return None
+    _write_verdict(folder, audited)
+    return audited
+
+
+def _against_the_rules(one: Result, test: str, task: Task) -> str:
+    """Return what `harness check` would say against the logs of a test, or an empty text."""
+    reference = log.read_detail(one.folder / PERFORMANCE / logs.DETAIL)
+    rules = Rules(round_of(reference) or find_round(NEWEST), task, "closed", "edge")
+    ledger = Ledger()
+    compliance.check(ledger, one.folder / test, test, test, rules, one.scenario, reference, verdicts=False)
+    return next((f"{check.path} {check.detail}" for check in faults(ledger.checks)), "")
 
 
 def _run(one: Result, test: str, card: Card, store: Path, task: Task, truth: Any) -> Audited:
@@ -154,7 +199,7 @@ def _run(one: Result, test: str, card: Card, store: Path, task: Task, truth: Any
         config, taken = Path(scratch, "audit.config"), Path(scratch, test)
         config.write_text(compliance.audit_config(test, task.audit_sampling_target), encoding="utf-8")
         run_session.repeat_performance(card, store, one.folder, config, taken)
-        audited = verify(test, one.folder, taken, task_of(card), truth)
+        audited = verify(test, one.folder, taken, of_benchmark(task.benchmark), truth)
         keep(test, one.folder, taken, audited)
     return audited
 
@@ -196,7 +241,7 @@ def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
         for name in (logs.SUMMARY, logs.DETAIL):
             shutil.copyfile(taken / name, run / name)
         document = result.read(scenario / result.FILE_NAME)
-        files.write_json(built / compliance.TESTED, compliance.tested(document))
+        result.write_identity(built / compliance.TESTED, document.identity)
         if audited.answers is not None:
             (built / "accuracy").mkdir()
             shutil.copyfile(taken / logs.ACCURACY, built / "accuracy" / logs.ACCURACY)
@@ -211,18 +256,25 @@ def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
 def _write_verdict(built: Path, audited: Audited) -> None:
     """Write what a verification showed into a test's folder, which the official checkers believe."""
     files.write_text(built / compliance.PERFORMANCE_FILE, audited.performance.text)
-    if audited.answers is None or audited.score is None:
+    if audited.answers is None:
         return
-    folder = built / "accuracy"
     files.write_text(built / compliance.ACCURACY_FILE, audited.answers.text)
-    files.write_text(folder / logs.ACCURACY_TEXT, audited.score.text + "\n")
-    for name, score in ((compliance.BASELINE, audited.baseline), (compliance.COMPLIANCE, audited.score)):
-        if audited.baseline is None or score is None:
-            (folder / name).unlink(missing_ok=True)
+    unlike = audited.baseline is not None
+    for name, score in (
+        (logs.ACCURACY_TEXT, audited.score),
+        (compliance.BASELINE, audited.baseline),
+        (compliance.COMPLIANCE, audited.score if unlike else None),
+    ):
+        path = built / "accuracy" / name
+        if score is None:
+            path.unlink(missing_ok=True)
         else:
-            files.write_text(folder / name, score.text + "\n")
+            files.write_text(path, score.text + "\n")
 
 
 def summary(outcomes: Sequence[TestOutcome]) -> str:
-    """Return one line per test."""
-    return "\n".join(outcome.text for outcome in outcomes)
+    """Return one line per test, and what to do where one failed."""
+    lines = [outcome.text for outcome in outcomes]
+    if not all(outcome.audited.passed for outcome in outcomes):
+        lines.append("Give the same command again: it repeats the tests that failed, and only those.")
+    return "\n".join(lines)

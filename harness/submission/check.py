@@ -4,25 +4,24 @@ That one ignores whether a result is VALID, LoadGen's errors in performance logs
 documents and unknown files, and finds nothing wrong with an empty tree.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.mlperf import conf
 from harness.mlperf.conf_syntax import SCENARIOS
 from harness.mlperf.rules import DIVISIONS, Round, Task
-from harness.submission import compliance, housekeeping, logs, paperwork
+from harness.submission import housekeeping, paperwork, scenario_folder
+from harness.submission.run_settings import Rules
 from harness.submission.verdict import Check, Ledger
 
-_SCENARIO_OF = {name.lower(): name for name in SCENARIOS}
-"""MLCommons' tool for inferred results names their folders in lower case."""
-_SCENARIO_FILES = ("measurements.json", "user.conf", "README.md")
-_LOGS = (logs.SUMMARY, logs.DETAIL)
-# LoadGen writes them too, and the checkers do not mind them.
-_OPTIONAL_LOGS = (logs.ACCURACY, "mlperf_log_trace.json")
-_HOME = ("systems", "results", "src", "documentation")
+_SCENARIO_OF = {spelt: name for name in SCENARIOS for spelt in (name, name.lower())}
+"""MLCommons' tool for inferred results writes lower case; the checkers know no other spelling."""
+_PRIVATE_ID = "privateid.json"
+"""What the modular checker writes beside a system's results with --private-ids."""
+_POWER = "_power.yaml"
+_HOME = ("systems", "results", "src", "documentation", "code")
+"""submission_structure.md still says code, where the checkers of v6.0 and v6.1 want src."""
 _ROOT_FOLDERS = (*DIVISIONS, "network", ".git", ".github", "assets")
 
 
@@ -57,6 +56,7 @@ class _Checker:
 
     def run(self) -> None:
         for path in sorted(self.root.iterdir()):
+            housekeeping.check_link(self.ledger, path, self.root)
             if path.is_file():
                 self._hold_known(path, path.suffix in (".md", ".pdf"), "only .md and .pdf files may lie here")
             elif path.name == "network":
@@ -80,12 +80,15 @@ class _Checker:
                 self._submitter(_Home(path, division.name, path.name))
 
     def _submitter(self, home: _Home) -> None:
-        housekeeping.check_names_and_sizes(self.ledger, home.path, self.root, self.round.max_file_bytes)
+        sizes = self.round.max_file_bytes
+        if not housekeeping.check_names_and_sizes(self.ledger, home.path, self.root, sizes):
+            return
         for path in sorted(home.path.iterdir()):
             known = (
                 path.name in _HOME if path.is_dir() else path.name in ("model_mapping.json", "calibration.md")
             )
-            self._hold_known(path, known or path.suffix in (".md", ".pdf"), f"known here: {', '.join(_HOME)}")
+            known = known or path.suffix in (".md", ".pdf")
+            self._hold_known(path, known, f"known here: {', '.join(_HOME)}", warning=True)
         for name in ("systems", "results", "src"):
             folder = home.path / name
             self._hold("the folder is there", folder, folder.is_dir(), "is missing", "make the tree again")
@@ -119,7 +122,7 @@ class _Checker:
         ):
             return {}
         document = self._json(path)
-        if document is None:
+        if document is paperwork.UNREADABLE:
             return {}
         return paperwork.check_mapping(self.ledger, document, self._shown(path), self.round)
 
@@ -134,20 +137,29 @@ class _Checker:
                     "describes a system without results",
                     "remove it or add the results",
                 )
+            elif path.name.endswith(_POWER):
+                paperwork.check_power_description(self.ledger, path, self._shown(path))
             else:
-                self._hold_known(path, path.name.endswith("_power.yaml"), "only descriptions may lie here")
+                self._hold_known(path, False, "only descriptions may lie here", warning=True)
 
     def _system(self, home: _Home, system: Path, mapping: dict[str, str]) -> None:
         path = home.path / "systems" / f"{system.name}.json"
+        self._hold(
+            "the system's name is no file's",
+            system,
+            ".json" not in system.name,
+            "has '.json' in its name, which the older checker cuts off",
+            "rename it, and its description",
+        )
         document = self._json(path)
         system_type = ""
-        if document is not None:
+        if document is not paperwork.UNREADABLE:
             paperwork.check_description(
                 self.ledger, document, self._shown(path), self.round, home.division, home.submitter
             )
             if isinstance(document, dict):
                 system_type = ",".join(sorted(str(document.get("system_type", "")).split(",")))
-        self._stray_files(system, "only benchmarks' folders may lie here")
+        self._stray_files(system, "only benchmarks' folders may lie here", besides=(_PRIVATE_ID,))
         for model in _folders(system):
             self._model(home, model, mapping, system_type)
 
@@ -165,19 +177,28 @@ class _Checker:
             return
         assert task is not None
         self._stray_files(model, "only scenarios' folders may lie here")
-        present = set()
+        present: set[str] = set()
+        rules = Rules(self.round, task, home.division, system_type)
         for folder in _folders(model):
-            scenario = _SCENARIO_OF.get(folder.name.lower())
+            scenario = _SCENARIO_OF.get(folder.name)
             if self._hold(
                 "the folder is a scenario's",
                 folder,
                 scenario is not None,
                 "is no scenario",
-                f"move it elsewhere; known here: {', '.join(SCENARIOS)}",
+                f"rename it, or move it elsewhere; known here: {', '.join(SCENARIOS)}",
             ):
                 assert scenario is not None
+                self._hold(
+                    "each scenario has one folder",
+                    folder,
+                    scenario not in present,
+                    f"is a second folder of {scenario}",
+                    "keep one",
+                )
                 present.add(scenario)
-                self._scenario(folder, scenario, logs.Rules(self.round, task, home.division, system_type))
+                self.results += 1
+                scenario_folder.check(self.ledger, folder, self.root, scenario, rules)
         if home.division == "closed":
             self._closed_set(model, task, system_type, present)
 
@@ -210,84 +231,17 @@ class _Checker:
             "remove them",
         )
 
-    def _scenario(self, scenario: Path, name: str, rules: logs.Rules) -> None:
-        self.results += 1
-        self._expected_files(scenario, rules.task.audits)
-        for file_name in _SCENARIO_FILES:
-            path = scenario / file_name
-            self._hold(
-                "the file is there and not empty",
-                path,
-                path.is_file() and path.stat().st_size > 0,
-                "is missing or empty",
-                "make the tree again with `harness submit`",
-            )
-        document = self._json(scenario / "measurements.json", missing_is_noted=True)
-        if document is not None:
-            shown = self._shown(scenario / "measurements.json")
-            paperwork.check_measurements(self.ledger, document, shown, self.round)
-        self._user_conf(scenario / "user.conf", rules)
-        run = scenario / "performance" / "run_1"
-        detail = logs.check_performance(self.ledger, run, self._shown(run), name, rules)
-        folder = scenario / "accuracy"
-        logs.check_accuracy(self.ledger, folder, self._shown(folder), rules, truncated=True)
-        for test in rules.task.audits:
-            path = scenario / test
-            wanted = rules.division == "closed"
-            if path.is_dir():
-                compliance.check(self.ledger, path, self._shown(path), test, rules, name, detail)
-            elif wanted:
-                self._fail("the compliance test is there", path, "is missing", "run `harness compliance`")
+    def _json(self, path: Path) -> Any:
+        return paperwork.read_json(self.ledger, path, self._shown(path))
 
-    def _user_conf(self, path: Path, rules: logs.Rules) -> None:
-        if not path.is_file():
-            return
-        try:
-            given = conf.read_user_conf(path, rules.task.benchmark.name)
-        except HarnessError as error:
-            self._fail("user.conf is sound", path, str(error).rstrip("."), "use the one of the run")
-            return
-        for fault in given.open_only:
-            self._hold(
-                "user.conf fits the division",
-                path,
-                rules.division == "open",
-                fault.rstrip("."),
-                "use the open division",
-            )
-
-    def _expected_files(self, scenario: Path, audits: tuple[str, ...]) -> None:
-        run = "performance/run_1"
-        expected = {*_SCENARIO_FILES, "mlperf.conf"}
-        expected |= {f"{run}/{name}" for name in (*_LOGS, *_OPTIONAL_LOGS)}
-        expected |= {f"accuracy/{name}" for name in (*_LOGS, *_OPTIONAL_LOGS, logs.ACCURACY_TEXT)}
-        for test in audits:
-            expected |= {f"{test}/{name}" for name in compliance.FILES[test]}
-            expected |= {f"{test}/{run}/{name}" for name in (*_LOGS, *_OPTIONAL_LOGS)}
-        for path in sorted(scenario.rglob("*")):
-            if path.is_file():
-                name = path.relative_to(scenario).as_posix()
-                self._hold_known(path, name in expected, "it has no place in a scenario's folder")
-
-    def _json(self, path: Path, *, missing_is_noted: bool = False) -> Any:
-        """Return the document, or None when it cannot be read, which is noted."""
-        if missing_is_noted and not path.is_file():
-            return None
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            self._fail("the file is there", path, "is missing", "make the tree again with `harness submit`")
-        except (OSError, ValueError) as error:
-            self._fail("the file is JSON", path, f"is cut off or no JSON ({error})", "make the tree again")
-        return None
-
-    def _stray_files(self, folder: Path, rule: str) -> None:
+    def _stray_files(self, folder: Path, rule: str, besides: tuple[str, ...] = ()) -> None:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.is_file():
+            if path.is_file() and path.name not in besides:
                 self._hold_known(path, False, rule)
 
-    def _hold_known(self, path: Path, passed: bool, rule: str) -> None:
-        self._hold("the file or folder is known", path, passed, f"is unknown: {rule}", "move it elsewhere")
+    def _hold_known(self, path: Path, passed: bool, rule: str, *, warning: bool = False) -> None:
+        detail = f"is unknown: {rule}"
+        self._hold("the file or folder is known", path, passed, detail, "move it elsewhere", warning=warning)
 
     def _hold(
         self, name: str, path: Path, passed: bool, detail: str, cure: str, *, warning: bool = False

@@ -3,16 +3,16 @@
 Source: compliance/TEST01 and compliance/TEST04 of mlcommons/inference (audit.config, verify_*.py).
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.errors import RunFailed
 from harness.mlperf import log
+from harness.run import result
+from harness.run.document import RunResult
 from harness.run.folder import differences
-from harness.submission import logs
+from harness.submission import accuracy_text, logs
+from harness.submission.run_settings import Rules
 from harness.submission.verdict import Ledger
 from harness.task import Task
 
@@ -30,7 +30,7 @@ FILES = {
     ),
     "TEST04": (PERFORMANCE_FILE,),
 }
-"""Files of each test beside its performance logs."""
+"""Files that each test may have beside its performance logs."""
 
 _RNG_SEED = 720381539243781796
 _SAME_INDEX = 3
@@ -73,23 +73,17 @@ def audit_config(test: str, sampling_target: int) -> str:
     return "".join(f"*.*.{key} = {value}\n" for key, value in settings[test].items())
 
 
-def tested(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a test of a result is true of; `is_of` holds it against the result later.
+def is_of(folder: Path, document: RunResult) -> bool:
+    """Return whether the test in a folder is of a result's model, data, settings, versions and machine.
 
     Each submission run has compliance tests of its own (compliance/README.md): under other settings, library
     versions or on another machine it is another run.
     """
-    return {part: document[part] for part in ("harness", "model", "data", "settings", "machine")}
-
-
-def is_of(folder: Path, document: Mapping[str, Any]) -> bool:
-    """Return whether the test in a folder is of a result's model, data, settings, versions and machine."""
     try:
-        found = json.loads((folder / TESTED).read_text(encoding="utf-8"))
-        official = found["settings"]["official"] == document["settings"]["official"]
-        return official and not differences(found, dict(document))
-    except (OSError, ValueError, KeyError, TypeError):
+        found = result.read_identity(folder / TESTED)
+    except (OSError, ValueError):
         return False
+    return found.settings.official == document.settings.official and not differences(found, document.identity)
 
 
 def verify_answers(accuracy_log: Path, test_log: Path, task: Task) -> Verification:
@@ -174,20 +168,31 @@ def check(
     folder: Path,
     shown: str,
     test: str,
-    rules: logs.Rules,
+    rules: Rules,
     scenario: str,
     reference: log.Detail | None,
+    *,
+    verdicts: bool = True,
 ) -> None:
-    """Check the folder of a compliance test in a submission tree."""
+    """Check a compliance test's folder: its logs against the performance run's, and what its verdicts say."""
     run = "performance/run_1"
     detail = logs.check_performance(ledger, folder / run, f"{shown}/{run}", scenario, rules, audit=True)
-    _hold_pass(ledger, folder / PERFORMANCE_FILE, f"{shown}/{PERFORMANCE_FILE}")
     if detail is not None:
         _check_audit_settings(ledger, detail, f"{shown}/{run}/{logs.DETAIL}", test)
         if reference is not None:
             _check_ratio(ledger, test, reference, detail, f"{shown}/{run}/{logs.DETAIL}")
+    if not verdicts:
+        return
+    _hold_pass(ledger, folder / PERFORMANCE_FILE, f"{shown}/{PERFORMANCE_FILE}")
     if test == "TEST01":
         _check_answers(ledger, folder, shown, rules)
+
+
+def has_passed(folder: Path, test: str, task: Task) -> bool:
+    """Return whether a test's folder says that the test passed."""
+    if not _passes(folder / PERFORMANCE_FILE):
+        return False
+    return test != "TEST01" or _passes(folder / ACCURACY_FILE) or _equally_accurate(folder / "accuracy", task)
 
 
 def accuracies_agree(baseline: float, compliance: float) -> bool:
@@ -197,18 +202,36 @@ def accuracies_agree(baseline: float, compliance: float) -> bool:
     return abs(1 - baseline / compliance) * 100 <= _ACCURACY_TOLERANCE
 
 
-def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: logs.Rules) -> None:
+def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: Rules) -> None:
     path = folder / "accuracy"
-    logs.check_accuracy_text(ledger, path, f"{shown}/accuracy", rules.answers, hashed=True)
-    logs.check_truncated(ledger, path / logs.ACCURACY, f"{shown}/accuracy/{logs.ACCURACY}", rules.round)
-    if _passes(folder / ACCURACY_FILE):
+    accuracy_text.check(ledger, path, f"{shown}/accuracy", rules.answers, hashed=True)
+    accuracy_text.check_truncated(
+        ledger, path / logs.ACCURACY, f"{shown}/accuracy/{logs.ACCURACY}", rules.round
+    )
+    verdict = f"{shown}/{ACCURACY_FILE}"
+    said = _lines(folder / ACCURACY_FILE)
+    passed = PASS in said
+    ledger.hold(
+        f"{PASS} is a line of its own",
+        verdict,
+        passed or not any(PASS in line for line in said),
+        f"says {PASS} within a line, where the checkers differ",
+        logs.AUDIT_AGAIN,
+    )
+    besides = [name for name in (BASELINE, COMPLIANCE) if (path / name).exists()]
+    if passed:
+        ledger.hold(
+            "equal answers need no second accuracy",
+            f"{shown}/accuracy",
+            not besides,
+            f"has {' and '.join(besides)} beside a verdict of {PASS}",
+            "remove what the verdict does not need",
+        )
         return
-    figures = [_accuracy_in(path / name) for name in (BASELINE, COMPLIANCE)]
-    agree = None not in figures and accuracies_agree(*(figure or 0.0 for figure in figures))
     ledger.hold(
         "the answers are those of the accuracy run",
-        f"{shown}/{ACCURACY_FILE}",
-        agree,
+        verdict,
+        _equally_accurate(path, rules.answers),
         f"does not say {PASS}, and {BASELINE} and {COMPLIANCE} do not show an equal accuracy",
         logs.AUDIT_AGAIN,
     )
@@ -217,7 +240,7 @@ def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: logs.Rules) 
 def _check_audit_settings(ledger: Ledger, detail: log.Detail, path: str, test: str) -> None:
     same = bool(detail.get("effective_performance_issue_same"))
     sampled = detail.get("effective_accuracy_log_sampling_target", 0)
-    good = same if test == "TEST04" else not same and sampled > 0
+    good = same if test == "TEST04" else not same and isinstance(sampled, int) and sampled > 0
     if test == "TEST01":
         good = good and detail.get("effective_accuracy_log_rng_seed") == _RNG_SEED
     ledger.hold(
@@ -225,7 +248,7 @@ def _check_audit_settings(ledger: Ledger, detail: log.Detail, path: str, test: s
         path,
         good,
         f"did not run with the settings of {test}",
-        "run it again",
+        logs.AUDIT_AGAIN,
     )
 
 
@@ -239,7 +262,7 @@ def _check_ratio(ledger: Ledger, test: str, reference: log.Detail, detail: log.D
         path,
         found.passed,
         found.fault,
-        "run `harness compliance`",
+        logs.AUDIT_AGAIN,
     )
 
 
@@ -253,18 +276,22 @@ def _hold_pass(ledger: Ledger, path: Path, shown: str) -> None:
     )
 
 
+def _equally_accurate(folder: Path, task: Task) -> bool:
+    """Return whether TEST01's accuracy folder shows an equal accuracy where single answers differ."""
+    figures = [accuracy_text.percentage_in(folder / name, task) for name in (BASELINE, COMPLIANCE)]
+    return None not in figures and accuracies_agree(*(figure or 0.0 for figure in figures))
+
+
 def _passes(path: Path) -> bool:
+    return PASS in _lines(path)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a verdict; none where it cannot be read, which is no pass."""
     try:
-        return PASS in (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _accuracy_in(path: Path) -> float | None:
-    try:
-        return float(path.read_text(encoding="utf-8").removeprefix("accuracy=").partition("%")[0])
-    except (OSError, ValueError):
-        return None
+        return []
 
 
 def _score(detail: log.Detail, scenario: str) -> float:

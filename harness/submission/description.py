@@ -9,6 +9,7 @@ from harness.errors import HarnessError, did_you_mean
 from harness.machine import hardware, system
 from harness.machine.hardware import Hardware
 from harness.mlperf.rules import STATUSES, Round
+from harness.run.folder import unlike_machines
 from harness.submission.verdict import refusal
 
 _FIXED = ("division", "submitter", "system_type")
@@ -91,12 +92,9 @@ def read_overrides(path: Path, made_for: Round) -> dict[str, str]:
     return {key: str(value) for key, value in document.items()}
 
 
-def parts_of(machine: Mapping[str, Any]) -> Hardware | None:
+def parts_of(machine: system.Machine) -> Hardware | None:
     """Return this machine's parts, if it is the one that the results were made on."""
-    here = system.describe().to_dict()
-    # What an older result does not say of its machine counts as equal.
-    there = {**here, **machine}
-    same = all(here.get(key) == there.get(key) for key in _SAME_MACHINE)
+    same = not unlike_machines(machine, system.describe(), _SAME_MACHINE)
     return hardware.describe() if same else None
 
 

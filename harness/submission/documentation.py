@@ -22,17 +22,19 @@ def run_command(one: Result, model: str) -> str:
 
     What the harness chose by itself is named too, so that it need not choose again.
     """
-    settings = one.document["settings"]
+    settings = one.document.settings
     defaults = {item.name: item.default for item in fields(RunSettings)}
     fixed = parse_scenario(one.scenario).facts
     defaults |= {"streams": fixed.streams, "batch": fixed.batch}
     flags = [
-        f"--{key.replace('_', '-')} {settings[key]}"
+        f"--{key.replace('_', '-')} {getattr(settings, key)}"
         for key in _FLAGS
-        if settings.get(key) is not None and settings[key] != defaults[key]
+        if getattr(settings, key) not in (None, defaults[key])
     ]
     flags += [
-        f"--{'' if settings[key] else 'no-'}{key}" for key in _SWITCHES if settings.get(key) is not None
+        f"--{'' if wanted else 'no-'}{key}"
+        for key in _SWITCHES
+        if (wanted := getattr(settings, key)) is not None
     ]
     parts = [f"harness run --model {model} --data STORE --scenario {one.scenario}", *flags]
     return " ".join([*parts, "--no-tuning --official --user-conf user.conf --out RESULTS"])
@@ -41,37 +43,37 @@ def run_command(one: Result, model: str) -> str:
 def readme(one: Result, card: Card, made_for: Round, division: str) -> str:
     """Return the README.md of a scenario's folder."""
     document = one.document
-    task = made_for.tasks[document["benchmark"]]
-    data, versions = document["data"], document["machine"]["versions"]
+    task = made_for.tasks[document.benchmark]
+    data, versions = document.data, document.machine.versions
     shipped = not card.quantization and card.file.url is not None and card.name in shipped_cards()
     model = card.name if shipped else f"{_HOME}/src/{folder_name(one, task, division)}/card.toml"
-    official_data = data["dataset"] == task.benchmark.dataset
+    official_data = data.dataset == task.benchmark.dataset
     lines = [
         f"# {card.name}, {one.scenario}, on {one.system}",
         "",
         f"{card.description or card.name}. MLPerf Inference {made_for.name}, {division} division, measured "
-        f"on {document['machine']['cpu_model']} with harness {document['harness']}, OpenVINO "
+        f"on {document.machine.cpu_model} with harness {document.harness}, OpenVINO "
         f"{versions['openvino']} and LoadGen {versions['mlcommons_loadgen']}.",
         "",
-        f"Arithmetic: {document['precision']['computed']} (asked for: {document['precision']['requested']} "
+        f"Arithmetic: {document.precision.computed} (asked for: {document.precision.requested} "
         f"where a layer is not quantized).",
-        f"Accuracy: {document['accuracy']['text']}",
+        *([] if document.accuracy is None else [f"Accuracy: {document.accuracy.text}"]),
         "",
     ]
     if not official_data:
         lines += [
             f"**Not {_TITLES.get(task.benchmark.dataset, task.benchmark.dataset)}.** The accuracy and speed "
-            f"are those on the data set '{data['dataset']}' of {data['count']:,} images: they do not compare "
+            f"are those on the data set '{data.dataset}' of {data.count:,} images: they do not compare "
             f"with results on MLPerf's own data set, which its Open division demands, too.",
             "",
         ]
     lines += ["## How to repeat it", "", "Run from this folder; upper-case words are your own folders.", ""]
     lines += ["```", *_commands(one, card, model, division), "```", ""]
     lines += [
-        f"`STORE` holds {data['count']:,} images; the SHA-256 of its preprocessed pixels is",
-        f"`{data['pixels_sha256']}`,",
+        f"`STORE` holds {data.count:,} images; the SHA-256 of its preprocessed pixels is",
+        f"`{data.pixels_sha256}`,",
         "and that of the model file is",
-        f"`{document['model']['sha256']}`.",
+        f"`{document.model.sha256}`.",
         "",
         f"`{_HOME}/src/README.md` says how to install the code.",
         "",
@@ -85,7 +87,7 @@ _HOME = "../../../.."
 
 
 def _commands(one: Result, card: Card, model: str, division: str) -> list[str]:
-    dataset, count = one.document["data"]["dataset"], one.document["data"]["count"]
+    dataset, count = one.document.data.dataset, one.document.data.count
     lines = []
     if dataset == "builtin":
         draw = f"from harness.dataset import builtin; builtin.generate(Path('IMAGES'), {count})"
@@ -112,12 +114,12 @@ def measurements(one: Result, card: Card) -> dict[str, str]:
         "input_data_types": "uint8",
         "weight_data_types": "int8"
         if card.quantization or is_int8(one)
-        else _TYPES[document["precision"]["requested"]],
+        else _TYPES[document.precision.requested],
         "retraining": "Yes" if card.training else "No",
         "starting_weights_filename": _starting_weights(card),
         "weight_transformations": _transformations(one, card),
-        "data_set": str(document["data"]["dataset"]),
-        "model_sha256": str(document["model"]["sha256"]),
+        "data_set": str(document.data.dataset),
+        "model_sha256": str(document.model.sha256),
     }
 
 
@@ -132,7 +134,7 @@ def _starting_weights(card: Card) -> str:
 
 def is_int8(one: Result) -> bool:
     """Return whether a result's model computes in int8, whoever has quantized it."""
-    return bool(one.document["precision"]["computed"] == "int8")
+    return bool(one.document.precision.computed == "int8")
 
 
 def _transformations(one: Result, card: Card) -> str:
@@ -220,7 +222,7 @@ def source_readme(versions: Mapping[str, str | None], harness_version: str) -> s
 
 def model_mapping(found: Sequence[Result], made_for: Round) -> dict[str, str]:
     """Return model_mapping.json: the checker's name for each model's folder."""
-    return {one.model: made_for.tasks[one.document["benchmark"]].official_name for one in found}
+    return {one.model: made_for.tasks[one.document.benchmark].official_name for one in found}
 
 
 def small_enough(paths: Sequence[Path], made_for: Round) -> bool:

@@ -7,15 +7,20 @@ from typing import Any
 
 from harness import files
 from harness.backend import calibration_list
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RunFailed
 from harness.mlperf import conf, log
 from harness.mlperf.rules import Round, Task
+from harness.mlperf.scenario import Mode
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card, find_card
-from harness.submission import compliance, logs
+from harness.run.folder import unlike_machines
+from harness.submission import agreement, compliance, logs
 from harness.submission.results import PERFORMANCE, Result
+from harness.submission.run_settings import Rules
 from harness.submission.verdict import Check, Ledger, faults
+from harness.task import of_benchmark
 
+_AGAIN = "repeat its `harness run`, which runs again what is not sound"
 _MACHINE = (
     "architecture",
     "cpu_model",
@@ -43,26 +48,27 @@ def reasons_against(
 
 def check_logs(one: Result, made_for: Round, division: str, system_type: str) -> list[Check]:
     """Hold a result's logs against the rules; the accuracy log is still whole."""
-    task = made_for.tasks.get(one.document["benchmark"])
+    task = made_for.tasks.get(one.document.benchmark)
     if task is None:
         return []
-    rules = logs.Rules(made_for, task, division, system_type)
+    rules = Rules(made_for, task, division, system_type)
     ledger = Ledger()
-    if one.document["performance"] is not None:
+    if one.document.performance is not None:
         path = f"{one.shown}/{PERFORMANCE}"
         detail = logs.check_performance(ledger, one.folder / PERFORMANCE, path, one.scenario, rules)
         if detail is not None:
             _check_same(ledger, one, detail, path)
-    if one.document["accuracy"] is not None:
+    if (stated := one.document.accuracy) is not None:
         path = f"{one.shown}/accuracy"
-        score = logs.check_accuracy(ledger, one.folder / "accuracy", path, rules, truncated=False)
-        stated = one.document["accuracy"]
+        score = logs.check_accuracy(
+            ledger, one.folder / "accuracy", path, one.scenario, rules, truncated=False
+        )
         ledger.hold(
             "result.json and accuracy.txt agree",
             path,
-            score is None or score.text == stated["text"],
+            score is None or score.text == stated.text,
             "accuracy.txt states another score than result.json",
-            "run the accuracy test again",
+            _AGAIN,
         )
         _check_whole(ledger, one.folder / "accuracy" / logs.ACCURACY, f"{path}/{logs.ACCURACY}", task)
     _check_user_conf(ledger, one, division)
@@ -77,9 +83,7 @@ def _mixtures(found: Sequence[Result]) -> Iterator[str]:
             f"all: put each into a folder of its own and submit them one by one."
         )
     for one in found:
-        here, there = found[0].document["machine"], one.document["machine"]
-        # What an older result does not say of its machine counts as equal.
-        unlike = [key for key in _MACHINE if (here | there).get(key) != (there | here).get(key)]
+        unlike = unlike_machines(found[0].document.machine, one.document.machine, _MACHINE)
         if unlike and one.system == found[0].system:
             yield (
                 f"{one.shown}: was measured on another system than {found[0].shown} (other "
@@ -89,15 +93,17 @@ def _mixtures(found: Sequence[Result]) -> Iterator[str]:
     for one in found:
         other = first.setdefault(f"{one.system}/{one.model}", one)
         for part in ("model", "data"):
-            if one.document[part] != other.document[part]:
+            if getattr(one.document, part) != getattr(other.document, part):
                 yield f"{one.shown}: is of another {part} than {other.shown}: measure both with the same."
 
 
 def _follows(check: Check, one: Result, made_for: Round) -> bool:
     """Return whether a fault only repeats what `_about` says of a short run, or of a part of the data."""
-    task = made_for.tasks[one.document["benchmark"]]
-    short = not one.document["settings"]["official"]
-    partial = one.document["data"]["count"] != task.benchmark.sample_count
+    task = made_for.tasks[one.document.benchmark]
+    short = not one.document.settings.official
+    partial = one.document.data.count != task.benchmark.sample_count
+    if short and check.name == agreement.SUMMARY_AGREES:
+        return True
     return (short and check.cure == logs.OFFICIAL and check.name.startswith("effective_")) or (
         partial and check.name in logs.WHOLE_DATA_SET
     )
@@ -106,55 +112,56 @@ def _follows(check: Check, one: Result, made_for: Round) -> bool:
 def _about(one: Result, made_for: Round, division: str) -> Iterator[str]:
     """Yield what result.json says against a result."""
     document = one.document
-    task = made_for.tasks.get(document["benchmark"])
+    task = made_for.tasks.get(document.benchmark)
     if task is None:
-        yield f"{one.shown}: '{document['benchmark']}' is no benchmark of {made_for.name}: leave it out."
+        yield f"{one.shown}: '{document.benchmark}' is no benchmark of {made_for.name}: leave it out."
         return
-    if document["scenario"] != one.scenario:
-        yield f"{one.shown}: holds the result of {document['scenario']}: move it to that folder."
-    if not document["settings"]["official"]:
-        yield f"{one.shown}: is not an official run: run it again with `harness run --official`."
-    for section, other in (("performance", "accuracy"), ("accuracy", "performance")):
-        if document[section] is None:
+    if document.scenario != one.scenario:
+        yield f"{one.shown}: holds the result of {document.scenario}: move it to that folder."
+    if not document.settings.official:
+        yield f"{one.shown}: is not an official run: run it again with `harness run --official --replace`."
+    for section, other in ((Mode.PERFORMANCE, Mode.ACCURACY), (Mode.ACCURACY, Mode.PERFORMANCE)):
+        if document.section(section) is None:
             yield (
                 f"{one.shown}: has {other} and no {section} of the same model, data and settings: "
                 f"run `harness run --official --mode {section}` on it."
             )
-    if document["model"]["note"] == SPEED_ONLY:
+    if document.model.note == SPEED_ONLY:
         yield f"{one.shown}: the model has no trained weights, so no accuracy: submit a trained one."
-    data, benchmark = document["data"], task.benchmark
-    if data["count"] != benchmark.sample_count:
+    data, benchmark = document.data, task.benchmark
+    if data.count != benchmark.sample_count:
         yield (
-            f"{one.shown}: was run on {data['count']:,} images, where {benchmark.sample_count:,} make the "
+            f"{one.shown}: was run on {data.count:,} images, where {benchmark.sample_count:,} make the "
             f"whole validation set: prepare a store of all of them."
         )
-    elif any(" lacks " in reason for reason in document["not_official_because"]):
+    elif any(" lacks " in reason for reason in document.not_official_because):
         yield f"{one.shown}: the store lacks listed images: prepare a store without missing images."
     # MLPerf's accuracy script knows an image by its place in val_map.txt.
-    if any(" in another order than " in reason for reason in document["not_official_because"]):
+    if any(" in another order than " in reason for reason in document.not_official_because):
         yield (
             f"{one.shown}: the store has its images in another order than MLPerf's val_map.txt: prepare the "
             f"store in that order and run again."
         )
-    if division == "closed" and data["dataset"] != benchmark.dataset:
+    if division == "closed" and data.dataset != benchmark.dataset:
         yield (
-            f"{one.shown}: was run on '{data['dataset']}', and Closed demands {benchmark.dataset}, as does "
+            f"{one.shown}: was run on '{data.dataset}', and Closed demands {benchmark.dataset}, as does "
             f"Open: prepare a store of its validation set and run again."
         )
 
 
 def _check_same(ledger: Ledger, one: Result, detail: log.Detail, path: str) -> None:
-    stated = one.document["performance"]
-    pairs = [("result_validity", stated["validity"]), ("result_query_count", stated["query_count"])]
-    if one.scenario == "Offline":
-        pairs.append(("result_samples_per_second", stated["samples_per_second"]))
-    unlike = [key for key, value in pairs if key in detail and detail[key] != value]
+    stated = one.document.performance
+    try:
+        unlike = [] if stated is None else stated.unlike(log.read_performance(detail.path))
+    except RunFailed as error:
+        ledger.hold("the log has all figures", path, False, _said(error), _AGAIN)
+        return
     ledger.hold(
         "result.json and the log agree",
         path,
         not unlike,
         f"the log is not the one that result.json was made from (other {', '.join(unlike)})",
-        "run the performance test again",
+        _AGAIN,
     )
 
 
@@ -163,7 +170,7 @@ def _check_whole(ledger: Ledger, log_path: Path, path: str, task: Task) -> None:
     try:
         entries = log.read_accuracy(log_path)
     except HarnessError as error:
-        ledger.hold("the accuracy log can be read", path, False, str(error).rstrip("."), "run the test again")
+        ledger.hold("the accuracy log can be read", path, False, _said(error), _AGAIN)
         return
     indices = {index for _, index, _ in entries}
     count = task.benchmark.sample_count
@@ -173,18 +180,22 @@ def _check_whole(ledger: Ledger, log_path: Path, path: str, task: Task) -> None:
         path,
         not missing,
         f"{missing} of {count} samples have no answer",
-        "run the accuracy test again",
+        _AGAIN,
     )
+
+
+def _said(error: HarnessError) -> str:
+    return error.fault if isinstance(error, log.LogFault) else str(error).rstrip(".")
 
 
 def _check_user_conf(ledger: Ledger, one: Result, division: str) -> None:
     path = f"{one.shown}/user.conf"
-    if one.document["performance"] is None:
+    if one.document.performance is None:
         return
     try:
-        given = conf.read_user_conf(one.folder / "user.conf", one.document["benchmark"])
+        given = conf.read_user_conf(one.folder / "user.conf", one.document.benchmark)
     except HarnessError as error:
-        ledger.hold("user.conf can be read", path, False, str(error).rstrip("."), "run the test again")
+        ledger.hold("user.conf can be read", path, False, _said(error), _AGAIN)
         return
     for fault in given.open_only if division == "closed" else ():
         ledger.hold("user.conf fits Closed", path, False, fault.rstrip("."), "submit in the open division")
@@ -202,10 +213,10 @@ def _closed(
             f"benchmark: submit one model, or use the open division."
         )
     for name, members in models.items():
-        task = made_for.tasks.get(members[0].document["benchmark"])
+        task = made_for.tasks.get(members[0].document.benchmark)
         if task is None:
             continue
-        card = cards.get(members[0].document["model"]["name"])
+        card = cards.get(members[0].document.model.name)
         if card is not None:
             yield from (f"{name}: {reason}" for reason in _closed_model(card, task.reference_models))
         wanted = task.closed_scenarios.get(system_type)
@@ -230,6 +241,13 @@ def _closed(
                 yield (
                     f"{one.shown}: has {' and '.join(stale)} of another model, data, settings, versions or "
                     f"machine: run `harness compliance` again."
+                )
+            kind = of_benchmark(task.benchmark)
+            failed = [test for test in there if not compliance.has_passed(one.folder / test, test, kind)]
+            if failed:
+                yield (
+                    f"{one.shown}: {' and '.join(failed)} failed: run `harness compliance`, which repeats "
+                    f"what failed."
                 )
 
 

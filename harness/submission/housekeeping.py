@@ -7,9 +7,13 @@ from pathlib import Path
 from harness.submission.verdict import Ledger
 
 
-def check_names_and_sizes(ledger: Ledger, home: Path, root: Path, max_file_bytes: int) -> None:
-    """Check all that lies in a submitter's folder; paths are shown relative to `root`."""
-    for path in _everything(home):
+def check_names_and_sizes(ledger: Ledger, home: Path, root: Path, max_file_bytes: int) -> bool:
+    """Check a submitter's folder and all that lies in it; paths are shown relative to `root`.
+
+    Return whether it can be read on: what is neither file nor folder may have no end.
+    """
+    readable = True
+    for path in (home, *_everything(home)):
         shown = path.relative_to(root).as_posix()
         ledger.hold(
             "git can hold the name",
@@ -19,9 +23,10 @@ def check_names_and_sizes(ledger: Ledger, home: Path, root: Path, max_file_bytes
             "rename or remove it",
         )
         if path.is_symlink():
-            ledger.hold(
-                "links lead somewhere", shown, path.exists(), "is a broken link", "put the file in its place"
-            )
+            check_link(ledger, path, root)
+        elif not (path.is_dir() or path.is_file()):
+            detail = "is neither file nor folder"
+            readable = ledger.hold("all are files or folders", shown, False, detail, "remove it")
         elif path.is_dir():
             cache = path.name == "__pycache__"
             ledger.hold("no cache of Python's", shown, not cache, "is Python's cache", "remove it")
@@ -37,6 +42,19 @@ def check_names_and_sizes(ledger: Ledger, home: Path, root: Path, max_file_bytes
                 f"has {size:,} bytes where {max_file_bytes:,} are allowed",
                 "put it elsewhere and name its address and digest",
             )
+    return readable
+
+
+def check_link(ledger: Ledger, path: Path, root: Path) -> None:
+    """Note a link: the older checker holds relative ones for broken, and MLCommons' repository takes none."""
+    what = "a link" if path.exists() else "a broken link"
+    ledger.hold(
+        "nothing is a link",
+        path.relative_to(root).as_posix(),
+        not path.is_symlink(),
+        f"is {what}, and a submission holds files",
+        "put the file in its place",
+    )
 
 
 def _everything(folder: Path) -> Iterator[Path]:

@@ -2,12 +2,46 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+import yaml
+
+from harness.mlperf.names import OFFICIAL
 from harness.mlperf.rules import STATUSES, Round
 from harness.submission.verdict import Ledger
 
+UNREADABLE = object()
+"""In place of a document that could not be read; None is the document 'null'."""
+
 _NETWORK_KEY = "is_network"
+# The checkers lower these, or join them with texts (log_result in submission_checker_old.py, results.py).
+_TEXTS = (
+    *("division", "submitter", "status", "system_type", "system_name", "host_processor_model_name"),
+    *("accelerator_model_name", "framework", "operating_system", "hw_notes", "sw_notes"),
+)
+
+
+def read_json(ledger: Ledger, file: Path, path: str) -> Any:
+    """Return the document in a file, or UNREADABLE, which is noted."""
+    cure = "make the tree again with `harness submit`"
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        ledger.hold("the file is there", path, False, "is missing", cure)
+    except (OSError, ValueError, RecursionError) as error:
+        ledger.hold("the file is JSON", path, False, f"is cut off or no JSON ({error})", cure)
+    return UNREADABLE
+
+
+def check_power_description(ledger: Ledger, file: Path, path: str) -> None:
+    """Check a <system>_power.yaml, which the modular checker loads even where no power was measured."""
+    fault = ""
+    try:
+        yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        fault = re.sub(r"\s+", " ", str(error))
+    ledger.hold("the file is YAML", path, not fault, f"is no YAML ({fault})", "correct it, or remove it")
 
 
 def check_description(
@@ -33,6 +67,7 @@ def check_description(
                 f"'{key}' is empty ({document[key]!r})",
                 'state it (for no accelerators: "0" as a text)',
             )
+        _check_type(ledger, key, document[key], path)
     for key, wanted in (("division", division), ("submitter", submitter)):
         said = str(document.get(key, ""))
         same = said == wanted if key == "division" else said.lower() == wanted.lower()
@@ -43,10 +78,24 @@ def check_description(
             f"'{key}' is '{said}' in the folder of {wanted}",
             "correct it",
         )
-    _check_values(ledger, document, path, division)
+    _check_values(ledger, document, path)
 
 
-def _check_values(ledger: Ledger, document: dict[str, Any], path: str, division: str) -> None:
+def _check_type(ledger: Ledger, key: str, value: Any, path: str) -> None:
+    must_be_text = key in _TEXTS
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    ledger.hold(
+        f"the field {key} is a text",
+        path,
+        isinstance(value, str) or (number and not must_be_text),
+        f"'{key}' is {json.dumps(value)}, not a text"
+        + (", on which the checkers break" if must_be_text else ""),
+        "write it as a text",
+        warning=not must_be_text,
+    )
+
+
+def _check_values(ledger: Ledger, document: dict[str, Any], path: str) -> None:
     status = str(document.get("status", "")).lower()
     ledger.hold(
         "the status is known",
@@ -70,7 +119,6 @@ def _check_values(ledger: Ledger, document: dict[str, Any], path: str, division:
         "resnet50 is no datacenter benchmark any more, and the older checker (submission_checker_old.py) "
         "refuses it",
         "use --system-type edge",
-        warning=division == "open",
     )
     for what, key, usual in (
         ("nodes", "number_of_nodes", "1"),
@@ -113,9 +161,17 @@ def check_measurements(ledger: Ledger, document: Any, path: str, made_for: Round
         ledger.hold(
             f"the field {key} is filled",
             path,
-            isinstance(value, str) and bool(value.strip()),
+            bool(value.strip() if isinstance(value, str) else value),
             f"'{key}' is {value!r}, not a text",
             'state it ("No" for no)',
+        )
+        ledger.hold(
+            f"the field {key} is a text",
+            path,
+            not value or isinstance(value, str),
+            f"'{key}' is {json.dumps(value)}, not a text",
+            "write it as a text",
+            warning=True,
         )
 
 
@@ -125,13 +181,23 @@ def check_mapping(ledger: Ledger, document: Any, path: str, made_for: Round) -> 
         "it is a JSON object", path, isinstance(document, dict), "is no JSON object", "write one"
     ):
         return {}
-    known = [task.official_name for task in made_for.tasks.values()]
+    known = OFFICIAL[made_for.name]
+    ours = [task.official_name for task in made_for.tasks.values()]
+    sound = {name: value for name, value in document.items() if isinstance(value, str) and value in known}
     for name, official in document.items():
         ledger.hold(
             "models are mapped to the checker's names",
             path,
-            official in known,
+            name in sound,
             f"'{name}' is mapped to {official!r}, which is no benchmark of {made_for.name}",
-            f"map it to {' or '.join(known)}",
+            f"map it to {' or '.join(ours)}",
         )
-    return {name: value for name, value in document.items() if value in known}
+        ledger.hold(
+            "no benchmark's own name is mapped",
+            path,
+            name not in known,
+            f"'{name}' is a benchmark's own name, which the checkers take before the mapping",
+            "rename the model's folder and map its new name",
+            warning=True,
+        )
+    return sound

@@ -1,21 +1,19 @@
 """The results that `harness run` left in a folder, and the cards of their models."""
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from harness import files
 from harness.errors import HarnessError
 from harness.mlperf.conf_syntax import SCENARIOS
 from harness.model import file as model_file
 from harness.model.card import Card, find_card
 from harness.run import result
+from harness.run.document import RunResult
 from harness.run.folder import lock_of
 
 PERFORMANCE = Path("performance", "run_1")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-"""Names of folders that git and the checkers are happy with."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Result:
     model: str
     scenario: str
     folder: Path
-    document: Mapping[str, Any]
+    document: RunResult
     """result.json"""
 
     @property
@@ -67,24 +65,24 @@ def find_cards(found: Sequence[Result], given: Sequence[str]) -> tuple[dict[str,
     """Return model name -> card, of the cards given and the shipped ones, and what is wrong with them."""
     cards = {card.name: card for card in map(find_card, given)}
     reasons: list[str] = []
-    for name in sorted({one.document["model"]["name"] for one in found} - set(cards)):
+    for name in sorted({one.document.model.name for one in found} - set(cards)):
         try:
             cards[name] = find_card(name)
         except HarnessError:
             reasons.append(f"{name}: is not a shipped model: give its card with --model CARD.")
     for one in found:
-        model = one.document["model"]
-        if model["name"] not in cards:
+        model = one.document.model
+        if model.name not in cards:
             continue
         try:
-            held = model_file.sha256(cards[model["name"]])
+            held = model_file.sha256(cards[model.name])
         except HarnessError as error:
             reasons.append(f"{one.shown}: {error}")
             continue
-        if held != model["sha256"]:
+        if held != model.sha256:
             reasons.append(
-                f"{one.shown}: was measured on another file than the card of '{model['name']}' names now ("
-                f"SHA-256 {model['sha256'][:12]}... and {held[:12]}...): give the card of the model measured."
+                f"{one.shown}: was measured on another file than the card of '{model.name}' names now ("
+                f"SHA-256 {model.sha256[:12]}... and {held[:12]}...): give the card of the model measured."
             )
     return cards, list(dict.fromkeys(reasons))
 
@@ -95,7 +93,7 @@ def _folders(parent: Path, root: Path, reasons: list[str], besides: Collection[s
         if not path.is_dir():
             if path.name not in besides:
                 reasons.append(f"{shown}: is a stray file: move it elsewhere.")
-        elif not NAME.fullmatch(path.name):
+        elif not files.PLAIN_NAME.fullmatch(path.name):
             reasons.append(
                 f"{shown}: folder names may hold only letters, digits, '.', '_', '+' and '-', so rename it."
                 if " " in path.name or not path.name.startswith(".")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import files
 from harness.errors import HarnessError
 from harness.mlperf import log
 from harness.mlperf.rules import NEWEST, Round, find_round, round_of
@@ -80,7 +81,7 @@ def submit(request: Request) -> Outcome:
     tree.require_free_target(request.out, replace_it=request.replace)
     wanted = None if request.round is None else find_round(request.round)
     found, reasons = results.collect(request.results)
-    if not results.NAME.fullmatch(request.submitter):
+    if not files.PLAIN_NAME.fullmatch(request.submitter):
         reasons.insert(
             0,
             f"the submitter '{request.submitter}' must be a word of letters, digits, '.', '_', '+' and '-'.",
@@ -124,7 +125,7 @@ def _round_of(found: Sequence[Result]) -> Round:
 def _describe(request: Request, one: Result, made_for: Round) -> dict[str, str]:
     path = request.system_description
     overrides = {} if path is None else description.read_overrides(path, made_for)
-    machine = one.document["machine"]
+    machine = one.document.machine
     fixed = {
         "division": request.division,
         "submitter": request.submitter,
@@ -133,7 +134,7 @@ def _describe(request: Request, one: Result, made_for: Round) -> dict[str, str]:
     if foreign := _foreign_data([one], made_for):
         remark = f"measured on '{foreign[0]}', not on MLPerf's data set"
         overrides["sw_notes"] = "; ".join(filter(None, [overrides.get("sw_notes"), remark]))
-    return description.describe(machine, made_for, fixed, overrides, description.parts_of(machine))
+    return description.describe(machine.to_dict(), made_for, fixed, overrides, description.parts_of(machine))
 
 
 def _notes(submission: tree.Submission, request: Request) -> list[str]:
@@ -160,7 +161,7 @@ def _left_out(submission: tree.Submission) -> list[str]:
         card = submission.card(one)
         paths = model_file.files(card)
         if card.file.url is None and not documentation.small_enough(paths, submission.round):
-            task = submission.round.tasks[one.document["benchmark"]]
+            task = submission.round.tasks[one.document.benchmark]
             folder = documentation.folder_name(one, task, submission.division)
             size = max(path.stat().st_size for path in paths)
             # A card cannot hold the address of an IR, which is two files.
@@ -176,9 +177,9 @@ def _foreign_data(found: Sequence[Result], made_for: Round) -> list[str]:
     """Return the data sets that are not those of the benchmarks."""
     return sorted(
         {
-            one.document["data"]["dataset"]
+            one.document.data.dataset
             for one in found
-            if (task := made_for.tasks.get(one.document["benchmark"]))
-            and one.document["data"]["dataset"] != task.benchmark.dataset
+            if (task := made_for.tasks.get(one.document.benchmark))
+            and one.document.data.dataset != task.benchmark.dataset
         }
     )

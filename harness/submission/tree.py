@@ -42,7 +42,7 @@ class Submission:
         return self.results[0].system
 
     def card(self, one: Result) -> Card:
-        return self.cards[one.document["model"]["name"]]
+        return self.cards[one.document.model.name]
 
 
 def require_free_target(root: Path, *, replace_it: bool) -> None:
@@ -102,7 +102,7 @@ def _build(submission: Submission, home: Path) -> None:
     files.write_json(home / "systems" / f"{submission.system}.json", dict(submission.description))
     records: dict[str, dict[str, Any] | None] = {}
     for one in submission.results:
-        task = submission.round.tasks[one.document["benchmark"]]
+        task = submission.round.tasks[one.document.benchmark]
         folder = documentation.folder_name(one, task, submission.division)
         _write_scenario(submission, one, home / "results" / one.system / folder / one.scenario)
         card = submission.card(one)
@@ -129,7 +129,7 @@ def _write_scenario(submission: Submission, one: Result, target: Path) -> None:
     files.write_json(target / "measurements.json", documentation.measurements(one, card))
     files.write_text(target / "README.md", documentation.readme(one, card, made_for, division))
     if division == "closed":
-        for test in made_for.tasks[one.document["benchmark"]].audits:
+        for test in made_for.tasks[one.document.benchmark].audits:
             _write_audit(one.folder / test, target / test)
 
 
@@ -182,7 +182,7 @@ def _write_code(submission: Submission, target: Path) -> None:
     for conf in (resources.USER_CONF, resources.MLPERF_CONF):
         shutil.copyfile(conf, target / "harness" / "data" / conf.name)
     document = submission.results[0].document
-    text = documentation.source_readme(document["machine"]["versions"], document["harness"])
+    text = documentation.source_readme(document.machine.versions, document.harness)
     files.write_text(target / "README.md", text)
 
 

@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.mlperf.benchmark import BENCHMARKS
+from harness.mlperf.benchmark import BENCHMARKS, Benchmark
 from harness.task import classification
 from harness.task.scoring import PairedAnswers, Score, Stated, Verdict
 
 if TYPE_CHECKING:
     from harness.dataset.store import Store
 
-__all__ = ["TASKS", "PairedAnswers", "Score", "Stated", "Task", "Verdict", "task_of"]
+__all__ = ["TASKS", "PairedAnswers", "Score", "Stated", "Task", "Verdict", "of_benchmark", "task_of"]
 
 
 class Task(Protocol):
@@ -84,11 +84,17 @@ class Task(Protocol):
     def LINE(self) -> str:
         """What the line of MLPerf's accuracy script looks like, for people."""
 
-    def read_line(self, text: str) -> Stated | None:
-        """Return what such a line at the start of a text states, or None where there is none."""
+    def score_lines(self, text: str) -> list[str]:
+        """Return the different lines that MLPerf's checkers take for a score."""
+
+    def read_line(self, line: str) -> Stated | None:
+        """Return what a line of MLPerf's accuracy script states, or None where it is another."""
 
     def verdict(self, score: Any, reference: float, target_fraction: float) -> Verdict:
         """Hold a score of this task against `target_fraction` of the `reference` (both fractions)."""
+
+    def is_far_off(self, reached: float, target: float) -> bool:
+        """Return whether a fraction misses its target by so much that more is wrong than the model's quality."""
 
     def advice(self, score: Any, target: float, quantized: bool) -> str:
         """Return by how much a score of this task misses its target, and what to change."""
@@ -106,4 +112,9 @@ TASKS: Mapping[str, Task] = {"classification": classification}
 
 def task_of(card: HasBenchmark) -> Task:
     """Return the task of a card: that of its benchmark."""
-    return TASKS[BENCHMARKS[card.benchmark].task]
+    return of_benchmark(BENCHMARKS[card.benchmark])
+
+
+def of_benchmark(benchmark: Benchmark) -> Task:
+    """Return the task of a benchmark of MLPerf."""
+    return TASKS[benchmark.task]

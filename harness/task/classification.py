@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DataError, HarnessError, RunFailed
+from harness.errors import DataError, HarnessError
 from harness.mlperf import log
 from harness.task.scoring import PairedAnswers, Stated, Verdict, mcnemar
 
@@ -28,7 +28,9 @@ ANSWER_BYTES = ANSWER.itemsize
 _SHOWN = 5
 LINE = "accuracy=...%, good=..., total=..."
 """What the line looks like that MLPerf's accuracy-imagenet.py prints."""
-_LINE = re.compile(r"accuracy=(\d+\.\d+)%, good=(\d+), total=(\d+)")
+_LINE = re.compile(r"accuracy=(\d+\.\d+)%, good=(\d+), total=(\d+)\s*")
+# ACC_PATTERN["acc"] of the checkers: whatever they take for a score, in any line.
+_TAKEN_FOR_SCORE = re.compile(r"(?:\{\"accuracy|accuracy)[\": ]*=?\s*[\d.]+")
 # Three digits are printed.
 _PERCENTAGE_TOLERANCE = 0.00051
 
@@ -135,10 +137,7 @@ def answers(log_path: Path, expected_count: int) -> NDArray[np.int64]:
     """
     first = _first_entries(log_path)
     if not first:
-        raise RunFailed(
-            f"The accuracy log {log_path} has no entry: run the test in accuracy mode "
-            f"(a performance run logs no answers)."
-        )
+        raise log.LogFault(f"The accuracy log {log_path} has no entry")
     unknown = [index for index in first if not 0 <= index < expected_count]
     missing = [index for index in range(expected_count) if index not in first]
     classes = {index: _class_of(data) for index, data in first.items()}
@@ -149,9 +148,8 @@ def answers(log_path: Path, expected_count: int) -> NDArray[np.int64]:
         _count(broken, "answer that is no float32 class", "answers that are no float32 class"),
     ]
     if any(faults):
-        raise RunFailed(
-            f"The accuracy log {log_path} of {expected_count} samples has {'; '.join(filter(None, faults))}: "
-            f"run the accuracy test again."
+        raise log.LogFault(
+            f"The accuracy log {log_path} of {expected_count} samples has {'; '.join(filter(None, faults))}"
         )
     return np.array([classes[index] for index in range(expected_count)], np.int64)
 
@@ -184,9 +182,14 @@ def compare(
     return PairedAnswers(len(labels), int(np.sum(first != second)), lost, gained, mcnemar(lost, gained))
 
 
-def read_line(text: str) -> Stated | None:
-    """Return what MLPerf's line at the start of a text states; None where it is another line."""
-    found = _LINE.match(text)
+def score_lines(text: str) -> list[str]:
+    """Return the different lines that the checkers take for a score; with --verbose others stand around."""
+    return list(dict.fromkeys(line for line in text.splitlines() if _TAKEN_FOR_SCORE.match(line)))
+
+
+def read_line(line: str) -> Stated | None:
+    """Return what a line of MLPerf's script states; None where it is another line."""
+    found = _LINE.fullmatch(line)
     if found is None:
         return None
     stated, percentage = Score(int(found[2]), int(found[3])), float(found[1])
@@ -216,6 +219,11 @@ def verdict(score: Score, reference: float, target_fraction: float) -> Verdict:
     return Verdict(passed, float(target), float(margin), text)
 
 
+def is_far_off(reached: float, target: float) -> bool:
+    """Return whether an accuracy is so far below its target that it is no matter of the model's quality."""
+    return reached < target / 2
+
+
 def advice(score: Score, target: float, quantized: bool) -> str:
     """Return by how much a top-1 target is missed, and what to change.
 
@@ -229,7 +237,7 @@ def advice(score: Score, target: float, quantized: bool) -> str:
         f"Top-1 is {100 * reached:.3f} % where {100 * target:.3f} % are wanted: {missing} more of "
         f"{score.total} images would have to be right"
     )
-    if reached < target / 2:
+    if is_far_off(reached, target):
         return (
             f"{start}, so far off that the pixels or labels are likely not the model's: check input."
             f"channels, mean, scale, resize and output.label_offset of the card, and the store's labels."

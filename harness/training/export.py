@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from harness import console, files
 from harness.backend.answers import require_numbers
-from harness.backend.graph import compile_model, deployed
+from harness.backend.graph import compile_model, deployed, openvino_version
 from harness.backend.settings import CompileSettings
 from harness.dataset.recipe import MEAN, SCALE, Recipe
 from harness.errors import OutputError
@@ -100,4 +99,4 @@ def with_accuracy(card: Card, top1: float, target_fraction: float, source: str) 
 
 def versions() -> dict[str, str]:
     """Return the versions that decide the result."""
-    return {"torch": torch.__version__, "openvino": ov.__version__, "numpy": np.__version__}
+    return {"torch": torch.__version__, "openvino": openvino_version(), "numpy": np.__version__}

@@ -151,7 +151,7 @@ def test_the_folder_holds_the_report_and_nothing_half_written(compared: tuple[Co
         assert (out / link).is_file(), link
 
 
-def test_a_second_call_repeats_no_test(
+def test_a_second_call_repeats_no_test_but_an_accuracy_whose_files_are_damaged(
     compared: tuple[Comparison, Path], arguments: list[str | Path]
 ) -> None:
     found, out = compared
@@ -165,9 +165,15 @@ def test_a_second_call_repeats_no_test(
     valid = [out / entry.log / "round.json" for group in whole for entry in group]
     assert valid
     before = [path.stat().st_mtime_ns for path in valid]
+    emptied, cut = (out / variant.accuracy.log / "mlperf_log_accuracy.json" for variant in found.variants)
+    emptied.write_text("[]")
+    result_file = cut.parents[1] / "result.json"
+    result_file.write_text(result_file.read_text()[:400])
     done = harness(*arguments)
     assert done.returncode in (0, 1), done.stderr
     assert "performance tests." in done.stderr
+    assert " ".join(done.stderr.split()).count("Run again: the") == 2
+    assert document.read(out / "compare.json")[0].accuracy_pairs == found.accuracy_pairs
     assert "Single-Stream, p90 latency in ms" in done.stdout
     assert [path.stat().st_mtime_ns for path in valid] == before
 

@@ -216,6 +216,6 @@ def test_a_real_model_with_packed_weights_answers_rightly_in_two_streams(
     document, _ = session.run(
         session.Request(card, store.path, settings, (Mode.ACCURACY,), tmp_path / "out", system="here")
     )
-    assert document["accuracy"]["accuracy"] >= 0.88
-    assert document["accuracy"]["known_answers"]["compilations"] == 1
-    assert document["precision"]["kernels"] == {"f32": 53}
+    assert document.accuracy.accuracy >= 0.88
+    assert document.accuracy.known_answers["compilations"] == 1
+    assert document.precision.kernels == {"f32": 53}

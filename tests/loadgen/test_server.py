@@ -43,20 +43,20 @@ def test_an_easy_rate_is_held_and_every_answer_is_right(oracle: Oracle, tmp_path
     # A busy machine may well keep a thread waiting for the 15 ms of the rules.
     text = "resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 60000\n"
     document, folder = run_session.run(request(oracle, tmp_path, text, tuple(Mode), batch=4))
-    performance = document["performance"]
-    assert document["accuracy"]["text"] == "accuracy=95.000%, good=57, total=60"
-    assert performance["valid"], performance
-    assert performance["score"]["name"] == "completed samples per second"
-    assert performance["score"]["value"] == performance["samples_per_second"]
-    scheduled = performance["scheduled_samples_per_second"]
+    performance = document.performance
+    assert document.accuracy.text == "accuracy=95.000%, good=57, total=60"
+    assert performance.valid, performance
+    assert performance.score.name == "completed samples per second"
+    assert performance.score.value == performance.samples_per_second
+    scheduled = performance.scheduled_samples_per_second
     assert scheduled == pytest.approx(500, rel=0.05)
     # The last query came on schedule, and was answered within the greatest latency.
-    earlier = performance["query_count"] - 1
-    assert performance["samples_per_second"] >= earlier / (
-        earlier / scheduled + performance["latency_ns"]["max"] / 1e9
+    earlier = performance.query_count - 1
+    assert performance.samples_per_second >= earlier / (
+        earlier / scheduled + performance.latency_ns.max / 1e9
     )
-    assert performance["latency_ns"]["p99"] <= performance["latency_bound_ns"] == 60_000_000_000
-    assert performance["query_count"] >= 662
+    assert performance.latency_ns.p99 <= performance.latency_bound_ns == 60_000_000_000
+    assert performance.query_count >= 662
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
     assert detail["effective_target_qps"] == 500
     assert detail["requested_server_num_issue_query_threads"] == 0
@@ -167,9 +167,9 @@ def test_samples_that_are_being_loaded_are_counted_and_are_no_hang(monkeypatch: 
 def test_the_accuracy_of_server_needs_no_search_for_a_rate(oracle: Oracle, tmp_path: Path) -> None:
     asked = request(oracle, tmp_path, "", (Mode.ACCURACY,), user_conf=None, batch=None, streams=None)
     document, _ = run_session.run(asked)
-    assert document["accuracy"]["good"] == 57
-    assert document["probe"]["trials"] == ()
-    assert document["settings"]["batch"] in (1, 2, 4, 8)
+    assert document.accuracy.good == 57
+    assert document.probe.trials == ()
+    assert document.settings.batch in (1, 2, 4, 8)
 
 
 def test_a_batch_that_was_asked_for_may_answer_more_than_single_samples(
@@ -177,9 +177,9 @@ def test_a_batch_that_was_asked_for_may_answer_more_than_single_samples(
 ) -> None:
     asked = request(oracle, tmp_path, "", (Mode.ACCURACY,), user_conf=None, batch=4, streams=1)
     document, _ = run_session.run(asked)
-    tried = {batch: rate for batch, _, rate in document["probe"]["candidates"]}
+    tried = {batch: rate for batch, _, rate in document.probe.candidates}
     assert set(tried) == {1, 4}
-    assert document["probe"]["samples_per_second"] == max(tried.values())
+    assert document.probe.samples_per_second == max(tried.values())
 
 
 @pytest.mark.alone
@@ -189,13 +189,13 @@ def test_the_rate_that_the_search_found_is_told_to_loadgen(oracle: Oracle, tmp_p
         document, folder = run_session.run(asked)
     except RunFailed:
         pytest.skip("neighbours keep this machine from answering in 15 ms at any rate")
-    found = document["probe"]["target_qps"]
-    told = document["performance"]["estimate"]["target_qps"]
+    found = document.probe.target_qps
+    told = document.performance.estimate["target_qps"]
     # A busy neighbour can make a test INVALID, which is then repeated a little slower.
     assert told in [pytest.approx(found * advice.RETRY_SHARE**times) for times in range(plan.ATTEMPTS)]
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
     assert detail["effective_target_qps"] == pytest.approx(told, rel=1e-4)
-    assert found in [trial["target_qps"] for trial in document["probe"]["trials"] if trial["held"]]
+    assert found in [trial.target_qps for trial in document.probe.trials if trial.held]
 
 
 class SimulatedTime:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from harness import typed
 from harness.machine.energy import open_meter
 from harness.measurement.advice import Told
 from harness.mlperf import log
-from harness.run import result
+from harness.run import measuring
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RANGE_UJ = 262_143_328_850
@@ -94,10 +95,11 @@ def test_a_counter_that_vanishes_leaves_no_result(tmp_path: Path) -> None:
 
 def test_energy_stands_in_the_document_only_where_it_was_read() -> None:
     measured = log.read_performance(GOLDEN / "offline_detail.txt")
-    assert "energy" not in result.performance_section(measured, Told({"target_qps": 1.0}), [])
+    without = measuring.performance_section(measured, Told({"target_qps": 1.0}), [])
+    assert "energy" not in typed.unstructure(without)
     energy = {"joules": 66.0, "domains": ["package-0"]}
-    section = result.performance_section(measured, Told({"target_qps": 1.0}), [], energy)
-    assert section["energy"] == {
+    section = measuring.performance_section(measured, Told({"target_qps": 1.0}), [], energy)
+    assert typed.unstructure(section)["energy"] == {
         "joules": 66.0,
         "domains": ["package-0"],
         "joules_per_sample": 0.2,

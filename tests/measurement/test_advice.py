@@ -13,6 +13,7 @@ from harness.mlperf.log import Performance, read_performance
 from harness.mlperf.scenario import Mode, Scenario
 from harness.run import session as run_session
 from harness.run.session import Request
+from harness.run.summary import summary
 from harness.task import classification
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -32,19 +33,19 @@ def test_the_same_command_goes_well_once_the_advice_is_followed(oracle: Oracle, 
     settings = RunSettings(Scenario.SERVER, duration_s=0.3, user_conf=user_conf, batch=1, streams=1)
     request = Request(oracle.card, oracle.store.path, settings, (Mode.PERFORMANCE,), tmp_path / "results")
     document, folder = run_session.run(request)
-    assert document["performance"]["validity"] == "INVALID"
-    (sentence,) = document["performance"]["advice"]
-    assert sentence in run_session.result.summary(document, folder)
+    assert document.performance.validity == "INVALID"
+    (sentence,) = document.performance.advice
+    assert sentence in summary(document, folder)
     assert sentence.endswith(
         "waited for their answer and max_async_queries allows fewer: remove max_async_queries from the "
         "--user-conf."
     )
     # The estimate is the user's, and not for the harness to change.
-    assert document["performance"]["estimate"] == {"target_qps": 200}
+    assert document.performance.estimate == {"target_qps": 200}
     user_conf.write_text(CONF.replace("*.Server.max_async_queries = 1\n", ""))
     document, _ = run_session.run(request)
-    assert document["performance"]["valid"], document["performance"]["advice"]
-    assert document["performance"]["advice"] == []
+    assert document.performance.valid, document.performance.advice
+    assert document.performance.advice == ()
 
 
 def golden(**changes: object) -> Performance:
@@ -108,7 +109,7 @@ def test_a_run_with_a_target_above_reach_says_so_in_its_summary(tmp_path: Path) 
     document, folder = run_session.run(
         Request(oracle.card, oracle.store.path, settings, (Mode.ACCURACY,), tmp_path / "results")
     )
-    (verdict, *_) = document["accuracy"]["verdicts"]
-    assert not verdict["passed"]
-    assert "2 more of 20 images would have to be right" in verdict["advice"]
-    assert verdict["advice"] in run_session.result.summary(document, folder)
+    (verdict, *_) = document.accuracy.verdicts
+    assert not verdict.passed
+    assert "2 more of 20 images would have to be right" in verdict.advice
+    assert verdict.advice in summary(document, folder)

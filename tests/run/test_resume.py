@@ -17,10 +17,11 @@ from harness.loadgen.settings import RunSettings
 from harness.measurement import series
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model.card import read_card
-from harness.run import folder, measuring
+from harness.run import folder, measuring, result
 from harness.run import session as run_session
 from harness.run.folder import PERFORMANCE_SETTINGS
 
+OLD = Path(__file__).parents[1] / "fixtures" / "v0.1.0"
 BOTH = (Mode.PERFORMANCE, Mode.ACCURACY)
 
 
@@ -69,9 +70,9 @@ def finished(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = replace(request(oracle, out, scenario=Scenario.MULTI_STREAM), replace=True)
     for _ in range(3):
         document, _ = run_session.run(asked)
-        if document["performance"]["valid"]:
+        if document.performance.valid:
             return out
-    pytest.fail(f"no valid run: {document['performance']['invalid_reasons']}")
+    pytest.fail(f"no valid run: {document.performance.invalid_reasons}")
 
 
 @pytest.fixture
@@ -94,15 +95,32 @@ def test_a_finished_run_is_reused_and_nothing_is_started(
     document, folder = run_session.run(again(oracle, out))
     assert jobs == []
     assert (folder / "result.json").read_bytes() == before
-    assert document == json.loads(before)
+    assert result.to_dict(document) == json.loads(before)
     words = capsys.readouterr().err
     assert "Reused: the finished MultiStream performance test in" in words
     assert "Reused: the finished MultiStream accuracy test in" in words
 
 
-def test_replace_runs_everything_again(oracle: Oracle, out: Path, jobs: list[Mode | None]) -> None:
-    run_session.run(replace(again(oracle, out), replace=True))
+def test_replace_runs_everything_again_even_in_place_of_a_damaged_result(
+    oracle: Oracle, out: Path, jobs: list[Mode | None]
+) -> None:
+    path = folder_of(out) / "result.json"
+    path.write_text(path.read_text()[:500])
+    document, _ = run_session.run(replace(again(oracle, out), replace=True))
     assert jobs == [None, Mode.PERFORMANCE, Mode.ACCURACY]
+    assert result.read(path) == document
+
+
+def test_an_accuracy_cannot_join_a_performance_test_whose_user_conf_is_gone(
+    oracle: Oracle, out: Path, jobs: list[Mode | None]
+) -> None:
+    shutil.rmtree(folder_of(out) / "accuracy")
+    (folder_of(out) / "user.conf").unlink()
+    with pytest.raises(
+        OutputError, match="repeat the `harness run` with --mode both, which runs that test again"
+    ):
+        run_session.run(again(oracle, out, (Mode.ACCURACY,)))
+    assert jobs == []
 
 
 def test_an_interrupted_run_goes_on_after_its_last_finished_test(
@@ -113,14 +131,14 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_test(
         with pytest.raises(KeyboardInterrupt):
             run_session.run(request(oracle, tmp_path, batch=4))
     assert jobs == [None, Mode.PERFORMANCE]
-    held = json.loads((tmp_path / "here/oracle/Offline/result.json").read_text())
+    held = result.read(tmp_path / "here/oracle/Offline/result.json")
     del jobs[:]
     document, folder = run_session.run(request(oracle, tmp_path, batch=4))
     assert jobs == [Mode.ACCURACY]
-    assert document["performance"] == held["performance"]
-    assert document["accuracy"]["good"] == 57
-    assert document["precision"] == held["precision"]
-    assert json.loads((folder / "result.json").read_text()) == json.loads(json.dumps(document))
+    assert document.performance == held.performance
+    assert document.accuracy.good == 57
+    assert document.precision == held.precision
+    assert result.read(folder / "result.json") == document
 
 
 def _interrupt(plan: Any) -> dict[str, Any]:
@@ -131,14 +149,12 @@ def test_an_invalid_performance_test_is_run_again_with_the_settings_of_the_accur
     oracle: Oracle, out: Path, jobs: list[Mode | None]
 ) -> None:
     edit(folder_of(out), valid=False)
-    held = json.loads((folder_of(out) / "result.json").read_text())
+    held = result.read(folder_of(out) / "result.json")
     document, _ = run_session.run(again(oracle, out))
     assert jobs == [None, Mode.PERFORMANCE]
-    assert document["performance"]["valid"]
-    assert document["accuracy"] == held["accuracy"]
-    assert [document["settings"][key] for key in ("batch", "streams")] == [
-        held["settings"][key] for key in ("batch", "streams")
-    ]
+    assert document.performance.valid
+    assert document.accuracy == held.accuracy
+    assert document.settings.tunable == held.settings.tunable
 
 
 def test_a_finished_test_whose_log_is_gone_is_run_again(
@@ -183,15 +199,15 @@ def test_what_a_performance_test_was_asked_goes_with_it_whichever_test_came_firs
     own = {"user_conf": user_conf, "duration_s": 0.3}
     run_session.run(request(oracle, tmp_path, (Mode.ACCURACY,)))
     document, folder = run_session.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
-    stated = {key: document["settings"][key] for key in PERFORMANCE_SETTINGS}
-    assert stated["user_conf"] == "mine.conf"
+    stated = {key: getattr(document.settings, key) for key in PERFORMANCE_SETTINGS}
+    assert stated["user_conf"] == Path("mine.conf")
     assert stated["user_conf_sha256"] == files.sha256_file(user_conf)
     assert stated["duration_s"] == 0.3
     shutil.rmtree(folder / "accuracy")
     document, _ = run_session.run(request(oracle, tmp_path, (Mode.ACCURACY,)))
-    assert {key: document["settings"][key] for key in PERFORMANCE_SETTINGS} == stated
+    assert {key: getattr(document.settings, key) for key in PERFORMANCE_SETTINGS} == stated
     del jobs[:]
-    if document["performance"]["valid"]:
+    if document.performance.valid:
         run_session.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
         assert jobs == []
 
@@ -205,8 +221,8 @@ def test_an_official_run_stays_one_when_its_accuracy_is_added_without_the_word(
     path.write_text(json.dumps(document))
     shutil.rmtree(folder_of(out) / "accuracy")
     added, _ = run_session.run(again(oracle, out, (Mode.ACCURACY,)))
-    assert added["settings"]["official"]
-    assert added["performance"] == document["performance"]
+    assert added.settings.official
+    assert added.performance == result.read(path).performance
 
 
 def corrected(oracle: Oracle, folder: Path, old: str, new: str) -> Any:
@@ -224,8 +240,8 @@ def test_a_finished_accuracy_is_held_against_the_target_that_the_card_has_by_now
     for fraction, passed in (("0.96", False), ("0.94", True)):
         card = corrected(oracle, tmp_path, "fraction = 0.9", f"fraction = {fraction}")
         document, folder = run_session.run(replace(again(oracle, out), card=card))
-        assert document["accuracy"]["passed"] is passed
-        assert json.loads((folder / "result.json").read_text()) == document
+        assert document.accuracy.passed is passed
+        assert result.read(folder / "result.json") == document
     assert jobs == []
 
 
@@ -358,11 +374,14 @@ def test_an_audit_file_that_is_missing_or_not_heeded_fails(
 def test_under_a_quota_nothing_is_pinned_whether_a_result_says_so_or_not(
     pinning: tuple[bool | None, bool | None], allowed: tuple[int, int], unlike: list[str]
 ) -> None:
-    machine = dict.fromkeys(folder._MACHINE) | {"usable_cpus": 2}
-    documents = [
-        dict.fromkeys(folder._IDENTITY)
-        | {"settings": dict.fromkeys(folder._SETTINGS) | {"pinning": pinned}}
-        | {"machine": machine | {"cpus_allowed": cpus}}
+    old = OLD / "results" / "here" / "oracle" / "Offline" / "result.json"
+    identity = result.read(old).identity
+    pair = [
+        replace(
+            identity,
+            settings=replace(identity.settings, pinning=pinned),
+            machine=replace(identity.machine, cpus_allowed=cpus, cpu_quota_cores=2.0),
+        )
         for pinned, cpus in zip(pinning, allowed, strict=True)
     ]
-    assert folder.differences(*documents) == unlike
+    assert folder.differences(*pair) == unlike

@@ -28,8 +28,9 @@ from harness.measurement import plan, series
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.process import child
-from harness.run import measuring
+from harness.run import measuring, result
 from harness.run import session as run_session
+from harness.run.summary import summary
 
 BOTH = (Mode.PERFORMANCE, Mode.ACCURACY)
 
@@ -54,12 +55,12 @@ def test_a_run_gives_the_accuracy_that_the_model_truly_has(
     # A busy machine may well keep a thread waiting for 15 ms.
     user_conf.write_text("resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 60000\n")
     document, folder = run_session.run(request(oracle, tmp_path, scenario, user_conf=user_conf))
-    assert document["accuracy"]["text"] == "accuracy=95.000%, good=57, total=60"
-    assert document["accuracy"]["passed"]
-    assert document["performance"]["valid"]
-    assert document["precision"]["requested"] == "f32"
+    assert document.accuracy.text == "accuracy=95.000%, good=57, total=60"
+    assert document.accuracy.passed
+    assert document.performance.valid
+    assert document.precision.requested == "f32"
     assert folder == tmp_path / "here" / "oracle" / scenario
-    assert json.loads((folder / "result.json").read_text()) == json.loads(json.dumps(document))
+    assert result.read(folder / "result.json") == document
 
 
 def test_the_files_of_a_run_lie_in_the_layout_of_mlperf(oracle: Oracle, tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_the_files_of_a_run_lie_in_the_layout_of_mlperf(oracle: Oracle, tmp_path
 def test_the_score_is_the_one_in_the_log(oracle: Oracle, tmp_path: Path) -> None:
     document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
     summary = (folder / "performance" / "run_1" / "mlperf_log_summary.txt").read_text()
-    score = document["performance"]["samples_per_second"]
+    score = document.performance.samples_per_second
     line = next(line for line in summary.splitlines() if line.startswith("Samples per second"))
     assert float(line.split(":")[1]) == pytest.approx(score, rel=1e-4)
 
@@ -90,7 +91,7 @@ def test_the_score_is_the_one_in_the_log(oracle: Oracle, tmp_path: Path) -> None
 @pytest.mark.parametrize("batch", [1, 7, 16, 64])
 def test_every_batch_size_answers_every_sample_rightly(oracle: Oracle, tmp_path: Path, batch: int) -> None:
     document, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), batch=batch))
-    assert document["accuracy"]["good"] == 57
+    assert document.accuracy.good == 57
 
 
 def test_bf16_is_a_variant_with_a_folder_of_its_own(oracle: Oracle, tmp_path: Path) -> None:
@@ -100,19 +101,17 @@ def test_bf16_is_a_variant_with_a_folder_of_its_own(oracle: Oracle, tmp_path: Pa
         document, folder = run_session.run(
             request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), precision=precision)
         )
-        assert document["precision"]["openvino"]["INFERENCE_PRECISION_HINT"] == precision
+        assert document.precision.openvino["INFERENCE_PRECISION_HINT"] == precision
         assert folder.parent.name == {"f32": "oracle", "bf16": "oracle-bf16"}[precision]
 
 
 def test_a_summary_tells_how_much_of_a_model_computes_in_8_bits(oracle: Oracle, tmp_path: Path) -> None:
     document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,)))
-    assert "in 8 bits" not in run_session.result.summary(document, folder)
-    document["precision"]["kernels"] = {"f32": 50, "u8": 2, "i8": 1}
-    assert "  3 of 53 convolutions and matrix products compute in 8 bits" in run_session.result.summary(
-        document, folder
-    )
-    document["precision"]["kernels"] = {"u8": 52, "i8": 1}
-    assert "in 8 bits" not in run_session.result.summary(document, folder)
+    assert "in 8 bits" not in summary(document, folder)
+    document = replace(document, precision=replace(document.precision, kernels={"f32": 50, "u8": 2, "i8": 1}))
+    assert "  3 of 53 convolutions and matrix products compute in 8 bits" in summary(document, folder)
+    document = replace(document, precision=replace(document.precision, kernels={"u8": 52, "i8": 1}))
+    assert "in 8 bits" not in summary(document, folder)
 
 
 def test_a_missed_target_is_exit_code_1(new_oracle: Callable[..., Oracle], tmp_path: Path) -> None:
@@ -173,7 +172,7 @@ def test_a_stray_audit_config_has_no_effect(
     (tmp_path / "audit.config").write_text("*.*.mode = 2\n*.*.accuracy_log_sampling_target = 8\n")
     monkeypatch.chdir(tmp_path)
     document, folder = run_session.run(request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.ACCURACY,)))
-    assert document["accuracy"]["total"] == 60
+    assert document.accuracy.total == 60
     assert "Found Audit Config file" not in (folder / "accuracy" / "mlperf_log_detail.txt").read_text()
 
 
@@ -185,8 +184,8 @@ def test_an_official_run_has_the_settings_of_the_rules(oracle: Oracle, tmp_path:
     rules = conf.read_rules().scenario("resnet50", "Offline")
     assert detail["effective_min_duration_ms"] == rules.min_duration_ms == 600_000
     assert detail["effective_qsl_rng_seed"] == rules.qsl_rng_seed
-    assert not document["official"]
-    assert any("custom" in reason for reason in document["not_official_because"])
+    assert not document.official
+    assert any("custom" in reason for reason in document.not_official_because)
 
 
 def test_an_unofficial_run_is_marked_in_every_output(oracle: Oracle, tmp_path: Path) -> None:
@@ -202,8 +201,8 @@ def test_an_unofficial_run_is_marked_in_every_output(oracle: Oracle, tmp_path: P
 def test_the_accuracy_of_the_same_model_joins_its_performance(oracle: Oracle, tmp_path: Path) -> None:
     performance, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
     both, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), duration_s=5.0))
-    assert both["performance"] == performance["performance"]
-    assert both["accuracy"]["good"] == 57
+    assert both.performance == performance.performance
+    assert both.accuracy.good == 57
 
 
 def test_the_accuracy_of_other_settings_is_kept_apart(oracle: Oracle, tmp_path: Path) -> None:
@@ -220,7 +219,7 @@ def test_estimates_of_the_user_take_the_place_of_the_probe(oracle: Oracle, tmp_p
     )
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
     assert detail["effective_target_qps"] == 80_000
-    assert document["performance"]["estimate"] == {"target_latency": 0.0125}
+    assert document.performance.estimate == {"target_latency": 0.0125}
     assert (folder / "user.conf").read_text() == user_conf.read_text()
 
 
@@ -241,7 +240,7 @@ def test_a_user_conf_that_comes_through_a_pipe_is_read_once_and_told_to_loadgen(
     assert (folder / "user.conf").read_text() == text
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
     assert detail["effective_target_qps"] == 80_000
-    assert document["settings"]["user_conf_sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    assert document.settings.user_conf_sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
@@ -252,10 +251,10 @@ def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
     monkeypatch.setattr(plan, "_SHORT_OFFLINE_MARGIN", margin)
     monkeypatch.setattr(measuring, "ATTEMPTS", 10)
     document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
-    assert document["performance"]["valid"]
+    assert document.performance.valid
     assert "INVALID, and so repeated with target_qps" in capsys.readouterr().err
-    told = document["performance"]["estimate"]["target_qps"]
-    doublings = math.log2(told / (document["probe"]["samples_per_second"] * margin))
+    told = document.performance.estimate["target_qps"]
+    doublings = math.log2(told / (document.probe.samples_per_second * margin))
     assert doublings >= 1
     assert doublings == pytest.approx(round(doublings))
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
@@ -382,12 +381,12 @@ def test_a_call_that_is_killed_while_results_are_replaced_leaves_no_old_verdict_
         patch.setattr(measuring, "take_place", placed_and_killed)
         with pytest.raises(KeyboardInterrupt):
             run_session.run(replace(asked, replace=True))
-    held = run_session.result.read(folder / "result.json")
-    assert held["performance"] is None
-    assert held["accuracy"]["good"] == 57
+    held = result.read(folder / "result.json")
+    assert held.performance is None
+    assert held.accuracy.good == 57
     document, _ = run_session.run(asked)
     log_path = folder / "performance" / "run_1" / "mlperf_log_detail.txt"
-    assert document["performance"]["duration_ns"] == log.read_performance(log_path).duration_ns
+    assert document.performance.duration_ns == log.read_performance(log_path).duration_ns
 
 
 def test_what_a_killed_run_left_under_way_goes_with_the_next(oracle: Oracle, tmp_path: Path) -> None:
@@ -487,11 +486,11 @@ def test_real_images_in_numbered_class_folders_give_the_accuracy_of_the_real_mod
     document, folder = run_session.run(
         run_session.Request(card, store.path, settings, (Mode.ACCURACY,), tmp_path / "out", system="here")
     )
-    assert 0.87 <= document["accuracy"]["accuracy"] <= 0.92
+    assert 0.87 <= document.accuracy.accuracy <= 0.92
     answers = log.read_accuracy(folder / "accuracy" / "mlperf_log_accuracy.json")
     good = {index for _, index, data in answers if np.frombuffer(data, "<f4")[0] == store.labels[index]}
-    assert len(good) == document["accuracy"]["good"]
-    rules = [verdict["rule"] for verdict in document["accuracy"]["verdicts"]]
+    assert len(good) == document.accuracy.good
+    rules = [verdict.rule for verdict in document.accuracy.verdicts]
     assert rules == ["the card's target", "MLPerf resnet50, Closed division"]
 
 
@@ -514,13 +513,11 @@ def test_a_score_of_another_percentile_has_its_name_and_is_not_official(
     user_conf.write_text("resnet50.SingleStream.target_latency_percentile = 50\n")
     asked = request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), user_conf=user_conf)
     document, folder = run_session.run(asked)
-    performance = document["performance"]
-    assert performance["score"]["name"] == "early-stopping estimate of p50 latency"
-    assert performance["score"]["value"] < performance["latency_ns"]["p90"]
-    assert "MLPerf's score, the early-stopping estimate of p50 latency" in run_session.result.summary(
-        document, folder
-    )
-    assert "p50 of the latency, the rules' is p90" in document["not_official_because"]
+    performance = document.performance
+    assert performance.score.name == "early-stopping estimate of p50 latency"
+    assert performance.score.value < performance.latency_ns.p90
+    assert "MLPerf's score, the early-stopping estimate of p50 latency" in summary(document, folder)
+    assert "p50 of the latency, the rules' is p90" in document.not_official_because
 
 
 def test_a_query_of_fewer_samples_is_not_official(oracle: Oracle, tmp_path: Path) -> None:
@@ -528,8 +525,8 @@ def test_a_query_of_fewer_samples_is_not_official(oracle: Oracle, tmp_path: Path
     user_conf.write_text("resnet50.MultiStream.samples_per_query = 4\n")
     asked = request(oracle, tmp_path, Scenario.MULTI_STREAM, (Mode.PERFORMANCE,), user_conf=user_conf)
     document, _ = run_session.run(asked)
-    assert document["performance"]["score"]["name"] == "early-stopping estimate of p99 query latency"
-    assert "4 samples in a query, the rules have 8" in document["not_official_because"]
+    assert document.performance.score.name == "early-stopping estimate of p99 query latency"
+    assert "4 samples in a query, the rules have 8" in document.not_official_because
 
 
 @pytest.mark.parametrize(
@@ -546,3 +543,11 @@ def test_server_with_a_larger_latency_bound_is_not_official(bound_ms: int, fault
         demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)
     )
     assert measuring._rule_faults(detail, made) == faults  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["../up", "/abs", "a/b", ".", "..", "", "a b", ".hidden", "a\nb"])
+def test_the_system_s_name_is_no_path(oracle: Oracle, tmp_path: Path, name: str) -> None:
+    asked = replace(request(oracle, tmp_path / "results", Scenario.OFFLINE), system=name)
+    with pytest.raises(HarnessError, match="is no plain name of a folder: give a word of letters, digits"):
+        run_session.run(asked)
+    assert list(tmp_path.iterdir()) == []

@@ -16,13 +16,17 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from harness.loadgen.job import Estimate
 from harness.loadgen.settings import RunSettings
 from harness.machine import system
-from harness.mlperf import log
+from harness.measurement.advice import Told
+from harness.mlperf import conf, log
 from harness.mlperf.scenario import parse_scenario
 from harness.model import file as model_file
-from harness.model.card import find_card, read_card
+from harness.model.card import InputSpec, OutputSpec, find_card, read_card
 from harness.run import result
+from harness.run.document import AccuracySection, Data, Model, Precision, RunResult, Settings
+from harness.run.measuring import performance_section
 from harness.submission import audit
 from harness.submission.submit import Outcome, Request, submit
 from harness.task import classification
@@ -63,6 +67,8 @@ scale = [1.0, 1.0, 1.0]
 kind = "logits"
 classes = 1000
 """
+INPUT = InputSpec(16, "NHWC", "u8", "RGB", "none", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+OUTPUT = OutputSpec("logits", 1000)
 
 
 def _make_logs() -> ModuleType:
@@ -138,38 +144,29 @@ def write_scenario(
     (folder / "user.conf").write_text(make_logs.USER_CONF[scenario])
     score = classification.score(folder / "accuracy" / "mlperf_log_accuracy.json", labels, SAMPLES)
     (folder / "accuracy" / "accuracy.txt").write_text(score.text + "\n")
-    detail = log.read_detail(run / "mlperf_log_detail.txt")
-    document = {
-        "format": result.FORMAT,
-        "harness": "0.1.0",
-        "created": "2026-11-21T09:00:00+00:00",
-        "benchmark": "resnet50",
-        "scenario": scenario,
-        "model": {"note": "", "quantization": None, **model},
-        "data": {
-            "dataset": dataset,
-            "count": SAMPLES,
-            "recipe": {"size": 16, "resize": "none", "crop_fraction": 1.0},
-            "pixels_sha256": "0" * 64,
-        },
-        "settings": RunSettings(parse_scenario(scenario), threads=2, official=True).to_dict(),
-        "precision": {"requested": "f32", "computed": "f32", "kernels": {}, "openvino": {}},
-        "machine": system.describe().to_dict(),
-        "not_official_because": []
+    measured = log.read_performance(run / "mlperf_log_detail.txt")
+    chosen = parse_scenario(scenario)
+    key = chosen.facts.estimate_key
+    estimate = conf.read_user_conf(folder / "user.conf", "resnet50").values(chosen)[key]
+    found = RunResult(
+        harness="0.1.0",
+        created="2026-11-21T09:00:00+00:00",
+        benchmark="resnet50",
+        scenario=chosen,
+        model=Model(**{"note": "", "quantization": None, "input": INPUT, "output": OUTPUT, **model}),
+        data=Data(dataset, SAMPLES, INPUT.recipe, "0" * 64, "0" * 64),
+        settings=Settings.of(RunSettings(chosen, threads=2, official=True), None),
+        tuning=None,
+        precision=Precision("f32", "f32", {}, {}),
+        probe=Estimate(1.0, 1, 1),
+        machine=system.describe(),
+        not_official_because=()
         if dataset == "imagenet"
-        else [f"'{dataset}' is not the data set of an MLPerf benchmark"],
-        "official": dataset == "imagenet",
-        "performance": {
-            "valid": True,
-            "validity": detail["result_validity"],
-            "errors": [],
-            "query_count": detail["result_query_count"],
-            "samples_per_second": detail.get("result_samples_per_second"),
-            "not_official_because": [],
-        },
-        "accuracy": {"text": score.text, "good": score.good, "total": score.total, "errors": []},
-    }
-    (folder / result.FILE_NAME).write_text(json.dumps(document))
+        else (f"'{dataset}' is not the data set of an MLPerf benchmark",),
+        performance=performance_section(measured, Told({key: estimate}), ()),
+        accuracy=AccuracySection(score.text, score.good, score.total, score.fraction, (), (), None),
+    )
+    result.write(folder / result.FILE_NAME, found)
 
 
 def write_audits(folder: Path, scenario: str, labels: Any, scratch: Path) -> None:

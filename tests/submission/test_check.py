@@ -1,6 +1,6 @@
 """Every fault of a submission tree is found, named with its file, and alone."""
 
-import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -15,55 +15,9 @@ from harness.submission import logs
 from harness.submission.check import check_tree
 from harness.submission.verdict import faults, report
 
+from .broken_tree import ABSENT, DETAIL, OFFLINE, SUMMARY, Tree
+
 V6_1 = find_round("v6.1")
-OFFLINE = "Offline"
-DETAIL = "performance/run_1/mlperf_log_detail.txt"
-
-
-class Tree:
-    """A submission that a test breaks."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.home = next(root.glob("*/Us"))
-
-    def scenario(self, name: str = OFFLINE) -> Path:
-        return next(self.home.glob(f"results/*/*/{name}"))
-
-    @property
-    def model(self) -> Path:
-        return self.scenario().parent
-
-    @property
-    def system(self) -> Path:
-        return next(self.home.glob("systems/*.json"))
-
-    def replace(self, file: Path, pattern: str, by: str) -> None:
-        """Replace the first match of a pattern in a file, which must have one."""
-        text = file.read_text()
-        assert re.search(pattern, text), f"{pattern} is not in {file}"
-        file.write_text(re.sub(pattern, by, text, count=1))
-
-    def log(self, key: str, value: Any, file: str = DETAIL, scenario: str = OFFLINE) -> None:
-        """Let a detail log say something else."""
-        path = self.scenario(scenario) / file
-        self.replace(path, rf'("key": "{key}", "value": )("[^"]*"|[^,]*)', rf"\g<1>{json.dumps(value)}")
-
-    def error(self, file: str, scenario: str = OFFLINE) -> None:
-        """Let LoadGen log an error."""
-        path = self.scenario(scenario) / file
-        line = {
-            "key": "error_runtime",
-            "value": "it broke",
-            "metadata": {"is_error": True, "is_warning": False},
-        }
-        path.write_text(path.read_text() + f":::MLLOG {json.dumps(line)}\n")
-
-    def set(self, file: Path, **changes: Any) -> None:
-        """Change keys of a JSON file; None removes one."""
-        document = json.loads(file.read_text()) | changes
-        file.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
-
 
 Break = Callable[[Tree], Any]
 
@@ -247,7 +201,7 @@ ANY_DIVISION: dict[str, tuple[Break, str, str]] = {
         "is missing",
     ),
     "a field of the description is missing": (
-        lambda tree: tree.set(tree.system, hw_notes=None),
+        lambda tree: tree.set(tree.system, hw_notes=ABSENT),
         "systems/this-machine.json",
         "lacks 'hw_notes'",
     ),
@@ -331,6 +285,11 @@ ANY_DIVISION: dict[str, tuple[Break, str, str]] = {
         "out.csv",
         "is unknown",
     ),
+    "the system is of the data centre": (
+        lambda tree: tree.set(tree.system, system_type="datacenter"),
+        "systems/this-machine.json",
+        "resnet50 is no datacenter benchmark any more",
+    ),
     "an unknown division": (
         lambda tree: (tree.root / "opened").mkdir(),
         "opened",
@@ -363,6 +322,16 @@ ANY_DIVISION: dict[str, tuple[Break, str, str]] = {
         lambda tree: (tree.home / "src/weights.bin").symlink_to("/nowhere"),
         "src/weights.bin",
         "is a broken link",
+    ),
+    "a link": (
+        lambda tree: (tree.home / "src/weights.bin").symlink_to(tree.home / "src/README.md"),
+        "src/weights.bin",
+        "is a link, and a submission holds files",
+    ),
+    "a pipe in place of a log": (
+        lambda tree: ((tree.scenario() / DETAIL).unlink(), os.mkfifo(tree.scenario() / DETAIL)),
+        f"{OFFLINE}/{DETAIL}",
+        "is neither file nor folder",
     ),
     "a file beyond 50 MB": (
         lambda tree: _grow(tree.home / "src/weights.bin", 52_428_801),
@@ -495,8 +464,11 @@ def test_a_fault_of_a_closed_submission_is_found(closed_tree: Path, fault: tuple
 
 def test_an_open_submission_may_have_settings_that_closed_refuses(open_tree: Path) -> None:
     tree = Tree(open_tree)
-    tree.log("effective_samples_per_query", 4, scenario="MultiStream")
-    (tree.scenario("MultiStream") / "user.conf").write_text("resnet50.MultiStream.samples_per_query = 4\n")
+    for key in ("requested_multi_stream_samples_per_query", "effective_samples_per_query"):
+        tree.log(key, 4, scenario="MultiStream")
+    tree.replace(tree.scenario("MultiStream") / SUMMARY, "samples_per_query : 8", "samples_per_query : 4")
+    user_conf = tree.scenario("MultiStream") / "user.conf"
+    tree.write(user_conf, user_conf.read_text() + "resnet50.MultiStream.samples_per_query = 4\n")
     assert faults(check_tree(open_tree, V6_1)) == []
 
 
@@ -556,9 +528,10 @@ def test_what_stands_in_for_multistream_has_its_score(open_tree: Path) -> None:
 
 def test_a_warning_counts_only_in_strict_mode(open_tree: Path) -> None:
     tree = Tree(open_tree)
-    tree.set(tree.system, system_type="datacenter")
+    tree.write(tree.scenario() / "accuracy" / "results.json", "{}")
     checks = check_tree(open_tree, V6_1)
     assert faults(checks) == []
     (only,) = faults(checks, strict=True)
-    assert "no datacenter benchmark any more" in only.sentence
+    assert only.path.endswith("Offline/accuracy/results.json")
+    assert "it has no place in a scenario's folder" in only.sentence
     assert "1 warned" in report(checks)

@@ -158,6 +158,14 @@ def test_compliance_runs_both_tests_on_a_real_model(oracle: Oracle, short_result
     assert "verifying the test that is there" in again.stderr
     assert "[not official: a short run]" in again.stdout
     assert (folder / "TEST01" / "verify_accuracy.txt").read_text().endswith("TEST PASS\n")
+    faster = folder / "TEST04" / "performance" / "run_1" / "mlperf_log_detail.txt"
+    text = faster.read_text().replace('second", "value": ', 'second", "value": 9')
+    faster.write_text(text)
+    told = harness(
+        "compliance", "--results", short_results, "--data", oracle.store.path, "--model", oracle.card_path
+    ).stderr
+    assert "TEST04: running it again, for the speed is " in told
+    assert faster.read_text() != text
 
 
 def test_compliance_does_not_disturb_a_run_in_the_same_folder(oracle: Oracle, short_results: Path) -> None:

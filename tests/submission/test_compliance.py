@@ -1,6 +1,7 @@
 """TEST01 and TEST04: verdicts as the official scripts give them, and files as they write them."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.errors import HarnessError
 from harness.mlperf import log
-from harness.submission import audit, compliance, logs
+from harness.mlperf.rules import NEWEST, find_round
+from harness.run import result
+from harness.submission import audit, compliance, logs, results
 from harness.task import classification
 from harness.task.classification import Score
 
@@ -139,10 +143,10 @@ def test_a_test_that_is_verified_again_says_what_was_found_this_time(
 
 def test_a_short_run_s_test_is_not_an_official_one_s(closed_results: Results) -> None:
     scenario = closed_results.scenario("Offline")
-    document = json.loads((scenario / "result.json").read_text())
+    document = result.read(scenario / "result.json")
     assert compliance.is_of(scenario / "TEST01", document)
-    document["settings"]["official"] = not document["settings"]["official"]
-    assert not compliance.is_of(scenario / "TEST01", document)
+    settings = replace(document.settings, official=not document.settings.official)
+    assert not compliance.is_of(scenario / "TEST01", replace(document, settings=settings))
 
 
 def test_answers_that_differ_much_fail(closed_results: Results, labels: Any, tmp_path: Path) -> None:
@@ -188,3 +192,70 @@ def test_audit_files_set_what_the_rules_say() -> None:
         "*.*.accuracy_log_sampling_target = 4096\n"
     )
     assert "*.*.performance_issue_same = 1\n" in compliance.audit_config("TEST04", 4096)
+
+
+def test_a_test_that_logged_no_answer_fails_without_an_accuracy(
+    closed_results: Results, labels: Any, tmp_path: Path
+) -> None:
+    scenario = closed_results.scenario("Offline")
+    taken = _taken(scenario, tmp_path / "taken", lambda entries: entries.clear())
+    audited = audit.verify("TEST01", scenario, taken, classification, labels)
+    assert audited.fault == "the performance run logged no answer to a known sample"
+    folder = audit.keep("TEST01", scenario, taken, audited)
+    assert "TEST FAIL" in (folder / compliance.ACCURACY_FILE).read_text()
+    assert [path.name for path in (folder / "accuracy").iterdir()] == ["mlperf_log_accuracy.json"]
+    with pytest.raises(HarnessError, match="TEST01 failed: run `harness compliance`, which repeats what"):
+        closed_results.submit(tmp_path / "tree", "closed")
+
+
+def test_answers_to_samples_that_the_data_have_not_count_for_nothing(labels: Any, tmp_path: Path) -> None:
+    known = [(3, float(labels[3])), (4, float(labels[4]))]
+    whole = write_answers(tmp_path / "a", known)
+    sampled = write_answers(tmp_path / "b", [*known, (60_000, 1.0), (-1, 1.0)])
+    assert compliance.top1(sampled, labels, {3, 4, 60_000, -1}) == (2, 2)
+    assert compliance.verify_answers(whole, sampled, classification).passed
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern", "by", "said"),
+    [
+        ("performance/run_1/mlperf_log_detail.txt", r".{20}\Z", "", "is cut off in its last line"),
+        (
+            "performance/run_1/mlperf_log_detail.txt",
+            r'(?<="result_samples_per_second", "value": )',
+            "9",
+            "where TEST01 asks for within 10% of it",
+        ),
+        (
+            "performance/run_1/mlperf_log_detail.txt",
+            r'(?<="effective_min_duration_ms", "value": )\d+',
+            "60000",
+            "the least duration in ms is 60000",
+        ),
+        ("accuracy/mlperf_log_accuracy.json", r"(?s).*", "[ ]", "logged no answer to a known sample"),
+        ("accuracy/mlperf_log_accuracy.json", r"(?s).*", "[ {", "is cut off or damaged"),
+    ],
+)
+def test_a_kept_test_that_fails_is_run_again_and_no_other(
+    closed_results: Results,
+    labels: Any,
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    pattern: str,
+    by: str,
+    said: str,
+) -> None:
+    found, _ = results.collect(closed_results.folder)
+    one = next(one for one in found if one.scenario == "Offline")
+    task = find_round(NEWEST).tasks["resnet50"]
+    path = one.folder / "TEST01" / file
+    text = path.read_text()
+    path.write_text(re.sub(pattern, by, text, count=1, flags=re.DOTALL))
+    assert path.read_text() != text
+    kept = {test: audit._verify_kept(one, test, task, one.document, labels) for test in task.audits}
+    assert kept["TEST01"] is None
+    assert kept["TEST04"] is not None
+    told = capsys.readouterr().err
+    assert "Offline TEST01: running it again, for " in told
+    assert said in told
+    assert "TEST04: running it again" not in told

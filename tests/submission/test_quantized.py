@@ -14,6 +14,7 @@ from harness.backend.calibration_list import NOT_OFFICIAL
 from harness.errors import HarnessError
 from harness.model import file as model_file
 from harness.model.card import FileSpec, find_card, write_card
+from harness.run import result
 from harness.submission import compliance, documentation
 from harness.submission.eligibility import calibration_record
 from harness.submission.results import collect
@@ -65,7 +66,7 @@ def quantized(results: Results, folder: Path, written: dict[str, Any]) -> Result
     for path in sorted(results.folder.rglob("result.json")):
         results.edit(path.parent.name, lambda document: document["model"].update(facts))
         for test in path.parent.glob("TEST*"):
-            files.write_json(test / compliance.TESTED, compliance.tested(json.loads(path.read_text())))
+            result.write_identity(test / compliance.TESTED, result.read(path).identity)
     old = results.scenario("Offline").parent
     old.rename(old.with_name(card.name))
     return Results(results.folder, folder / "int8.toml", results.description)

@@ -162,7 +162,7 @@ def _without(section: str) -> Callable[[dict[str, Any]], None]:
 REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
     "a run that is not official": (
         lambda results: results.edit("Offline", lambda d: d["settings"].update(official=False)),
-        "Offline: is not an official run: run it again with `harness run --official`",
+        "Offline: is not an official run: run it again with `harness run --official --replace`",
     ),
     "no accuracy": (
         lambda results: results.edit("Offline", _without("accuracy")),
@@ -192,7 +192,7 @@ REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
     ),
     "a result.json that is cut off": (
         lambda results: _cut(results.scenario("Offline") / "result.json"),
-        "Cannot read the result",
+        "result.json is damaged (",
     ),
     "a log of another run": (
         lambda results: results.edit("Offline", lambda d: d["performance"].update(samples_per_second=1.0)),

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from harness.errors import DataError, RunFailed
+from harness.mlperf.log import LogFault
 from harness.task.classification import Score, compare, score, verdict
 from harness.task.scoring import mcnemar
 
@@ -77,11 +78,9 @@ def test_a_class_that_no_label_has_is_just_wrong(tmp_path):
 )
 def test_a_log_that_is_not_whole_is_a_failure(answers, fault, tmp_path):
     path = write_log(tmp_path, answers)
-    with pytest.raises(RunFailed) as error:
+    with pytest.raises(LogFault) as error:
         score(path, np.zeros(4, dtype=np.int64), 4)
-    assert (
-        str(error.value) == f"The accuracy log {path} of 4 samples has {fault}: run the accuracy test again."
-    )
+    assert error.value.fault == f"The accuracy log {path} of 4 samples has {fault}"
 
 
 def test_only_the_first_offenders_are_listed(tmp_path):
@@ -91,7 +90,7 @@ def test_only_the_first_offenders_are_listed(tmp_path):
 
 
 def test_an_empty_log_is_a_failure(tmp_path):
-    with pytest.raises(RunFailed, match="has no entry: run the test in accuracy mode"):
+    with pytest.raises(RunFailed, match="has no entry: repeat the command that ran the test"):
         score(write_log(tmp_path, []), np.zeros(4, dtype=np.int64), 4)
 
 

@@ -144,9 +144,9 @@ def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
     tuned = replace(found, settings={"batch": 32})
     tuned.write(tuned)
     document, _ = run_session.run(asked(oracle, tmp_path / "out"))
-    assert document["settings"]["batch"] == 32
-    assert document["tuning"] == tuned.reference()
-    assert document["accuracy"]["good"] == 57
+    assert document.settings.batch == 32
+    assert document.tuning == tuned.reference()
+    assert document.accuracy.good == 57
     assert f"Tuning of {found.created}: batch 32" in capsys.readouterr().err
 
 
@@ -276,12 +276,12 @@ def test_what_the_user_gives_wins_and_no_tuning_leaves_it_out(
 ) -> None:
     one = made(oracle, {"batch": 4, "streams": 1, "pinning": False})
     document, _ = run_session.run(asked(oracle, tmp_path / "given", batch=2))
-    assert [document["settings"][name] for name in ("batch", "streams", "pinning")] == [2, 1, False]
-    assert document["precision"]["openvino"]["ENABLE_CPU_PINNING"] is False
-    assert document["tuning"]["created"] == one.created
+    assert [getattr(document.settings, name) for name in ("batch", "streams", "pinning")] == [2, 1, False]
+    assert document.precision.openvino["ENABLE_CPU_PINNING"] is False
+    assert document.tuning.created == one.created
     document, _ = run_session.run(asked(oracle, tmp_path / "without", tuning=False))
-    assert [document["settings"][name] for name in ("batch", "streams", "pinning")] == [1, None, None]
-    assert document["tuning"] is None
+    assert [getattr(document.settings, name) for name in ("batch", "streams", "pinning")] == [1, None, None]
+    assert document.tuning is None
 
 
 def test_more_streams_than_tuned_threads_take_the_threads_that_they_need(oracle: Oracle, cache: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_result_with_other_settings_is_not_taken_for_one_of_the_tuning(
     with pytest.raises(OutputError, match=r"is of another batch.* sets batch 4: --no-tuning\)\.$"):
         run_session.run(asked(oracle, tmp_path / "out"))
     document, _ = run_session.run(asked(oracle, tmp_path / "out", tuning=False))
-    assert document["settings"]["batch"] == 1
+    assert document.settings.batch == 1
     run_session.run(asked(oracle, tmp_path / "tuned"))
     with pytest.raises(OutputError, match=r"is of another batch.*a tuning of 2026-.* is in use there\)\.$"):
         run_session.run(asked(oracle, tmp_path / "tuned", tuning=False))

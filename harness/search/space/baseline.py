@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
+from harness.backend import graph
+from harness.backend.settings import CompileSettings
 from harness.dataset.recipe import MEAN, SCALE
 from harness.errors import ModelError
 from harness.model import file as model_file
@@ -84,7 +85,7 @@ def _require_usual_input(card: Card) -> None:
 class _Reader:
     """Finds layers by their friendly names, torchvision's, which `resnet` gives them."""
 
-    def __init__(self, model: ov.Model) -> None:
+    def __init__(self, model: Any) -> None:
         self._ops = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
         self._state: resnet.State = {}
 
@@ -169,11 +170,8 @@ class _Reader:
         raise LookupError(f"no known activation follows the sum '{name}'")
 
 
-def _difference(one: ov.Model, other: ov.Model, size: int) -> float:
+def _difference(one: Any, other: Any, size: int) -> float:
     """Return the largest difference of two models' logits on noise, over their size."""
     noise = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
-    found = [
-        ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(noise)[0]
-        for model in (one, other)
-    ]
+    found = [graph.compile_model(model, CompileSettings("LATENCY")).model(noise)[0] for model in (one, other)]
     return float(np.abs(found[0] - found[1]).max() / max(1.0, np.abs(found[0]).max()))
