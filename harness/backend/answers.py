@@ -14,7 +14,7 @@ from openvino import opset13 as ops
 
 from harness.backend import ports
 from harness.errors import ModelError
-from harness.mlperf.benchmark import BENCHMARKS
+from harness.mlperf.benchmark import find_benchmark
 from harness.model.card import Card
 from harness.task import classification
 
@@ -33,7 +33,7 @@ def fold_output(model: ov.Model, card: Card) -> ov.Model:
     Raises:
         ModelError: the output is not what the card says of it.
     """
-    return ENDS[BENCHMARKS[card.benchmark].task](model, card)
+    return ENDS[find_benchmark(card.benchmark).task](model, card)
 
 
 def label_of(answer: npt.NDArray[Any], card: Card) -> int:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from harness.errors import ConfError, did_you_mean
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -50,3 +52,14 @@ OTHER_BENCHMARKS = frozenset(
     )
 )
 """Benchmarks that are not run here; LoadGen ignores their lines in a user.conf, and so does the harness."""
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """Return the benchmark with LoadGen's name.
+
+    Raises:
+        ConfError: there is none.
+    """
+    if name not in BENCHMARKS:
+        raise ConfError(f"Benchmark '{name}' is not known.{did_you_mean(name, BENCHMARKS)}")
+    return BENCHMARKS[name]

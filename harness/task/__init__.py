@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.mlperf.benchmark import BENCHMARKS, Benchmark
+from harness.mlperf.benchmark import Benchmark, find_benchmark
 from harness.task import classification
 from harness.task.scoring import PairedAnswers, Score, Stated, Verdict
 
@@ -94,7 +94,7 @@ class Task(Protocol):
         """Hold a score of this task against `target_fraction` of the `reference` (both fractions)."""
 
     def is_far_off(self, reached: float, target: float) -> bool:
-        """Return whether a fraction misses its target by so much that more is wrong than the model's quality."""
+        """Return whether a target is missed by so much that it is no matter of the model's quality."""
 
     def advice(self, score: Any, target: float, quantized: bool) -> str:
         """Return by how much a score of this task misses its target, and what to change."""
@@ -111,8 +111,12 @@ TASKS: Mapping[str, Task] = {"classification": classification}
 
 
 def task_of(card: HasBenchmark) -> Task:
-    """Return the task of a card: that of its benchmark."""
-    return of_benchmark(BENCHMARKS[card.benchmark])
+    """Return the task of a card: that of its benchmark.
+
+    Raises:
+        ConfError: there is no such benchmark.
+    """
+    return of_benchmark(find_benchmark(card.benchmark))
 
 
 def of_benchmark(benchmark: Benchmark) -> Task:

@@ -19,8 +19,9 @@ from harness.measurement.data import open_for
 from harness.mlperf import log
 from harness.mlperf.benchmark import BENCHMARKS, Benchmark
 from harness.model.card import AccuracySpec, Card, read_card, write_card
-from harness.run.measuring import judged, judged_again
-from harness.submission import compliance, logs
+from harness.run.document import AccuracySection
+from harness.run.measuring import judged
+from harness.submission import accuracy_text, compliance
 from harness.submission.verdict import Ledger
 from harness.task import TASKS, PairedAnswers, Stated, Task, Verdict, task_of
 
@@ -112,8 +113,14 @@ class Lengths:
         changed = sum(one != other for one, other in zip(first, second, strict=True))
         return PairedAnswers(len(truth), changed, 0, 0, 1.0)
 
-    def read_line(self, text: str) -> Stated | None:
-        name, _, rest = text.partition("=")
+    def score_lines(self, text: str) -> list[str]:
+        return [line for line in text.splitlines() if "=" in line and not line.startswith("hash=")]
+
+    def is_far_off(self, reached: float, target: float) -> bool:
+        return reached == 0 < target
+
+    def read_line(self, line: str) -> Stated | None:
+        name, _, rest = line.partition("=")
         if name != "lengths":
             return None
         percentage = float(rest.partition("%")[0])
@@ -198,33 +205,37 @@ def test_models_are_compared_that_their_task_calls_comparable(card: Card) -> Non
 
 
 @pytest.mark.parametrize(("fraction", "passed"), [(0.5, True), (0.25, False)])
-def test_a_score_is_judged_by_its_task_now_and_when_it_is_read_again(
+def test_a_score_is_judged_by_its_task_as_often_as_one_likes(
     card: Card, oracle: Oracle, fraction: float, passed: bool
 ) -> None:
     score = Share(fraction, 8)
-    found = judged(card, oracle.store, score)
-    assert found["passed"] is passed
-    assert found["verdicts"][0]["advice"] == (None if passed else "Count again: 0.25 is less than 0.5.")
-    assert judged_again(card, oracle.store, score.text) == found
+    section = AccuracySection(score.text, 0, 8, fraction, (), (), None, None)
+    found = judged(section, card, oracle.store)
+    assert found.passed is passed
+    assert found.verdicts[0].advice == (None if passed else "Count again: 0.25 is less than 0.5.")
+    assert judged(found, card, oracle.store) == found
 
 
 def test_a_result_without_a_score_is_not_judged_again(oracle: Oracle) -> None:
     with pytest.raises(HarnessError, match=r"states no accuracy .* repeat the run with --replace"):
-        judged_again(oracle.card, oracle.store, "mAP=50.0%")
+        judged(AccuracySection("mAP=50.0%", 1, 2, 0.5, (), (), None, None), oracle.card, oracle.store)
 
 
 @pytest.mark.parametrize(
     ("text", "faults"),
     [
         ("lengths=50.000%\n", []),
-        ("accuracy=50.000%, good=4, total=8\n", ["does not begin with 'lengths=...%'"]),
+        (
+            "accuracy=50.000%, good=4, total=8\n",
+            ["has the line 'accuracy=50.000%, good=4, total=8', where 'lengths=...%' belongs"],
+        ),
         ("lengths=101.000%\n", ["says too much"]),
     ],
 )
 def test_the_line_of_accuracy_txt_is_the_task_s(tmp_path: Path, text: str, faults: list[str]) -> None:
-    (tmp_path / logs.ACCURACY_TEXT).write_text(text)
+    (tmp_path / accuracy_text.FILE_NAME).write_text(text)
     ledger = Ledger()
-    score = logs.check_accuracy_text(ledger, tmp_path, "accuracy", LENGTHS, hashed=False)
+    score = accuracy_text.check(ledger, tmp_path, "accuracy", LENGTHS, hashed=False)
     assert [check.detail for check in ledger.checks if not check.passed] == faults
     assert score == (None if faults else Share(0.5, 8))
 
