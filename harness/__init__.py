@@ -1,3 +1,3 @@
 """Benchmark deep-learning inference on CPUs: MLPerf LoadGen in front, OpenVINO underneath."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

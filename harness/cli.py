@@ -1,5 +1,8 @@
 """The `harness` command: its subcommands, and the one place where a user's fault becomes an exit code."""
 
+import errno
+import io
+import os
 import signal
 import sys
 from typing import NoReturn
@@ -30,6 +33,8 @@ _COMMANDS = {
 }
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_FOLDERS = ("HARNESS_CACHE", "XDG_CACHE_HOME", "HOME", "TMPDIR")
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -41,6 +46,13 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; exit 0 when all is good, 1 for an invalid run, 2 for a fault in the request."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # In a locale that lacks a character, its escape is better than none of the text.
+            stream.reconfigure(errors="backslashreplace")
+    if unreadable := _not_utf8():
+        click.echo(f"harness: {unreadable}", err=True)
+        sys.exit(2)
     deliver_on_the_normal_stack()
     stop_in_good_order()
     try:
@@ -58,10 +70,34 @@ def main() -> None:
             f"harness: Cannot use {error.filename} ({error.strerror}): check its permissions.", err=True
         )
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f"Cannot write {error.filename}" if error.filename else "Cannot write"
+        cure = "free some space, or choose a folder on another disk"
+        click.echo(f"harness: {where} ({error.strerror}): {cure}.", err=True)
+        sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         _end("interrupted", signal.SIGINT)
     except Stopped as stop:
         _end(f"stopped by {stop.number.name}", stop.number)
+
+
+def _not_utf8() -> str | None:
+    """Return what to say of a path that was given and that cannot be written into a JSON document."""
+    places = [(word, "rename it") for word in sys.argv[1:]]
+    places += [(os.environ.get(name, ""), f"set {name} to another folder") for name in _FOLDERS]
+    try:
+        places.append((os.getcwd(), "work in another folder"))
+    except FileNotFoundError:
+        return "The working folder was removed: work in another folder."
+    for place, cure in places:
+        try:
+            place.encode("utf-8")
+        except UnicodeEncodeError:
+            shown = place.encode("utf-8", "backslashreplace").decode()
+            return f"The name {shown} is not UTF-8, so no result could tell it: {cure}."
+    return None
 
 
 def _end(how: str, number: signal.Signals) -> NoReturn:

@@ -10,7 +10,8 @@ from harness.errors import HarnessError
 from harness.files import format_bytes
 from harness.machine import system
 from harness.machine.packages import RECORDED
-from harness.mlperf.rules import rounds_of_loadgen
+from harness.mlperf import calendar
+from harness.mlperf.rules import find_round, rounds_of_loadgen
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, read_card, shipped_cards
 
@@ -165,7 +166,12 @@ def _versions(machine: system.Machine) -> Iterator[Finding]:
     loadgen = machine.versions.get(_LOADGEN.key)
     rounds = rounds_of_loadgen(loadgen) if loadgen else []
     if rounds:
-        yield Finding("MLPerf round", GOOD, f"runs with this LoadGen can belong to {', '.join(rounds)}")
+        made_for = find_round(rounds[0])
+        yield Finding(
+            "MLPerf round",
+            NOTE if calendar.has_ended(made_for) else GOOD,
+            f"runs with this LoadGen belong to {made_for.name}; {calendar.outlook(made_for).rstrip('.')}",
+        )
     else:
         yield Finding(
             "MLPerf round", WRONG, f"LoadGen {loadgen} belongs to no round that is known here",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import tempfile
 import time
@@ -15,11 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness import resources
 from harness.console import note
 from harness.errors import HarnessError, OutputError
 
 _TICK_NS = 10_000_000
 """The longest tick of the Linux kernel's timer (CONFIG_HZ=100)."""
+_ROOM_BYTES = 1 << 16
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 """What network file systems without locks say."""
 
@@ -114,8 +117,7 @@ def write_text(path: Path, text: str) -> None:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(
-            f"Cannot write {path} ({error.strerror}): free some space, or choose a folder that can be "
-            "written to."
+            f"Cannot write {path} ({error.strerror}): free some space, or {_elsewhere(path)}."
         ) from error
 
 
@@ -132,7 +134,7 @@ def make_writable_folder(path: Path) -> Path:
             pass
     except OSError as error:
         raise OutputError(
-            f"Cannot write to the folder {path} ({error.strerror}): choose another folder."
+            f"Cannot write to the folder {path} ({error.strerror}): {_elsewhere(path)}."
         ) from error
     return path
 
@@ -172,7 +174,7 @@ def locked(path: Path, refusal: Exception) -> Iterator[None]:
     except BlockingIOError as error:
         raise refusal from error
     except OSError as error:
-        raise OutputError(f"Cannot lock {path} ({error.strerror}): choose another folder.") from error
+        raise OutputError(f"Cannot lock {path} ({error.strerror}): {_elsewhere(path)}.") from error
     try:
         yield
     finally:
@@ -204,8 +206,39 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     if free_bytes < needed_bytes:
         raise OutputError(
             f"No room for {purpose} in {folder}: {format_bytes(needed_bytes)} needed, "
-            f"{format_bytes(free_bytes)} free. Free some space or choose another folder."
+            f"{format_bytes(free_bytes)} free. Free some space or {_elsewhere(folder)}."
         )
+
+
+def require_room(folder: Path, purpose: str) -> None:
+    """Raise OutputError when `folder` takes no more bytes, or a file in it was cut at a limit.
+
+    Unlike the free space that a file system states, this also sees quotas.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY:
+        sizes = [path.stat().st_size for path in folder.iterdir() if path.is_file()]
+        if max(sizes, default=0) >= limit or limit < _ROOM_BYTES:
+            raise OutputError(
+                f"This process may write files of {format_bytes(limit)} at most, which is too little for "
+                f"{purpose} in {folder}: raise the limit (`ulimit -f`) and run again."
+            )
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            if file.write(bytes(_ROOM_BYTES)) < _ROOM_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise OutputError(
+            f"No room for {purpose} in {folder} ({error.strerror}): free some space or {_elsewhere(folder)}, "
+            f"then run again."
+        ) from error
+
+
+def _elsewhere(path: Path) -> str:
+    """Return what to do about a place that cannot be written to."""
+    if resources.is_in_cache(path):
+        return "set HARNESS_CACHE to another folder"
+    return "choose another folder"
 
 
 def format_bytes(count: float) -> str:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from harness.errors import OutputError
+
 _INSTALLED = Path(__file__).parent / "data"
 _CHECKOUT = Path(__file__).parent.parent
 
@@ -15,8 +17,29 @@ MLPERF_CONF = ROOT / "mlperf.conf"
 
 
 def cache_folder() -> Path:
-    """Return where fetched files are kept: $HARNESS_CACHE, else harness/ in the user's cache folder."""
+    """Return where fetched files are kept: $HARNESS_CACHE, else harness/ in the user's cache folder.
+
+    Raises:
+        OutputError: neither is known.
+    """
     if named := os.environ.get("HARNESS_CACHE"):
         return Path(named)
     user = os.environ.get("XDG_CACHE_HOME")
-    return (Path(user) if user else Path.home() / ".cache") / "harness"
+    return (Path(user) if user else _home() / ".cache") / "harness"
+
+
+def is_in_cache(path: Path) -> bool:
+    """Return whether a path lies where only $HARNESS_CACHE can move it."""
+    try:
+        return path.absolute().is_relative_to(cache_folder().absolute())
+    except OutputError:
+        return False
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise OutputError(
+            "This user has no home folder to keep models and tunings in: set HARNESS_CACHE to a folder."
+        ) from error

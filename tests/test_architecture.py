@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 # A module imports only from rows above its own; neighbours in a row do not know each other.
 ROWS = {
     "": [
-        {"errors", "console", "resources"},
+        {"console", "errors"},
+        {"resources"},
         {"files", "typed"},
         {"report", "machine", "process"},
         {"mlperf"},
@@ -35,7 +36,7 @@ ROWS = {
     "mlperf": [
         {"benchmark", "early_stopping", "names", "scenario"},
         {"conf_syntax", "log", "rules"},
-        {"conf"},
+        {"calendar", "conf"},
     ],
     "dataset": [
         {"drawing", "image_file", "label_file", "pixels"},
@@ -89,13 +90,14 @@ ROWS = {
         {"merge"},
     ],
     "submission": [
-        {"official", "results", "verdict"},
+        {"archive", "official", "results", "verdict"},
         {
             "accuracy_text",
             "agreement",
             "description",
             "documentation",
             "housekeeping",
+            "inference",
             "paperwork",
             "run_settings",
         },

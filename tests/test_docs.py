@@ -1,6 +1,7 @@
 """README, --help and the code agree."""
 
 import importlib
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -10,10 +11,16 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from documented import rows
 
+from harness import __version__
 from harness.cli import _COMMANDS, cli
+from harness.comparison.document import Comparison
+from harness.dataset.manifest import Manifest
+from harness.measurement.tuned import Tuning
 from harness.model.card import read_card
 from harness.results.columns import COLUMNS
+from harness.run.document import RunResult
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -115,6 +122,28 @@ def test_the_readme_fits_on_a_few_screens() -> None:
     assert README.count("\n") <= 150
 
 
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [
+        ("result.json of a run", RunResult),
+        ("compare.json", Comparison),
+        ("A tuning", Tuning),
+        ("manifest.json of a store", Manifest),
+    ],
+)
+def test_every_key_of_a_typed_document_is_in_the_formats(heading: str, kind: type) -> None:
+    section = PAGES["docs/formats.md"].partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    found = [line for line in section.splitlines() if line.startswith("| `")]
+    assert found == rows(kind)
+
+
+def test_every_key_of_a_search_s_result_is_in_the_formats() -> None:
+    section = PAGES["docs/formats.md"].partition("\n## result.json of a search\n")[2]
+    path = ROOT / "tests" / "fixtures" / "v0.1.0" / "search" / "result.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert re.findall(r"^\| `(\w+)` ", section, re.MULTILINE) == list(written)
+
+
 def test_the_keys_of_config_files_are_documented() -> None:
     keys = {
         (parameter.name, parameter.help)
@@ -158,3 +187,5 @@ def test_every_version_and_command_has_a_line_in_the_changelog() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     for name in _COMMANDS:
         assert f"`harness {name}" in changelog
+    newest = re.findall(r"^## (\d\S*) - \d{4}-\d{2}-\d{2}$", changelog, re.MULTILINE)[0]
+    assert newest == __version__

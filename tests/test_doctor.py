@@ -136,5 +136,5 @@ def test_the_command_prints_a_line_for_each_finding_or_json_alone() -> None:
     )
     findings = json.loads(as_json.stdout)
     assert len(plain.stdout.splitlines()) == len(findings)
-    assert "MLPerf round: runs with this LoadGen can belong to v6.1" in plain.stdout
+    assert "MLPerf round: runs with this LoadGen belong to v6.1; MLPerf v6.1 took submissions" in plain.stdout
     assert as_json.returncode == (1 if any(finding["state"] == WRONG for finding in findings) else 0)

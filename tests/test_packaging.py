@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.machine.packages import PACKAGES
+from harness.mlperf.rules import NEWEST, ROUNDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +48,15 @@ def test_the_wheel_carries_models_calibration_and_both_conf_files(wheel: Path) -
 def test_the_wheel_carries_nothing_but_the_package(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"harness"}
+
+
+def test_the_wheel_demands_the_very_loadgen_of_the_newest_round(wheel: Path) -> None:
+    """Seeds change within a minor version, so a newer one may be of no round that is known."""
+    with zipfile.ZipFile(wheel) as packed:
+        (name,) = (name for name in packed.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = packed.read(name).decode().splitlines()
+    wanted = ROUNDS[NEWEST].loadgen_versions[-1]
+    assert f"Requires-Dist: mlcommons-loadgen=={wanted}" in lines
 
 
 def test_the_unpacked_wheel_finds_its_data_from_anywhere(wheel: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from harness.commands import options
+from harness.mlperf import calendar
 from harness.mlperf.rules import NEWEST, find_round
 from harness.submission import check, official
 from harness.submission.verdict import faults, report, to_dicts
@@ -40,6 +41,8 @@ def command(root: Path, round_name: str, checkout: Path | None, strict: bool, as
     if as_json:
         document = {
             "round": made_for.name,
+            "deadline": made_for.deadline.isoformat(),
+            "ended": calendar.has_ended(made_for),
             "passed": passed,
             "checks_passed": sum(check.passed for check in checks),
             "faults": to_dicts(wrong),
@@ -48,7 +51,7 @@ def command(root: Path, round_name: str, checkout: Path | None, strict: bool, as
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        click.echo(f"harness check, {made_for.name}:")
+        click.echo(f"harness check, {made_for.name}:\n{calendar.outlook(made_for)}")
         click.echo(report(checks, strict=strict))
         for verdict in verdicts:
             click.echo(official.render(verdict))

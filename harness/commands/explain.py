@@ -42,7 +42,7 @@ from harness.model.card import find_card
 )
 @click.option(
     "--duration",
-    type=click.FloatRange(min=0.1),
+    type=options.Finite(min=0.1),
     default=2.0,
     show_default=True,
     metavar="SECONDS",

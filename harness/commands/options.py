@@ -1,5 +1,6 @@
 """Options that several commands share, so that they read and behave alike."""
 
+import math
 import shlex
 import tomllib
 from collections.abc import Callable, Sequence
@@ -16,6 +17,17 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 _MOST_WORKERS_A_CPU = 8
+_LONGEST_S = 86_400
+
+
+class Finite(click.FloatRange):
+    """A number within a range; neither NaN, which is in every range, nor infinite."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        number: float = super().convert(value, parameter, context)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", parameter, context)
+        return number
 
 
 class Workers(click.IntRange):
@@ -42,7 +54,7 @@ results = click.option(
 duration = click.option(
     "--duration",
     "duration",
-    type=click.FloatRange(min=0.1),
+    type=Finite(min=0.1, max=_LONGEST_S),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

@@ -43,7 +43,7 @@ from harness.model.card import find_card
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0, max=1),
+    type=options.Finite(min=0, max=1),
     metavar="X",
     help="Restore layers until top-1 is within X (a fraction) of the original.",
 )

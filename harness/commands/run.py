@@ -8,7 +8,9 @@ import click
 
 from harness.backend.settings import CORE_TYPES, PRECISIONS
 from harness.commands import options
+from harness.console import note
 from harness.loadgen.settings import RunSettings
+from harness.mlperf import calendar
 from harness.mlperf.scenario import Mode, parse_scenario
 from harness.model.card import find_card
 from harness.run import result
@@ -64,7 +66,7 @@ from harness.run.summary import summary
 )
 @click.option(
     "--stall-timeout",
-    type=click.FloatRange(min=1),
+    type=options.Finite(min=1),
     default=120.0,
     show_default=True,
     metavar="SECONDS",
@@ -118,6 +120,8 @@ def command(
         user_conf=user_conf,
         stall_timeout_s=stall_timeout,
     )
+    if official:
+        note(calendar.outlook_of_installed())
     if mode is None:
         mode = "performance" if card.speed_only else "both"
     modes = tuple(Mode) if mode == "both" else (Mode(mode),)

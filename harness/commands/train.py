@@ -31,14 +31,14 @@ _FOLDER = options.PATH
 @click.option("--size", type=click.IntRange(16), default=64, show_default=True, help="Input size in pixels.")
 @options.rare(
     "--crop-fraction",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Finite(0, 1, min_open=True),
     default=0.875,
     show_default=True,
     help="Share of the short side that the test crop keeps.",
 )
 @click.option(
     "--width",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Finite(0, min_open=True),
     default=0.2,
     show_default=True,
     help="Width over ResNet-50's; 1 is the true one. Channels are multiples of 16.",
@@ -63,7 +63,7 @@ _FOLDER = options.PATH
 )
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Finite(0, min_open=True),
     default=0.2,
     show_default=True,
     help="Peak learning rate.",
@@ -77,21 +77,21 @@ _FOLDER = options.PATH
 )
 @options.rare(
     "--weight-decay",
-    type=click.FloatRange(0),
+    type=options.Finite(0),
     default=5e-5,
     show_default=True,
     help="Weight decay; not applied to biases and norm layers.",
 )
 @options.rare(
     "--label-smoothing",
-    type=click.FloatRange(0, 1),
+    type=options.Finite(0, 1),
     default=0.1,
     show_default=True,
     help="Share of the target spread over all classes.",
 )
 @options.rare(
     "--smallest-area",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Finite(0, 1, min_open=True),
     default=0.35,
     show_default=True,
     help="Least share of an image that augmentation keeps.",
@@ -104,7 +104,7 @@ _FOLDER = options.PATH
 )
 @options.rare(
     "--growing-share",
-    type=click.FloatRange(0, 1),
+    type=options.Finite(0, 1),
     default=0.6,
     show_default=True,
     help="Share of the epochs over which images grow from --first-size.",

@@ -34,7 +34,7 @@ from harness.tuner import DEFAULT_BUDGET_MIN
 )
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     default=DEFAULT_BUDGET_MIN,
     show_default=True,
     metavar="MINUTES",

@@ -17,6 +17,7 @@ from harness.measurement.order import Key, groups
 from harness.measurement.plan import Request as RunRequest
 from harness.measurement.round import Round
 from harness.measurement.tuned import Tuning
+from harness.mlperf import log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model.card import Card
 from harness.process import child
@@ -117,7 +118,7 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
             valid=not section.errors,
             log=logs.relative_to(out).as_posix(),
         )
-        entry.answers = task_of(entry.card).answers(logs / "mlperf_log_accuracy.json", store.count)
+        entry.answers = task_of(entry.card).answers(logs / log.ACCURACY_LOG, store.count)
 
 
 def _accuracy_conditions(setting: Setting) -> tuple[Scenario, int]:

@@ -10,10 +10,10 @@ from harness.comparison import charts, findings, table
 from harness.comparison.document import Cell, Comparison, count_threads
 from harness.files import format_bytes
 from harness.measurement.round import METRICS
+from harness.mlperf import log
 from harness.report import html
 from harness.report.table import Table
 
-_DETAIL, _SUMMARY = "mlperf_log_detail.txt", "mlperf_log_summary.txt"
 _COUNTERS = {
     "steal_share": "steal time",
     "other_cpus": "other load",
@@ -165,7 +165,7 @@ def _logs(comparison: Comparison) -> str:
             folder = PurePosixPath(variant.accuracy.log)
             links = ", ".join(
                 _link(comparison, str(folder / name), name)
-                for name in ("accuracy.txt", "mlperf_log_accuracy.json", _DETAIL)
+                for name in (log.ACCURACY_TEXT, log.ACCURACY_LOG, log.DETAIL_LOG)
             )
             rows.append(f"<tr><th>{escape(variant.name)}<br>accuracy</th><td>{links}</td></tr>")
     return '<table class="words">' + "".join(rows) + "</table>"
@@ -175,7 +175,7 @@ def _round_link(comparison: Comparison, cell: Cell, place: int) -> str:
     entry = cell.rounds[place]
     value = cell.values().get(entry.number)
     shown = f"{value:.4g}" if value is not None else "not valid"
-    name = _SUMMARY if entry.valid else _DETAIL
+    name = log.SUMMARY_LOG if entry.valid else log.DETAIL_LOG
     return _link(comparison, f"{entry.log}/{name}", shown)
 
 

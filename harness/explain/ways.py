@@ -179,7 +179,7 @@ def _empty_ns(backend: Backend, compiled: graph.Compiled) -> float:
 
 
 def _read(backend: Backend, clocks: Clocks, streams: int, empty_ns: float) -> dict[str, Any]:
-    path = backend.job.log_folder / "mlperf_log_detail.txt"
+    path = backend.job.log_folder / log.DETAIL_LOG
     measured = log.read_performance(path)
     if measured.errors:
         raise RunFailed(f"LoadGen logged an error: {measured.errors[0]}")

@@ -140,6 +140,11 @@ def within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings
         HarnessError: there are fewer.
     """
     usable = machine.usable_cpus
+    if settings.streams is not None and settings.streams > usable:
+        raise HarnessError(
+            f"--streams {settings.streams}: this process may use {usable} CPU(s), of which each "
+            f"stream needs one: give at most {usable}."
+        )
     if settings.threads is None:
         # OpenVINO counts the machine's CPUs, not the container's quota.
         return settings if usable >= (machine.cpus_present or usable) else replace(settings, threads=usable)

@@ -4,11 +4,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from harness import files
+from harness.errors import RunFailed
 from harness.loadgen.job import Job
 from harness.process import child
 
 if TYPE_CHECKING:
     from harness.loadgen.subject import Backend
+
+_LOG_BYTES = 1_000_000
+"""More than the logs of a test whose answers are not logged."""
+_PURPOSE = "LoadGen's logs"
 
 Work = Callable[["Backend"], dict[str, Any]]
 """A function of a module, which measures a backend."""
@@ -28,9 +34,18 @@ def run(
 
     Raises:
         RunFailed: the child crashed, hung, or an inference failed.
+        OutputError: the log folder takes no more bytes, so the logs are cut.
         HarnessError: the child refused the job.
     """
-    return child.run(partial(_work, job, work), job.log_folder, job.settings.stall_timeout_s, show)
+    files.require_free_space(job.log_folder, _LOG_BYTES, _PURPOSE)
+    try:
+        done = child.run(partial(_work, job, work), job.log_folder, job.settings.stall_timeout_s, show)
+    except RunFailed:
+        # LoadGen does not say that it could not write.
+        files.require_room(job.log_folder, _PURPOSE)
+        raise
+    files.require_room(job.log_folder, _PURPOSE)
+    return done
 
 
 def _work(job: Job, work: Work | None, link: child.Link) -> dict[str, Any]:

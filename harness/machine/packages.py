@@ -38,6 +38,7 @@ PACKAGES = (
     Package("numpy", ("numpy",), "numpy", "2.4.6"),
     Package("cv2", ("opencv-python-headless", "opencv-python"), "opencv", "5.0.0.93"),
     Package("pandas", ("pandas",)),
+    Package("yaml", ("pyyaml",)),
     Package("PIL", ("pillow",)),
     Package("cattrs", ("cattrs",)),
     Package("click", ("click",)),

@@ -29,8 +29,8 @@ from harness.process import child
 
 _SERIES = "series.json"
 _ROUND = "round.json"
-_DETAIL = "mlperf_log_detail.txt"
-_SUMMARY = "mlperf_log_summary.txt"
+_DETAIL = log.DETAIL_LOG
+_SUMMARY = log.SUMMARY_LOG
 _USER_CONF = "user.conf"
 _FACTS = ("model_sha256", "precision", "kernels", "batch", "streams")
 _PROBE_S = 3.0
@@ -277,7 +277,7 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
     )
     done = work.run(job, shown)
     noise = watch.stop()
-    trace = logs / "mlperf_log_trace.json"
+    trace = logs / log.TRACE_LOG
     if trace.exists() and trace.stat().st_size == 0:
         trace.unlink()
     folder = _round_folder(series.folder, number)
@@ -339,6 +339,10 @@ def _words(tunable: dict[str, Any] | None) -> str:
     return in_words(tunable or {}) or "the default"
 
 
+# An entry of LoadGen's accuracy log, with the longest indices and one label.
+_ANSWER_BYTES = 80
+
+
 def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
     """Run one LoadGen test with a progress bar; its logs lie in the job's log folder, which is made.
 
@@ -356,12 +360,14 @@ def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
     """
     logs = job.log_folder
     logs.mkdir()
+    if job.mode is Mode.ACCURACY:
+        files.require_free_space(logs, round(total * _ANSWER_BYTES), "the accuracy log")
     title = f"{job.card.name} {job.settings.scenario} {job.mode}"
     watch = Watch()
     with progress(title, total, counts=not timed) as bar:
         done = work.run(job, lambda now: _show(now, bar, total, timed))
         bar.update(total)
-    trace = logs / "mlperf_log_trace.json"
+    trace = logs / log.TRACE_LOG
     if trace.exists() and trace.stat().st_size == 0:
         trace.unlink()
     return {**done, "noise": watch.stop().to_dict()}

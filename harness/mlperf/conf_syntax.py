@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from harness.errors import did_you_mean
 from harness.mlperf.benchmark import BENCHMARKS, OTHER_BENCHMARKS
+from harness.mlperf.scenario import Scenario
 
-SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
+SCENARIOS = tuple(map(str, Scenario))
 """LoadGen's scenarios."""
 
 Fault = tuple[int, str]

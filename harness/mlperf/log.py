@@ -15,6 +15,8 @@ DETAIL_LOG = "mlperf_log_detail.txt"
 SUMMARY_LOG = "mlperf_log_summary.txt"
 ACCURACY_LOG = "mlperf_log_accuracy.json"
 TRACE_LOG = "mlperf_log_trace.json"
+ACCURACY_TEXT = "accuracy.txt"
+"""What the accuracy script writes beside LoadGen's logs."""
 
 _MARKER = ":::MLLOG "
 _SUMMARY_END = re.compile(r"(No errors|\d+ ERRORS?) encountered", re.IGNORECASE)

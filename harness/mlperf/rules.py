@@ -1,10 +1,11 @@
-"""MLPerf Inference rounds as data: seeds, LoadGen versions, benchmarks and required fields.
+"""MLPerf Inference rounds as data: dates, seeds, LoadGen versions, benchmarks and required fields.
 
 Source: the submission checker's constants.py (mlcommons/inference, August 2026) unless noted.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
@@ -53,8 +54,10 @@ class Round:
     """One round of MLPerf Inference."""
 
     name: str
+    deadline: date
+    """Last day of submissions (README.md of mlcommons/inference)."""
     loadgen_versions: tuple[str, ...]
-    """Releases of mlcommons-loadgen with this round's seeds."""
+    """Releases of mlcommons-loadgen with this round's seeds, the oldest first (read from their wheels)."""
     seeds: Seeds
     tasks: Mapping[str, Task]
     """LoadGen's model name -> task."""
@@ -63,8 +66,13 @@ class Round:
     """Keys that a system description must have."""
     filled_system_fields: frozenset[str]
     """Those of them that must not be empty."""
+    power_fields: tuple[str, ...]
+    """Further keys that a system description may have; submissions with measured power have them."""
     measurement_fields: tuple[str, ...]
     """Keys that measurements.json must have, none empty."""
+    inferences: tuple[tuple[str, str], ...]
+    """(measured, inferred): on edge systems the one scenario's result may stand in for the other's; where a
+    scenario is inferred from several, the first that was measured counts."""
     max_accuracy_log_bytes: int
     max_file_bytes: int
 
@@ -94,6 +102,22 @@ _MAY_BE_EMPTY = {
     *("host_processor_interconnect", "accelerator_interconnect_topology", "accelerator_frequency"),
     *("accelerator_on-chip_memories", "hw_notes", "sw_notes"),
 }
+SYSTEM_POWER = "system_power_capacity"
+"""Watts that the system is built for; <system>_power.yaml may say it in its stead (system_check.py)."""
+# SYSTEM_DESC_REQUIRED_FIELDS_POWER in the checker's constants.
+_POWER_FIELDS = (
+    *(SYSTEM_POWER, "power_management", "filesystem", "boot_firmware_version"),
+    *("management_firmware_version", "other_hardware", "number_of_type_nics_installed"),
+    *("nics_enabled_firmware", "nics_enabled_os", "nics_enabled_connected", "network_speed_mbit"),
+    *("power_supply_quantity_and_rating_watts", "power_supply_details", "disk_drives"),
+    *("disk_controllers", "system_power_only"),
+)
+# inference_rules.adoc, edge-required-scenarios; the order is that of preprocess_submission.py.
+_INFERENCES = (
+    ("SingleStream", "MultiStream"),
+    ("MultiStream", "Offline"),
+    ("SingleStream", "Offline"),
+)
 _RESNET = Task(
     benchmark=BENCHMARKS["resnet50"],
     official_name="resnet",
@@ -113,15 +137,18 @@ _RESNET = Task(
 )
 
 
-def _round(name: str, loadgen_versions: tuple[str, ...], seeds: Seeds) -> Round:
+def _round(name: str, deadline: date, loadgen_versions: Iterable[str], seeds: Seeds) -> Round:
     return Round(
         name=name,
-        loadgen_versions=loadgen_versions,
+        deadline=deadline,
+        loadgen_versions=tuple(loadgen_versions),
         seeds=seeds,
         tasks={"resnet50": _RESNET},
         min_duration_ms=600_000,
         system_fields=_SYSTEM_FIELDS,
         filled_system_fields=frozenset(_SYSTEM_FIELDS) - _MAY_BE_EMPTY,
+        power_fields=_POWER_FIELDS,
+        inferences=_INFERENCES,
         measurement_fields=(
             *("input_data_types", "retraining", "starting_weights_filename"),
             *("weight_data_types", "weight_transformations"),
@@ -137,17 +164,32 @@ ROUNDS = {
     for made in (
         _round(
             "v6.1",
-            ("6.0.17",),
+            date(2026, 7, 31),
+            ("6.0.16", "6.0.17"),
             Seeds(2085463073848966840, 2747215439041700203, 16159082839903944936),
         ),
         _round(
             "v6.0",
-            ("6.0.10",),
+            date(2026, 2, 13),
+            (f"6.0.{patch}" for patch in range(5, 16)),
             Seeds(2465351861681999779, 14276810075590677512, 3936089224930324775),
         ),
     )
 }
 NEWEST = next(iter(ROUNDS))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A round that is to come; its seeds are announced four weeks before its deadline."""
+
+    name: str
+    month: date
+    """The first day of the month in which its deadline is expected."""
+
+
+EXPECTED = Expected("v7.0", date(2027, 2, 1))
+"""After the newest (docs/submission of mlcommons/inference: .0 rounds in February, .1 rounds in August)."""
 
 
 def find_round(name: str) -> Round:

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from harness import files
 from harness.console import note
 from harness.dataset.store import Store
 from harness.errors import OutputError
@@ -57,7 +58,7 @@ def _run(plan: Plan, mode: Mode) -> tuple[Path, dict[str, Any]]:
 def _performance(plan: Plan) -> PerformanceSection:
     for attempt in range(1, ATTEMPTS + 1):
         logs, done = _run(plan, Mode.PERFORMANCE)
-        detail = logs / "mlperf_log_detail.txt"
+        detail = logs / log.DETAIL_LOG
         measured = log.read_performance(detail)
         if measured.valid or attempt == ATTEMPTS or (better := plan.corrected()) is None:
             break
@@ -145,10 +146,10 @@ def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
 
 def _accuracy(plan: Plan) -> AccuracySection:
     logs, done = _run(plan, Mode.ACCURACY)
-    detail = log.read_detail(logs / "mlperf_log_detail.txt")
+    detail = log.read_detail(logs / log.DETAIL_LOG)
     task = task_of(plan.request.card)
-    score = task.score(logs / "mlperf_log_accuracy.json", task.truth(plan.store), plan.store.count)
-    (logs / "accuracy.txt").write_text(score.text + "\n", encoding="utf-8")
+    score = task.score(logs / log.ACCURACY_LOG, task.truth(plan.store), plan.store.count)
+    files.write_text(logs / log.ACCURACY_TEXT, score.text + "\n")
     _take_place(logs, plan, Mode.ACCURACY)
     section = AccuracySection(
         text=score.text,

@@ -198,7 +198,7 @@ def repeat_performance(
             demands.samples_per_query,
         )
         run_test(job, (held.performance.duration_ns or 0) / 1e9, timed=True)
-        detail = log.read_detail(job.log_folder / "mlperf_log_detail.txt")
+        detail = log.read_detail(job.log_folder / log.DETAIL_LOG)
         if not any("Found Audit Config file" in warning for warning in detail.warnings):
             raise RunFailed(f"LoadGen did not heed the audit file {audit_config}: check its syntax.")
         measured = log.read_performance(detail.path)

@@ -15,6 +15,7 @@ from harness.comparison.document import Comparison
 from harness.errors import OutputError
 from harness.machine import system
 from harness.measurement.round import METRICS
+from harness.mlperf import log
 from harness.model import file as model_file
 from harness.model.card import Card
 from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
@@ -30,7 +31,7 @@ COMPARISONS = "comparisons"
 """Folder of the comparisons, each in one of its own, in that of the search."""
 FORMAT = 8
 
-_ACCURACY_LOG = "mlperf_log_accuracy.json"
+_ACCURACY_LOG = log.ACCURACY_LOG
 
 
 def compare(setting: Setting, cards: Sequence[Card]) -> tuple[str, Comparison]:

@@ -3,11 +3,10 @@
 import re
 from pathlib import Path
 
+from harness.mlperf.log import ACCURACY_TEXT
 from harness.mlperf.rules import Round
 from harness.submission.verdict import Ledger
 from harness.task import Score, Task
-
-FILE_NAME = "accuracy.txt"
 
 _AGAIN = "run the test again"
 _SUBMIT_AGAIN = "make the tree again with `harness submit`"
@@ -16,9 +15,9 @@ _HASH = re.compile(r"^hash=([0-9a-f]{64})$", re.MULTILINE)
 
 def check(ledger: Ledger, folder: Path, shown: str, task: Task, *, hashed: bool) -> Score | None:
     """Check accuracy.txt; return the score that it states."""
-    path = f"{shown}/{FILE_NAME}"
+    path = f"{shown}/{ACCURACY_TEXT}"
     try:
-        text = (folder / FILE_NAME).read_text(encoding="utf-8")
+        text = (folder / ACCURACY_TEXT).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         ledger.hold("accuracy.txt is there", path, False, f"cannot be read ({error})", _AGAIN)
         return None

@@ -18,7 +18,7 @@ from harness.model.card import Card
 from harness.run import result
 from harness.run import session as run_session
 from harness.run.folder import alone_in
-from harness.submission import compliance, logs, results
+from harness.submission import compliance, results
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.run_settings import Rules
 from harness.submission.verdict import Ledger, faults, refusal
@@ -159,8 +159,8 @@ def run_all(request: Request) -> list[TestOutcome]:
 def _unreadable(one: Result) -> Iterator[str]:
     """Yield why the runs that a test is held against cannot be read, before any test takes its time."""
     try:
-        log.read_detail(one.folder / PERFORMANCE / logs.DETAIL)
-        log.read_accuracy(one.folder / "accuracy" / logs.ACCURACY)
+        log.read_detail(one.folder / PERFORMANCE / log.DETAIL_LOG)
+        log.read_accuracy(one.folder / "accuracy" / log.ACCURACY_LOG)
     except RunFailed as error:
         yield f"{one.shown}: {error}"
 
@@ -170,7 +170,7 @@ def _verify_kept(one: Result, test: str, task: Task, official: bool, truth: Any)
     name, folder = f"{one.shown} {test}", one.folder / test
     note(f"{name}: verifying the test that is there.")
     try:
-        answers = folder / "accuracy" / logs.ACCURACY
+        answers = folder / "accuracy" / log.ACCURACY_LOG
         kind, run = of_benchmark(task.benchmark), folder / PERFORMANCE
         audited = verify(test, one.folder, run, kind, truth, accuracy_log=answers)
         fault = audited.fault
@@ -187,7 +187,7 @@ def _verify_kept(one: Result, test: str, task: Task, official: bool, truth: Any)
 
 def _against_the_rules(one: Result, test: str, task: Task) -> str:
     """Return what `harness check` would say against the logs of a test, or an empty text."""
-    reference = log.read_detail(one.folder / PERFORMANCE / logs.DETAIL)
+    reference = log.read_detail(one.folder / PERFORMANCE / log.DETAIL_LOG)
     rules = Rules(round_of(reference) or find_round(NEWEST), task, "closed", "edge")
     ledger = Ledger()
     compliance.check(ledger, one.folder / test, test, test, rules, one.scenario, reference, verdicts=False)
@@ -220,11 +220,11 @@ def verify(
     Raises:
         RunFailed: a log cannot be read.
     """
-    reference = log.read_detail(scenario / PERFORMANCE / logs.DETAIL)
-    performance = compliance.verify_performance(test, reference, log.read_detail(taken / logs.DETAIL))
+    reference = log.read_detail(scenario / PERFORMANCE / log.DETAIL_LOG)
+    performance = compliance.verify_performance(test, reference, log.read_detail(taken / log.DETAIL_LOG))
     if test != "TEST01":
         return Audited(performance, None)
-    whole, sampled = scenario / "accuracy" / logs.ACCURACY, accuracy_log or taken / logs.ACCURACY
+    whole, sampled = scenario / "accuracy" / log.ACCURACY_LOG, accuracy_log or taken / log.ACCURACY_LOG
     answers = compliance.verify_answers(whole, sampled, task)
     indices = {index for _, index, _ in log.read_accuracy(sampled)}
     score = task.score_some(sampled, truth, indices)
@@ -238,13 +238,13 @@ def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:
         built = staging / test
         run = built / PERFORMANCE
         run.mkdir(parents=True)
-        for name in (logs.SUMMARY, logs.DETAIL):
+        for name in (log.SUMMARY_LOG, log.DETAIL_LOG):
             shutil.copyfile(taken / name, run / name)
         document = result.read(scenario / result.FILE_NAME)
         result.write_identity(built / compliance.TESTED, document.identity)
         if audited.answers is not None:
             (built / "accuracy").mkdir()
-            shutil.copyfile(taken / logs.ACCURACY, built / "accuracy" / logs.ACCURACY)
+            shutil.copyfile(taken / log.ACCURACY_LOG, built / "accuracy" / log.ACCURACY_LOG)
         _write_verdict(built, audited)
         target = scenario / test
         if target.exists():
@@ -261,7 +261,7 @@ def _write_verdict(built: Path, audited: Audited) -> None:
     files.write_text(built / compliance.ACCURACY_FILE, audited.answers.text)
     unlike = audited.baseline is not None
     for name, score in (
-        (logs.ACCURACY_TEXT, audited.score),
+        (log.ACCURACY_TEXT, audited.score),
         (compliance.BASELINE, audited.baseline),
         (compliance.COMPLIANCE, audited.score if unlike else None),
     ):

@@ -25,7 +25,7 @@ TESTED = "tested.json"
 PASS = "TEST PASS"
 FILES = {
     "TEST01": (
-        *(PERFORMANCE_FILE, ACCURACY_FILE, f"accuracy/{logs.ACCURACY}", f"accuracy/{logs.ACCURACY_TEXT}"),
+        *(PERFORMANCE_FILE, ACCURACY_FILE, f"accuracy/{log.ACCURACY_LOG}", f"accuracy/{log.ACCURACY_TEXT}"),
         *(f"accuracy/{BASELINE}", f"accuracy/{COMPLIANCE}"),
     ),
     "TEST04": (PERFORMANCE_FILE,),
@@ -178,9 +178,9 @@ def check(
     run = "performance/run_1"
     detail = logs.check_performance(ledger, folder / run, f"{shown}/{run}", scenario, rules, audit=True)
     if detail is not None:
-        _check_audit_settings(ledger, detail, f"{shown}/{run}/{logs.DETAIL}", test)
+        _check_audit_settings(ledger, detail, f"{shown}/{run}/{log.DETAIL_LOG}", test)
         if reference is not None:
-            _check_ratio(ledger, test, reference, detail, f"{shown}/{run}/{logs.DETAIL}")
+            _check_ratio(ledger, test, reference, detail, f"{shown}/{run}/{log.DETAIL_LOG}")
     if not verdicts:
         return
     _hold_pass(ledger, folder / PERFORMANCE_FILE, f"{shown}/{PERFORMANCE_FILE}")
@@ -206,7 +206,7 @@ def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: Rules) -> No
     path = folder / "accuracy"
     accuracy_text.check(ledger, path, f"{shown}/accuracy", rules.answers, hashed=True)
     accuracy_text.check_truncated(
-        ledger, path / logs.ACCURACY, f"{shown}/accuracy/{logs.ACCURACY}", rules.round
+        ledger, path / log.ACCURACY_LOG, f"{shown}/accuracy/{log.ACCURACY_LOG}", rules.round
     )
     verdict = f"{shown}/{ACCURACY_FILE}"
     said = _lines(folder / ACCURACY_FILE)
@@ -295,7 +295,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _score(detail: log.Detail, scenario: str) -> float:
-    value = detail.get(logs.SCORES.get(scenario, ""))
+    value = detail.get(logs.score_key(scenario) or "")
     if not isinstance(value, int | float) or value <= 0:
         raise RunFailed(f"The log {detail.path} has no score: run the test again.")
     return float(value)

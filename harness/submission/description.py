@@ -1,14 +1,16 @@
 """The system description that a submission needs: read from the machine, completed by the submitter."""
 
+import json
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
 from harness.machine import hardware, system
 from harness.machine.hardware import Hardware
-from harness.mlperf.rules import STATUSES, Round
+from harness.mlperf.rules import STATUSES, SYSTEM_POWER, Round
 from harness.run.folder import unlike_machines
 from harness.submission.verdict import refusal
 
@@ -25,6 +27,7 @@ _HINTS = {
     "host_storage_capacity": '"1 TB"',
 }
 _NETWORK_KEY = "is_network"
+_WATTS = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?")
 
 
 def describe(
@@ -33,6 +36,7 @@ def describe(
     fixed: Mapping[str, str],
     overrides: Mapping[str, str],
     parts: Hardware | None = None,
+    system: str | None = None,
 ) -> dict[str, str]:
     """Return the system's JSON.
 
@@ -42,6 +46,7 @@ def describe(
         fixed: division, submitter and system_type.
         overrides: what the submitter states (see `read_overrides`).
         parts: the rest of the same machine's hardware; None when it is another machine.
+        system: its name, where the results are of several.
 
     Raises:
         HarnessError: names every field that could not be read from the machine and was not stated.
@@ -51,10 +56,12 @@ def describe(
         key for key in made_for.system_fields if not found.get(key) and key in made_for.filled_system_fields
     ]
     if missing:
-        template = "\n".join(f"{key} = {_HINTS.get(key, '...')}" for key in missing)
+        named, table = ("", "") if system is None else (f"{system}: ", f"[{json.dumps(system)}]\n")
+        template = table + "\n".join(f"{key} = {_HINTS.get(key, '...')}" for key in missing)
         raise HarnessError(
-            f"The machine does not tell {len(missing)} fields of its description: {', '.join(missing)}. "
-            f"State them in a file and give it with --system-description FILE, such as:\n{template}"
+            f"{named}The machine does not tell {len(missing)} fields of its description: "
+            f"{', '.join(missing)}. State them in a file and give it with --system-description FILE, such "
+            f"as:\n{template}"
         )
     if found["status"] not in STATUSES:
         raise HarnessError(f"The status '{found['status']}' is not known: give one of {', '.join(STATUSES)}.")
@@ -62,34 +69,56 @@ def describe(
     return described | {key: value for key, value in found.items() if key not in described and value}
 
 
-def read_overrides(path: Path, made_for: Round) -> dict[str, str]:
-    """Read the fields that a submitter states, from a flat TOML file.
+def read_overrides(path: Path, made_for: Round, systems: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Read the fields that a submitter states, from a TOML file; return system -> fields.
+
+    What stands in a table [system] is for that system alone, and beats what stands above all tables.
 
     Raises:
         HarnessError: the file cannot be read, or lists every key that is unknown, fixed or of the wrong kind.
     """
+    systems = tuple(systems)
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(f"Cannot read the system description {path} ({error}): check the path.") from error
     except tomllib.TOMLDecodeError as error:
         raise HarnessError(f"{path} is not valid TOML ({error}): correct that line.") from error
+    common = {key: value for key, value in document.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in document.items() if isinstance(value, dict)}
+    reasons = [
+        f"[{name}] is no system of these results.{did_you_mean(name, systems)}"
+        for name in tables
+        if name not in systems
+    ]
+    for fields in (common, *tables.values()):
+        reasons += _faults_of(fields, made_for)
+    if reasons:
+        raise refusal(f"The system description {path} cannot be used", reasons)
+    # The integer 0 counts as empty in the checker, the text "0" does not.
+    return {
+        name: {key: str(value) for key, value in (common | tables.get(name, {})).items()} for name in systems
+    }
+
+
+def _faults_of(fields: Mapping[str, Any], made_for: Round) -> list[str]:
+    """Return what is wrong with the keys and values that a submitter states."""
+    known = (*made_for.system_fields, *made_for.power_fields)
     reasons = []
-    for key, value in document.items():
+    for key, value in fields.items():
         if key in _FIXED:
             reasons.append(f"'{key}' comes from the command line: remove it.")
         elif key == _NETWORK_KEY:
             reasons.append(
                 f"'{key}' demands the fields of the network division, whatever its value: remove it."
             )
-        elif key not in made_for.system_fields:
-            reasons.append(f"'{key}' is not a field.{did_you_mean(key, made_for.system_fields)}")
+        elif key not in known:
+            reasons.append(f"'{key}' is not a field.{did_you_mean(key, known)}")
         elif isinstance(value, bool) or not isinstance(value, str | int | float):
             reasons.append(f"'{key}' must be a text or a number, not {value!r}.")
-    if reasons:
-        raise refusal(f"The system description {path} cannot be used", reasons)
-    # The integer 0 counts as empty in the checker, the text "0" does not.
-    return {key: str(value) for key, value in document.items()}
+        elif key == SYSTEM_POWER and not _WATTS.fullmatch(str(value)):
+            reasons.append(f"'{key}' must be a number of watts, not {value!r}.")
+    return reasons
 
 
 def parts_of(machine: system.Machine) -> Hardware | None:

@@ -24,7 +24,7 @@ def run_command(one: Result, model: str) -> str:
     """
     settings = one.document.settings
     defaults = {item.name: item.default for item in fields(RunSettings)}
-    fixed = parse_scenario(one.scenario).facts
+    fixed = parse_scenario(one.measured).facts
     defaults |= {"streams": fixed.streams, "batch": fixed.batch}
     flags = [
         f"--{key.replace('_', '-')} {getattr(settings, key)}"
@@ -36,7 +36,7 @@ def run_command(one: Result, model: str) -> str:
         for key in _SWITCHES
         if (wanted := getattr(settings, key)) is not None
     ]
-    parts = [f"harness run --model {model} --data STORE --scenario {one.scenario}", *flags]
+    parts = [f"harness run --model {model} --data STORE --scenario {one.measured}", *flags]
     return " ".join([*parts, "--no-tuning --official --user-conf user.conf --out RESULTS"])
 
 
@@ -60,6 +60,12 @@ def readme(one: Result, card: Card, made_for: Round, division: str) -> str:
         *([] if document.accuracy is None else [f"Accuracy: {document.accuracy.text}"]),
         "",
     ]
+    if one.inferred:
+        lines += [
+            f"Inferred from {one.measured}, as the rules let edge systems do (inference_rules.adoc, "
+            f"edge-required-scenarios): the files of this folder are those of that run.",
+            "",
+        ]
     if not official_data:
         lines += [
             f"**Not {_TITLES.get(task.benchmark.dataset, task.benchmark.dataset)}.** The accuracy and speed "
@@ -195,29 +201,38 @@ def _calibration(record: dict[str, Any]) -> list[str]:
     return lines
 
 
-def source_readme(versions: Mapping[str, str | None], harness_version: str) -> str:
-    """Return src/README.md."""
+def source_readme(systems: Mapping[str, Mapping[str, str | None]], harness_version: str) -> str:
+    """Return src/README.md.
+
+    Args:
+        systems: each system's library versions.
+        harness_version: of the code in the folder.
+    """
+    measured: dict[tuple[str, str], list[str]] = {}
+    for system, versions in systems.items():
+        key = str(versions.get("python")), _pip_command(versions)
+        measured.setdefault(key, []).append(system)
+    lines = [
+        "# Source",
+        "",
+        f"`harness/` is the whole code of the benchmark harness, version {harness_version}; LoadGen is "
+        "the unmodified release. The folders beside it hold the models: each a card, and the model file "
+        "where it is small enough, or else its digest and, where it is published, its address.",
+        "",
+    ]
+    for (python, command), names in measured.items():
+        where = f" on {', '.join(names)}" if len(measured) > 1 else ""
+        lines += [f"Measured{where} with Python {python}:", "", "```", command]
+        lines += ["PYTHONPATH=. python -m harness --help", "```", ""]
+    return "\n".join(lines)
+
+
+def _pip_command(versions: Mapping[str, str | None]) -> str:
     wanted = [
         f"{package.name}=={version}" if (version := versions.get(package.key)) else package.name
         for package in PACKAGES
     ]
-    return "\n".join(
-        [
-            "# Source",
-            "",
-            f"`harness/` is the whole code of the benchmark harness, version {harness_version}; LoadGen is "
-            "the unmodified release. The folders beside it hold the models: each a card, and the model file "
-            "where it is small enough, or else its digest and, where it is published, its address.",
-            "",
-            f"Measured with Python {versions.get('python')}:",
-            "",
-            "```",
-            f"pip install {' '.join(wanted)}",
-            "PYTHONPATH=. python -m harness --help",
-            "```",
-            "",
-        ]
-    )
+    return f"pip install {' '.join(wanted)}"
 
 
 def model_mapping(found: Sequence[Result], made_for: Round) -> dict[str, str]:

@@ -36,11 +36,20 @@ def reasons_against(
     found: Sequence[Result], cards: Mapping[str, Card], made_for: Round, division: str, system_type: str
 ) -> list[str]:
     """Return all reasons for which these results cannot be submitted together."""
-    reasons = list(_mixtures(found))
-    for one in found:
+    measured = [one for one in found if not one.inferred]
+    reasons = list(_mixtures(measured))
+    for one in measured:
         reasons += _about(one, made_for, division)
+    told: set[tuple[Path, str]] = set()
+    for one in [*measured, *(one for one in found if one.inferred)]:
         wrong = faults(check_logs(one, made_for, division, system_type))
-        reasons += [check.sentence for check in wrong if not _follows(check, one, made_for)]
+        reasons += [
+            check.sentence
+            for check in wrong
+            # What is wrong with a run is wrong with all that is inferred from it.
+            if not _follows(check, one, made_for) and (one.folder, check.name) not in told
+        ]
+        told |= {(one.folder, check.name) for check in wrong}
     if division == "closed":
         reasons += _closed(found, cards, made_for, system_type)
     return reasons
@@ -70,29 +79,25 @@ def check_logs(one: Result, made_for: Round, division: str, system_type: str) ->
             "accuracy.txt states another score than result.json",
             _AGAIN,
         )
-        _check_whole(ledger, one.folder / "accuracy" / logs.ACCURACY, f"{path}/{logs.ACCURACY}", task)
+        _check_whole(ledger, one.folder / "accuracy" / log.ACCURACY_LOG, f"{path}/{log.ACCURACY_LOG}", task)
     _check_user_conf(ledger, one, division)
     return ledger.checks
 
 
 def _mixtures(found: Sequence[Result]) -> Iterator[str]:
-    systems = sorted({one.system for one in found})
-    if len(systems) > 1:
-        yield (
-            f"holds results of {len(systems)} systems ({', '.join(systems)}), and one description cannot fit "
-            f"all: put each into a folder of its own and submit them one by one."
-        )
+    first_of: dict[str, Result] = {}
     for one in found:
-        unlike = unlike_machines(found[0].document.machine, one.document.machine, _MACHINE)
-        if unlike and one.system == found[0].system:
+        first = first_of.setdefault(one.system, one)
+        unlike = unlike_machines(first.document.machine, one.document.machine, _MACHINE)
+        if unlike:
             yield (
-                f"{one.shown}: was measured on another system than {found[0].shown} (other "
+                f"{one.shown}: was measured on another system than {first.shown} (other "
                 f"{', '.join(unlike)}): measure all scenarios on one system."
             )
-    first: dict[str, Result] = {}
     for one in found:
-        other = first.setdefault(f"{one.system}/{one.model}", one)
-        for part in ("model", "data"):
+        # The systems share one model's folder in src/; each may have prepared the images by itself.
+        for part, place in (("model", f"*/{one.model}"), ("data", f"{one.system}/{one.model}")):
+            other = first_of.setdefault(place, one)
             if getattr(one.document, part) != getattr(other.document, part):
                 yield f"{one.shown}: is of another {part} than {other.shown}: measure both with the same."
 
@@ -213,12 +218,18 @@ def _closed(
             f"benchmark: submit one model, or use the open division."
         )
     for name, members in models.items():
+        card = cards.get(members[0].document.model.name)
+        task = made_for.tasks.get(members[0].document.benchmark)
+        if card is not None and task is not None:
+            yield from (f"{name}: {reason}" for reason in closed_model(card, task.reference_models))
+    several = len({one.system for one in found}) > 1
+    places = dict.fromkeys((one.system, one.model) for one in found)
+    for system, model in places:
+        members = [one for one in found if (one.system, one.model) == (system, model)]
+        name = f"{system}/{model}" if several else model
         task = made_for.tasks.get(members[0].document.benchmark)
         if task is None:
             continue
-        card = cards.get(members[0].document.model.name)
-        if card is not None:
-            yield from (f"{name}: {reason}" for reason in _closed_model(card, task.reference_models))
         wanted = task.closed_scenarios.get(system_type)
         if wanted is None:
             yield (
@@ -232,6 +243,8 @@ def _closed(
         if surplus := sorted(present - set(wanted)):
             yield f"{name}: Closed {system_type} systems have no {', '.join(surplus)}: leave it out."
         for one in members:
+            if one.inferred:
+                continue
             absent = [test for test in task.audits if not (one.folder / test).is_dir()]
             if absent:
                 yield f"{one.shown}: has no {' and '.join(absent)}: run `harness compliance`."
@@ -251,7 +264,7 @@ def _closed(
                 )
 
 
-def _closed_model(card: Card, references: tuple[str, ...]) -> Iterator[str]:
+def closed_model(card: Card, references: tuple[str, ...]) -> Iterator[str]:
     """Yield why a model is not MLPerf's, or not quantized as Closed allows."""
     root = str(card.quantization.get("original", card.name))
     if root not in references:

@@ -6,16 +6,13 @@ from pathlib import Path
 
 from harness.errors import RunFailed
 from harness.mlperf import log
+from harness.mlperf.log import ACCURACY_LOG, ACCURACY_TEXT, DETAIL_LOG, SUMMARY_LOG
 from harness.mlperf.rules import round_of, rounds_of_loadgen
+from harness.mlperf.scenario import Scenario
 from harness.submission import accuracy_text, agreement, run_settings
 from harness.submission.run_settings import Rules
 from harness.submission.verdict import Ledger
 from harness.task import Score
-
-DETAIL = "mlperf_log_detail.txt"
-SUMMARY = "mlperf_log_summary.txt"
-ACCURACY = "mlperf_log_accuracy.json"
-ACCURACY_TEXT = accuracy_text.FILE_NAME
 
 _AGAIN = "run the test again with `harness run --replace`"
 _LIBRARY = "the sample library is the whole data set"
@@ -27,15 +24,6 @@ WHOLE_DATA_SET = (_LIBRARY, _COVERED, _SCORED, EVERY_ANSWER)
 OFFICIAL = "run it again with `harness run --official --replace`"
 AUDIT_AGAIN = "run `harness compliance`, which repeats a test that failed"
 _AUDIT_FOUND = "Found Audit Config file"
-# Edge systems may stand in these for those (inference_rules.adoc; performance_check.py, inferred_check).
-_INFERRED = {("SingleStream", "MultiStream"), ("SingleStream", "Offline"), ("MultiStream", "Offline")}
-# results.cc: what a scenario is scored by; RESULT_FIELD_NEW in the checker's constants.
-SCORES = {
-    "SingleStream": "early_stopping_latency_ss",
-    "MultiStream": "early_stopping_latency_ms",
-    "Server": "result_completed_samples_per_sec",
-    "Offline": "result_samples_per_second",
-}
 # What LoadGen writes several times: messages, and in accuracy mode what it does for each set of samples.
 _MAY_REPEAT = re.compile(
     r"generic_message|warning_.*|error_.*|logger_.*|generated_.*|loaded_qsl_set|power_begin|power_end"
@@ -46,11 +34,11 @@ def check_performance(
     ledger: Ledger, folder: Path, shown: str, scenario: str, rules: Rules, *, audit: bool = False
 ) -> log.Detail | None:
     """Check a run_1 folder; `audit` for one of a compliance test. Return its detail log if it can be read."""
-    path = f"{shown}/{DETAIL}"
-    detail = _read(ledger, folder / DETAIL, path)
+    path = f"{shown}/{DETAIL_LOG}"
+    detail = _read(ledger, folder / DETAIL_LOG, path)
     if detail is not None:
         _check_run(ledger, detail, path, scenario, rules, audit=audit)
-    agreement.check_summary(ledger, folder / SUMMARY, f"{shown}/{SUMMARY}", detail, performance=True)
+    agreement.check_summary(ledger, folder / SUMMARY_LOG, f"{shown}/{SUMMARY_LOG}", detail, performance=True)
     return detail
 
 
@@ -58,9 +46,9 @@ def check_accuracy(
     ledger: Ledger, folder: Path, shown: str, scenario: str, rules: Rules, *, truncated: bool
 ) -> Score | None:
     """Check an accuracy folder, before or after its log was truncated; return the score it states."""
-    path = f"{shown}/{DETAIL}"
-    detail = _read(ledger, folder / DETAIL, path)
-    agreement.check_summary(ledger, folder / SUMMARY, f"{shown}/{SUMMARY}", detail, performance=False)
+    path = f"{shown}/{DETAIL_LOG}"
+    detail = _read(ledger, folder / DETAIL_LOG, path)
+    agreement.check_summary(ledger, folder / SUMMARY_LOG, f"{shown}/{SUMMARY_LOG}", detail, performance=False)
     count = rules.task.benchmark.sample_count
     if detail is not None:
         _check_common(ledger, detail, path, rules, "AccuracyOnly")
@@ -101,7 +89,7 @@ def check_accuracy(
                 "submit it in the open division",
             )
     if truncated:
-        accuracy_text.check_truncated(ledger, folder / ACCURACY, f"{shown}/{ACCURACY}", rules.round)
+        accuracy_text.check_truncated(ledger, folder / ACCURACY_LOG, f"{shown}/{ACCURACY_LOG}", rules.round)
     return score
 
 
@@ -202,7 +190,7 @@ def _check_common(ledger: Ledger, detail: log.Detail, path: str, rules: Rules, m
 def _check_scenario(ledger: Ledger, detail: log.Detail, path: str, scenario: str, rules: Rules) -> str:
     """Check that a log lies in the folder of its scenario; return the scenario that ran."""
     ran = str(detail.get("effective_scenario"))
-    inferred = (ran, scenario) in _INFERRED and "edge" in rules.system_type
+    inferred = (ran, scenario) in rules.round.inferences and "edge" in rules.system_type
     ledger.hold(
         "the log is of the folder's scenario",
         path,
@@ -247,7 +235,7 @@ def _check_result(ledger: Ledger, detail: log.Detail, path: str, ran: str, scena
         )
     # What stands in for MultiStream needs that score, too (performance_check.py, get_inferred_result).
     wanted = [ran] if (ran, scenario) != ("SingleStream", "MultiStream") else [ran, scenario]
-    for key in (SCORES.get(one) for one in wanted):
+    for key in (score_key(one) for one in wanted):
         value = detail.get(key) if key else None
         ledger.hold(
             "the log has a score",
@@ -256,3 +244,8 @@ def _check_result(ledger: Ledger, detail: log.Detail, path: str, ran: str, scena
             f"has no score ('{key}' is {value})",
             _AGAIN,
         )
+
+
+def score_key(scenario: str) -> str | None:
+    """Return the key of the score in the detail log; None for no scenario of LoadGen's."""
+    return Scenario(scenario).facts.score_key if scenario in list(Scenario) else None

@@ -26,18 +26,40 @@ class Result:
     folder: Path
     document: RunResult
     """result.json"""
+    inferred: bool = False
+    """Whether a run of another scenario, whose folder and document these are, stands in for this one."""
 
     @property
     def shown(self) -> str:
         return f"{self.system}/{self.model}/{self.scenario}"
 
+    @property
+    def measured(self) -> str:
+        """The scenario that was run."""
+        return str(self.document.scenario)
 
-def collect(folder: Path) -> tuple[list[Result], list[str]]:
-    """Return the results in DIR/<system>/<model>/<Scenario>/ and what else lies there, as reasons.
+
+def collect(*folders: Path) -> tuple[list[Result], list[str]]:
+    """Return the results in each DIR/<system>/<model>/<Scenario>/ and what else lies there, as reasons.
 
     Raises:
         HarnessError: there is no such folder.
     """
+    found: list[Result] = []
+    reasons: list[str] = []
+    first: dict[str, Path] = {}
+    for folder in folders:
+        there, its_reasons = _collect(folder)
+        reasons += its_reasons
+        for one in there:
+            if (other := first.setdefault(one.shown, folder)) != folder:
+                reasons.append(f"{one.shown}: is in {other} and in {folder}: leave one of them out.")
+            else:
+                found.append(one)
+    return found, reasons
+
+
+def _collect(folder: Path) -> tuple[list[Result], list[str]]:
     if not folder.is_dir():
         raise HarnessError(f"No results at {folder}: give the folder that `harness run --out` wrote.")
     found: list[Result] = []

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
+from harness.mlperf import log
 from harness.submission import agreement, compliance, logs, paperwork
 from harness.submission.run_settings import Rules
 from harness.submission.verdict import Ledger
 
 _DOCUMENTS = ("measurements.json", "user.conf", "README.md")
 _RUN = "performance/run_1"
-_LOGS = (logs.SUMMARY, logs.DETAIL)
+_LOGS = (log.SUMMARY_LOG, log.DETAIL_LOG)
 # LoadGen writes them too, and the checkers do not mind them.
-_OPTIONAL_LOGS = (logs.ACCURACY, "mlperf_log_trace.json")
+_OPTIONAL_LOGS = (log.ACCURACY_LOG, log.TRACE_LOG)
 _TOLERATED = "results.json"
 """What the checkers overlook beside logs (files_diff)."""
 
@@ -50,7 +51,7 @@ def check(ledger: Ledger, folder: Path, root: Path, scenario: str, rules: Rules)
 
 def _check_files(ledger: Ledger, folder: Path, shown: str, audits: tuple[str, ...]) -> None:
     """Check that nothing else lies there: a fault where the checkers list the files, elsewhere a warning."""
-    listed = {"accuracy": {*_LOGS, *_OPTIONAL_LOGS, logs.ACCURACY_TEXT}, _RUN: {*_LOGS, *_OPTIONAL_LOGS}}
+    listed = {"accuracy": {*_LOGS, *_OPTIONAL_LOGS, log.ACCURACY_TEXT}, _RUN: {*_LOGS, *_OPTIONAL_LOGS}}
     expected = {*_DOCUMENTS, "mlperf.conf"}
     for test in audits:
         listed[f"{test}/{_RUN}"] = {*_LOGS, *_OPTIONAL_LOGS}

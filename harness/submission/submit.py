@@ -1,18 +1,19 @@
 """The whole way from a folder of results to a tree: everything is looked at before anything is written."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import files
 from harness.errors import HarnessError
-from harness.mlperf import log
+from harness.mlperf import calendar, log
 from harness.mlperf.rules import NEWEST, Round, find_round, round_of
 from harness.model import file as model_file
-from harness.submission import description, documentation, results, tree
-from harness.submission.eligibility import reasons_against
-from harness.submission.logs import DETAIL
+from harness.model.card import Card
+from harness.submission import archive, description, documentation, results, tree
+from harness.submission.eligibility import closed_model, reasons_against
+from harness.submission.inference import infer
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.verdict import refusal
 
@@ -21,9 +22,10 @@ from harness.submission.verdict import refusal
 class Request:
     """What to submit, and as what."""
 
-    results: Path
+    results: Sequence[Path]
     submitter: str
-    division: str
+    divisions: Sequence[str]
+    """Of two, Closed gets the models that it takes, and Open the others."""
     system_type: str
     out: Path
     system_description: Path | None = None
@@ -31,6 +33,10 @@ class Request:
     """Cards of models that are not shipped."""
     round: str | None = None
     """None: the round whose seeds the runs have."""
+    inferred: bool = False
+    """Whether to write the results that may be inferred from those measured."""
+    archive: Path | None = None
+    """Where to pack the tree as well."""
     replace: bool = False
 
 
@@ -40,34 +46,57 @@ class Outcome:
 
     root: Path
     round: Round
-    submission: tree.Submission
+    submissions: Sequence[tree.Submission]
     files: Sequence[str]
     notes: Sequence[str]
+    archive: Path | None = None
 
     @property
     def text(self) -> str:
-        named = [f"  {one.model} {one.scenario}" for one in self.submission.results]
-        return "\n".join(
-            [
-                f"{self.root}: a submission to {self.round.name}, {self.submission.division} division, "
-                f"{len(self.files)} files:",
-                *named,
-                *(f"  note: {note}" for note in self.notes),
-                f"  keep {self.submission.results[0].folder.parents[2]}: it holds the whole accuracy logs",
-                f"  next: harness check {self.root} --official PATH",
+        divisions = [one.division for one in self.submissions]
+        lines = [
+            f"{self.root}: a submission to {self.round.name}, {' and '.join(divisions)} "
+            f"division{'s' * (len(divisions) > 1)}, {len(self.files)} files:"
+        ]
+        for submission in self.submissions:
+            where = f"{submission.division}/" if len(divisions) > 1 else ""
+            lines += [
+                f"  {where}{one.shown}" + f", inferred from {one.measured}" * one.inferred
+                for one in submission.results
             ]
-        )
+        lines += [f"  note: {note}" for note in self.notes]
+        sources = [one.folder.parents[2] for submission in self.submissions for one in submission.results]
+        lines += [f"  keep {source}: it holds the whole accuracy logs" for source in dict.fromkeys(sources)]
+        lines.append(f"  {calendar.outlook(self.round)}")
+        if self.archive is not None:
+            lines.append(f"  packed: {self.archive}, SHA-256 {files.sha256_file(self.archive)}")
+        lines.append(f"  next: harness check {self.root} --official PATH")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as JSON values."""
         return {
             "root": str(self.root),
             "round": self.round.name,
-            "division": self.submission.division,
-            "submitter": self.submission.submitter,
-            "system": self.submission.system,
-            "results": [{"model": one.model, "scenario": one.scenario} for one in self.submission.results],
+            "deadline": self.round.deadline.isoformat(),
+            "ended": calendar.has_ended(self.round),
+            "divisions": [one.division for one in self.submissions],
+            "submitter": self.submissions[0].submitter,
+            "results": [
+                {
+                    "division": submission.division,
+                    "system": one.system,
+                    "model": one.model,
+                    "scenario": one.scenario,
+                    "inferred_from": one.measured if one.inferred else None,
+                }
+                for submission in self.submissions
+                for one in submission.results
+            ],
             "notes": list(self.notes),
+            "archive": None
+            if self.archive is None
+            else {"path": str(self.archive), "sha256": files.sha256_file(self.archive)},
             "files": list(self.files),
         }
 
@@ -78,9 +107,12 @@ def submit(request: Request) -> Outcome:
     Raises:
         HarnessError: lists all reasons why the rules refuse these results, or what is missing.
     """
-    tree.require_free_target(request.out, replace_it=request.replace)
+    homes = [Path(division, request.submitter) for division in request.divisions]
+    tree.require_free_target(request.out, homes, replace_it=request.replace)
+    if request.archive is not None:
+        archive.require_free_archive(request.archive, request.out, replace_it=request.replace)
     wanted = None if request.round is None else find_round(request.round)
-    found, reasons = results.collect(request.results)
+    found, reasons = results.collect(*request.results)
     if not files.PLAIN_NAME.fullmatch(request.submitter):
         reasons.insert(
             0,
@@ -88,33 +120,69 @@ def submit(request: Request) -> Outcome:
         )
     made_for = wanted or _round_of(found)
     cards, card_reasons = results.find_cards(found, request.models)
-    reasons += reasons_against(found, cards, made_for, request.division, request.system_type)
-    reasons += card_reasons
-    described: dict[str, str] = {}
-    try:
-        if found:
-            described = _describe(request, found[0], made_for)
-    except HarnessError as error:
-        reasons.append(str(error))
+    parts, part_reasons = _divide(found, cards, made_for, request)
+    for division, members in parts.items():
+        reasons += reasons_against(members, cards, made_for, division, request.system_type)
+    reasons += [*card_reasons, *part_reasons]
+    described: dict[str, dict[str, dict[str, str]]] = {}
+    systems = {one.system for one in found}
+    for division, members in parts.items():
+        described[division], its_reasons = _describe(request, members, made_for, division, systems)
+        reasons += [reason for reason in its_reasons if reason not in reasons]
     if reasons:
-        raise refusal(f"{request.results} cannot be submitted", reasons)
-    submission = tree.Submission(
-        results=found,
-        cards=cards,
-        round=made_for,
-        division=request.division,
-        submitter=request.submitter,
-        description=described,
-    )
-    written = tree.write(submission, request.out, replace_it=request.replace)
-    return Outcome(request.out, made_for, submission, written, _notes(submission, request))
+        places = " and ".join(map(str, request.results))
+        raise refusal(f"{places} cannot be submitted", reasons)
+    submissions = [
+        tree.Submission(
+            results=members,
+            cards=cards,
+            round=made_for,
+            division=division,
+            submitter=request.submitter,
+            descriptions=described[division],
+        )
+        for division, members in parts.items()
+    ]
+    written = tree.write(submissions, request.out, replace_it=request.replace, packed=request.archive)
+    notes = [note for one in submissions for note in _notes(one, request)]
+    if request.inferred and not any(one.inferred for part in submissions for one in part.results):
+        notes.append("nothing was inferred, for no scenario was missing that may be")
+    return Outcome(request.out, made_for, submissions, written, list(dict.fromkeys(notes)), request.archive)
+
+
+def _divide(
+    found: Sequence[Result], cards: Mapping[str, Card], made_for: Round, request: Request
+) -> tuple[dict[str, list[Result]], list[str]]:
+    """Return division -> its results, inferred ones with them, and what keeps a division from having any."""
+    if len(request.divisions) == 1:
+        parts = {request.divisions[0]: list(found)}
+    else:
+        parts = {division: [] for division in request.divisions}
+        of_closed: dict[str, bool] = {}
+        for one in found:
+            name, task = one.document.model.name, made_for.tasks.get(one.document.benchmark)
+            if name not in of_closed and name in cards and task is not None:
+                of_closed[name] = not any(closed_model(cards[name], task.reference_models))
+            parts["closed" if of_closed.get(name) else "open"].append(one)
+    reasons = [
+        f"no model is one for the {division} division: leave out --division {division}."
+        for division, members in parts.items()
+        if found and not members
+    ]
+    if request.inferred:
+        try:
+            for members in parts.values():
+                members += infer(members, made_for, request.system_type)
+        except HarnessError as error:
+            reasons.append(str(error))
+    return parts, reasons
 
 
 def _round_of(found: Sequence[Result]) -> Round:
     """Return the round of the first run whose log tells it; LoadGen's version decides."""
     for one in found:
         try:
-            made = round_of(log.read_detail(one.folder / PERFORMANCE / DETAIL))
+            made = round_of(log.read_detail(one.folder / PERFORMANCE / log.DETAIL_LOG))
         except HarnessError:
             continue
         if made is not None:
@@ -122,19 +190,37 @@ def _round_of(found: Sequence[Result]) -> Round:
     return find_round(NEWEST)
 
 
-def _describe(request: Request, one: Result, made_for: Round) -> dict[str, str]:
+def _describe(
+    request: Request, members: Sequence[Result], made_for: Round, division: str, systems: Collection[str]
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Return system -> its description, and what is missing in any; `systems` are those of all divisions."""
+    first = {one.system: one for one in reversed(members)}
     path = request.system_description
-    overrides = {} if path is None else description.read_overrides(path, made_for)
-    machine = one.document.machine
-    fixed = {
-        "division": request.division,
-        "submitter": request.submitter,
-        "system_type": request.system_type,
-    }
-    if foreign := _foreign_data([one], made_for):
-        remark = f"measured on '{foreign[0]}', not on MLPerf's data set"
-        overrides["sw_notes"] = "; ".join(filter(None, [overrides.get("sw_notes"), remark]))
-    return description.describe(machine.to_dict(), made_for, fixed, overrides, description.parts_of(machine))
+    try:
+        stated = {} if path is None else description.read_overrides(path, made_for, systems)
+    except HarnessError as error:
+        return {}, [str(error)]
+    described: dict[str, dict[str, str]] = {}
+    reasons = []
+    for system, one in sorted(first.items()):
+        overrides = dict(stated.get(system, {}))
+        if foreign := _foreign_data([one], made_for):
+            remark = f"measured on '{foreign[0]}', not on MLPerf's data set"
+            overrides["sw_notes"] = "; ".join(filter(None, [overrides.get("sw_notes"), remark]))
+        machine = one.document.machine
+        fixed = {
+            "division": division,
+            "submitter": request.submitter,
+            "system_type": request.system_type,
+        }
+        parts, named = description.parts_of(machine), system if len(first) > 1 else None
+        try:
+            described[system] = description.describe(
+                machine.to_dict(), made_for, fixed, overrides, parts, named
+            )
+        except HarnessError as error:
+            reasons.append(str(error))
+    return described, reasons
 
 
 def _notes(submission: tree.Submission, request: Request) -> list[str]:
@@ -149,7 +235,7 @@ def _notes(submission: tree.Submission, request: Request) -> list[str]:
             f"measured on '{', '.join(foreign)}', which MLPerf does not take: its Open division, too, wants "
             f"the whole validation set of a Closed benchmark; the README of each result says so"
         )
-    if request.division == "open" and request.system_type == "datacenter":
+    if submission.division == "open" and request.system_type == "datacenter":
         notes.append("the older official checker refuses resnet50 on datacenter systems; edge passes both")
     return notes + _left_out(submission)
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import harness
 from harness import files, resources
 from harness.errors import OutputError
+from harness.mlperf import log
 from harness.mlperf.rules import DIVISIONS, Round
 from harness.model import file as model_file
 from harness.model.card import Card, write_card
-from harness.submission import check, documentation, logs
+from harness.submission import archive, check, documentation
 from harness.submission.eligibility import calibration_record
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.truncation import copy_truncated
@@ -34,62 +35,79 @@ class Submission:
     round: Round
     division: str
     submitter: str
-    description: Mapping[str, str]
-    """The system's JSON."""
+    descriptions: Mapping[str, Mapping[str, str]]
+    """System -> its JSON."""
 
     @property
-    def system(self) -> str:
-        return self.results[0].system
+    def home(self) -> Path:
+        """The submitter's folder in the tree."""
+        return Path(self.division, self.submitter)
 
     def card(self, one: Result) -> Card:
         return self.cards[one.document.model.name]
 
 
-def require_free_target(root: Path, *, replace_it: bool) -> None:
-    """Refuse a target that exists, or that is no submission and so must not be replaced.
+def require_free_target(root: Path, homes: Iterable[Path], *, replace_it: bool) -> None:
+    """Refuse a target that is no submission, or that holds one of the `homes` which must not be replaced.
 
     Raises:
         OutputError: says which.
     """
     if not root.exists() and not root.is_symlink():
         return
-    if not replace_it:
-        raise OutputError(f"{root} exists already: give --replace or another --out.")
     names = {path.name for path in root.iterdir()} if root.is_dir() and not root.is_symlink() else {root.name}
     if strange := sorted(names - set(DIVISIONS)):
         raise OutputError(
-            f"{root} holds {strange[0]}, so it is not a submission that --replace may delete: "
+            f"{root} holds {strange[0]}, so it is not a submission that may be added to or replaced: "
             f"give another --out."
         )
+    taken = [root / home for home in homes if (root / home).exists()]
+    if taken and not replace_it:
+        raise OutputError(f"{taken[0]} exists already: give --replace or another --out.")
 
 
-def write(submission: Submission, root: Path, *, replace_it: bool = False) -> list[str]:
-    """Write the tree, check it, and put it at `root`; return its files, relative to `root`.
+def write(
+    submissions: Sequence[Submission], root: Path, *, replace_it: bool = False, packed: Path | None = None
+) -> list[str]:
+    """Write a tree, check it, and put it at `root`; return its files, relative to `root`.
 
-    What was at `root` goes only when the new tree is complete.
+    Submissions of another division or submitter that are at `root` stay beside the new ones. What is
+    replaced goes only when the new tree is complete.
+
+    Args:
+        submissions: what to write, each of another division.
+        root: the tree's folder.
+        replace_it: whether what is at `root` of the same division and submitter may go.
+        packed: also write the whole tree there, packed.
 
     Raises:
         OutputError: the target exists or cannot be written.
         HarnessError: the new tree does not pass `check.check_tree`; nothing is written.
     """
-    require_free_target(root, replace_it=replace_it)
+    homes = [one.home for one in submissions]
+    require_free_target(root, homes, replace_it=replace_it)
+    if packed is not None:
+        files.make_writable_folder(packed.absolute().parent)
     parent = files.make_writable_folder(root.absolute().parent)
     staging = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=parent))
     try:
         built = staging / "new"
-        _build(submission, built / submission.division / submission.submitter)
-        wrong = faults(check.check_tree(built, submission.round))
+        built.mkdir()
+        for there in root.glob("*/*"):
+            if (kept := there.relative_to(root)) not in homes:
+                shutil.copytree(there, built / kept, symlinks=True)
+        for one in submissions:
+            _build(one, built / one.home)
+        wrong = faults(check.check_tree(built, submissions[0].round))
         if wrong:
             raise refusal("The tree does not pass `harness check`", [one.sentence for one in wrong])
         listed = sorted(str(path.relative_to(built)) for path in built.rglob("*") if path.is_file())
-        if root.exists():
-            root.rename(staging / "old")
-        try:
-            built.rename(root)
-        except OSError:
-            if (staging / "old").exists():
-                (staging / "old").rename(root)
-            raise
+        if packed is None:
+            _take_place(built, root, staging / "old")
+        else:
+            with files.replacing(packed) as unfinished:
+                archive.pack(built, unfinished)
+                _take_place(built, root, staging / "old")
     except OSError as error:
         raise OutputError(f"Cannot write {root} ({error}): choose another --out.") from error
     finally:
@@ -97,9 +115,21 @@ def write(submission: Submission, root: Path, *, replace_it: bool = False) -> li
     return listed
 
 
+def _take_place(built: Path, root: Path, old: Path) -> None:
+    if root.exists():
+        root.rename(old)
+    try:
+        built.rename(root)
+    except OSError:
+        if old.exists():
+            old.rename(root)
+        raise
+
+
 def _build(submission: Submission, home: Path) -> None:
     (home / "systems").mkdir(parents=True)
-    files.write_json(home / "systems" / f"{submission.system}.json", dict(submission.description))
+    for system, described in submission.descriptions.items():
+        files.write_json(home / "systems" / f"{system}.json", dict(described))
     records: dict[str, dict[str, Any] | None] = {}
     for one in submission.results:
         task = submission.round.tasks[one.document.benchmark]
@@ -148,7 +178,7 @@ def _write_audit(source: Path, target: Path) -> None:
 
 def _copy_logs(source: Path, target: Path) -> None:
     target.mkdir(parents=True)
-    for name in (logs.SUMMARY, logs.DETAIL):
+    for name in (log.SUMMARY_LOG, log.DETAIL_LOG):
         shutil.copyfile(source / name, target / name)
 
 
@@ -181,8 +211,8 @@ def _write_code(submission: Submission, target: Path) -> None:
         _copy_files(shipped, target / "harness" / "data" / shipped.name, _is_small)
     for conf in (resources.USER_CONF, resources.MLPERF_CONF):
         shutil.copyfile(conf, target / "harness" / "data" / conf.name)
-    document = submission.results[0].document
-    text = documentation.source_readme(document.machine.versions, document.harness)
+    systems = {one.system: one.document.machine.versions for one in submission.results}
+    text = documentation.source_readme(systems, submission.results[0].document.harness)
     files.write_text(target / "README.md", text)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from harness import files
-from harness.submission.logs import ACCURACY, ACCURACY_TEXT
+from harness.mlperf import log
 
 # MLPerf's truncate_accuracy_log.py keeps so much of either end, and puts this in between.
 VIEWABLE_BYTES = 4096
@@ -16,10 +16,10 @@ def copy_truncated(source: Path, target: Path) -> str:
     The log is cut as MLPerf's truncate_accuracy_log.py cuts it, and its hash appended to accuracy.txt; the
     whole log stays where it is.
     """
-    digest = files.sha256_file(source / ACCURACY)
-    (target / ACCURACY).write_bytes(truncate((source / ACCURACY).read_bytes()))
-    text = (source / ACCURACY_TEXT).read_text(encoding="utf-8")
-    (target / ACCURACY_TEXT).write_text(f"{text}\nhash={digest}\n", encoding="utf-8")
+    digest = files.sha256_file(source / log.ACCURACY_LOG)
+    (target / log.ACCURACY_LOG).write_bytes(truncate((source / log.ACCURACY_LOG).read_bytes()))
+    text = (source / log.ACCURACY_TEXT).read_text(encoding="utf-8")
+    (target / log.ACCURACY_TEXT).write_text(f"{text}\nhash={digest}\n", encoding="utf-8")
     return digest
 
 

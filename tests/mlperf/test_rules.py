@@ -1,9 +1,13 @@
 """Rounds: seeds, and which LoadGen belongs to which."""
 
+import json
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
 
+from harness import resources
 from harness.errors import HarnessError
 from harness.mlperf import conf
 from harness.mlperf.rules import NEWEST, ROUNDS, find_round, round_of, rounds_of_loadgen
@@ -22,8 +26,34 @@ def test_the_newest_round_has_the_numbers_of_mlperf_conf() -> None:
     assert task.server_latency_ns == server.target_latency_ms * 1e6
 
 
-def test_the_installed_loadgen_decides_the_round() -> None:
-    assert rounds_of_loadgen(metadata.version("mlcommons-loadgen")) == [NEWEST]
+# LoadGen applies its built-in rules, where the seeds are, at the first FromConfig of a process only.
+_SEEDS = """
+import json, sys
+import mlperf_loadgen as lg
+
+settings = lg.TestSettings()
+assert settings.FromConfig(sys.argv[1], "resnet50", "Offline", 1) == 0
+names = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
+print(json.dumps({f"effective_{name}": getattr(settings, name) for name in names}))
+"""
+
+
+def test_the_seeds_in_the_installed_loadgen_are_those_of_the_round_that_its_version_stands_for() -> None:
+    command = [sys.executable, "-c", _SEEDS, str(resources.USER_CONF)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    made = round_of(json.loads(done.stdout))
+    assert made is not None, "no known round has these seeds: see docs/how-to/new-round.md"
+    assert rounds_of_loadgen(metadata.version("mlcommons-loadgen")) == [made.name]
+    assert made.name == NEWEST
+
+
+def test_a_release_of_loadgen_belongs_to_the_round_whose_seeds_its_wheel_has() -> None:
+    """As read from the wheels of 6.0.4, 6.0.5, 6.0.10, 6.0.15, 6.0.16 and 6.0.17."""
+    rounds = {4: [], 5: ["v6.0"], 10: ["v6.0"], 15: ["v6.0"], 16: ["v6.1"], 17: ["v6.1"]}
+    assert {patch: rounds_of_loadgen(f"6.0.{patch}") for patch in rounds} == rounds
+
+
+def test_a_version_with_its_commit_is_that_version() -> None:
     assert rounds_of_loadgen("6.0.17 @ d6147c7eb7") == ["v6.1"]
     assert rounds_of_loadgen("1.0") == []
 

@@ -413,6 +413,19 @@ def test_settings_that_cannot_be_honoured_are_refused(
         run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, **changes))
 
 
+def test_more_streams_than_cpus_allowed_are_named_by_the_option_that_was_given(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        with pytest.raises(HarnessError, match="--streams 2: this process may use 1 CPU") as caught:
+            run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, streams=2))
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert "--threads" not in str(caught.value)
+
+
 def test_a_model_without_trained_weights_has_a_speed_and_no_accuracy(oracle: Oracle, tmp_path: Path) -> None:
     card_path = tmp_path / "untrained.toml"
     text = (

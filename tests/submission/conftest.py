@@ -103,9 +103,9 @@ class Results:
 
     def submit(self, root: Path, division: str = "open", **changes: Any) -> Outcome:
         request = {
-            "results": self.folder,
+            "results": [self.folder],
             "submitter": "Us",
-            "division": division,
+            "divisions": [division],
             "system_type": "edge",
             "out": root,
             "system_description": self.description,

@@ -39,6 +39,13 @@ PARTS = Hardware(
     networks=("Ethernet 25 Gbit/s", "Ethernet 25 Gbit/s"),
     memory_modules=((64 << 30, "DDR5 4800 MT/s"),) * 8,
 )
+
+
+def read(path: Path) -> dict[str, str]:
+    """Read what a file states of one system."""
+    return description.read_overrides(path, V6_1, ["here"])["here"]
+
+
 STATED = {"status": "available", "cooling": "air"}
 
 
@@ -86,7 +93,7 @@ def test_the_template_in_the_error_is_a_file_that_can_be_read(tmp_path: Path) ->
         description.describe(MACHINE, V6_1, FIXED, {})
     path = tmp_path / "system.toml"
     path.write_text(str(caught.value).split("such as:\n")[1])
-    made = description.describe(MACHINE, V6_1, FIXED, description.read_overrides(path, V6_1))
+    made = description.describe(MACHINE, V6_1, FIXED, read(path))
     assert made["status"] == "available"
 
 
@@ -95,7 +102,7 @@ def test_the_submitters_word_beats_the_machines(tmp_path: Path) -> None:
     path.write_text(
         'system_name = "Ours"\naccelerators_per_node = 0\n"accelerator_on-chip_memories" = "none"\n'
     )
-    stated = description.read_overrides(path, V6_1) | STATED
+    stated = read(path) | STATED
     made = description.describe(MACHINE, V6_1, FIXED, stated, PARTS)
     assert made["system_name"] == "Ours"
     assert made["accelerators_per_node"] == "0"
@@ -106,7 +113,7 @@ def test_every_fault_of_the_file_is_said_at_once(tmp_path: Path) -> None:
     path = tmp_path / "system.toml"
     path.write_text('colling = "air"\ndivision = "open"\nis_network = "false"\nhw_notes = ["a"]\n')
     with pytest.raises(HarnessError) as caught:
-        description.read_overrides(path, V6_1)
+        read(path)
     said = str(caught.value)
     assert "'colling' is not a field. Did you mean 'cooling'?" in said
     assert "'division' comes from the command line" in said
@@ -120,7 +127,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path, text: str | 
     if text is not None:
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(HarnessError, match=r"system\.toml") as caught:
-        description.read_overrides(path, V6_1)
+        read(path)
     assert "\n" not in str(caught.value)
 
 

@@ -60,7 +60,7 @@ def _effort(
 @options.search_threads
 @click.option(
     "--max-drop",
-    type=float,
+    type=options.Finite(),
     default=0.01,
     show_default=True,
     metavar="SHARE",
@@ -69,13 +69,13 @@ def _effort(
 @click.option(
     "--target-latency",
     "target_ms",
-    type=float,
+    type=options.Finite(),
     metavar="MS",
     help="Milliseconds an image that must be reached in INT8 [default: the baseline's].",
 )
 @click.option(
     "--target-speedup",
-    type=float,
+    type=options.Finite(),
     metavar="X",
     help="Instead: how many times as fast as the baseline in FP32 it must be in INT8.",
 )
