@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.mlperf import log
 from harness.mlperf.rules import NEWEST, find_round
 from harness.run import result
-from harness.submission import audit, compliance, logs, results
+from harness.submission import audit, compliance, results
 from harness.task import classification
 from harness.task.classification import Score
 
@@ -133,7 +133,7 @@ def test_a_test_that_is_verified_again_says_what_was_found_this_time(
     audit._write_verdict(test, audit.verify("TEST01", scenario, taken, classification, labels))
     assert "TEST FAIL" in (test / compliance.ACCURACY_FILE).read_text()
     assert (test / "accuracy" / compliance.BASELINE).exists()
-    answers = test / "accuracy" / logs.ACCURACY
+    answers = test / "accuracy" / log.ACCURACY_LOG
     run = test / "performance" / "run_1"
     audit._write_verdict(
         test, audit.verify("TEST01", scenario, run, classification, labels, accuracy_log=answers)
