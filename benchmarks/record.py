@@ -45,7 +45,7 @@ def measure(rounds: int) -> Figures:
     card = find_card(_MODEL)
     with tempfile.TemporaryDirectory() as name:
         images = builtin.generate(Path(name, "images"), _IMAGES)
-        prepare(find_images(images), card.input.recipe, Path(name, "store"), "builtin")
+        prepare(find_images(images, len(builtin.CLASSES)), card.input.recipe, Path(name, "store"), "builtin")
         found = overhead.measure(card, Path(name, "store"), rounds, list(_BATCHES))
     figures = {
         "Single-Stream p50, bare loop over LoadGen": [

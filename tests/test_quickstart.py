@@ -275,7 +275,7 @@ def test_a_model_that_breaks_is_not_passed_over(
     def broken(*arguments: Any) -> Any:
         raise ModelError("The model file is not there: check the path.")
 
-    monkeypatch.setattr(measuring.run, "run", broken)
+    monkeypatch.setattr(measuring.run_session, "run", broken)
     with pytest.raises(ModelError, match="is not there"):
         quickstart.quickstart(story.folder, SMALL)
 
@@ -315,7 +315,7 @@ def test_tests_of_another_harness_or_machine_are_made_anew(
     def measures(*arguments: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measuring.run, "run", measures)
+    monkeypatch.setattr(measuring.run_session, "run", measures)
     with pytest.raises(KeyboardInterrupt):
         quickstart.quickstart(out, SMALL)
     said = f"The tests in {folder} are of another version of the harness: they are made anew."

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
+from harness.mlperf import log
 from harness.mlperf.rules import find_round
-from harness.submission import logs
 from harness.submission.check import check_tree
 from harness.submission.verdict import faults, report
 
@@ -517,7 +517,7 @@ def test_what_stands_in_for_multistream_has_its_score(open_tree: Path) -> None:
     tree = Tree(open_tree)
     shutil.rmtree(tree.scenario("MultiStream"))
     shutil.copytree(tree.scenario("SingleStream"), tree.model / "MultiStream")
-    path = tree.model / "MultiStream" / "performance" / "run_1" / logs.DETAIL
+    path = tree.model / "MultiStream" / "performance" / "run_1" / log.DETAIL_LOG
     text = path.read_text()
     lacking = re.sub(r'("key": "early_stopping_latency_ms", "value": )\d+', r"\g<1>0", text)
     assert lacking != text

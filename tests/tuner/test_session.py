@@ -81,8 +81,8 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     one = Machine()
-    monkeypatch.setattr(session.rounds, "prepare", one.prepare)
-    monkeypatch.setattr(session.rounds, "measure_until_valid", one.measure)
+    monkeypatch.setattr(session.series, "prepare", one.prepare)
+    monkeypatch.setattr(session.series, "measure_until_valid", one.measure)
     return one
 
 
@@ -431,7 +431,7 @@ def test_the_budget_is_kept_even_when_tests_take_longer_than_the_pilot(
         return Machine.measure(again, *given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session.rounds, "measure_until_valid", slowed)
+        patch.setattr(session.series, "measure_until_valid", slowed)
         (found,) = session.tune(planted(oracle, budget_min=budget_min, replace=True), again.clock)
     checks = sum(trial["stage"] == "check" for trial in found.details["trials"])
     assert 2 * LEAST_ROUNDS <= checks <= 2 * found.details["schedule"]["rounds"]

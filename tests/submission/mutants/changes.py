@@ -4,16 +4,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from harness.submission import logs
+from harness.mlperf import log
 
 from ..broken_tree import Tree
 
 Change = Callable[[Tree], Any]
 Named = Iterator[tuple[str, str, Change]]
 """Base, name, change."""
-ACCURACY_TEXT = f"accuracy/{logs.ACCURACY_TEXT}"
-ACCURACY_DETAIL = f"accuracy/{logs.DETAIL}"
-ANSWERS = f"accuracy/{logs.ACCURACY}"
+ACCURACY_TEXT = f"accuracy/{log.ACCURACY_TEXT}"
+ACCURACY_DETAIL = f"accuracy/{log.DETAIL_LOG}"
+ANSWERS = f"accuracy/{log.ACCURACY_LOG}"
 
 
 def changed(file: str, change: Callable[[bytes], bytes]) -> Change:

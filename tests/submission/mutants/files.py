@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.submission import logs
+from harness.mlperf import log
 
 from ..broken_tree import DETAIL, OFFLINE, RUN, SUMMARY, USER_CONF, Tree
 from .changes import (
@@ -29,7 +29,7 @@ _HASH = f"hash={'0' * 64}\n"
 
 _SCENARIO_FILES = (
     *("measurements.json", USER_CONF, "README.md", DETAIL, SUMMARY, ACCURACY_DETAIL, ANSWERS, ACCURACY_TEXT),
-    f"accuracy/{logs.SUMMARY}",
+    f"accuracy/{log.SUMMARY_LOG}",
 )
 
 

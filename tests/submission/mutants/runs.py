@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from harness.submission import logs
+from harness.mlperf import log
 
 from ..broken_tree import ABSENT, DETAIL, RUN, SUMMARY
 from .changes import ACCURACY_DETAIL, Change, Named, again, changed, logged, moved, with_error, written
@@ -208,12 +208,12 @@ def _disagreements() -> Named:
     yield (
         "closed",
         "accuracy's summary is the performance run's",
-        _copied_file(f"Offline/{SUMMARY}", f"Offline/accuracy/{logs.SUMMARY}"),
+        _copied_file(f"Offline/{SUMMARY}", f"Offline/accuracy/{log.SUMMARY_LOG}"),
     )
     yield (
         "closed",
         "the performance run's summary is accuracy's",
-        _copied_file(f"Offline/accuracy/{logs.SUMMARY}", f"Offline/{SUMMARY}"),
+        _copied_file(f"Offline/accuracy/{log.SUMMARY_LOG}", f"Offline/{SUMMARY}"),
     )
     yield (
         "closed",
