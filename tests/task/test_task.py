@@ -141,7 +141,7 @@ LENGTHS: Task = Lengths()
 def lengths(monkeypatch: pytest.MonkeyPatch) -> str:
     """Return a benchmark whose task has answers of different lengths."""
     benchmark = Benchmark("lengths", "things", 8, 0.9, 1.0, task="lengths")
-    monkeypatch.setitem(TASKS, "lengths", LENGTHS)  # type: ignore[arg-type]
+    monkeypatch.setitem(TASKS, "lengths", LENGTHS)
     monkeypatch.setitem(BENCHMARKS, "lengths", benchmark)
     return benchmark.name
 
