@@ -16,7 +16,8 @@ ROWS = {
         {"files", "typed"},
         {"report", "machine", "process"},
         {"mlperf"},
-        {"dataset", "task"},
+        {"dataset"},
+        {"task"},
         {"model"},
         {"backend"},
         {"loadgen", "profiling"},
@@ -45,7 +46,7 @@ ROWS = {
         {"preparation"},
         {"store"},
     ],
-    "task": [{"classification"}],
+    "task": [{"scoring"}, {"classification"}],
     "model": [
         {"onnx_file", "toml_text"},
         {"architecture", "card", "download"},
@@ -56,8 +57,9 @@ ROWS = {
     ],
     "backend": [
         {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"answers"},
         {"graph"},
-        {"answers", "calibration"},
+        {"calibration", "labelling"},
     ],
     "loadgen": [
         {"qsl", "settings"},
@@ -229,3 +231,23 @@ def test_a_native_library_is_entered_by_its_doors(library: str) -> None:
         if any(name.split(".")[0] == library for name in imports(path)):
             place = path.relative_to(PACKAGE).with_suffix("").as_posix()
             assert any(f"{place}/".startswith(f"{door}/") for door in DOORS[library]), f"{place}: {library}"
+
+
+# Training is of classifiers; backend has OpenVINO's part of each task.
+KNOW_A_TASK = ("task/", "backend/", "training/")
+HANDLE_ANSWERS = ("read_accuracy", "make_slot", "QuerySampleResponse")
+
+
+def test_only_a_task_knows_how_its_answers_are_written() -> None:
+    tasks = {f"harness.task.{module}" for module in modules("task")}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place, text = path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8")
+        if place.startswith(KNOW_A_TASK):
+            continue
+        known = [name for name in imports(path) if name in tasks or name.rpartition(".")[0] in tasks]
+        assert not known, f"{place} imports {known}: ask harness.task.task_of(card)"
+        constants = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
+        assert not {"f4", "<f4", "float32"} & {one for one in constants if isinstance(one, str)}, place
+        if any(name in text for name in HANDLE_ANSWERS):
+            assert 4 not in [one for one in constants if type(one) is int], f"{place} counts bytes"
+            assert "frombuffer" not in text, f"{place} reads an answer"

@@ -1,53 +1,84 @@
-"""A deployed model's labels for some of a store's samples, without LoadGen."""
+"""OpenVINO's part of each task: the end of the deployed graph, and the same outside of it.
 
-from collections.abc import Callable, Sequence
+harness.task knows how answers are written and scored, and needs no OpenVINO; here stands how they come out
+of a model's own output.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
+from openvino import opset13 as ops
 
-from harness.backend.graph import Compiled, first_line
-from harness.errors import RunFailed
+from harness.backend import ports
+from harness.errors import ModelError
+from harness.mlperf.benchmark import find_benchmark
+from harness.model.card import Card
+from harness.task import classification
+
+NOT_A_NUMBER = (
+    "a score that is not a number (NaN): check its weights, and input.mean and input.scale of its card"
+)
+
+_LABEL = classification.ANSWER.type
 
 
-def labels(
-    compiled: Compiled,
-    samples: npt.NDArray[np.uint8],
-    indices: Sequence[int] | npt.NDArray[np.intp],
-    done: Callable[[], None] = lambda: None,
-) -> npt.NDArray[np.int64]:
-    """Return the label of each sample, in the order of `indices`; all streams work at once.
+def fold_output(model: ov.Model, card: Card) -> ov.Model:
+    """Return the model with its only output replaced by the answers of the card's task.
 
-    Args:
-        compiled: of batch 1.
-        samples: u8 [count, size, size, 3].
-        indices: which of them.
-        done: is called after each.
+    Each sample has a row of it, whose bytes LoadGen gets.
 
     Raises:
-        RunFailed: an inference failed.
+        ModelError: the output is not what the card says of it.
     """
-    requests = [compiled.model.create_infer_request() for _ in range(compiled.streams)]
-    found = np.zeros(len(indices), np.int64)
+    return ENDS[find_benchmark(card.benchmark).task](model, card)
 
-    def take(place: int) -> None:
-        request: Any = requests[place % len(requests)]
-        request.wait()
-        found[place] = int(request.get_output_tensor().data.reshape(-1)[0])
-        done()
 
-    try:
-        for place, index in enumerate(indices):
-            if place >= len(requests):
-                take(place - len(requests))
-            request = requests[place % len(requests)]
-            request.set_input_tensor(ov.Tensor(np.ascontiguousarray(samples[index : index + 1])))
-            request.start_async()
-        for place in range(max(0, len(indices) - len(requests)), len(indices)):
-            take(place)
-    except RuntimeError as error:
-        raise RunFailed(
-            f"Inference failed while images were answered: {first_line(error)}; export the model again."
-        ) from error
-    return found
+def label_of(answer: npt.NDArray[Any], card: Card) -> int:
+    """Return the label in one sample's output of the card's original model.
+
+    Raises:
+        ModelError: a score is NaN.
+    """
+    require_numbers(answer, card)
+    best = answer.reshape(-1)[0] if card.output.kind == "label" else answer.argmax()
+    return int(best) + card.output.label_offset
+
+
+def require_numbers(answer: npt.NDArray[Any], card: Card) -> None:
+    """Raise ModelError where scores or labels that a card's model has given are NaN."""
+    if np.isnan(answer).any():
+        raise ModelError(f"Model '{card.name}' gives {NOT_A_NUMBER}.")
+
+
+def _fold_labels(model: ov.Model, card: Card) -> ov.Model:
+    """Return the model with its only output replaced by f32 [batch] labels.
+
+    A label is the class with the highest score (the lowest such class on a tie, as argmax has it) plus the
+    card's label_offset; NaN where a score is NaN. The output may lack the batch where that is 1.
+
+    Raises:
+        ModelError: the output does not hold the card's number of classes per sample.
+    """
+    batch = model.input(0).shape[0]
+    wanted = 1 if card.output.kind == "label" else card.output.classes
+    ports.check_output(model.output(0), card, batch, wanted)
+    source = model.output(0).node.input_value(0)
+    if card.output.kind == "label":
+        classes = ops.convert(ops.reshape(source, np.array([batch]), False), _LABEL)
+    else:
+        scores = ops.reshape(source, np.array([batch, wanted]), False)
+        top = ops.topk(scores, np.int32(1), 1, "max", "value", stable=True)
+        classes = ops.convert(ops.reshape(top.output(1), np.array([batch]), False), _LABEL)
+        if scores.get_element_type().is_real():
+            has_nan = ops.reduce_logical_or(ops.is_nan(scores), np.array([1]), False)
+            classes = ops.select(has_nan, _LABEL(np.nan), classes)
+    labels = ops.add(classes, _LABEL(card.output.label_offset))
+    labels.output(0).set_names({"label"})
+    return ov.Model([ops.result(labels)], model.get_parameters(), model.get_friendly_name())
+
+
+ENDS: Mapping[str, Callable[[ov.Model, Card], ov.Model]] = {"classification": _fold_labels}
+"""By task, what ends its deployed graphs."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files
-from harness.backend import calibration_list, folding, graph, ports
+from harness.backend import answers, calibration_list, folding, graph, ports
 from harness.backend.settings import CompileSettings
 from harness.console import note, progress
 from harness.dataset.images import official_name
@@ -27,6 +27,7 @@ from harness.dataset.store import Store
 from harness.errors import DataError, HarnessError, ModelError, OutputError
 from harness.model import file as model_file
 from harness.model.card import Card, FileSpec, write_card
+from harness.task import task_of
 
 PRESETS = ("mixed", "performance")
 MODEL_TYPES = ("transformer",)
@@ -236,7 +237,7 @@ def _require_numbers(
     """Raise ModelError where a score of a calibration image is NaN: NNCF would leave it out silently."""
     request = graph.compile_model(deployed, CompileSettings("LATENCY")).model.create_infer_request()
     for index in indices:
-        graph.require_numbers(request.infer([samples[index : index + 1]])[0], card)
+        answers.require_numbers(request.infer([samples[index : index + 1]])[0], card)
 
 
 def _with_accuracy(
@@ -265,13 +266,15 @@ def _with_accuracy(
     ]
     measured: list[float] = []
 
+    task = task_of(card)
+
     def accuracy(compiled: Any, pairs: Iterable[tuple[int, Any]]) -> tuple[float, list[float]]:
         request = compiled.create_infer_request()
         hits: list[float] = []
         with progress("Validating", len(held_out)) as bar:
             for label, values in pairs:
                 answer = request.infer([values], share_outputs=True)[0]
-                hits.append(float(graph.label_of(answer, card) == label))
+                hits.append(task.rate(answers.label_of(answer, card), label))
                 bar.advance()
         share = float(np.mean(hits))
         if len(hits) == len(held_out):
@@ -282,7 +285,7 @@ def _with_accuracy(
     quantized = nncf.quantize_with_accuracy_control(
         ports.with_one_output(model, card),
         nncf.Dataset(_Inputs(samples, card, indices)),
-        nncf.Dataset(_Labelled(store.labels[held_out], _Inputs(samples, card, held_out)), itemgetter(1)),
+        nncf.Dataset(_Labelled(task.truth(store)[held_out], _Inputs(samples, card, held_out)), itemgetter(1)),
         accuracy,
         max_drop=settings.max_drop,
         **_arguments(nncf, settings, len(indices)),

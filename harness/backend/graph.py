@@ -1,4 +1,4 @@
-"""The deployed graph: raw `u8` pixels in, class labels out, compiled for the CPU at a stated precision."""
+"""The deployed graph: raw `u8` pixels in, answers out, compiled for the CPU at a stated precision."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,15 +9,11 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
-from harness.backend import folding, kernels, ports
+from harness.backend import answers, folding, kernels, ports
 from harness.backend.settings import OPENVINO_CORE_TYPES, CompileSettings
 from harness.errors import ModelError
 from harness.machine import system
 from harness.model.card import Card
-
-NOT_A_NUMBER = (
-    "a score that is not a number (NaN): check its weights, and input.mean and input.scale of its card"
-)
 
 # Fewer make a model another one (binary and 4-bit networks); 8 bits without their lowest are 255.
 _LEAST_LEVELS = 255
@@ -31,7 +27,7 @@ class Compiled:
     """A compiled model and what OpenVINO made of it."""
 
     model: Any
-    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, f32 [batch] labels out."""
+    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, one row of an answer for each out."""
     batch: int
     streams: int
     precision: str
@@ -43,14 +39,14 @@ class Compiled:
 
 
 def deployed(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
-    """Return a copy of the card's model with u8 [batch, size, size, 3] RGB in and f32 [batch] labels out.
+    """Return a copy of the card's model with u8 [batch, size, size, 3] RGB in and its task's answers out.
 
     Its constants are folded (harness.backend.folding).
 
     Raises:
         ModelError: the model contradicts its card.
     """
-    return folding.folded(fold_output(fold_input(model, card, batch), card))
+    return folding.folded(answers.fold_output(fold_input(model, card, batch), card))
 
 
 def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
@@ -106,33 +102,6 @@ def _set_batch(model: ov.Model, port: Any, card: Card, batch: int) -> None:
             f"Model '{card.name}' cannot be reshaped to a batch of {batch}: use --batch "
             f"{port.shape[0] if port.partial_shape.is_static else 1}."
         ) from error
-
-
-def fold_output(model: ov.Model, card: Card) -> ov.Model:
-    """Return the model with its only output replaced by f32 [batch] labels.
-
-    A label is the class with the highest score (the lowest such class on a tie, as argmax has it) plus the
-    card's label_offset; NaN where a score is NaN. The output may lack the batch where that is 1.
-
-    Raises:
-        ModelError: the output does not hold the card's number of classes per sample.
-    """
-    batch = model.input(0).shape[0]
-    wanted = 1 if card.output.kind == "label" else card.output.classes
-    ports.check_output(model.output(0), card, batch, wanted)
-    source = model.output(0).node.input_value(0)
-    if card.output.kind == "label":
-        classes = ops.convert(ops.reshape(source, np.array([batch]), False), np.float32)
-    else:
-        scores = ops.reshape(source, np.array([batch, wanted]), False)
-        top = ops.topk(scores, np.int32(1), 1, "max", "value", stable=True)
-        classes = ops.convert(ops.reshape(top.output(1), np.array([batch]), False), np.float32)
-        if scores.get_element_type().is_real():
-            has_nan = ops.reduce_logical_or(ops.is_nan(scores), np.array([1]), False)
-            classes = ops.select(has_nan, np.float32(np.nan), classes)
-    labels = ops.add(classes, np.float32(card.output.label_offset))
-    labels.output(0).set_names({"label"})
-    return ov.Model([ops.result(labels)], model.get_parameters(), model.get_friendly_name())
 
 
 def unquantize(model: ov.Model) -> int:
@@ -203,23 +172,6 @@ def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:
     if given.layout == "NCHW":
         values = values.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(values, np.float16 if given.element_type == "f16" else None)
-
-
-def label_of(answer: npt.NDArray[Any], card: Card) -> int:
-    """Return the label in one sample's output of the card's original model.
-
-    Raises:
-        ModelError: a score is NaN.
-    """
-    require_numbers(answer, card)
-    best = answer.reshape(-1)[0] if card.output.kind == "label" else answer.argmax()
-    return int(best) + card.output.label_offset
-
-
-def require_numbers(answer: npt.NDArray[Any], card: Card) -> None:
-    """Raise ModelError where scores or labels that a card's model has given are NaN."""
-    if np.isnan(answer).any():
-        raise ModelError(f"Model '{card.name}' gives {NOT_A_NUMBER}.")
 
 
 def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool = False) -> Compiled:

@@ -5,9 +5,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from harness.comparison.document import Accuracy, Cell, count_threads
 from harness.comparison.variants import Candidate
 from harness.console import note, progress
@@ -27,7 +24,7 @@ from harness.process import child
 from harness.run import result
 from harness.run import session as run_session
 from harness.run.folder import ACCURACY_LOGS
-from harness.task.classification import answers
+from harness.task import task_of
 
 # Start, compilation and the samples that LoadGen adds to a test's least duration.
 _OVERHEAD_S = 3.0
@@ -45,7 +42,8 @@ class Entry:
     no_accuracy: str = ""
     not_run: str = ""
     accuracy: Accuracy | None = None
-    answers: npt.NDArray[np.int64] | None = None
+    answers: Any = None
+    """As the card's task reads them; None without an accuracy test."""
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -120,7 +118,7 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
             valid=not section.errors,
             log=logs.relative_to(out).as_posix(),
         )
-        entry.answers = answers(logs / log.ACCURACY_LOG, store.count)
+        entry.answers = task_of(entry.card).answers(logs / log.ACCURACY_LOG, store.count)
 
 
 def _accuracy_conditions(setting: Setting) -> tuple[Scenario, int]:

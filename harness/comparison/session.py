@@ -19,11 +19,13 @@ from harness.dataset.store import prepare as prepare_store
 from harness.errors import HarnessError, OutputError, did_you_mean
 from harness.machine import noise, system
 from harness.measurement import statistics
+from harness.measurement.data import require_fit
 from harness.measurement.round import METRICS
 from harness.mlperf import conf
 from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card
+from harness.task import task_of
 
 REQUEST_NAME = "request.json"
 DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
@@ -99,7 +101,9 @@ def compare(request: Request) -> Comparison:
     for candidate in candidates:
         model_file.sha256(candidate.card)
     if request.data is not None:
-        variants.require_data(candidates, open_store(request.data))
+        store = open_store(request.data)
+        for candidate in candidates:
+            require_fit(candidate.card, store)
     _require_ours(request.out)
     files.make_writable_folder(request.out)
     busy = OutputError(f"Another process is at work on {request.out}: wait for it, or give another --out.")
@@ -315,9 +319,11 @@ def _pairs(entries: list[Entry], baseline: str, store: Store) -> Iterator[Accura
     first = next(entry for entry in entries if entry.name == baseline)
     if first.answers is None:
         return
+    task = task_of(first.card)
+    truth = task.truth(store)
     for entry in entries:
         if entry is not first and entry.answers is not None:
-            found = statistics.compare_answers(first.answers, entry.answers, store.labels)
+            found = task.compare(first.answers, entry.answers, truth)
             yield AccuracyPair(
                 entry.name, baseline, found.count, found.changed, found.lost, found.gained, found.p_value
             )

@@ -10,9 +10,10 @@ import numpy as np
 from harness.backend import calibration, calibration_list
 from harness.console import note
 from harness.dataset.store import Store
-from harness.errors import DataError, HarnessError, ModelError, did_you_mean
+from harness.errors import HarnessError, ModelError, did_you_mean
 from harness.model import file as model_file
 from harness.model.card import Card, read_card
+from harness.task import task_of
 
 PRECISIONS = ("f32", "bf16", "int8")
 
@@ -66,23 +67,6 @@ def candidates(cards: Sequence[Card], precisions: Sequence[str]) -> list[Candida
         )
     _require_one_task(cards)
     return found
-
-
-def require_data(found: Sequence[Candidate], store: Store) -> None:
-    """Hold the store against every model, before any work.
-
-    Raises:
-        DataError: it lacks a model's recipe, or has labels that a model cannot give.
-    """
-    for candidate in found:
-        card = candidate.card
-        store.samples(card.input.recipe)
-        highest = int(store.labels.max())
-        if highest >= card.output.labels:
-            raise DataError(
-                f"The store {store.path} has the label {highest}, but model '{card.name}' knows "
-                f"0 to {card.output.labels - 1}: use a store of its data set."
-            )
 
 
 def quantized(
@@ -174,13 +158,9 @@ def _shared(card: Card, images: Store, scored: Store, indices: Sequence[int]) ->
 def _require_one_task(cards: Sequence[Card]) -> None:
     first = cards[0]
     for card in cards[1:]:
-        if card.output.labels != first.output.labels:
-            raise HarnessError(
-                f"Model '{first.name}' tells {first.output.labels} labels apart and '{card.name}' "
-                f"{card.output.labels}: compare models of one task."
-            )
         if card.benchmark != first.benchmark:
             raise HarnessError(
                 f"Model '{first.name}' is of the benchmark '{first.benchmark}' and '{card.name}' of "
                 f"'{card.benchmark}': compare models of one rule set."
             )
+        task_of(first).require_comparable(first, card)

@@ -84,6 +84,7 @@ class _Model:
     def __init__(self, model: Any, own: threading.local) -> None:
         self._model = model
         self._own = own
+        self.output = model.output
 
     def create_infer_request(self) -> "_Request":
         return _Request(self._model.create_infer_request(), self._own)

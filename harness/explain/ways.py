@@ -137,7 +137,7 @@ def _idle_sut(backend: Backend, ladder: Sequence[graph.Compiled]) -> Sut:
         backend.job.settings.scenario,
         ladder,
         backend.qsl,
-        lambda _: None,
+        lambda *_: None,
         lambda _: None,
         backend.inference_failed,
     )

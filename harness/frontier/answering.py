@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files
-from harness.backend import answers, graph
+from harness.backend import graph, labelling
 from harness.backend.settings import CompileSettings
 from harness.dataset.store import Store
 from harness.errors import OutputError
@@ -51,7 +51,7 @@ class Answers:
         left = indices[self._labels[indices] == _UNKNOWN]
         if len(left):
             samples = self._store.samples(self._card.input.recipe)
-            self._labels[left] = answers.labels(self._compiled(), samples, left, done)
+            self._labels[left] = labelling.labels(self._compiled(), samples, left, done)
             files.write_json(self._path, {"of": self._of, "labels": self._labels.tolist()})
         return np.asarray(self._labels[indices] == self._store.labels[indices], np.bool_)
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import hypergeom
 
-from harness.measurement.statistics import mcnemar
+from harness.task import mcnemar
 
 ERROR_CHANCE = 5e-4
 """Of each single decision before all images are answered."""

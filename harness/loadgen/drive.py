@@ -16,7 +16,7 @@ from harness.loadgen.job import Job
 from harness.loadgen.proof import prove
 from harness.loadgen.qsl import Qsl
 from harness.loadgen.subject import Backend, Report
-from harness.loadgen.sut import LABEL_BYTES, Issue, Sut, Tap, make_sut
+from harness.loadgen.sut import Issue, Sut, Tap, make_sut
 from harness.machine.energy import Meter, open_meter
 from harness.mlperf.benchmark import BENCHMARKS
 from harness.mlperf.scenario import Mode, Scenario
@@ -58,7 +58,7 @@ def perform(
             job.settings.scenario,
             ladder,
             qsl,
-            lambda address: lg.QuerySampleResponse(0, address, LABEL_BYTES),
+            lambda address, length: lg.QuerySampleResponse(0, address, length),
             tap.complete(lg.QuerySamplesComplete),
             backend.inference_failed,
             job.samples_per_query,

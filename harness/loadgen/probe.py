@@ -61,7 +61,7 @@ class _Driver:
             scenario,
             compiled,
             backend.qsl,
-            lambda _: _Slot(),
+            lambda *_: _Slot(),
             self._complete,
             backend.inference_failed,
             backend.job.samples_per_query,
@@ -181,7 +181,7 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
         return single, estimate
     target_qps, trials = find_rate(
         lambda complete: make_sut(
-            Scenario.SERVER, ladder, backend.qsl, lambda _: _Slot(), complete, backend.inference_failed
+            Scenario.SERVER, ladder, backend.qsl, lambda *_: _Slot(), complete, backend.inference_failed
         ),
         order,
         rate,

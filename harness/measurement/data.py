@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from harness.dataset.store import Store, open_store
-from harness.errors import DataError
 from harness.model import file as model_file
 from harness.model.card import Card
+from harness.task import task_of
 
 
 def open_for(card: Card, path: Path) -> Store:
@@ -13,15 +13,19 @@ def open_for(card: Card, path: Path) -> Store:
 
     Raises:
         ModelError: the model's file is missing.
-        DataError: the store lacks the card's recipe, or has labels that the model cannot give.
+        DataError: the store lacks the card's recipe, or says of an image what the model cannot answer.
     """
     model_file.sha256(card)
     store = open_store(path)
-    store.samples(card.input.recipe)
-    highest = int(store.labels.max())
-    if highest >= card.output.labels:
-        raise DataError(
-            f"The store {path} has the label {highest}, but model '{card.name}' knows "
-            f"0 to {card.output.labels - 1}: use a store of its data set."
-        )
+    require_fit(card, store)
     return store
+
+
+def require_fit(card: Card, store: Store) -> None:
+    """Hold a store against a card.
+
+    Raises:
+        DataError: the store lacks the card's recipe, or says of an image what the model cannot answer.
+    """
+    store.samples(card.input.recipe)
+    task_of(card).require_fit(card, store)

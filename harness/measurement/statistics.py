@@ -1,4 +1,4 @@
-"""How sure a comparison is: bootstrap intervals over rounds, rounds still needed, McNemar's exact test.
+"""How sure a comparison is: bootstrap intervals over rounds, rounds still needed.
 
 Rounds multiply: a machine that is 5 % slower for a while is so for all variants. All means are therefore
 geometric, which also makes the ratio of two means the mean of the ratios.
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest, norm, t
+from scipy.stats import norm, t
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -43,21 +43,6 @@ class Interval:
         if self.low > 1:
             return Outcome.FASTER
         return Outcome.SLOWER if self.high < 1 else Outcome.UNDECIDED
-
-
-@dataclass(frozen=True)
-class PairedAnswers:
-    """Two variants' answers to the same images."""
-
-    count: int
-    changed: int
-    """Images with different answers, right or wrong."""
-    lost: int
-    """Images that the first variant got right and the second wrong."""
-    gained: int
-    """Images that the first variant got wrong and the second right."""
-    p_value: float
-    """Of McNemar's exact test, two-sided."""
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -108,24 +93,6 @@ def rounds_needed(ratios: Sequence[float]) -> int | None:
         if margins * spread / math.sqrt(count) < size:
             return count
     return None
-
-
-def mcnemar(lost: int, gained: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test: each changed image is a fair coin.
-
-    (McNemar, Psychometrika 12, 1947; exact by the binomial distribution.)
-    """
-    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
-
-
-def compare_answers(
-    first: npt.NDArray[np.integer], second: npt.NDArray[np.integer], labels: npt.NDArray[np.integer]
-) -> PairedAnswers:
-    """Compare two variants' answers to the same images, all in the order of the store."""
-    first_good, second_good = first == labels, second == labels
-    lost = int(np.sum(first_good & ~second_good))
-    gained = int(np.sum(~first_good & second_good))
-    return PairedAnswers(len(labels), int(np.sum(first != second)), lost, gained, mcnemar(lost, gained))
 
 
 def _resampled_means(logs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from harness.errors import ConfError, did_you_mean
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -16,6 +18,8 @@ class Benchmark:
     """Accuracy of the FP32 reference model, as a fraction."""
     target_fraction: float
     """Share of the reference accuracy that the Closed division demands."""
+    task: str = "classification"
+    """What is asked of a model (harness.task)."""
 
     @property
     def target_accuracy(self) -> float:
@@ -48,3 +52,14 @@ OTHER_BENCHMARKS = frozenset(
     )
 )
 """Benchmarks that are not run here; LoadGen ignores their lines in a user.conf, and so does the harness."""
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """Return the benchmark with LoadGen's name.
+
+    Raises:
+        ConfError: there is none.
+    """
+    if name not in BENCHMARKS:
+        raise ConfError(f"Benchmark '{name}' is not known.{did_you_mean(name, BENCHMARKS)}")
+    return BENCHMARKS[name]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import resources
 from harness.errors import ConfError, did_you_mean
-from harness.mlperf.benchmark import BENCHMARKS
+from harness.mlperf.benchmark import BENCHMARKS, find_benchmark
 from harness.mlperf.conf_syntax import KEYS, SCENARIOS, Entry, Fault, check_names, lookup, message, parse
 
 _ROUND = re.compile(r"^# MLPerf Inference round: (v\d+\.\d+)$", re.MULTILINE)
@@ -219,8 +219,7 @@ _OPEN_ONLY = {
 
 
 def _lint(text: str, path: Path, benchmark: str, rules: Rules) -> UserConf:
-    if benchmark not in BENCHMARKS:
-        raise ConfError(f"Benchmark '{benchmark}' is not known.{did_you_mean(benchmark, BENCHMARKS)}")
+    find_benchmark(benchmark)
     entries, faults = parse(text)
     refused = [entry for entry in entries if entry.key in _REFUSED and not entry.foreign]
     faults += [(entry.line, f"'{entry.key}' {_REFUSED[entry.key]}") for entry in refused]

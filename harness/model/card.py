@@ -14,6 +14,7 @@ from harness.dataset.recipe import RESIZES, Recipe
 from harness.errors import CardError, did_you_mean
 from harness.mlperf.benchmark import BENCHMARKS
 from harness.model import toml_text
+from harness.task import task_of
 
 CARD_NAME = "card.toml"
 ELEMENT_TYPES = ("u8", "f32", "f16")
@@ -324,7 +325,7 @@ def _validate(card: Card, path: Path) -> None:
         "'input.mean' and 'input.scale' cannot apply to an input of element type u8: use 0 and 1",
     )
     if card.accuracy is not None:
-        choice("accuracy.metric", card.accuracy.metric, ("top1",))
+        choice("accuracy.metric", card.accuracy.metric, (task_of(card).METRIC,))
         require(0 < card.accuracy.reference <= 1, "'accuracy.reference' must be a fraction in (0, 1]")
         require(0 < card.accuracy.target_fraction <= 1, "'accuracy.target_fraction' must lie in (0, 1]")
     require(not (card.speed_only and card.accuracy), "A speed_only model cannot have an [accuracy] table")

@@ -5,9 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness import files
 from harness.console import note
 from harness.errors import HarnessError, OutputError
@@ -16,9 +13,9 @@ from harness.machine.system import Machine
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode
 from harness.run import result
-from harness.run.document import AccuracySection, Asked, Identity, RunResult
+from harness.run.document import Asked, Identity, RunResult
 from harness.run.result import LATER
-from harness.task import classification
+from harness.task import task_of
 
 PERFORMANCE_LOGS = Path("performance", "run_1")
 ACCURACY_LOGS = Path("accuracy")
@@ -98,7 +95,7 @@ def tests_to_keep(
     asked: Asked,
     modes: tuple[Mode, ...],
     replace: bool,
-    labels: NDArray[np.integer],
+    truth: Any,
 ) -> tuple[RunResult | None, tuple[Mode, ...]]:
     """Return the result that is there, and which of its tests stay: None when nothing does.
 
@@ -110,7 +107,7 @@ def tests_to_keep(
         asked: what is asked for.
         modes: the tests that are asked for.
         replace: whether these may take the place of any that are there.
-        labels: the right answers, in the order of the store.
+        truth: what is right for each sample of the store, as the card's task has it.
 
     Raises:
         OutputError: the folder holds a result of something else, or one that is damaged and not replaced.
@@ -143,14 +140,14 @@ def tests_to_keep(
         raise _refusal(folder, "", unlike, cure)
     kept = list(others)
     for mode in present:
-        if mode in modes and not (fault := unsound(held, mode, folder, labels)):
+        if mode in modes and not (fault := unsound(held, mode, folder, truth)):
             kept.append(mode)
         elif mode in modes:
             note(f"Run again: the {held.scenario} {mode} test in {folder}, as {fault}.")
     return (held, tuple(kept)) if kept else (None, ())
 
 
-def unsound(held: RunResult, mode: Mode, folder: Path, labels: NDArray[np.integer]) -> str:
+def unsound(held: RunResult, mode: Mode, folder: Path, truth: Any) -> str:
     """Return why a test of a result is not finished, valid and sound, or an empty text.
 
     A missed accuracy target is a result like any other, unless it is missed by so much that something else
@@ -160,12 +157,12 @@ def unsound(held: RunResult, mode: Mode, folder: Path, labels: NDArray[np.intege
         held: the result in the folder.
         mode: a test that it holds.
         folder: the scenario's folder.
-        labels: the right answers, in the order of the store.
+        truth: what is right for each sample of the store, as the card's task has it.
     """
     try:
         if mode is Mode.PERFORMANCE:
             return _unsound_performance(held, folder)
-        return _unsound_accuracy(held.accuracy, folder, labels)
+        return _unsound_accuracy(held, folder, truth)
     except HarnessError as error:
         return error.fault if isinstance(error, log.LogFault) else str(error).rstrip(".")
 
@@ -182,18 +179,21 @@ def _unsound_performance(held: RunResult, folder: Path) -> str:
     return ""
 
 
-def _unsound_accuracy(section: AccuracySection | None, folder: Path, labels: NDArray[np.integer]) -> str:
+def _unsound_accuracy(held: RunResult, folder: Path, truth: Any) -> str:
+    section, task = held.accuracy, task_of(held)
     if section is None or section.errors:
         return "LoadGen logged an error"
     logs = folder / ACCURACY_LOGS
     log.require_summary(logs / "mlperf_log_summary.txt")
     log.require_end(log.read_detail(logs / "mlperf_log_detail.txt"))
-    score = classification.score(logs / "mlperf_log_accuracy.json", labels, len(labels))
-    if (score.good, score.total) != (section.good, section.total):
-        return f"result.json says that {section.good} of {section.total} are right, and its log {score.good}"
+    score = task.score(logs / "mlperf_log_accuracy.json", truth, len(truth))
+    if score.counts != {name: getattr(section, name) for name in score.counts}:
+        return (
+            f"result.json says that {section.good} of {section.total} are right, and its log has {score.text}"
+        )
     if log.read_text(logs / "accuracy.txt").strip() != score.text:
         return "accuracy.txt is not of its log"
-    missed = [one for one in section.verdicts if classification.is_far_off(score.fraction, one.target)]
+    missed = [one for one in section.verdicts if task.is_far_off(score.fraction, one.target)]
     return f"it is so far off its target that something was wrong ({missed[0].text})" if missed else ""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from harness import files
 from harness.console import note
 from harness.dataset.store import Store
+from harness.errors import OutputError
 from harness.loadgen.job import Job
 from harness.machine.noise import Noise, from_dict
 from harness.measurement import advice
@@ -22,7 +23,7 @@ from harness.model.card import Card
 from harness.run import result
 from harness.run.document import AccuracySection, Energy, Judgement, Latencies, PerformanceSection, Score
 from harness.run.folder import ACCURACY_LOGS, PERFORMANCE_LOGS
-from harness.task import classification
+from harness.task import task_of
 
 
 def take_test(plan: Plan, mode: Mode) -> PerformanceSection | AccuracySection:
@@ -146,13 +147,13 @@ def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
 def _accuracy(plan: Plan) -> AccuracySection:
     logs, done = _run(plan, Mode.ACCURACY)
     detail = log.read_detail(logs / log.DETAIL_LOG)
-    score = classification.score(logs / log.ACCURACY_LOG, plan.store.labels, plan.store.count)
+    task = task_of(plan.request.card)
+    score = task.score(logs / log.ACCURACY_LOG, task.truth(plan.store), plan.store.count)
     files.write_text(logs / log.ACCURACY_TEXT, score.text + "\n")
     _take_place(logs, plan, Mode.ACCURACY)
     section = AccuracySection(
         text=score.text,
-        good=score.good,
-        total=score.total,
+        **score.counts,
         accuracy=score.fraction,
         errors=tuple(detail.errors),
         verdicts=(),
@@ -172,8 +173,15 @@ def judged(section: AccuracySection, card: Card, store: Store) -> AccuracySectio
     """Return the section with its verdicts on the targets that there are by now.
 
     The verdict on the card's own target comes first, then that on MLPerf's where the data set is its own.
+
+    Raises:
+        OutputError: the section's text states no score.
     """
-    score = classification.Score(section.good, section.total)
+    task = task_of(card)
+    stated = task.read_line(section.text)
+    if stated is None:
+        raise OutputError(f"The result states no accuracy ('{section.text}'): repeat the run with --replace.")
+    score = stated.score
     benchmark = BENCHMARKS[card.benchmark]
     targets = []
     if card.accuracy is not None:
@@ -183,10 +191,10 @@ def judged(section: AccuracySection, card: Card, store: Store) -> AccuracySectio
         targets.append((f"MLPerf {benchmark.name}, Closed division", *official))
     verdicts = []
     for rule, reference, fraction in targets:
-        found = classification.verdict(score, reference, fraction)
+        found = task.verdict(score, reference, fraction)
         cure = None
         if not found.passed:
-            cure = classification.of_accuracy(score.good, score.total, found.target, card.quantized_here)
+            cure = task.advice(score, found.target, card.quantized_here)
         verdicts.append(Judgement(rule, **asdict(found), advice=cure))
     return replace(section, verdicts=tuple(verdicts), passed=verdicts[0].passed if verdicts else None)
 

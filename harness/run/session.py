@@ -40,6 +40,7 @@ from harness.run.document import (
 )
 from harness.run.folder import PERFORMANCE_SETTINGS, alone_in, differences, tests_to_keep
 from harness.run.measuring import judged, take_test
+from harness.task import task_of
 
 __all__ = ["Request", "open_for", "repeat_performance", "run", "within_limits"]
 
@@ -103,7 +104,8 @@ def _carry_out(
     asked: Asked,
 ) -> RunResult:
     """Take the tests that `folder` does not hold yet; return the result with all of them."""
-    held, kept = tests_to_keep(folder, asked, request.modes, request.replace, store.labels)
+    truth = task_of(request.card).truth(store)
+    held, kept = tests_to_keep(folder, asked, request.modes, request.replace, truth)
     modes = tuple(mode for mode in request.modes if mode not in kept)
     if held is not None:
         held = _judged_anew(held, request, store, folder)

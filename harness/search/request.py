@@ -12,6 +12,7 @@ from harness.dataset.recipe import Recipe
 from harness.dataset.store import Store, open_store
 from harness.errors import DataError, HarnessError
 from harness.machine import system
+from harness.measurement.data import require_fit
 from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
 from harness.model.card import Card
@@ -162,7 +163,8 @@ def open_setting(request: Request) -> Setting:
         )
     architecture, state = baseline.read(card)
     store = open_store(request.data)
-    _require_classes(request, store)
+    _require_classes(request)
+    require_fit(card, store)
     sizes = _sizes(store, card.input.recipe)
     space = Space(architecture, sizes)
     images = _images(request)
@@ -240,7 +242,7 @@ def facts(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _require_classes(request: Request, store: Store) -> None:
+def _require_classes(request: Request) -> None:
     classes = request.card.output.labels
     for folder in filter(None, (request.train, request.held_out)):
         found = count_classes(folder)
@@ -249,12 +251,6 @@ def _require_classes(request: Request, store: Store) -> None:
                 f"The images in {folder} have {found} classes and the baseline {classes}: give the data that "
                 "it was trained for."
             )
-    highest = int(store.labels.max())
-    if highest >= classes:
-        raise DataError(
-            f"The store {store.path} has the label {highest}, but the baseline knows 0 to {classes - 1}: use "
-            "a store of its data set."
-        )
 
 
 def _sizes(store: Store, recipe: Recipe) -> tuple[int, ...]:

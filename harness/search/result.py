@@ -14,7 +14,6 @@ from harness.comparison import session as comparing
 from harness.comparison.document import Comparison
 from harness.errors import OutputError
 from harness.machine import system
-from harness.measurement import statistics
 from harness.measurement.round import METRICS
 from harness.mlperf import log
 from harness.model import file as model_file
@@ -22,7 +21,7 @@ from harness.model.card import Card
 from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
 from harness.search.request import Setting, facts
 from harness.search.strategy.front import Point
-from harness.task.classification import answers
+from harness.task import task_of
 
 if TYPE_CHECKING:
     from harness.search.selection.contest import Trained
@@ -224,12 +223,12 @@ def _speeds(setting: Setting, compared: Comparison) -> dict[str, Any]:
 
 def _pair(setting: Setting, folder: str, compared: Comparison) -> dict[str, Any] | None:
     scores = [compared.variant(name).accuracy for name in (UNIFORM, SEARCHED)]
-    count = setting.store.count
     logs = [setting.path(folder, score.log, _ACCURACY_LOG) for score in scores if score is not None]
     if len(logs) < 2:
         return None
-    first, second = (answers(path, count) for path in logs)
-    found = statistics.compare_answers(first, second, setting.store.labels)
+    task = task_of(setting.request.card)
+    first, second = (task.answers(path, setting.store.count) for path in logs)
+    found = task.compare(first, second, task.truth(setting.store))
     return {
         "count": found.count,
         "lost": found.lost,

@@ -6,17 +6,14 @@ from pathlib import Path
 from harness.mlperf.log import ACCURACY_TEXT
 from harness.mlperf.rules import Round
 from harness.submission.verdict import Ledger
-from harness.task.classification import Score
+from harness.task import Score, Task
 
 _AGAIN = "run the test again"
 _SUBMIT_AGAIN = "make the tree again with `harness submit`"
-# ACC_PATTERN["acc"] of the checkers: whatever they take for a score, in any line.
-_TAKEN_FOR_SCORE = re.compile(r"(?:\{\"accuracy|accuracy)[\": ]*=?\s*[\d.]+")
-_SCORE = re.compile(r"accuracy=(\d+\.\d+)%, good=(\d+), total=(\d+)\s*")
 _HASH = re.compile(r"^hash=([0-9a-f]{64})$", re.MULTILINE)
 
 
-def check(ledger: Ledger, folder: Path, shown: str, *, hashed: bool) -> Score | None:
+def check(ledger: Ledger, folder: Path, shown: str, task: Task, *, hashed: bool) -> Score | None:
     """Check accuracy.txt; return the score that it states."""
     path = f"{shown}/{ACCURACY_TEXT}"
     try:
@@ -32,47 +29,43 @@ def check(ledger: Ledger, folder: Path, shown: str, *, hashed: bool) -> Score | 
         f"has {len(hashes)} lines 'hash=...' where {int(hashed)} belongs",
         _SUBMIT_AGAIN if hashed else "give the results as `harness run` wrote them",
     )
-    lines = _score_lines(text)
+    lines = task.score_lines(text)
     if not ledger.hold(
         "accuracy.txt states one score",
         path,
         len(lines) == 1,
-        f"states several scores ({', '.join(lines[:3])})"
-        if lines
-        else "has no line 'accuracy=...%, good=..., total=...'",
+        f"states several scores ({', '.join(lines[:3])})" if lines else f"has no line '{task.LINE}'",
         _AGAIN,
     ):
         return None
-    found = _SCORE.fullmatch(lines[0])
+    found = task.read_line(lines[0])
     if not ledger.hold(
         "accuracy.txt is of MLPerf's script",
         path,
         found is not None,
-        f"has the line '{lines[0]}', where 'accuracy=...%, good=..., total=...' belongs",
+        f"has the line '{lines[0]}', where '{task.LINE}' belongs",
         _AGAIN,
     ):
         return None
     assert found is not None
-    score = Score(int(found[2]), int(found[3]))
-    agrees = score.total > 0 and abs(100 * score.fraction - float(found[1])) < 0.00051
     ledger.hold(
         "accuracy.txt agrees with itself",
         path,
-        agrees,
-        f"says {found[1]} % where {score.good} of {score.total} are right",
+        not found.fault,
+        found.fault,
         _AGAIN,
     )
-    return score if agrees else None
+    return None if found.fault else found.score
 
 
-def percentage_in(path: Path) -> float | None:
+def percentage_in(path: Path, task: Task) -> float | None:
     """Return the accuracy in per cent that a file with MLPerf's line states, or None."""
     try:
-        lines = _score_lines(path.read_text(encoding="utf-8"))
+        lines = task.score_lines(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return None
-    found = _SCORE.fullmatch(lines[0]) if len(lines) == 1 else None
-    return None if found is None else float(found[1])
+    found = task.read_line(lines[0]) if len(lines) == 1 else None
+    return None if found is None else found.percentage
 
 
 def check_truncated(ledger: Ledger, log_path: Path, path: str, made_for: Round) -> None:
@@ -96,8 +89,3 @@ def check_truncated(ledger: Ledger, log_path: Path, path: str, made_for: Round) 
         "is not the beginning and end of an accuracy log",
         _SUBMIT_AGAIN,
     )
-
-
-def _score_lines(text: str) -> list[str]:
-    """Return the different lines that the checkers take for a score; with --verbose others stand around."""
-    return list(dict.fromkeys(line for line in text.splitlines() if _TAKEN_FOR_SCORE.match(line)))

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from harness.submission import compliance, results
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.run_settings import Rules
 from harness.submission.verdict import Ledger, faults, refusal
-from harness.task.classification import Score
+from harness.task import Score, of_benchmark
+from harness.task import Task as AnswerTask
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,10 @@ def run_all(request: Request) -> list[TestOutcome]:
     ]
     if reasons:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
-    labels = store.labels
     outcomes = []
     for one in found:
         task = tasks[one.document.benchmark]
+        truth = of_benchmark(task.benchmark).truth(store)
         for test in task.audits:
             folder = one.folder / test
             with alone_in(one.folder):
@@ -146,11 +147,11 @@ def run_all(request: Request) -> list[TestOutcome]:
                 document = result.read(one.folder / result.FILE_NAME)
                 there = compliance.is_of(folder, document) and not request.replace
                 official = document.settings.official
-                audited = _verify_kept(one, test, task, official, labels) if there else None
+                audited = _verify_kept(one, test, task, official, truth) if there else None
                 if audited is None:
                     note(f"{one.shown} {test}:")
                     card = cards[one.document.model.name]
-                    audited = _run(one, test, card, request.store, task, labels)
+                    audited = _run(one, test, card, request.store, task, truth)
             outcomes.append(TestOutcome(one, test, audited, official))
     return outcomes
 
@@ -164,13 +165,14 @@ def _unreadable(one: Result) -> Iterator[str]:
         yield f"{one.shown}: {error}"
 
 
-def _verify_kept(one: Result, test: str, task: Task, official: bool, labels: Any) -> Audited | None:
+def _verify_kept(one: Result, test: str, task: Task, official: bool, truth: Any) -> Audited | None:
     """Verify the test that is there, and write its verdict; return None when it has to be run again."""
     name, folder = f"{one.shown} {test}", one.folder / test
     note(f"{name}: verifying the test that is there.")
     try:
         answers = folder / "accuracy" / log.ACCURACY_LOG
-        audited = verify(test, one.folder, folder / PERFORMANCE, labels, accuracy_log=answers)
+        kind, run = of_benchmark(task.benchmark), folder / PERFORMANCE
+        audited = verify(test, one.folder, run, kind, truth, accuracy_log=answers)
         fault = audited.fault
         if not fault and official:
             fault = _against_the_rules(one, test, task)
@@ -192,20 +194,28 @@ def _against_the_rules(one: Result, test: str, task: Task) -> str:
     return next((f"{check.path} {check.detail}" for check in faults(ledger.checks)), "")
 
 
-def _run(one: Result, test: str, card: Card, store: Path, task: Task, labels: Any) -> Audited:
+def _run(one: Result, test: str, card: Card, store: Path, task: Task, truth: Any) -> Audited:
     with tempfile.TemporaryDirectory() as scratch:
         config, taken = Path(scratch, "audit.config"), Path(scratch, test)
         config.write_text(compliance.audit_config(test, task.audit_sampling_target), encoding="utf-8")
         run_session.repeat_performance(card, store, one.folder, config, taken)
-        audited = verify(test, one.folder, taken, labels)
+        audited = verify(test, one.folder, taken, of_benchmark(task.benchmark), truth)
         keep(test, one.folder, taken, audited)
     return audited
 
 
 def verify(
-    test: str, scenario: Path, taken: Path, labels: Any, *, accuracy_log: Path | None = None
+    test: str,
+    scenario: Path,
+    taken: Path,
+    task: AnswerTask,
+    truth: Any,
+    *,
+    accuracy_log: Path | None = None,
 ) -> Audited:
     """Verify the logs in `taken` against the performance and accuracy runs in the folder `scenario`.
+
+    `truth` is what the task says is right for each sample of the store.
 
     Raises:
         RunFailed: a log cannot be read.
@@ -215,17 +225,11 @@ def verify(
     if test != "TEST01":
         return Audited(performance, None)
     whole, sampled = scenario / "accuracy" / log.ACCURACY_LOG, accuracy_log or taken / log.ACCURACY_LOG
-    answers = compliance.verify_answers(whole, sampled)
+    answers = compliance.verify_answers(whole, sampled, task)
     indices = {index for _, index, _ in log.read_accuracy(sampled)}
-    score = _score(sampled, labels, indices)
-    baseline = None if answers.passed else _score(whole, labels, indices)
+    score = task.score_some(sampled, truth, indices)
+    baseline = None if answers.passed else task.score_some(whole, truth, indices)
     return Audited(performance, answers, score, baseline)
-
-
-def _score(path: Path, labels: Any, indices: Iterable[int]) -> Score | None:
-    """Return the accuracy of the answers in a log, or None when it answers none of the samples."""
-    good, total = compliance.top1(path, labels, indices)
-    return Score(good, total) if total else None
 
 
 def keep(test: str, scenario: Path, taken: Path, audited: Audited) -> Path:

@@ -3,11 +3,8 @@
 Source: compliance/TEST01 and compliance/TEST04 of mlcommons/inference (audit.config, verify_*.py).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from harness.errors import RunFailed
 from harness.mlperf import log
@@ -17,6 +14,7 @@ from harness.run.folder import differences
 from harness.submission import accuracy_text, logs
 from harness.submission.run_settings import Rules
 from harness.submission.verdict import Ledger
+from harness.task import Task
 
 PERFORMANCE_FILE = "verify_performance.txt"
 ACCURACY_FILE = "verify_accuracy.txt"
@@ -88,7 +86,7 @@ def is_of(folder: Path, document: RunResult) -> bool:
     return found.settings.official == document.settings.official and not differences(found, document.identity)
 
 
-def verify_answers(accuracy_log: Path, test_log: Path) -> Verification:
+def verify_answers(accuracy_log: Path, test_log: Path, task: Task) -> Verification:
     """Hold the answers logged in TEST01's performance run against those of the accuracy run.
 
     Raises:
@@ -103,8 +101,8 @@ def verify_answers(accuracy_log: Path, test_log: Path) -> Verification:
             contradictory += reference[index] != data
         reference.setdefault(index, data)
     known = [(index, data) for _, index, data in test_entries if index in reference]
-    unlike = sorted({index for index, data in known if _first(data) != _first(reference[index])})
-    mismatches = sum(_first(data) != _first(reference[index]) for index, data in known)
+    unlike = sorted({index for index, data in known if not task.is_same(data, reference[index])})
+    mismatches = sum(not task.is_same(data, reference[index]) for index, data in known)
     passed = bool(known) and not mismatches
     lines = [
         f"num_acc_log_entries = {len(accuracy_entries)}",
@@ -190,27 +188,11 @@ def check(
         _check_answers(ledger, folder, shown, rules)
 
 
-def has_passed(folder: Path, test: str) -> bool:
+def has_passed(folder: Path, test: str, task: Task) -> bool:
     """Return whether a test's folder says that the test passed."""
     if not _passes(folder / PERFORMANCE_FILE):
         return False
-    return test != "TEST01" or _passes(folder / ACCURACY_FILE) or _equally_accurate(folder / "accuracy")
-
-
-def top1(
-    path: Path, labels: "np.ndarray[tuple[int], np.dtype[np.int64]]", only: Iterable[int]
-) -> tuple[int, int]:
-    """Return how many of the samples `only` an accuracy log answers rightly, and how many it answers.
-
-    Answers to samples without a label do not count.
-    """
-    wanted = set(only) & set(range(len(labels)))
-    answers: dict[int, float | None] = {}
-    for _, index, data in log.read_accuracy(path):
-        if index in wanted:
-            answers.setdefault(index, _first(data))
-    good = sum(answer == int(labels[index]) for index, answer in answers.items())
-    return good, len(answers)
+    return test != "TEST01" or _passes(folder / ACCURACY_FILE) or _equally_accurate(folder / "accuracy", task)
 
 
 def accuracies_agree(baseline: float, compliance: float) -> bool:
@@ -222,7 +204,7 @@ def accuracies_agree(baseline: float, compliance: float) -> bool:
 
 def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: Rules) -> None:
     path = folder / "accuracy"
-    accuracy_text.check(ledger, path, f"{shown}/accuracy", hashed=True)
+    accuracy_text.check(ledger, path, f"{shown}/accuracy", rules.answers, hashed=True)
     accuracy_text.check_truncated(
         ledger, path / log.ACCURACY_LOG, f"{shown}/accuracy/{log.ACCURACY_LOG}", rules.round
     )
@@ -249,7 +231,7 @@ def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: Rules) -> No
     ledger.hold(
         "the answers are those of the accuracy run",
         verdict,
-        _equally_accurate(path),
+        _equally_accurate(path, rules.answers),
         f"does not say {PASS}, and {BASELINE} and {COMPLIANCE} do not show an equal accuracy",
         logs.AUDIT_AGAIN,
     )
@@ -294,9 +276,9 @@ def _hold_pass(ledger: Ledger, path: Path, shown: str) -> None:
     )
 
 
-def _equally_accurate(folder: Path) -> bool:
+def _equally_accurate(folder: Path, task: Task) -> bool:
     """Return whether TEST01's accuracy folder shows an equal accuracy where single answers differ."""
-    figures = [accuracy_text.percentage_in(folder / name) for name in (BASELINE, COMPLIANCE)]
+    figures = [accuracy_text.percentage_in(folder / name, task) for name in (BASELINE, COMPLIANCE)]
     return None not in figures and accuracies_agree(*(figure or 0.0 for figure in figures))
 
 
@@ -310,11 +292,6 @@ def _lines(path: Path) -> list[str]:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError):
         return []
-
-
-def _first(data: bytes) -> float | None:
-    """Return the first element of a response, or None when it is empty."""
-    return float(np.frombuffer(data, "<f4", count=1)[0]) if len(data) >= 4 else None
 
 
 def _score(detail: log.Detail, scenario: str) -> float:

@@ -18,6 +18,7 @@ from harness.submission import agreement, compliance, logs
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.run_settings import Rules
 from harness.submission.verdict import Check, Ledger, faults
+from harness.task import of_benchmark
 
 _AGAIN = "repeat its `harness run`, which runs again what is not sound"
 _MACHINE = (
@@ -74,7 +75,7 @@ def check_logs(one: Result, made_for: Round, division: str, system_type: str) ->
         ledger.hold(
             "result.json and accuracy.txt agree",
             path,
-            score is None or (score.good, score.total) == (stated.good, stated.total),
+            score is None or score.text == stated.text,
             "accuracy.txt states another score than result.json",
             _AGAIN,
         )
@@ -254,7 +255,8 @@ def _closed(
                     f"{one.shown}: has {' and '.join(stale)} of another model, data, settings, versions or "
                     f"machine: run `harness compliance` again."
                 )
-            failed = [test for test in there if not compliance.has_passed(one.folder / test, test)]
+            kind = of_benchmark(task.benchmark)
+            failed = [test for test in there if not compliance.has_passed(one.folder / test, test, kind)]
             if failed:
                 yield (
                     f"{one.shown}: {' and '.join(failed)} failed: run `harness compliance`, which repeats "

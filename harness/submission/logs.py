@@ -12,7 +12,7 @@ from harness.mlperf.scenario import Scenario
 from harness.submission import accuracy_text, agreement, run_settings
 from harness.submission.run_settings import Rules
 from harness.submission.verdict import Ledger
-from harness.task.classification import Score, verdict
+from harness.task import Score
 
 _AGAIN = "run the test again with `harness run --replace`"
 _LIBRARY = "the sample library is the whole data set"
@@ -68,7 +68,7 @@ def check_accuracy(
             f"the accuracy run has {scored} samples where the data set has {count}",
             "run it on the whole data set",
         )
-    score = accuracy_text.check(ledger, folder, shown, hashed=truncated)
+    score = accuracy_text.check(ledger, folder, shown, rules.answers, hashed=truncated)
     if score is not None:
         ledger.hold(
             _SCORED,
@@ -78,7 +78,7 @@ def check_accuracy(
             "run it on the whole data set",
         )
         if rules.division == "closed":
-            reached = verdict(
+            reached = rules.answers.verdict(
                 score, rules.task.benchmark.reference_accuracy, rules.task.benchmark.target_fraction
             )
             ledger.hold(

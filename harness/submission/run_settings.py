@@ -10,6 +10,8 @@ from harness.mlperf import conf
 from harness.mlperf.conf_syntax import SCENARIOS
 from harness.mlperf.rules import Round, Task
 from harness.submission.verdict import Ledger
+from harness.task import Task as AnswerTask
+from harness.task import of_benchmark
 
 _PLAIN = {
     "effective_samples_per_query": "the number of samples in a query",
@@ -26,6 +28,11 @@ class Rules:
     task: Task
     division: str
     system_type: str
+
+    @property
+    def answers(self) -> AnswerTask:
+        """How the benchmark's answers are scored."""
+        return of_benchmark(self.task.benchmark)
 
 
 def check(

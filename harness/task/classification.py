@@ -1,20 +1,56 @@
-"""The accuracy of a run, from its accuracy log alone, and whether it suffices."""
+"""Classification: an answer is one label, and what counts is the share of right ones (top-1)."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError
 from harness.mlperf import log
+from harness.task.scoring import PairedAnswers, Stated, Verdict, mcnemar
 
-_RESPONSE = np.dtype("<f4")
+if TYPE_CHECKING:
+    from harness.dataset.store import Store
+
+METRIC = "top1"
+
+ANSWER = np.dtype("<f4")
+"""The label as MLPerf's accuracy-imagenet.py reads it."""
+ANSWER_BYTES = ANSWER.itemsize
+
 _SHOWN = 5
+LINE = "accuracy=...%, good=..., total=..."
+"""What the line looks like that MLPerf's accuracy-imagenet.py prints."""
+_LINE = re.compile(r"accuracy=(\d+\.\d+)%, good=(\d+), total=(\d+)\s*")
+# ACC_PATTERN["acc"] of the checkers: whatever they take for a score, in any line.
+_TAKEN_FOR_SCORE = re.compile(r"(?:\{\"accuracy|accuracy)[\": ]*=?\s*[\d.]+")
+# Three digits are printed.
+_PERCENTAGE_TOLERANCE = 0.00051
+
+
+class Classifier(Protocol):
+    """What is read of a card."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def output(self) -> "Labels": ...
+
+
+class Labels(Protocol):
+    """What is read of a card's output."""
+
+    @property
+    def labels(self) -> int:
+        """Labels are 0 .. labels-1."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +65,50 @@ class Score:
         return self.good / self.total
 
     @property
+    def counts(self) -> dict[str, int]:
+        return asdict(self)
+
+    @property
     def text(self) -> str:
         """The line that MLPerf's accuracy-imagenet.py prints."""
         return f"accuracy={100.0 * self.good / self.total:.3f}%, good={self.good}, total={self.total}"
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a score reaches its target; `target` and `margin` are fractions."""
+def truth(store: "Store") -> NDArray[np.int64]:
+    """Return the label of each sample."""
+    return store.labels
 
-    passed: bool
-    target: float
-    margin: float
-    """Score less target; negative when the target is missed."""
-    text: str
+
+def require_fit(card: Classifier, store: "Store") -> None:
+    """Hold the labels of a store against those that a card's model gives.
+
+    Raises:
+        DataError: the store has a label that the model cannot give.
+    """
+    highest = int(store.labels.max())
+    if highest >= card.output.labels:
+        raise DataError(
+            f"The store {store.path} has the label {highest}, but model '{card.name}' knows "
+            f"0 to {card.output.labels - 1}: use a store of its data set."
+        )
+
+
+def require_comparable(first: Classifier, other: Classifier) -> None:
+    """Hold two cards against each other, whose models are to be compared.
+
+    Raises:
+        HarnessError: they tell other numbers of labels apart.
+    """
+    if other.output.labels != first.output.labels:
+        raise HarnessError(
+            f"Model '{first.name}' tells {first.output.labels} labels apart and '{other.name}' "
+            f"{other.output.labels}: compare models of one task."
+        )
+
+
+def right(answers: Any, truth: Any) -> Any:
+    """Return which answers are right, of arrays or tensors of labels of one kind."""
+    return answers == truth
 
 
 def score(log_path: Path, labels: NDArray[np.integer], expected_count: int) -> Score:
@@ -57,7 +123,7 @@ def score(log_path: Path, labels: NDArray[np.integer], expected_count: int) -> S
             f"{len(labels)} labels do not fit the {expected_count} samples of the run: "
             f"use the store that the run was made with."
         )
-    return Score(int(np.count_nonzero(answers(log_path, expected_count) == labels)), expected_count)
+    return Score(int(np.count_nonzero(right(answers(log_path, expected_count), labels))), expected_count)
 
 
 def answers(log_path: Path, expected_count: int) -> NDArray[np.int64]:
@@ -69,12 +135,9 @@ def answers(log_path: Path, expected_count: int) -> NDArray[np.int64]:
     Raises:
         RunFailed: the log is unreadable or empty, lacks samples, or has entries that are not answers.
     """
-    entries = log.read_accuracy(log_path)
-    if not entries:
+    first = _first_entries(log_path)
+    if not first:
         raise log.LogFault(f"The accuracy log {log_path} has no entry")
-    first: dict[int, bytes] = {}
-    for _, index, data in entries:
-        first.setdefault(index, data)
     unknown = [index for index in first if not 0 <= index < expected_count]
     missing = [index for index in range(expected_count) if index not in first]
     classes = {index: _class_of(data) for index, data in first.items()}
@@ -89,6 +152,50 @@ def answers(log_path: Path, expected_count: int) -> NDArray[np.int64]:
             f"The accuracy log {log_path} of {expected_count} samples has {'; '.join(filter(None, faults))}"
         )
     return np.array([classes[index] for index in range(expected_count)], np.int64)
+
+
+def score_some(log_path: Path, labels: NDArray[np.integer], only: Collection[int]) -> Score | None:
+    """Return the score of the samples `only` that an accuracy log answers, or None when it answers none."""
+    first = _first_entries(log_path)
+    known = [index for index in set(only) & first.keys() if 0 <= index < len(labels)]
+    good = sum(_value(first[index]) == int(labels[index]) for index in known)
+    return Score(good, len(known)) if known else None
+
+
+def is_same(one: bytes, other: bytes) -> bool:
+    """Return whether two logged answers begin with the same label; NaN is that of no other answer."""
+    return _value(one) == _value(other)
+
+
+def rate(label: int, truth: int) -> float:
+    """Return 1 for a right label and 0 for a wrong one."""
+    return float(right(label, truth))
+
+
+def compare(
+    first: NDArray[np.integer], second: NDArray[np.integer], labels: NDArray[np.integer]
+) -> PairedAnswers:
+    """Compare two variants' answers to the same images, all in the order of the store."""
+    first_good, second_good = right(first, labels), right(second, labels)
+    lost = int(np.sum(first_good & ~second_good))
+    gained = int(np.sum(~first_good & second_good))
+    return PairedAnswers(len(labels), int(np.sum(first != second)), lost, gained, mcnemar(lost, gained))
+
+
+def score_lines(text: str) -> list[str]:
+    """Return the different lines that the checkers take for a score; with --verbose others stand around."""
+    return list(dict.fromkeys(line for line in text.splitlines() if _TAKEN_FOR_SCORE.match(line)))
+
+
+def read_line(line: str) -> Stated | None:
+    """Return what a line of MLPerf's script states; None where it is another line."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        return None
+    stated, percentage = Score(int(found[2]), int(found[3])), float(found[1])
+    agrees = stated.total > 0 and abs(100 * stated.fraction - percentage) < _PERCENTAGE_TOLERANCE
+    fault = "" if agrees else f"says {found[1]} % where {stated.good} of {stated.total} are right"
+    return Stated(stated, percentage, fault)
 
 
 def verdict(score: Score, reference: float, target_fraction: float) -> Verdict:
@@ -112,44 +219,23 @@ def verdict(score: Score, reference: float, target_fraction: float) -> Verdict:
     return Verdict(passed, float(target), float(margin), text)
 
 
-def _class_of(data: bytes) -> int | None:
-    if len(data) < _RESPONSE.itemsize:
-        return None
-    answer = float(np.frombuffer(data, _RESPONSE, count=1)[0])
-    return int(answer) if answer.is_integer() else None
-
-
-def _count(indices: Iterable[int], one: str, many: str) -> str:
-    found = sorted(indices)
-    if not found:
-        return ""
-    first = ", ".join(map(str, found[:_SHOWN]))
-    more = ", ..." if len(found) > _SHOWN else ""
-    return f"{len(found)} {one if len(found) == 1 else many} (index {first}{more})"
-
-
-def _per_cent(fraction: Decimal) -> str:
-    return f"{(100 * fraction).normalize():f}"
-
-
 def is_far_off(reached: float, target: float) -> bool:
     """Return whether an accuracy is so far below its target that it is no matter of the model's quality."""
     return reached < target / 2
 
 
-def of_accuracy(good: int, total: int, target: float, quantized: bool) -> str:
+def advice(score: Score, target: float, quantized: bool) -> str:
     """Return by how much a top-1 target is missed, and what to change.
 
     Args:
-        good: images that were right.
-        total: images.
+        score: of all images.
         target: what is wanted of them, as a fraction.
         quantized: whether the model was quantized here.
     """
-    reached, missing = good / total, math.ceil(target * total - good)
+    reached, missing = score.fraction, math.ceil(target * score.total - score.good)
     start = (
-        f"Top-1 is {100 * reached:.3f} % where {100 * target:.3f} % are wanted: {missing} more of {total} "
-        f"images would have to be right"
+        f"Top-1 is {100 * reached:.3f} % where {100 * target:.3f} % are wanted: {missing} more of "
+        f"{score.total} images would have to be right"
     )
     if is_far_off(reached, target):
         return (
@@ -165,3 +251,33 @@ def of_accuracy(good: int, total: int, target: float, quantized: bool) -> str:
         f"{start}: check the recipe that the images were prepared with, or correct accuracy.reference and "
         f"target_fraction of the card."
     )
+
+
+def _first_entries(log_path: Path) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    for _, index, data in log.read_accuracy(log_path):
+        found.setdefault(index, data)
+    return found
+
+
+def _value(data: bytes) -> float | None:
+    """Return the first element of a response, or None when it is empty."""
+    return float(np.frombuffer(data, ANSWER, count=1)[0]) if len(data) >= ANSWER_BYTES else None
+
+
+def _class_of(data: bytes) -> int | None:
+    answer = _value(data)
+    return None if answer is None or not answer.is_integer() else int(answer)
+
+
+def _count(indices: Iterable[int], one: str, many: str) -> str:
+    found = sorted(indices)
+    if not found:
+        return ""
+    first = ", ".join(map(str, found[:_SHOWN]))
+    more = ", ..." if len(found) > _SHOWN else ""
+    return f"{len(found)} {one if len(found) == 1 else many} (index {first}{more})"
+
+
+def _per_cent(fraction: Decimal) -> str:
+    return f"{(100 * fraction).normalize():f}"

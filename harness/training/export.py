@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness import console, files
-from harness.backend.graph import compile_model, deployed, openvino_version, require_numbers
+from harness.backend.answers import require_numbers
+from harness.backend.graph import compile_model, deployed, openvino_version
 from harness.backend.settings import CompileSettings
 from harness.dataset.recipe import MEAN, SCALE, Recipe
 from harness.errors import OutputError
 from harness.model import file as model_file
 from harness.model import resnet
 from harness.model.card import CARD_NAME, AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, write_card
+from harness.task import task_of
 from harness.training.data import Images
 from harness.training.network import ResNet
 
@@ -77,20 +79,20 @@ def measure(card: Card, images: Images) -> float:
     """
     model = deployed(model_file.read(card), card)
     request = compile_model(model, CompileSettings("LATENCY")).model.create_infer_request()
-    right = 0
+    right = 0.0
     with console.progress("measure the exported model", len(images)) as bar:
         for index in range(len(images)):
             pixels, label = images[0, index]
             found = request.infer({0: pixels.numpy()[None]}, share_inputs=True)[0]
             require_numbers(found, card)
-            right += int(found[0]) == label
+            right += task_of(card).rate(int(found[0]), label)
             bar.advance()
     return right / len(images)
 
 
 def with_accuracy(card: Card, top1: float, target_fraction: float, source: str) -> Card:
     """Write the card again with what the model reaches; return it."""
-    stated = replace(card, accuracy=AccuracySpec("top1", top1, target_fraction, source))
+    stated = replace(card, accuracy=AccuracySpec(task_of(card).METRIC, top1, target_fraction, source))
     write_card(stated, card.folder / CARD_NAME)
     return stated
 

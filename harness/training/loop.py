@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from harness import console, files
 from harness.dataset.recipe import MEAN, SCALE
 from harness.errors import DataError, OutputError, RunFailed
+from harness.task import classification
 from harness.training.data import Images, Order, batches
 from harness.training.muon import Muon
 from harness.training.network import digest
@@ -196,7 +197,7 @@ def evaluate(
     ):
         for pixels, labels in batches(images, order, _TEST_BATCH, 0, whole=False):
             found = network(normalised(pixels, ranks.device)).argmax(1)
-            right += (found == labels.to(ranks.device)).sum()
+            right += classification.right(found, labels.to(ranks.device)).sum()
     return float(ranks.sum(right)) / len(range(0, len(images), every))
 
 

@@ -11,7 +11,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from harness.backend import graph
+from harness.backend import answers, graph
 from harness.backend.settings import CompileSettings
 from harness.errors import ModelError
 from harness.machine import system
@@ -152,7 +152,7 @@ def test_a_model_that_takes_f16_gives_the_labels_of_its_f32_self(layout: str) ->
     assert infer(graph.deployed(model, described, 6), images).tolist() == wanted.tolist()
     values = graph.model_input(images[:1], described)
     assert values.dtype == np.float16
-    assert graph.label_of(infer(model, values), described) == wanted[0]
+    assert answers.label_of(infer(model, values), described) == wanted[0]
 
 
 def changed(shape: list[int] | None = None, **ports: Any) -> ov.Model:
@@ -261,9 +261,9 @@ def test_the_label_is_nan_where_a_score_is_and_no_other(kind: str, batch: int) -
                 with pytest.raises(
                     ModelError, match=r"a score that is not a number \(NaN\): check its weights"
                 ):
-                    graph.label_of(answer, described)
+                    answers.label_of(answer, described)
             else:
-                assert graph.label_of(answer, described) == label
+                assert answers.label_of(answer, described) == label
 
 
 def test_of_several_outputs_the_card_must_name_one() -> None:

@@ -134,7 +134,7 @@ def test_clocks_change_no_answer(oracle: Oracle) -> None:
         raise error
 
     complete = clocks.complete(lambda slots: answers.extend(slot.id for slot in slots))
-    sut = make_sut(Scenario.SINGLE_STREAM, [clocks.model(compiled)], qsl, lambda _: Slot(), complete, fail)
+    sut = make_sut(Scenario.SINGLE_STREAM, [clocks.model(compiled)], qsl, lambda *_: Slot(), complete, fail)
     sut.samples_loaded()
     issue = clocks.issue(sut.issue)
     for index in range(5):

@@ -8,22 +8,25 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import openvino as ov
 import pytest
 from conftest import CLASSES, SIZE, grey_of, oracle_model
+from openvino import opset13 as ops
 
 from harness.backend import graph
 from harness.backend.settings import CompileSettings
 from harness.loadgen.qsl import Qsl
-from harness.loadgen.sut import LABEL_BYTES, MultiStreamSut, OfflineSut, ServerSut, SingleStreamSut, make_sut
+from harness.loadgen.sut import MultiStreamSut, OfflineSut, ServerSut, SingleStreamSut, make_sut
 from harness.loadgen.sut.lane import Lane
 from harness.loadgen.sut.offline import cut
 from harness.mlperf.scenario import Scenario
 from harness.model.card import Card
+from harness.task import classification
 
 
 class Slot:
-    def __init__(self, address: int) -> None:
-        self.address = address
+    def __init__(self, address: int, length: int) -> None:
+        self.address, self.length = address, length
         self.id = -1
 
 
@@ -40,8 +43,9 @@ class Answers:
         with self._lock:
             for slot in slots:
                 assert slot.id not in self.labels
-                raw = ctypes.string_at(slot.address, LABEL_BYTES)
-                self.labels[slot.id] = float(np.frombuffer(raw, "<f4")[0])
+                assert slot.length == classification.ANSWER_BYTES
+                raw = ctypes.string_at(slot.address, slot.length)
+                self.labels[slot.id] = float(np.frombuffer(raw, classification.ANSWER)[0])
             if len(self.labels) == self._count:
                 self.finished.set()
 
@@ -297,6 +301,28 @@ def test_a_server_takes_what_waits_in_batches_and_one_alone_at_once(
     assert answers.finished.wait(30)
     sut.close()
     assert sizes == [1, 4, 2, 1]
+
+
+def test_an_answer_is_a_row_of_what_the_deployed_graph_gives() -> None:
+    pixels = ops.parameter([2, SIZE, SIZE, 3], np.uint8)
+    mean = ops.reduce_mean(ops.convert(pixels, np.float32), np.array([1, 2]), False)
+    model = graph.compile_model(ov.Model([ops.result(mean)], [pixels]), CompileSettings("LATENCY"))
+    rows: dict[int, list[float]] = {}
+
+    def complete(slots: list[Slot]) -> None:
+        for slot in slots:
+            rows[slot.id] = np.frombuffer(ctypes.string_at(slot.address, slot.length), np.float32).tolist()
+
+    qsl = library(LABELS)
+    sut = make_sut(Scenario.MULTI_STREAM, [model], qsl, Slot, complete, fail, 2)
+    qsl.load(range(8))
+    sut.samples_loaded()
+    sut.issue([70, 71], [3, 4])
+    sut.close()
+    assert rows == {
+        identity: pytest.approx(qsl.copy([index])[0].mean((0, 1)).tolist())
+        for identity, index in ((70, 3), (71, 4))
+    }
 
 
 def test_scenarios_have_their_own_sut() -> None:

@@ -100,7 +100,7 @@ def test_a_command_that_takes_no_user_conf_is_to_be_repeated() -> None:
 def test_a_missed_accuracy_target_says_by_how_much_and_what_to_change(
     good: int, quantized: bool, words: str
 ) -> None:
-    assert words in classification.of_accuracy(good, 100, 0.9, quantized)
+    assert words in classification.advice(classification.Score(good, 100), 0.9, quantized)
 
 
 def test_a_run_with_a_target_above_reach_says_so_in_its_summary(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_test_with_damaged_files_is_not_reused_and_a_note_says_why(
     mode, name, change, words = damage
     folder = folder_of(results)
     change(folder / name)
-    held, kept = kept_tests(folder, asked_of(folder), tuple(Mode), replace=False, labels=LABELS)
+    held, kept = kept_tests(folder, asked_of(folder), tuple(Mode), replace=False, truth=LABELS)
     assert held is not None
     assert list(kept) == [other for other in Mode if other is not mode]
     said = " ".join(capsys.readouterr().err.split())
@@ -157,8 +157,8 @@ def test_a_damaged_result_is_repaired_by_what_its_refusal_names(results: Path) -
     asked = asked_of(folder)
     cut(folder / result.FILE_NAME)
     with pytest.raises(OutputError, match=r"damaged .*: repeat its `harness run` with --replace"):
-        kept_tests(folder, asked, tuple(Mode), replace=False, labels=LABELS)
-    assert kept_tests(folder, asked, tuple(Mode), replace=True, labels=LABELS) == (None, ())
+        kept_tests(folder, asked, tuple(Mode), replace=False, truth=LABELS)
+    assert kept_tests(folder, asked, tuple(Mode), replace=True, truth=LABELS) == (None, ())
 
 
 def paths_in(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -206,7 +206,7 @@ def test_whatever_is_wrong_in_a_result_is_one_sentence(scenario: Scenario, resul
             refused += 1
         else:
             assert summary(result.read(path), folder)
-            said = refusal(lambda: kept_tests(folder, asked, tuple(Mode), replace=False, labels=LABELS))
+            said = refusal(lambda: kept_tests(folder, asked, tuple(Mode), replace=False, truth=LABELS))
             assert "\n" not in said
             readable += 1
     assert refused > 2 * readable > 0

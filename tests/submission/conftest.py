@@ -177,7 +177,7 @@ def write_audits(folder: Path, scenario: str, labels: Any, scratch: Path) -> Non
         for packed in logs.glob("*.gz"):
             packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
             packed.unlink()
-        outcome = audit.verify(test, folder, logs, labels)
+        outcome = audit.verify(test, folder, logs, classification, labels)
         assert outcome.passed, outcome.fault
         audit.keep(test, folder, logs, outcome)
 

@@ -16,6 +16,7 @@ from harness.mlperf import log
 from harness.mlperf.rules import NEWEST, find_round
 from harness.run import result
 from harness.submission import audit, compliance, results
+from harness.task import classification
 from harness.task.classification import Score
 
 from .conftest import OFFICIAL, SCENARIOS, Results
@@ -88,7 +89,7 @@ def test_runs_of_two_scenarios_fail() -> None:
 def test_differing_answers_are_named(tmp_path: Path) -> None:
     whole = write_answers(tmp_path / "a", [(0, 5), (1, 6), (2, 7)])
     sampled = write_answers(tmp_path / "b", [(0, 5), (2, 8), (2, 8)])
-    found = compliance.verify_answers(whole, sampled)
+    found = compliance.verify_answers(whole, sampled, classification)
     assert not found.passed
     assert found.fault == (
         "1 samples were answered otherwise than in the accuracy run (samples 2), in 2 of 3 logged answers"
@@ -98,7 +99,7 @@ def test_differing_answers_are_named(tmp_path: Path) -> None:
 
 def test_a_test_that_logged_nothing_fails(tmp_path: Path) -> None:
     found = compliance.verify_answers(
-        write_answers(tmp_path / "a", [(0, 5)]), write_answers(tmp_path / "b", [])
+        write_answers(tmp_path / "a", [(0, 5)]), write_answers(tmp_path / "b", []), classification
     )
     assert found.fault == "the performance run logged no answer to a known sample"
 
@@ -108,7 +109,7 @@ def test_answers_that_differ_pass_when_the_accuracy_is_equal(
 ) -> None:
     scenario = closed_results.scenario("Offline")
     taken = _taken(scenario, tmp_path / "taken", lambda entries: entries[0].update(data="0000C842"))
-    audited = audit.verify("TEST01", scenario, taken, labels)
+    audited = audit.verify("TEST01", scenario, taken, classification, labels)
     assert audited.answers is not None
     assert not audited.answers.passed
     assert audited.passed
@@ -129,12 +130,14 @@ def test_a_test_that_is_verified_again_says_what_was_found_this_time(
     test = scenario / "TEST01"
     texts = {path: path.read_text() for path in test.rglob("*.txt") if path.parent.name != "run_1"}
     taken = _taken(scenario, tmp_path / "taken", lambda entries: entries[0].update(data="0000C842"))
-    audit._write_verdict(test, audit.verify("TEST01", scenario, taken, labels))
+    audit._write_verdict(test, audit.verify("TEST01", scenario, taken, classification, labels))
     assert "TEST FAIL" in (test / compliance.ACCURACY_FILE).read_text()
     assert (test / "accuracy" / compliance.BASELINE).exists()
     answers = test / "accuracy" / log.ACCURACY_LOG
     run = test / "performance" / "run_1"
-    audit._write_verdict(test, audit.verify("TEST01", scenario, run, labels, accuracy_log=answers))
+    audit._write_verdict(
+        test, audit.verify("TEST01", scenario, run, classification, labels, accuracy_log=answers)
+    )
     assert {path: path.read_text() for path in test.rglob("*.txt") if path.parent.name != "run_1"} == texts
 
 
@@ -153,7 +156,9 @@ def test_answers_that_differ_much_fail(closed_results: Results, labels: Any, tmp
         for entry in entries[:200]:
             entry["data"] = "0000C8C2"
 
-    audited = audit.verify("TEST01", scenario, _taken(scenario, tmp_path / "taken", spoil), labels)
+    audited = audit.verify(
+        "TEST01", scenario, _taken(scenario, tmp_path / "taken", spoil), classification, labels
+    )
     assert not audited.passed
     assert "samples were answered otherwise than in the accuracy run" in audited.fault
 
@@ -194,7 +199,7 @@ def test_a_test_that_logged_no_answer_fails_without_an_accuracy(
 ) -> None:
     scenario = closed_results.scenario("Offline")
     taken = _taken(scenario, tmp_path / "taken", lambda entries: entries.clear())
-    audited = audit.verify("TEST01", scenario, taken, labels)
+    audited = audit.verify("TEST01", scenario, taken, classification, labels)
     assert audited.fault == "the performance run logged no answer to a known sample"
     folder = audit.keep("TEST01", scenario, taken, audited)
     assert "TEST FAIL" in (folder / compliance.ACCURACY_FILE).read_text()
@@ -207,8 +212,8 @@ def test_answers_to_samples_that_the_data_have_not_count_for_nothing(labels: Any
     known = [(3, float(labels[3])), (4, float(labels[4]))]
     whole = write_answers(tmp_path / "a", known)
     sampled = write_answers(tmp_path / "b", [*known, (60_000, 1.0), (-1, 1.0)])
-    assert compliance.top1(sampled, labels, {3, 4, 60_000, -1}) == (2, 2)
-    assert compliance.verify_answers(whole, sampled).passed
+    assert classification.score_some(sampled, labels, {3, 4, 60_000, -1}) == Score(2, 2)
+    assert compliance.verify_answers(whole, sampled, classification).passed
 
 
 @pytest.mark.parametrize(

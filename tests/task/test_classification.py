@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from harness.errors import DataError, RunFailed
 from harness.mlperf.log import LogFault
-from harness.task.classification import Score, score, verdict
+from harness.task.classification import Score, compare, score, verdict
+from harness.task.scoring import mcnemar
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -151,3 +153,20 @@ def test_a_miss_by_a_hair_does_not_read_like_a_tie():
     assert missed.text.endswith("margin -1e-05 points")
     assert missed.target == 1.0
     assert missed.margin == pytest.approx(-1e-7)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained"), [(0, 0), (1, 0), (3, 3), (5, 1), (0, 12), (40, 60), (500, 430), (3000, 3200)]
+)
+def test_mcnemar_is_the_binomial_test_of_scipy(lost: int, gained: int) -> None:
+    wanted = binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
+    assert mcnemar(lost, gained) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_answers_are_compared_image_by_image() -> None:
+    labels = np.array([0, 1, 2, 3, 4, 5])
+    first = np.array([0, 1, 2, 9, 9, 5])
+    second = np.array([0, 7, 7, 3, 8, 5])
+    found = compare(first, second, labels)
+    assert (found.count, found.changed, found.lost, found.gained) == (6, 4, 2, 1)
+    assert found.p_value == 1.0

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 from harness.backend.graph import Compiled
 from harness.loadgen.qsl import Qsl
-from harness.loadgen.sut.lane import LABEL_BYTES, Complete, Fail, Issue, MakeSlot, Sut, Tap, windows
+from harness.loadgen.sut.lane import Complete, Fail, Issue, MakeSlot, Sut, Tap, windows
 from harness.loadgen.sut.offline import OfflineSut
 from harness.loadgen.sut.server import ServerSut
 from harness.loadgen.sut.stream import MultiStreamSut, SingleStreamSut
 from harness.mlperf.scenario import Scenario
 
 __all__ = [
-    "LABEL_BYTES",
     "Complete",
     "Issue",
     "MultiStreamSut",

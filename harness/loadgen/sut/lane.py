@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from harness.backend.graph import NOT_A_NUMBER, Compiled
+from harness.backend.answers import NOT_A_NUMBER
+from harness.backend.graph import Compiled
 from harness.loadgen.qsl import Pixels, Qsl
 
-LABEL_BYTES = 4
-
-MakeSlot = Callable[[int], Any]
-"""Make a response whose `LABEL_BYTES` bytes lie at an address; its `id` is set for each answer."""
+MakeSlot = Callable[[int, int], Any]
+"""Make a response whose bytes lie at an address and are so many; its `id` is set for each answer."""
 Complete = Callable[[list[Any]], None]
 """Answer LoadGen; the bytes are copied before this returns."""
 Fail = Callable[[int, Exception], None]
@@ -121,11 +120,13 @@ class Lane:
     def __init__(self, compiled: Compiled, make_slot: MakeSlot, sample_shape: tuple[int, ...]) -> None:
         self.batch = compiled.batch
         self._request = compiled.model.create_infer_request()
-        self._labels = np.zeros(compiled.batch, np.float32)
+        output = compiled.model.output(0)
+        self._labels = np.zeros(tuple(output.shape), output.element_type.to_dtype())
         self._request.set_output_tensor(ov.Tensor(self._labels, shared_memory=True))
-        self._numbers = self._labels.data
-        address = self._labels.ctypes.data
-        self._slots = [make_slot(address + LABEL_BYTES * row) for row in range(compiled.batch)]
+        self._row_values = self._labels[0].size
+        self._numbers = self._labels.reshape(-1).data
+        address, row_bytes = self._labels.ctypes.data, self._labels[0].nbytes
+        self._slots = [make_slot(address + row_bytes * row, row_bytes) for row in range(compiled.batch)]
         self._gathered = np.zeros((compiled.batch, *sample_shape), np.uint8)
         self._gathered_tensor = ov.Tensor(self._gathered, shared_memory=True)
         for _ in range(_WARM_UPS):
@@ -178,10 +179,11 @@ class Lane:
         """
         slots, labels = self._slots, self._numbers
         if len(ids) != self.batch:
-            slots, labels = slots[: len(ids)], labels[: len(ids)]
+            slots, labels = slots[: len(ids)], labels[: len(ids) * self._row_values]
         # A sum is NaN if a term is, and costs less than asking each.
         if isnan(sum(labels)):
-            raise NotANumber(next((row for row, label in enumerate(labels) if isnan(label)), 0))
+            place = next((place for place, label in enumerate(labels) if isnan(label)), 0)
+            raise NotANumber(place // self._row_values)
         for slot, identity in zip(slots, ids, strict=True):
             slot.id = identity
         return slots

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import Oracle
 
-from harness.backend import answers, graph
+from harness.backend import graph, labelling
 from harness.backend.settings import CompileSettings
 from harness.errors import RunFailed
 from harness.model import file as model_file
@@ -19,15 +19,15 @@ def test_labels_come_in_the_order_asked_for_whatever_the_streams(oracle: Oracle)
     samples = oracle.store.samples(oracle.card.input.recipe)
     indices = np.random.default_rng(1).permutation(oracle.store.count)[:31]
     told = []
-    found = answers.labels(compiled(oracle), samples, indices, lambda: told.append(1))
+    found = labelling.labels(compiled(oracle), samples, indices, lambda: told.append(1))
     # The oracle tells the grey, which the first three images' labels belie.
     assert found.tolist() == [index % 10 for index in indices]
     assert len(told) == 31
-    assert answers.labels(compiled(oracle), samples, []).tolist() == []
+    assert labelling.labels(compiled(oracle), samples, []).tolist() == []
 
 
 def test_an_inference_that_fails_is_no_answer(new_oracle: Callable[..., Oracle]) -> None:
     oracle = new_oracle(count=20, poison=7)
     samples = oracle.store.samples(oracle.card.input.recipe)
     with pytest.raises(RunFailed, match="Inference failed while images were answered"):
-        answers.labels(compiled(oracle), samples, range(20))
+        labelling.labels(compiled(oracle), samples, range(20))

@@ -1,0 +1,72 @@
+"""What scoring gives in every task: a score, its verdict, and how two variants' answers differ."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Score(Protocol):
+    """How right the answers to some samples are."""
+
+    @property
+    def fraction(self) -> float:
+        """From 0 to 1; references and targets are such fractions, too."""
+
+    @property
+    def total(self) -> int:
+        """How many samples were scored."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What result.json has beside fraction and text."""
+
+    @property
+    def text(self) -> str:
+        """The line that MLPerf's accuracy script prints."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a line in the form of MLPerf's accuracy script states."""
+
+    score: Score
+    percentage: float
+    fault: str
+    """What the line contradicts itself in, or an empty text."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a score reaches its target; `target` and `margin` are fractions."""
+
+    passed: bool
+    target: float
+    margin: float
+    """Score less target; negative when the target is missed."""
+    text: str
+
+
+@dataclass(frozen=True)
+class PairedAnswers:
+    """Two variants' answers to the same images."""
+
+    count: int
+    changed: int
+    """Images with different answers, right or wrong."""
+    lost: int
+    """Images that the first variant got right and the second wrong."""
+    gained: int
+    """Images that the first variant got wrong and the second right."""
+    p_value: float
+    """Of McNemar's exact test, two-sided."""
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test: each changed image is a fair coin.
+
+    (McNemar, Psychometrika 12, 1947; exact by the binomial distribution.)
+    """
+    # The measured child process knows the tasks, too, and shall not load SciPy.
+    from scipy.stats import binomtest
+
+    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
