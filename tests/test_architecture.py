@@ -48,7 +48,7 @@ ROWS = {
     ],
     "task": [{"scoring"}, {"classification"}],
     "model": [
-        {"onnx_file", "toml_text"},
+        {"onnx_file"},
         {"architecture", "card", "download"},
         {"nodes"},
         {"efficientnet", "resnet"},

@@ -39,6 +39,7 @@ PACKAGES = (
     Package("cv2", ("opencv-python-headless", "opencv-python"), "opencv", "5.0.0.93"),
     Package("pandas", ("pandas",)),
     Package("yaml", ("pyyaml",)),
+    Package("tomli_w", ("tomli-w",)),
     Package("PIL", ("pillow",)),
     Package("cattrs", ("cattrs",)),
     Package("click", ("click",)),

@@ -260,12 +260,6 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
     logs = staging / "round"
     logs.mkdir()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    watch = Watch()
-
-    def shown(now: child.Progress) -> None:
-        watch.sample()
-        show(now)
-
     job = Job(
         series.card,
         series.store,
@@ -275,18 +269,14 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
         series.user_conf,
         samples_per_query=series.samples_per_query,
     )
-    done = work.run(job, shown)
-    noise = watch.stop()
-    trace = logs / log.TRACE_LOG
-    if trace.exists() and trace.stat().st_size == 0:
-        trace.unlink()
+    done = _taken(job, show)
     folder = _round_folder(series.folder, number)
     entry = replace(
         read_round(logs, series.facts["estimate"]),
         number=number,
         started=started,
         log=folder.relative_to(root).as_posix(),
-        noise=noise.to_dict(),
+        noise=done["noise"],
         known_answers=done["known_answers"],
     )
     files.write_json(logs / _ROUND, asdict(entry))
@@ -363,14 +353,26 @@ def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
     if job.mode is Mode.ACCURACY:
         files.require_free_space(logs, round(total * _ANSWER_BYTES), "the accuracy log")
     title = f"{job.card.name} {job.settings.scenario} {job.mode}"
-    watch = Watch()
     with progress(title, total, counts=not timed) as bar:
-        done = work.run(job, lambda now: _show(now, bar, total, timed))
+        done = _taken(job, lambda now: _show(now, bar, total, timed))
         bar.update(total)
-    trace = logs / log.TRACE_LOG
+    return done
+
+
+def _taken(job: Job, show: Show) -> dict[str, Any]:
+    """Run one LoadGen test, and return what the child used and measured, with the `noise` meanwhile."""
+    watch = Watch()
+
+    def shown(now: child.Progress) -> None:
+        watch.sample()
+        show(now)
+
+    done = work.run(job, shown)
+    noise = watch.stop()
+    trace = job.log_folder / log.TRACE_LOG
     if trace.exists() and trace.stat().st_size == 0:
         trace.unlink()
-    return {**done, "noise": watch.stop().to_dict()}
+    return {**done, "noise": noise.to_dict()}
 
 
 def take_place(source: Path, target: Path) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+import tomli_w
+
 from harness import files, resources
 from harness.dataset.recipe import RESIZES, Recipe
 from harness.errors import CardError, did_you_mean
 from harness.mlperf.benchmark import BENCHMARKS
-from harness.model import toml_text
 from harness.task import task_of
 
 CARD_NAME = "card.toml"
@@ -400,20 +401,21 @@ def _validate_crop(given: InputSpec, require: Callable[[bool, str], None]) -> No
 
 
 def _toml(card: Card) -> str:
-    lines: list[str] = []
-    tables: list[tuple[str, Any]] = []
+    document: dict[str, Any] = {}
     for item in fields(card):
         value = getattr(card, item.name)
         if item.name == "folder" or value is None or value in ("", False, {}):
             continue
-        if is_dataclass(value) or isinstance(value, dict):
-            tables.append((item.name, value))
-        else:
-            lines.append(f"{item.name} = {toml_text.value_text(value)}")
-    for name, table in tables:
-        if isinstance(table, InputSpec):
-            table = table.to_dict()
-        values = table if isinstance(table, dict) else vars(table)
-        lines += ["", f"[{name}]"]
-        lines += toml_text.pairs(values)
-    return "\n".join(lines) + "\n"
+        if isinstance(value, InputSpec):
+            value = value.to_dict()
+        document[item.name] = vars(value) if is_dataclass(value) else value
+    return tomli_w.dumps(_without_none(document))
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table without the keys whose value TOML cannot say."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }
