@@ -33,7 +33,7 @@ from harness.profiling.stopwatch import Conditions
 @click.option(
     "--min-top1",
     "least_top1",
-    type=click.FloatRange(min=0, max=1, min_open=True),
+    type=options.Finite(min=0, max=1, min_open=True),
     default=LEAST_TOP1,
     show_default=True,
     metavar="X",
@@ -50,7 +50,7 @@ from harness.profiling.stopwatch import Conditions
 @options.search_threads
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Finite(min=0, min_open=True),
     metavar="MINUTES",
     help="For timing the catalogue, the cheapest first; default: no limit.",
 )
@@ -63,7 +63,7 @@ from harness.profiling.stopwatch import Conditions
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0, max=1),
+    type=options.Finite(min=0, max=1),
     metavar="X",
     help="Restore layers of what just misses until top-1 is within X (a fraction) of FP32.",
 )

@@ -17,7 +17,7 @@ from harness.dataset.images import find_images
 from harness.dataset.store import Store, open_store
 from harness.dataset.store import prepare as prepare_store
 from harness.errors import HarnessError, OutputError, did_you_mean
-from harness.machine import noise, system
+from harness.machine import identity, noise, system
 from harness.measurement import statistics
 from harness.measurement.data import require_fit
 from harness.measurement.round import METRICS
@@ -31,6 +31,8 @@ REQUEST_NAME = "request.json"
 DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 
 _FORMAT = 1
+_MACHINE = ("cpu_model", "isa", "usable_cpus", "versions", "cpu_signature", "is_under_quota")
+"""What all tests of a folder share."""
 _LOCK = ".lock"
 _NO_DATA = "speed only: no images of its task were given (--data)"
 _BUILTIN_COUNT = 128
@@ -197,14 +199,7 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
         "data": _data(store, candidates),
         "duration_s": request.duration_s,
         "harness": __version__,
-        "machine": [
-            machine.cpu_model,
-            list(machine.isa or ()),
-            machine.usable_cpus,
-            machine.versions,
-            machine.cpu_signature,
-            machine.is_under_quota,
-        ],
+        "machine": list(identity.values(machine, _MACHINE).values()),
         "calibration": _calibration(request, candidates),
     }
     asked = json.loads(json.dumps(asked))

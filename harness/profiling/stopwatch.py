@@ -18,7 +18,7 @@ from harness.backend.graph import Compiled, first_line
 from harness.backend.settings import CompileSettings
 from harness.console import progress
 from harness.errors import HarnessError, RunFailed
-from harness.machine import system
+from harness.machine import identity, system
 from harness.mlperf.scenario import SEARCHED, Scenario
 from harness.model import file as model_file
 from harness.model.architecture import Architecture
@@ -113,9 +113,8 @@ class Conditions:
         """
         machine = system.describe()
         here = {
-            "cpu": machine.cpu_model,
-            "cpu_signature": machine.cpu_signature,
-            "isa": list(machine.isa or ()),
+            "cpu" if name == "cpu_model" else name: value
+            for name, value in identity.values(machine, identity.CPU).items()
         }
         return {
             **(here if self.elsewhere is None else self.elsewhere),

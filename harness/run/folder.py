@@ -1,6 +1,6 @@
 """What a scenario's folder holds already: finished tests are kept, and what contradicts them is refused."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,11 @@ from harness import files
 from harness.console import note
 from harness.errors import HarnessError, OutputError
 from harness.loadgen.settings import TUNABLE, in_words
-from harness.machine.system import Machine
+from harness.machine import identity
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode
 from harness.run import result
 from harness.run.document import Asked, Identity, RunResult
-from harness.run.result import LATER
 from harness.task import task_of
 
 PERFORMANCE_LOGS = Path("performance", "run_1")
@@ -55,18 +54,8 @@ def differences(held: Identity, asked: Identity) -> list[str]:
         value, wanted = _in_force(held, key), _in_force(asked, key)
         if value != wanted and not (wanted is None and key in held.settings.chosen):
             unlike.append(key)
-    unlike += unlike_machines(held.machine, asked.machine, _MACHINE)
+    unlike += identity.unlike(held.machine, asked.machine, _MACHINE)
     return [_WORDS.get(part, part) for part in unlike]
-
-
-def unlike_machines(one: Machine, other: Machine, keys: Sequence[str]) -> list[str]:
-    """Return which of the keys tell two machines apart; what older results do not say is the same."""
-    unlike = []
-    for key in keys:
-        pair = getattr(one, key), getattr(other, key)
-        if pair[0] != pair[1] and not (None in pair and key in LATER["machine"]):
-            unlike.append(key)
-    return unlike
 
 
 def _in_force(identity: Identity, key: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from harness import files, typed
 from harness.dataset.recipe import Recipe
 from harness.errors import OutputError
+from harness.machine import identity
 from harness.measurement.tuned import Key
 from harness.mlperf.scenario import Scenario
 from harness.model.card import InputSpec, OutputSpec
@@ -20,7 +21,7 @@ _Kind = TypeVar("_Kind", RunResult, Identity)
 
 LATER: dict[str, dict[str, Any]] = {
     "settings": dict.fromkeys(("pinning", "smt", "core_type")),
-    "machine": dict.fromkeys(("cpu_signature", "cores_allowed", "performance_cpus_allowed")),
+    "machine": dict(identity.LATER),
 }
 """Keys of format 1 that its first results lack."""
 _WITH_DEFAULTS = {

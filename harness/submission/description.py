@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
-from harness.machine import hardware, system
+from harness.machine import hardware, identity, system
 from harness.machine.hardware import Hardware
 from harness.mlperf.rules import STATUSES, SYSTEM_POWER, Round
-from harness.run.folder import unlike_machines
 from harness.submission.verdict import refusal
 
 _FIXED = ("division", "submitter", "system_type")
-_SAME_MACHINE = ("architecture", "cpu_model", "cpu_signature", "sockets", "physical_cores", "hypervisor")
+_SAME_MACHINE = (*identity.HARDWARE, "hypervisor")
 _HINTS = {
     "status": '"available"    # or "preview", "rdi"',
     "system_name": '"the name of the machine or of the cloud instance"',
@@ -123,7 +122,7 @@ def _faults_of(fields: Mapping[str, Any], made_for: Round) -> list[str]:
 
 def parts_of(machine: system.Machine) -> Hardware | None:
     """Return this machine's parts, if it is the one that the results were made on."""
-    same = not unlike_machines(machine, system.describe(), _SAME_MACHINE)
+    same = not identity.unlike(machine, system.describe(), _SAME_MACHINE)
     return hardware.describe() if same else None
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from harness import files
 from harness.backend import calibration_list
 from harness.errors import HarnessError, RunFailed
+from harness.machine import identity
 from harness.mlperf import conf, log
 from harness.mlperf.rules import Round, Task
 from harness.mlperf.scenario import Mode
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card, find_card
-from harness.run.folder import unlike_machines
 from harness.submission import agreement, compliance, logs
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.run_settings import Rules
@@ -21,15 +21,7 @@ from harness.submission.verdict import Check, Ledger, faults
 from harness.task import of_benchmark
 
 _AGAIN = "repeat its `harness run`, which runs again what is not sound"
-_MACHINE = (
-    "architecture",
-    "cpu_model",
-    "cpu_signature",
-    "sockets",
-    "physical_cores",
-    "operating_system",
-    "versions",
-)
+_MACHINE = (*identity.HARDWARE, "operating_system", "versions")
 
 
 def reasons_against(
@@ -88,7 +80,7 @@ def _mixtures(found: Sequence[Result]) -> Iterator[str]:
     first_of: dict[str, Result] = {}
     for one in found:
         first = first_of.setdefault(one.system, one)
-        unlike = unlike_machines(first.document.machine, one.document.machine, _MACHINE)
+        unlike = identity.unlike(first.document.machine, one.document.machine, _MACHINE)
         if unlike:
             yield (
                 f"{one.shown}: was measured on another system than {first.shown} (other "

@@ -564,3 +564,18 @@ def test_the_system_s_name_is_no_path(oracle: Oracle, tmp_path: Path, name: str)
     with pytest.raises(HarnessError, match="is no plain name of a folder: give a word of letters, digits"):
         run_session.run(asked)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_samples_the_frequency_while_it_measures(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[float] = []
+    original = series.Watch.sample
+
+    def sample(watch: Any) -> None:
+        original(watch)
+        taken.append(1.0)
+
+    monkeypatch.setattr(series.Watch, "sample", sample)
+    run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,)))
+    assert taken
