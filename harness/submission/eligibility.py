@@ -67,7 +67,7 @@ def check_logs(one: Result, made_for: Round, division: str, system_type: str) ->
         ledger.hold(
             "result.json and accuracy.txt agree",
             path,
-            score is None or score.text == stated.text,
+            score is None or all(getattr(stated, name) == count for name, count in score.counts.items()),
             "accuracy.txt states another score than result.json",
             _AGAIN,
         )
