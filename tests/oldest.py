@@ -1,4 +1,4 @@
-"""Print, as pip's constraints, the oldest versions that pyproject.toml allows: python tests/oldest.py > FILE."""
+"""Print the oldest versions that pyproject.toml allows, as constraints: python tests/oldest.py > FILE."""
 
 import re
 import tomllib

@@ -65,7 +65,11 @@ def prepared(
 ) -> Series:
     """Make the folder of a series, as rounds.prepare does, and return the series, probed by nobody."""
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {"openvino": properties, "estimate": {"target_qps": 100.0}}
+    facts = {
+        **dict.fromkeys(("model_sha256", "precision", "kernels", "batch", "streams")),
+        "openvino": properties,
+        "estimate": {"target_qps": 100.0},
+    }
     return Series(card, store, settings.with_defaults(), 1, folder, facts)
 
 

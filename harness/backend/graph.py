@@ -139,23 +139,12 @@ def has_shifted_weights(model: ov.Model) -> bool:
 
 
 def quantizers(model: ov.Model) -> int:
-    """Return in how many places a model rounds what it computes, as one does that was quantized.
+    """Return how many layers of a model compute on what was rounded, as those of a quantized model do.
 
-    Neither what packs weights counts nor what takes whole numbers from the input.
+    A quantizer of the input's whole numbers, or of what no layer computes on, makes no quantized model.
     """
-    found = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
-    return sum(
-        node.get_attributes()["levels"] >= _LEAST_LEVELS
-        and not folding.takes_whole_numbers(node)
-        and not _is_constant(node.input_value(0).get_node())
-        for node in found
-    )
-
-
-def _is_constant(node: ov.Node) -> bool:
-    while node.get_type_name() in {"Convert", "Reshape"}:
-        node = node.input_value(0).get_node()
-    return bool(node.get_type_name() == "Constant")
+    found = folding.quantizers_of_layers(model)
+    return sum(node.get_attributes()["levels"] >= _LEAST_LEVELS for node in found)
 
 
 def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:
