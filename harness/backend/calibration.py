@@ -117,7 +117,7 @@ def _quantize(
         note(f"The {own} quantizers that {card.name} brings along give way to NNCF's.")
     elif left := graph.quantizers(model):
         raise HarnessError(
-            f"Model '{card.name}' is quantized already, in {left} of its layers: give the "
+            f"Model '{card.name}' is quantized already, in {left} places of its graph: give the "
             f"floating-point model that it was made from, or run it as it is."
         )
     graph.set_batch_of_one(model, card)

@@ -87,12 +87,6 @@ def takes_whole_numbers(node: ov.Node) -> bool:
     return source.get_type_name() == "Parameter" and not source.get_output_element_type(0).is_real()
 
 
-def quantizers_of_layers(model: ov.Model) -> list[ov.Node]:
-    """Return what quantized the values that layers compute on, a node a layer; not what scales the input."""
-    layers = (node for node in model.get_ordered_ops() if node.get_type_name() in _COMPUTING)
-    return [node for node in map(_quantizer, layers) if node is not None and not takes_whole_numbers(node)]
-
-
 def _weights_of_int8_layers(model: ov.Model) -> list[ov.Node]:
     layers = [node for node in model.get_ordered_ops() if node.get_type_name() in _COMPUTING]
     quantizers = {layer.get_name(): _quantizer(layer) for layer in layers}

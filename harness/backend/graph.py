@@ -17,6 +17,7 @@ from harness.model.card import Card
 
 # Fewer make a model another one (binary and 4-bit networks); 8 bits without their lowest are 255.
 _LEAST_LEVELS = 255
+_CARRYING = frozenset(("Convert", "Multiply", "Reshape", "Squeeze", "Subtract", "Transpose", "Unsqueeze"))
 _KEEP_RANGE = frozenset(
     ("MaxPool", "AvgPool", "ReduceMean", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat")
 )
@@ -139,12 +140,33 @@ def has_shifted_weights(model: ov.Model) -> bool:
 
 
 def quantizers(model: ov.Model) -> int:
-    """Return how many layers of a model compute on what was rounded, as those of a quantized model do.
+    """Return in how many places a model rounds what it computes on, as one does that was quantized.
 
-    A quantizer of the input's whole numbers, or of what no layer computes on, makes no quantized model.
+    Neither what packs weights counts, nor what takes whole numbers from the input, nor what rounds answers.
     """
-    found = folding.quantizers_of_layers(model)
-    return sum(node.get_attributes()["levels"] >= _LEAST_LEVELS for node in found)
+    found = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+    return sum(
+        node.get_attributes()["levels"] >= _LEAST_LEVELS
+        and not folding.takes_whole_numbers(node)
+        and not _is_constant(node.input_value(0).get_node())
+        and not _is_last(node)
+        for node in found
+    )
+
+
+def _is_constant(node: ov.Node) -> bool:
+    while node.get_type_name() in {"Convert", "Reshape"}:
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Constant")
+
+
+def _is_last(node: ov.Node) -> bool:
+    """Return whether all that follows a node only carries it to the outputs."""
+    users = [target.get_node() for target in node.output(0).get_target_inputs()]
+    return all(
+        user.get_type_name() == "Result" or (user.get_type_name() in _CARRYING and _is_last(user))
+        for user in users
+    )
 
 
 def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:

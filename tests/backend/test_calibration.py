@@ -296,7 +296,9 @@ def test_a_model_that_was_quantized_elsewhere_is_recognised_by_its_graph(
 ) -> None:
     card = convolutional_oracle(tmp_path, oracle)
     came = quantized_elsewhere(card, tmp_path, how)
-    with pytest.raises(HarnessError, match=r"'net' is quantized already, in \d+ of its layers: give the"):
+    with pytest.raises(
+        HarnessError, match=r"'net' is quantized already, in \d+ places of its graph: give the"
+    ):
         calibration.quantize(came, oracle.store, [0, 1], CalibrationSettings(), tmp_path / "int8.xml")
     assert not (tmp_path / "int8.xml").exists()
     assert calibration.stands_for_itself(came)
