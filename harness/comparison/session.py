@@ -62,8 +62,6 @@ class Request:
     out: Path
     data: Path | None = None
     """None: built-in images, for speed only."""
-    scored: bool = True
-    """Whether the images are of the models' task; else they are there for speed only."""
     scenarios: tuple[Scenario, ...] = DEFAULT_SCENARIOS
     rounds: int = DEFAULT_ROUNDS
     threads: tuple[int, ...] = ()
@@ -77,6 +75,8 @@ class Request:
     """LoadGen's minimum duration of a round."""
     tuning: bool = True
     """Whether to use the settings that `harness tune` found for a variant, where it was run."""
+    scored: bool = True
+    """Whether the images are of the models' task; else they are there for speed only."""
 
 
 def compare(request: Request) -> Comparison:
