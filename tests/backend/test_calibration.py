@@ -23,6 +23,7 @@ from harness.backend.settings import CompileSettings
 from harness.dataset.images import find_images
 from harness.dataset.store import Store, prepare
 from harness.errors import DataError, HarnessError, ModelError, OutputError
+from harness.machine import system
 from harness.model import file as model_file
 from harness.model.card import Card, read_card
 
@@ -403,15 +404,17 @@ def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
     # Runs of each, as Single-Stream has them: in turns of one they would empty each other's caches. A busy
     # neighbour only ever slows an inference down, so the fastest counts; it may stay busy for some seconds.
     fastest = dict.fromkeys(requests, float("inf"))
+    # Without products of 8-bit numbers a CPU gains less.
+    least = 1.8 if set(system.INT8_DOT) & set(system.describe().isa or ()) else 1.0
     for turn in range(200):
         for name, request in requests.items():
             for _ in range(30):
                 start = time.perf_counter()
                 request.infer(share_outputs=True)
                 fastest[name] = min(fastest[name], time.perf_counter() - start)
-        if turn >= 10 and fastest[card.name] / fastest[made.name] >= 1.8:
+        if turn >= 10 and fastest[card.name] / fastest[made.name] >= least:
             break
-    assert fastest[card.name] / fastest[made.name] >= 1.8
+    assert fastest[card.name] / fastest[made.name] >= least
 
 
 def test_what_was_not_quantized_in_the_usual_way_says_so_in_its_name() -> None:
