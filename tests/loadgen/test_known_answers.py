@@ -96,6 +96,7 @@ class Spoilt:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self.output = model.output
         self.requests: list[SpoiltRequest] = []
 
     def create_infer_request(self) -> "SpoiltRequest":
@@ -150,7 +151,9 @@ def test_a_result_says_what_was_checked(oracle: Oracle, tmp_path: Path) -> None:
         session.Request(oracle.card, oracle.store.path, settings, modes, tmp_path, system="here")
     )
     for mode in modes:
-        assert document[mode]["known_answers"] == {
+        section = document.section(mode)
+        assert section is not None
+        assert section.known_answers == {
             "samples": 3,
             "requests": 2,
             "compilations": 1,
