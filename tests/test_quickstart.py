@@ -288,7 +288,8 @@ def test_the_network_of_today_has_a_row_and_its_accuracy_is_called_published(
     told = replace(story, resnet50=more, today=today)
     assert told.to_dict()["today"] == {"model": "efficientnet-lite1", "published_top1": 0.76642}
     monkeypatch.setattr(quickstart, "quickstart", lambda out: told)
-    shown = CliRunner().invoke(cli.cli, ["quickstart"]).stdout
+    # Wide enough that no cell of the table is broken over two lines.
+    shown = CliRunner(env={"COLUMNS": "160"}).invoke(cli.cli, ["quickstart"]).stdout
     assert re.search("efficientnet-lite1, INT8 .* ms", shown)
     assert "published, of FP32: 76.64% (MLPerf" in " ".join(shown.split())
 
