@@ -90,16 +90,17 @@ def record(rounds: int, results: Path) -> tuple[Path, dict[str, Any], dict[str, 
     folder = results / system.slug(machine)
     before = last_record(folder)
     figures = measure(rounds)
+    measured = commit()
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     document = {
         "format": FORMAT,
         "created": created,
-        "commit": commit(),
+        "commit": measured,
         "machine": machine.to_dict(),
         "figures": figures,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{created[:19].replace(':', '')}-{commit()}.json"
+    path = folder / f"{created[:19].replace(':', '')}-{measured}.json"
     files.write_json(path, document)
     old = {} if before is None else before["figures"]
     changes = {name: change(values, old[name]) for name, values in figures.items() if name in old}

@@ -122,7 +122,7 @@ ROWS = {
         {"document"},
         {"report", "session"},
     ],
-    "results": [{"columns", "own", "submitted", "output"}, {"frame"}],
+    "results": [{"columns", "output"}, {"own", "submitted"}, {"frame"}],
     "search": [
         {"decision", "parts", "pictures", "space", "split"},
         {"accuracy", "latency", "request"},

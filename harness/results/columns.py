@@ -1,6 +1,10 @@
 """The columns of the table of results: one test a row, units in the names."""
 
 from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+"""One test: values by the names of columns; one that is not known may be left out."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,9 @@ COLUMNS = (
     Column("fault", "string", "Why the test could not be read; nothing else of it is known then."),
     Column("path", "string", "Folder of the test's logs."),
 )
+
+
+def rate(samples_per_second: float | None, cores: int | None) -> Row:
+    """Return a score of samples a second, and what of it is each core's."""
+    per_core = samples_per_second / cores if samples_per_second is not None and cores else None
+    return {"samples_per_second": samples_per_second, "samples_per_second_per_core": per_core}

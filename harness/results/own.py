@@ -8,11 +8,10 @@ from harness.comparison import document
 from harness.comparison.document import Comparison
 from harness.measurement.round import Round
 from harness.mlperf.scenario import Mode
+from harness.results.columns import Row, rate
 from harness.run import result
 from harness.run.document import Latencies
 from harness.run.folder import ACCURACY_LOGS, PERFORMANCE_LOGS
-
-Row = dict[str, Any]
 
 
 def of_run(folder: Path) -> Iterator[Row]:
@@ -40,7 +39,7 @@ def of_run(folder: Path) -> Iterator[Row]:
             "valid": performance.valid,
             "official": found.official,
             **({} if latencies is None else _percentiles(latencies)),
-            **_rate(performance.samples_per_second, common["cores"]),
+            **rate(performance.samples_per_second, common["cores"]),
             "joules_per_sample": performance.energy and performance.energy.joules_per_sample,
             "path": str(folder / PERFORMANCE_LOGS),
         }
@@ -96,7 +95,7 @@ def _figures(entry: Round, cores: int | None) -> Row:
         "valid": entry.valid,
         "official": False,
         **{name: latencies_ns[key] / 1e6 for name, key in percentiles.items() if key in latencies_ns},
-        **_rate(entry.samples_per_second, cores),
+        **rate(entry.samples_per_second, cores),
     }
 
 
@@ -138,8 +137,3 @@ def _machine(machine: Mapping[str, Any], threads: int | None) -> Row:
         "nncf_version": versions.get("nncf"),
         "loadgen_version": versions.get("mlcommons_loadgen"),
     }
-
-
-def _rate(samples_per_second: float | None, cores: int | None) -> Row:
-    per_core = samples_per_second / cores if samples_per_second and cores else None
-    return {"samples_per_second": samples_per_second, "samples_per_second_per_core": per_core}

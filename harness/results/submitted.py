@@ -4,14 +4,12 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.errors import RunFailed
 from harness.mlperf import log
 from harness.mlperf.log import DETAIL_LOG
 from harness.mlperf.scenario import Mode, parse_scenario
-
-Row = dict[str, Any]
+from harness.results.columns import Row, rate
 
 # submitter/results/system/benchmark/scenario/mode
 _TESTS = {
@@ -59,12 +57,10 @@ def _performance(path: Path, common: Row) -> Row:
         "p90_ms": measured.latency_p90_ns / 1e6,
         "p99_ms": measured.latency_p99_ns / 1e6,
     }
-    rate, cores = measured.samples_per_second, common["cores"]
     return {
         "valid": measured.valid,
         **(percentiles if is_latency or measured.latency_bound_ns is not None else {}),
-        "samples_per_second": rate,
-        "samples_per_second_per_core": rate / cores if rate is not None and cores else None,
+        **rate(measured.samples_per_second, common["cores"]),
         "loadgen_version": str(detail.get("loadgen_version", "")).split(" ")[0] or None,
         "date": detail.get("test_datetime"),
     }
