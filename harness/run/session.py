@@ -12,7 +12,6 @@ from harness import __version__, files
 from harness.console import note, progress
 from harness.dataset.store import Store
 from harness.errors import ConfError, HarnessError, OutputError, RunFailed
-from harness.loadgen import work
 from harness.loadgen.job import Estimate, Job
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
@@ -21,7 +20,7 @@ from harness.measurement.data import open_for
 from harness.measurement.demands import Demands
 from harness.measurement.outlook import Outlook, refuse_hopeless
 from harness.measurement.plan import Plan, Request, estimates
-from harness.measurement.series import run_test, take_place
+from harness.measurement.series import probe, run_test, take_place
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
@@ -44,8 +43,6 @@ from harness.task import task_of
 
 __all__ = ["Request", "open_for", "repeat_performance", "run", "within_limits"]
 
-_PROBE_S = 3.0
-_OFFICIAL_PROBE_S = 15.0
 _FORECAST_FROM_S = 60.0
 
 
@@ -345,22 +342,17 @@ def _take_user_conf(folder: Path, target: Path) -> None:
 
 def _probe(request: Request, demands: Demands, staging: Path) -> dict[str, Any]:
     settings = request.settings
-    probe_s = _OFFICIAL_PROBE_S if settings.official else min(_PROBE_S, settings.duration_s / 2)
-    job = Job(
-        request.card,
-        request.store,
-        settings,
-        staging,
-        mode=None,
-        samples_per_query=demands.samples_per_query,
-        probe_s=probe_s,
-        latency_bound_ns=demands.latency_bound_ns,
-        latency_percentile=demands.latency_percentile,
-        search=Mode.PERFORMANCE in request.modes and not demands.estimate_is_own,
-    )
-    with progress(f"Probing {request.card.name}", None, counts=False) as bar:
-        return work.run(
-            job, lambda now: bar.update(description=f"{now.phase} {request.card.name}".capitalize())
+    search = Mode.PERFORMANCE in request.modes and not demands.estimate_is_own
+    title = f"Probing {request.card.name}"
+    with progress(title, None, counts=False) as bar:
+        return probe(
+            request.card,
+            request.store,
+            settings,
+            demands,
+            staging,
+            lambda now: bar.update(description=f"{now.phase} {request.card.name}".capitalize()),
+            search=search,
         )
 
 
