@@ -111,6 +111,12 @@ def test_every_file_that_a_page_links_to_or_runs_exists(page: str) -> None:
         assert (ROOT / script).exists(), script
 
 
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])
+def test_no_page_holds_both_sides_of_a_merge(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert not re.findall(r"^(?:<{7} |={7}$|>{7} )", text, re.MULTILINE)
+
+
 def test_every_page_of_the_docs_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in PAGES:
