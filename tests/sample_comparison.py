@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.comparison.document import Accuracy, AccuracyPair, Cell, Comparison, Variant
+from harness.dataset.store import Store
 from harness.loadgen.settings import RunSettings
+from harness.measurement.demands import Demands
+from harness.measurement.plan import Plan
 from harness.measurement.round import Round
-from harness.measurement.series import Series
+from harness.measurement.series import Facts, Series
 from harness.mlperf.scenario import Scenario
 from harness.model.card import Card
 
@@ -61,16 +64,15 @@ RATES = {"fp32": (13.0, 12.8, 12.9), "int8": (50.0, 51.0, 49.0), "searched": (20
 
 
 def prepared(
-    properties: dict[str, Any], card: Card, store: Path, settings: RunSettings, folder: Path
+    properties: dict[str, Any], card: Card, store: Store, settings: RunSettings, folder: Path
 ) -> Series:
     """Make the folder of a series, as rounds.prepare does, and return the series, probed by nobody."""
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {
-        **dict.fromkeys(("model_sha256", "precision", "kernels", "batch", "streams")),
-        "openvino": properties,
-        "estimate": {"target_qps": 100.0},
-    }
-    return Series(card, store, settings.with_defaults(), 1, folder, facts)
+    settings = settings.with_defaults()
+    told = {settings.scenario.facts.estimate_key: 100.0}
+    facts = Facts("", "f32", {}, properties, settings.tunable, settings.batch, settings.streams, {}, told)
+    demands = Demands.of(card.benchmark, settings)
+    return Series(Plan(card, store, demands, folder / "user.conf", told, 100.0), folder, facts)
 
 
 def variant(name: str, good: int | None = 760, passed: bool | None = True, **more: Any) -> Variant:

@@ -83,6 +83,7 @@ ROWS = {
     "measurement": [
         {"advice", "data", "demands", "order", "round", "statistics", "tuned"},
         {"outlook", "plan"},
+        {"probing", "test"},
         {"series"},
     ],
     "run": [{"document"}, {"result", "summary"}, {"folder"}, {"measuring"}, {"session"}],

@@ -25,7 +25,6 @@ from harness.frontier.request import Request
 from harness.frontier.speed import Entry, Stopwatch, Timed
 from harness.loadgen.settings import RunSettings
 from harness.machine import system
-from harness.measurement.plan import Request as RunRequest
 from harness.mlperf.scenario import Mode
 from harness.model import file as model_file
 from harness.model import zoo
@@ -194,7 +193,7 @@ def _picked(asked: Request, raced: Raced) -> dict[str, Any]:
     entrant = raced.entrants[runner.name]
     settings = RunSettings(asked.conditions.scenario, threads=asked.conditions.threads)
     measured, folder = running.run(
-        RunRequest(
+        running.Request(
             entrant.card, raced.store.path, settings, (Mode.ACCURACY,), asked.out / "loadgen", tuning=False
         )
     )

@@ -158,7 +158,7 @@ class _Session:
         with files.staging(self._folder, "under-way") as staging:
             return series.prepare(
                 self._request.card,
-                self._store.path,
+                self._store,
                 replace(self._settings, duration_s=2 * PILOT_S),
                 self._folder / _TESTS / "default",
                 staging,
@@ -173,7 +173,7 @@ class _Session:
             replace(self._settings, threads=self._request.threads),
             default.effective,
             system.allowance(),
-            default.samples_per_query,
+            default.plan.demands.samples_per_query,
         )
         if "schedule" not in plan:
             # It is the time that a pilot takes now from which the schedule follows.
@@ -283,16 +283,15 @@ class _Session:
         with files.staging(self._folder, "under-way") as staging:
             if settings.scenario is Scenario.SERVER:
                 # Its metric is the rate that a search finds.
-                card, store = self._request.card, self._request.store
-                one = series.prepare(card, store, settings, folder, staging, self._show)
+                one = series.prepare(self._request.card, self._store, settings, folder, staging, self._show)
             else:
-                told = self._default.facts["estimate"]
+                told = dict(self._default.plan.estimate)
                 if speed is not None and settings.scenario is Scenario.OFFLINE:
                     told = {"target_qps": speed * _OFFLINE_MARGIN}
                 one = series.beside(self._default, settings, told, folder)
             entry = series.held(folder, 1)
             if entry is None:
-                _, entry = series.measure_until_valid(one, 1, self._folder, staging, self._show)
+                _, entry = series.measure(one, 1, self._folder, staging, self._show)
         return entry
 
     def _conclude(

@@ -14,6 +14,7 @@ from harness.comparison import measuring, session
 from harness.comparison.document import Cell
 from harness.comparison.measuring import Entry, Setting
 from harness.comparison.variants import Candidate
+from harness.dataset.store import Store
 from harness.machine import system
 from harness.measurement import series, statistics
 from harness.measurement.order import groups
@@ -34,7 +35,7 @@ class Machine:
         self.invalid: set[int] = set()
         """Tests, counted from 0, that are not valid."""
 
-    def prepare(self, card: Any, store: Path, settings: Any, folder: Path, *rest: Any) -> Series:
+    def prepare(self, card: Any, store: Store, settings: Any, folder: Path, *rest: Any) -> Series:
         return prepared(PROPERTIES, card, store, settings, folder)
 
     def measure(
@@ -58,7 +59,7 @@ class Machine:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     one = Machine()
     monkeypatch.setattr(series, "prepare", one.prepare)
-    monkeypatch.setattr(series, "measure_until_valid", one.measure)
+    monkeypatch.setattr(series, "measure", one.measure)
     monkeypatch.setattr(series, "unsound", lambda *_: "")
     return one
 

@@ -12,7 +12,6 @@ from conftest import Oracle
 
 from harness.errors import OutputError
 from harness.loadgen.settings import RunSettings
-from harness.measurement.plan import Request
 from harness.mlperf.scenario import Mode, Scenario
 from harness.results.columns import COLUMNS
 from harness.results.frame import frame
@@ -35,7 +34,9 @@ def run_folder(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path
     out = tmp_path_factory.mktemp("results") / "out"
     settings = RunSettings(Scenario.SINGLE_STREAM, duration_s=0.2, threads=1)
     modes = (Mode.PERFORMANCE, Mode.ACCURACY)
-    _, folder = session.run(Request(oracle.card, oracle.store.path, settings, modes, out, system="here"))
+    _, folder = session.run(
+        session.Request(oracle.card, oracle.store.path, settings, modes, out, system="here")
+    )
     return folder
 
 
