@@ -148,7 +148,7 @@ def _exported(
         "task": request.task,
         "images": len(images),
         **_builtin_facts(request.task),
-        "parameters": sum(value.numel() for value in network.parameters()),
+        "parameters": network.architecture.count_parameters(),
         **({"origin": origin} if origin else {}),
         **lasting(settings),
         "augmentation": asdict(request.augmentation),

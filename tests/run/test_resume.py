@@ -141,7 +141,7 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_test(
     assert result.read(folder / "result.json") == document
 
 
-def _interrupt(plan: Any) -> dict[str, Any]:
+def _interrupt(*_: Any) -> dict[str, Any]:
     raise KeyboardInterrupt
 
 
