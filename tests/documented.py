@@ -8,21 +8,21 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
-def keys_of(kind: type, prefix: str = "") -> list[tuple[str, str]]:
-    """Return dotted key and meaning of every field, those of inner tables included."""
+def keys_of(kind: type, prefix: str = "", *, deep: bool = True) -> list[tuple[str, str]]:
+    """Return dotted key and meaning of every field, those of inner tables included where it goes `deep`."""
     words, hints = _docstrings(kind), get_type_hints(kind)
     found = []
     for item in fields(kind):
         key = f"{prefix}{item.name}"
         found.append((key, " ".join(words.get(item.name, "").split())))
-        if (inner := _inner(hints[item.name])) is not None:
+        if deep and (inner := _inner(hints[item.name])) is not None:
             found += keys_of(inner, f"{key}[]." if _is_list(hints[item.name]) else f"{key}.")
     return found
 
 
-def rows(kind: type) -> list[str]:
+def rows(kind: type, *, deep: bool = True) -> list[str]:
     """Return the rows of the documentation's table."""
-    return [f"| `{key}` | {meaning} |" for key, meaning in keys_of(kind)]
+    return [f"| `{key}` | {meaning} |" for key, meaning in keys_of(kind, deep=deep)]
 
 
 def _inner(hint: Any) -> type | None:

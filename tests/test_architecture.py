@@ -127,8 +127,8 @@ ROWS = {
     "search": [
         {"decision", "parts", "pictures", "space", "split"},
         {"accuracy", "latency", "request"},
-        {"strategy"},
-        {"selection"},
+        {"document", "strategy"},
+        {"selection", "sentences"},
         {"result"},
         {"report", "session"},
     ],
