@@ -9,18 +9,15 @@ from harness.comparison.document import Comparison
 from harness.measurement.round import Round
 from harness.mlperf.scenario import Mode
 from harness.results.columns import Row, rate
-from harness.run import result
-from harness.run.document import Latencies
+from harness.run.document import Latencies, RunResult
 from harness.run.folder import ACCURACY_LOGS, PERFORMANCE_LOGS
 
+SOURCES = ("run", "compare")
+"""What wrote the tests."""
 
-def of_run(folder: Path) -> Iterator[Row]:
-    """Yield a row for each finished test of a folder with a run's result.json.
 
-    Raises:
-        HarnessError: the document cannot be read.
-    """
-    found = result.read(folder / result.FILE_NAME)
+def of_run(folder: Path, found: RunResult) -> Iterator[Row]:
+    """Yield a row for each finished test of a folder with a run's result."""
     common = {
         "source": "run",
         "benchmark": found.benchmark,
@@ -131,6 +128,7 @@ def _machine(machine: Mapping[str, Any], threads: int | None) -> Row:
     return {
         "system": machine.get("cpu_model"),
         "cpu": machine.get("cpu_model"),
+        "cpus": machine.get("cpus_present"),
         "cores": min(filter(None, (threads, there)), default=None),
         "threads": threads,
         "openvino_version": versions.get("openvino"),
