@@ -18,7 +18,7 @@ import torch
 
 from harness.model import card
 from harness.model.architecture import Architecture
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 from harness.search import result
 from harness.search.accuracy import costs
 from harness.search.accuracy.estimator import Blockwise

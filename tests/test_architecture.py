@@ -71,7 +71,7 @@ ROWS = {
         {"work"},
     ],
     "loadgen/sut": [{"lane"}, {"offline", "server", "stream"}],
-    "profiling": [{"chains", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
+    "profiling": [{"chains", "conditions", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
     "training": [
         {"muon", "network", "ranks", "trivial"},
         {"data"},

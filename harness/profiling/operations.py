@@ -24,8 +24,9 @@ from harness.model.architecture import (
 from harness.model.card import Card
 from harness.profiling import stopwatch
 from harness.profiling.chains import Layer, chain, stem
+from harness.profiling.conditions import Conditions
 from harness.profiling.int8 import Network
-from harness.profiling.stopwatch import Conditions, Timer
+from harness.profiling.stopwatch import Timer
 
 _CHAIN = 5
 _PROFILED_INFERENCES = 100

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.machine.system import Machine
-from harness.mlperf.scenario import Scenario
 from harness.model.architecture import Architecture
+from harness.profiling.conditions import Facts
 from harness.search.decision import Bar
 from harness.search.latency.validation import Validation
 from harness.search.request import Effort
@@ -50,20 +50,6 @@ class ImageFacts:
     """How they are varied."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConditionFacts:
-    """Under which conditions latencies are true (see harness.profiling.stopwatch.Conditions)."""
-
-    cpu: str | None
-    cpu_signature: str | None = field(default=None, metadata=LEFT_OUT)
-    isa: tuple[str, ...]
-    openvino: str | None
-    nncf: str | None
-    scenario: Scenario
-    hint: str
-    threads: int
-
-
 @dataclass(frozen=True)
 class Asked:
     """What was asked for."""
@@ -72,7 +58,7 @@ class Asked:
     baseline: Baseline
     space: SpaceFacts
     images: ImageFacts
-    conditions: ConditionFacts
+    conditions: Facts
     max_drop: float
     """Share of the baseline's accuracy that may be lost."""
     target_ms: float | None

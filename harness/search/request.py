@@ -17,7 +17,7 @@ from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
 from harness.model.card import Card
 from harness.model.resnet import State
-from harness.profiling.stopwatch import MACHINE, Conditions
+from harness.profiling.conditions import MACHINE, Conditions
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.parts import Parts, asked_before
 from harness.search.space import baseline

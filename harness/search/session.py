@@ -15,7 +15,7 @@ from harness.errors import DataError, HarnessError, OutputError
 from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.profiling import operations, stopwatch
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 from harness.search import result
 from harness.search.accuracy import distillation
 from harness.search.accuracy.estimator import Additive, Blockwise

@@ -16,7 +16,8 @@ from harness.console import note, progress
 from harness.errors import HarnessError, OutputError
 from harness.model.architecture import Architecture
 from harness.profiling import stopwatch
-from harness.profiling.stopwatch import Conditions, Timer
+from harness.profiling.conditions import Conditions
+from harness.profiling.stopwatch import Timer
 from harness.resources import cache_folder
 from harness.search.latency.prediction import Design, Prediction
 from harness.search.latency.validation import Validation, validate
