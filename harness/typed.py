@@ -7,7 +7,7 @@ of the same format with more of them is still read.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -46,6 +46,11 @@ def structure(values: Any, kind: type[_Kind]) -> _Kind:
 def unstructure(document: Any) -> Any:
     """Return the JSON values that `structure` makes the same document of."""
     return _CONVERTER.unstructure(document)
+
+
+def defaults(kind: type) -> dict[str, Any]:
+    """Return what the fields of a dataclass mean where a document of an older version has no key for them."""
+    return {item.name: item.default for item in fields(kind) if item.default is not MISSING}
 
 
 def _told(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """The tests of a comparison: accuracy of each variant first, then performance in alternating rounds."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -174,9 +174,7 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
             tuple(entry for _, entry in sorted(done[threads, name, scenario].items())),
             one.user_conf.relative_to(setting.out).as_posix(),
             one.effective,
-            asdict(tunings[threads, name, scenario].reference())
-            if (threads, name, scenario) in tunings
-            else None,
+            tunings[threads, name, scenario].reference() if (threads, name, scenario) in tunings else None,
         )
         for (threads, name, scenario), one in every.items()
     )

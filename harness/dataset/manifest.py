@@ -1,5 +1,6 @@
 """What a store says about itself on disk: manifest.json and val_map.txt."""
 
+import hashlib
 import json
 import os
 import re
@@ -125,7 +126,8 @@ def read_list(folder: Path, manifest: Manifest) -> tuple[tuple[str, ...], npt.ND
     """
     file = folder / VAL_MAP
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        content = file.read_bytes()
+        lines = content.decode("utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({error}): delete the store and prepare again.") from error
     if len(lines) != manifest.count:
@@ -133,7 +135,7 @@ def read_list(folder: Path, manifest: Manifest) -> tuple[tuple[str, ...], npt.ND
             f"{file} lists {len(lines)} images but the manifest says {manifest.count}: "
             f"delete the store and prepare again."
         )
-    if files.sha256_file(file) != manifest.list_sha256:
+    if hashlib.sha256(content).hexdigest() != manifest.list_sha256:
         raise DataError(f"{file} was changed after the store was made: delete the store and prepare again.")
     entries = [line.split() for line in lines]
     return tuple(_unquoted(name) for name, _ in entries), np.array([int(n) for _, n in entries], np.int64)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 from harness import files, typed
 from harness.backend import calibration, graph
@@ -12,7 +11,7 @@ from harness.comparison import findings, output
 from harness.comparison import session as comparing
 from harness.console import note, progress
 from harness.dataset.store import Store, open_store
-from harness.errors import DataError, HarnessError, OutputError
+from harness.errors import DataError, HarnessError
 from harness.frontier import document, entrants, race, request, speed
 from harness.frontier.answering import Answers
 from harness.frontier.catalogue import Published
@@ -53,19 +52,10 @@ def find(asked: Request, stopwatch: Stopwatch | None = None) -> Frontier:
     if asked.permissive:
         request.require_licences(asked.cards)
     store = _store(asked)
-    _require_ours(asked.out)
+    files.require_own(asked.out, speed.FOLDER, MODELS)
     files.make_writable_folder(asked.out)
-    busy = OutputError(f"Another process is at work on {asked.out}: wait for it, or give another --out.")
-    with files.locked(asked.out / ".lock", busy):
+    with files.alone(asked.out):
         return _find(asked, networks, store, stopwatch)
-
-
-def _require_ours(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file: choose a folder with --out.")
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if names - {".lock"} and not names & {speed.FOLDER, MODELS}:
-        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
 
 
 def _store(asked: Request) -> Store | None:

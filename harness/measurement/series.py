@@ -205,7 +205,6 @@ def held(folder: Path, number: int) -> Round | None:
         return None
     try:
         entry = typed.structure(json.loads(path.read_text(encoding="utf-8")), Round)
-        typed.structure(entry.noise, Noise)
         fault = unsound(entry, path.parent) if entry.valid else ""
     except (OSError, ValueError) as error:
         fault = f"its {_ROUND} is damaged ({error})"
@@ -265,11 +264,10 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
     )
     folder = _round_folder(series.folder, number)
     entry = replace(
-        read_round(logs, plan.estimate),
+        read_round(logs, plan.estimate, taken.noise),
         number=number,
         started=started,
         log=folder.relative_to(root).as_posix(),
-        noise=taken.noise.to_dict(),
         known_answers=taken.known_answers,
     )
     files.write_json(logs / _ROUND, typed.unstructure(entry))
@@ -281,7 +279,7 @@ def _told(series: Series, plan: Plan) -> Series:
     return replace(series, plan=plan, facts=replace(series.facts, estimate=plan.estimate))
 
 
-def read_round(logs: Path, estimate: Mapping[str, float]) -> Round:
+def read_round(logs: Path, estimate: Mapping[str, float], noise: Noise) -> Round:
     """Return what LoadGen's logs of a performance test say, which was told the estimate.
 
     Raises:
@@ -296,7 +294,7 @@ def read_round(logs: Path, estimate: Mapping[str, float]) -> Round:
         reasons=tuple(advice.of_performance(measured, advice.Told(estimate))),
         latencies_ns=latencies_ns,
         samples_per_second=measured.samples_per_second,
-        noise={},
+        noise=noise,
     )
 
 

@@ -1,11 +1,11 @@
 """Rows of the tests that `harness run` and `harness compare` made."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.comparison import document
 from harness.comparison.document import Comparison
+from harness.machine.system import Machine
 from harness.measurement.round import Round
 from harness.mlperf.scenario import Mode
 from harness.results.columns import Row, rate
@@ -25,7 +25,7 @@ def of_run(folder: Path, found: RunResult) -> Iterator[Row]:
         "precision": found.precision.computed,
         "scenario": str(found.scenario),
         "date": found.created,
-        **_machine(found.machine.to_dict(), found.precision.threads),
+        **_machine(found.machine, found.precision.threads),
         "harness_version": found.harness,
     }
     if (performance := found.performance) is not None:
@@ -122,14 +122,13 @@ def _common(compared: Comparison, threads: int | None) -> Row:
     }
 
 
-def _machine(machine: Mapping[str, Any], threads: int | None) -> Row:
-    versions = machine["versions"]
-    there = machine.get("cores_allowed") or machine.get("physical_cores")
+def _machine(machine: Machine, threads: int | None) -> Row:
+    versions = machine.versions
     return {
-        "system": machine.get("cpu_model"),
-        "cpu": machine.get("cpu_model"),
-        "cpus": machine.get("cpus_present"),
-        "cores": min(filter(None, (threads, there)), default=None),
+        "system": machine.cpu_model,
+        "cpu": machine.cpu_model,
+        "cpus": machine.cpus_present,
+        "cores": min(filter(None, (threads, machine.usable_cores)), default=None),
         "threads": threads,
         "openvino_version": versions.get("openvino"),
         "nncf_version": versions.get("nncf"),

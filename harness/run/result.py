@@ -1,7 +1,6 @@
 """result.json: how the result of a run is read, whichever version wrote it, and written."""
 
 import json
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -144,13 +143,9 @@ def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
         outer, inner = names.split(".")
         table = document.get(outer)
         if isinstance(table, dict) and isinstance(table.get(inner), dict):
-            document[outer] = table | {inner: _defaults(kind) | table[inner]}
+            document[outer] = table | {inner: typed.defaults(kind) | table[inner]}
     performance = document.get("performance")
     if isinstance(performance, dict):
         percentile = _PERCENTILES.get(str(document.get("scenario")))
         document["performance"] = {"latency_percentile": percentile, **performance}
     return document
-
-
-def _defaults(kind: type) -> dict[str, Any]:
-    return {item.name: item.default for item in fields(kind) if item.default is not MISSING}

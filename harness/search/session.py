@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness import files, typed
 from harness.console import note
-from harness.errors import DataError, HarnessError, OutputError
+from harness.errors import DataError, HarnessError
 from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.profiling import operations, stopwatch
@@ -88,8 +88,7 @@ def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
 
 def _lead(request: Request, tools: Tools, ranks: Ranks) -> SearchResult | None:
     setting = open_setting(request)
-    busy = OutputError(f"Another search is at work in {request.out}: wait for it, or choose another --out.")
-    with files.locked(setting.parts.folder / ".lock", busy):
+    with files.alone(request.out, "search", lock=setting.parts.folder / files.LOCK):
         return _search(setting, tools, ranks)
 
 

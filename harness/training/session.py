@@ -85,8 +85,7 @@ def run(request: Request) -> dict[str, Any] | None:
         raise OutputError(f"The folder {out} holds a training: go on with --resume or choose another folder.")
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    busy = OutputError(f"Another `harness train` is at work in {out}: wait for it, or choose another folder.")
-    with joined() as ranks, files.locked(out / ".lock", busy) if ranks.is_first else nullcontext():
+    with joined() as ranks, files.alone(out, "`harness train`") if ranks.is_first else nullcontext():
         train_folder, test_folder = _folders(request, ranks)
         classes = count_classes(train_folder)
         recipe = Recipe(request.size, "area", request.crop_fraction)

@@ -32,7 +32,6 @@ from harness.tuner.halving import halve, measurement_count
 _OFFLINE_MARGIN = 1.1
 _OFFLINE_STRETCH = 1.1 * _OFFLINE_MARGIN
 
-_LOCK = ".lock"
 _PLAN = "plan.json"
 _TESTS = "tests"
 
@@ -109,11 +108,8 @@ class _Session:
 
     def tune(self) -> Tuning:
         files.make_writable_folder(self._folder)
-        busy = OutputError(
-            f"Another process is tuning {self._request.card.name} for {self._request.scenario} in "
-            f"{self._folder}: wait for it."
-        )
-        with files.locked(self._folder / _LOCK, busy):
+        of = f"tuning of {self._request.card.name} for {self._request.scenario}"
+        with files.alone(self._folder, of, cure=""):
             return self._tune()
 
     def _tune(self) -> Tuning:
@@ -307,7 +303,7 @@ class _Session:
             if self._request.threads is not None:
                 del chosen["threads"]
         watched = {
-            name: [noise.from_dict(dict(pair[side].noise)) for pair in pairs]
+            name: [pair[side].noise for pair in pairs]
             for side, name in enumerate(("the default", "the best candidate"))
         }
         return Tuning(

@@ -173,9 +173,9 @@ def test_each_variants_frequency_is_held_against_its_own_only() -> None:
     cells = []
     for name, frequency_hz in (("fp32", 3.0e9), ("int8", 2.0e9)):
         one = cell(Scenario.OFFLINE, 1, name, RATES[name])
-        heard = tuple(replace(done, noise=QUIET | {"frequency_hz": frequency_hz}) for done in one.rounds)
+        heard = tuple(replace(done, noise=replace(QUIET, frequency_hz=frequency_hz)) for done in one.rounds)
         cells.append(replace(one, rounds=heard))
     assert list(session._remarks(tuple(cells))) == []
-    sunk = (*heard[:2], replace(heard[2], noise=QUIET | {"frequency_hz": 1.8e9}))
+    sunk = (*heard[:2], replace(heard[2], noise=replace(QUIET, frequency_hz=1.8e9)))
     (remark,) = session._remarks((cells[0], replace(cells[1], rounds=sunk)))
     assert "went from 1.80 to 2.00 GHz between rounds of int8, Offline, 1 thread:" in remark

@@ -293,7 +293,7 @@ def test_two_processes_do_not_measure_one_table(tmp_path: Path) -> None:
     def again(network: Architecture) -> float:
         return build(tmp_path / "table.json").predict_ms(network)
 
-    with pytest.raises(OutputError, match=r"Another process is measuring the latency table .*: wait for it"):
+    with pytest.raises(OutputError, match=r"Another process is at work on .*: wait for it"):
         build(tmp_path / "table.json", again)
 
 

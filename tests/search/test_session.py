@@ -251,7 +251,7 @@ def test_a_folder_keeps_to_its_search(task: Request, outcome: SearchResult) -> N
 def test_two_searches_do_not_work_in_one_folder(task: Request, outcome: SearchResult) -> None:
     with (
         files.locked(task.out / "parts" / ".lock", OutputError("busy")),
-        pytest.raises(OutputError, match=r"Another search is at work in .*: wait for it"),
+        pytest.raises(OutputError, match=r"Another search is at work on .*: wait for it"),
     ):
         session.run(task, TOOLS)
 

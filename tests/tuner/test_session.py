@@ -73,7 +73,7 @@ class Machine:
         place = series.folder / f"round_{number}"
         place.mkdir()
         # As with wider vectors, other settings run at another frequency.
-        seen = QUIET | {"frequency_hz": 3.0e9 - 0.1e9 * (series.settings.batch or 1)}
+        seen = replace(QUIET, frequency_hz=3.0e9 - 0.1e9 * (series.settings.batch or 1))
         one = replace(entry(number, 1.0, rate, place.relative_to(root).as_posix()), noise=seen)
         (place / "round.json").write_text(json.dumps(asdict(one)))
         self.tests.append(place)
@@ -383,7 +383,7 @@ def test_two_tunings_of_the_same_do_not_mix(oracle: Oracle, cache: Path, machine
     folder.mkdir(parents=True)
     with (
         files.locked(folder / ".lock", OutputError("not expected")),
-        pytest.raises(OutputError, match=r"^Another process is tuning oracle for Offline in .*: wait for it"),
+        pytest.raises(OutputError, match=r"^Another tuning of oracle for Offline is .*: wait for it"),
     ):
         session.tune(planted(oracle), machine.clock)
     assert not machine.tests

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness import files
 from harness.console import note, progress
-from harness.errors import HarnessError, OutputError
+from harness.errors import HarnessError
 from harness.model.architecture import Architecture
 from harness.profiling import stopwatch
 from harness.profiling.conditions import Conditions
@@ -150,8 +150,7 @@ def build(
             measuring it.
     """
     files.make_writable_folder(out.parent)
-    busy = OutputError(f"Another process is measuring the latency table {out}: wait for it.")
-    with files.locked(out.with_name(f".{out.name}.lock"), busy):
+    with files.alone(out, cure="", lock=out.with_name(f".{out.name}.lock")):
         return _measured(space, conditions, out, design or Design(), timer or stopwatch.timer)
 
 
