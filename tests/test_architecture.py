@@ -31,7 +31,7 @@ ROWS = {
         {"__main__"},
     ],
     "report": [{"style", "svg", "table"}, {"html", "scatter"}],
-    "machine": [{"packages", "procfs"}, {"energy", "hardware", "noise", "system"}, {"identity"}],
+    "machine": [{"packages", "procfs"}, {"energy", "hardware", "host", "noise", "system"}, {"identity"}],
     "process": [{"native_stderr", "signals", "undisturbed", "workers"}, {"child"}],
     "mlperf": [
         {"benchmark", "early_stopping", "names", "scenario"},
