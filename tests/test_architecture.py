@@ -49,7 +49,9 @@ ROWS = {
     "task": [{"scoring"}, {"classification"}],
     "model": [
         {"onnx_file"},
-        {"architecture", "card", "download"},
+        {"architecture", "card_parts", "download"},
+        {"card_rules"},
+        {"card"},
         {"nodes"},
         {"efficientnet", "resnet"},
         {"builders"},

@@ -149,7 +149,7 @@ def lengths(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def card(oracle: Oracle, lengths: str) -> Card:
     stated = AccuracySpec("lengths", reference=0.5, target_fraction=1.0)
-    return replace(oracle.card, benchmark=lengths, accuracy=stated)
+    return replace(oracle.card, benchmark=lengths, task=lengths, accuracy=stated)
 
 
 @pytest.fixture(scope="module")
