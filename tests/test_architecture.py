@@ -39,7 +39,7 @@ ROWS = {
         {"calendar", "conf"},
     ],
     "dataset": [
-        {"drawing", "image_file", "label_file", "pixels"},
+        {"drawing", "image_file", "label_file", "pixels", "placement"},
         {"class_folders", "recipe", "sample_file"},
         {"builtin", "images", "manifest"},
         {"sources"},

@@ -55,7 +55,7 @@ class InputSpec:
     channels: str
     resize: str
     crop_fraction: float | None
-    """Share of the short side that the centre crop keeps; either this or `resize_to`."""
+    """Share of the short side that the centre crop keeps; a crop has either this or `resize_to`."""
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
     tensor: str | None = None
@@ -65,6 +65,14 @@ class InputSpec:
     squash: bool = False
     crop_first: bool = False
     exif_rotation: bool = True
+    fit: str = "crop"
+    """How the image fills the square: crop, stretch, letterbox or warp."""
+    place: str = "centre"
+    """Where a smaller image lies in it: centre or top-left."""
+    border: int = 0
+    """Value of the pixels around a smaller image, 0..255."""
+    rounding: str = "truncate"
+    """How the sides of a letterboxed image become whole numbers: truncate or round."""
 
     @classmethod
     def of(

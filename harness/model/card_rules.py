@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
-from harness.dataset.recipe import RESIZES
+from harness.dataset.recipe import FITS, ONLY_FOR, PLACES, RESIZES, ROUNDINGS, WARPS, Recipe
 from harness.errors import CardError, did_you_mean
 from harness.model.card_parts import (
     BUILDERS,
@@ -44,7 +45,7 @@ def require_sound_input(given: InputSpec, rules: Rules) -> None:
     rules.choice("input.channels", given.channels, ("RGB", "BGR"))
     rules.choice("input.resize", given.resize, RESIZES)
     rules.require(1 <= given.size <= 4096, "'input.size' must lie between 1 and 4096")
-    _require_sound_crop(given, rules)
+    _require_sound_fit(given, rules)
     rules.require(all(value > 0 for value in given.scale), "'input.scale' must be positive")
     rules.require(
         given.element_type != "u8" or (not any(given.mean) and set(given.scale) == {1.0}),
@@ -145,6 +146,25 @@ def require_sound_file(spec: FileSpec, speed_only: bool, rules: Rules) -> None:
             f"'file.seed' makes no weights for '{spec.builder}'",
         )
         require(spec.seed is None or speed_only, "Seeded weights are not trained: set speed_only = true")
+
+
+def _require_sound_fit(given: InputSpec, rules: Rules) -> None:
+    rules.choice("input.fit", given.fit, FITS)
+    rules.choice("input.place", given.place, PLACES)
+    rules.choice("input.rounding", given.rounding, ROUNDINGS)
+    rules.require(0 <= given.border <= 255, "'input.border' must lie between 0 and 255")
+    for item in fields(Recipe):
+        fits = ONLY_FOR.get(item.name, FITS)
+        rules.require(
+            given.fit in fits or getattr(given, item.name) == item.default,
+            f"'input.{item.name}' cannot apply where 'input.fit' is '{given.fit}'",
+        )
+    if given.fit == "crop":
+        _require_sound_crop(given, rules)
+        return
+    rules.require(given.resize != "none", f"'input.resize' is 'none', so 'input.fit' cannot be '{given.fit}'")
+    if given.fit == "warp":
+        rules.choice("input.resize", given.resize, WARPS)
 
 
 def _require_sound_crop(given: InputSpec, rules: Rules) -> None:

@@ -225,6 +225,11 @@ def test_a_broken_card_is_refused_by_key_and_file(path: Path, old: str, new: str
         ("crop_fraction = 1\nsquash = true", Recipe(240, "area", 1.0, squash=True)),
         ("crop_fraction = 0.9\ncrop_first = true", Recipe(240, "area", 0.9, crop_first=True)),
         ("resize_to = 256\nexif_rotation = false", Recipe(240, "area", resize_to=256, exif_rotation=False)),
+        ('fit = "stretch"', Recipe(240, "area", fit="stretch")),
+        (
+            'fit = "letterbox"\nplace = "top-left"\nborder = 114\nrounding = "round"',
+            Recipe(240, "area", fit="letterbox", place="top-left", border=114, rounding="round"),
+        ),
     ],
 )
 def test_a_card_says_how_its_images_are_cut(path: Path, tmp_path: Path, lines: str, recipe: Recipe) -> None:
@@ -295,8 +300,7 @@ layout = "NCHW"
 element_type = "f32"
 channels = "BGR"
 resize = "linear"
-crop_fraction = 1.0
-squash = true
+fit = "warp"
 mean = [103.53, 116.28, 123.675]
 scale = [57.375, 57.12, 58.395]
 [output]
@@ -385,6 +389,18 @@ BROKEN_DETECTOR = {
     "a category that no answer holds": ('"coco80to91"', str([*range(79), 2**25]), "must lie between 0 and"),
     "a category as text": ('"coco80to91"', '[1, "two"]', r"'output.class_map\[1\]'.* must be a whole number"),
     "no classes": ("classes = 80", "classes = 0", "'output.classes' must be at least 1"),
+    "unknown fit": ('"warp"', '"wrap"', "'input.fit'.* Did you mean 'warp'"),
+    "unknown place": ('"warp"', '"warp"\nplace = "center"', "'input.place'.* Did you mean 'centre'"),
+    "border above a byte": ('"warp"', '"warp"\nborder = 256', "'input.border' must lie between 0 and 255"),
+    "crop of what is warped": ('"warp"', '"warp"\ncrop_fraction = 1', "'input.crop_fraction' cannot apply"),
+    "warp of whole pixels": ('"warp"', '"warp"\nrounding = "round"', "'input.rounding' cannot apply"),
+    "warp by areas": ('"linear"', '"area"', "'input.resize' .*is 'area'.* Known: cubic, linear, nearest"),
+    "letterbox without resize": (
+        '"linear"\nfit = "warp"',
+        '"none"\nfit = "letterbox"',
+        "so 'input.fit'",
+    ),
+    "unknown rounding": ('"warp"', '"letterbox"\nrounding = "up"', "'input.rounding'"),
     "strides out of order": (
         "classes",
         "strides = [32, 16, 8]\nclasses",
