@@ -43,8 +43,8 @@ def label_of(answer: npt.NDArray[Any], card: Card) -> int:
         ModelError: a score is NaN.
     """
     require_numbers(answer, card)
-    best = answer.reshape(-1)[0] if card.output.kind == "label" else answer.argmax()
-    return int(best) + card.output.label_offset
+    best = answer.reshape(-1)[0] if card.classifier.kind == "label" else answer.argmax()
+    return int(best) + card.classifier.label_offset
 
 
 def require_numbers(answer: npt.NDArray[Any], card: Card) -> None:
@@ -63,10 +63,10 @@ def _fold_labels(model: ov.Model, card: Card) -> ov.Model:
         ModelError: the output does not hold the card's number of classes per sample.
     """
     batch = model.input(0).shape[0]
-    wanted = 1 if card.output.kind == "label" else card.output.classes
+    wanted = 1 if card.classifier.kind == "label" else card.classifier.classes
     ports.check_output(model.output(0), card, batch, wanted)
     source = model.output(0).node.input_value(0)
-    if card.output.kind == "label":
+    if card.classifier.kind == "label":
         classes = ops.convert(ops.reshape(source, np.array([batch]), False), _LABEL)
     else:
         scores = ops.reshape(source, np.array([batch, wanted]), False)
@@ -75,7 +75,7 @@ def _fold_labels(model: ov.Model, card: Card) -> ov.Model:
         if scores.get_element_type().is_real():
             has_nan = ops.reduce_logical_or(ops.is_nan(scores), np.array([1]), False)
             classes = ops.select(has_nan, _LABEL(np.nan), classes)
-    labels = ops.add(classes, _LABEL(card.output.label_offset))
+    labels = ops.add(classes, _LABEL(card.classifier.label_offset))
     labels.output(0).set_names({"label"})
     return ov.Model([ops.result(labels)], model.get_parameters(), model.get_friendly_name())
 

@@ -79,8 +79,8 @@ class Backend:
                 scores.append(found.reshape(batch, -1))
             return known_answers.expected_of(
                 np.concatenate(scores)[: len(indices)],
-                card.output.label_offset,
-                are_labels=card.output.kind == "label",
+                card.classifier.label_offset,
+                are_labels=card.classifier.kind == "label",
             )
 
         return KnownAnswers(known_answers.candidates(self.qsl.count), self.qsl.copy, answers)
