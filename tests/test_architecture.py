@@ -57,6 +57,7 @@ ROWS = {
     ],
     "backend": [
         {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"labels"},
         {"answers"},
         {"graph"},
         {"calibration", "labelling"},
