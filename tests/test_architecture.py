@@ -39,7 +39,7 @@ ROWS = {
         {"calendar", "conf"},
     ],
     "dataset": [
-        {"drawing", "image_file", "label_file", "pixels"},
+        {"drawing", "image_file", "label_file", "pixels", "placement"},
         {"class_folders", "recipe", "sample_file"},
         {"builtin", "images", "manifest"},
         {"sources"},
@@ -49,7 +49,9 @@ ROWS = {
     "task": [{"scoring"}, {"classification"}],
     "model": [
         {"onnx_file"},
-        {"architecture", "card", "download"},
+        {"architecture", "card_parts", "download"},
+        {"card_rules"},
+        {"card"},
         {"nodes"},
         {"efficientnet", "resnet"},
         {"builders"},

@@ -13,7 +13,6 @@ import openvino as ov
 
 from harness.backend.labels import Labels
 from harness.errors import ModelError
-from harness.mlperf.benchmark import find_benchmark
 from harness.model.card import Card
 
 NOT_A_NUMBER = (
@@ -47,7 +46,7 @@ ENDS: Mapping[str, Callable[[Card], End]] = {"classification": Labels}
 
 def end_of(card: Card) -> End:
     """Return the end of a card's deployed graph."""
-    return ENDS[find_benchmark(card.benchmark).task](card)
+    return ENDS[card.task](card)
 
 
 def label_of(answer: npt.NDArray[Any], card: Card) -> int:
@@ -57,8 +56,8 @@ def label_of(answer: npt.NDArray[Any], card: Card) -> int:
         ModelError: a score is NaN.
     """
     require_numbers(answer, card)
-    best = answer.reshape(-1)[0] if card.output.kind == "label" else answer.argmax()
-    return int(best) + card.output.label_offset
+    best = answer.reshape(-1)[0] if card.classifier.kind == "label" else answer.argmax()
+    return int(best) + card.classifier.label_offset
 
 
 def require_numbers(answer: npt.NDArray[Any], card: Card) -> None:

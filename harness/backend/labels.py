@@ -35,6 +35,7 @@ class Labels:
 
     def __init__(self, card: Card) -> None:
         self._card = card
+        self._output = card.classifier
 
     def fold(self, model: ov.Model) -> ov.Model:
         """Return the model with its only output replaced by f32 [batch, 5], or [batch, 1] of labels.
@@ -47,8 +48,8 @@ class Labels:
             ModelError: the output does not hold the card's number of classes per sample.
         """
         card, batch = self._card, model.input(0).shape[0]
-        is_label = card.output.kind == "label"
-        wanted = 1 if is_label else card.output.classes
+        is_label = self._output.kind == "label"
+        wanted = 1 if is_label else self._output.classes
         ports.check_output(model.output(0), card, batch, wanted)
         found = ops.reshape(model.output(0).node.input_value(0), np.array([batch, wanted]), False)
         if is_label:
@@ -57,7 +58,7 @@ class Labels:
             top = ops.topk(found, np.int32(2), 1, "max", "value", stable=True)
             total = ops.reduce_sum(_numbers(found), np.array([1]), True)
             row = ops.concat([_numbers(top.output(1)), _numbers(top.output(0)), total], 1)
-        if offset := card.output.label_offset:
+        if offset := self._output.label_offset:
             width = row.output(0).shape[1]
             shift = np.zeros((1, width), classification.ANSWER)
             shift[0, :2] = offset
@@ -81,12 +82,12 @@ class Labels:
         if isnan(known[_SUM]):
             return True
         tolerance = self._tolerance(known)
-        mean, other = known[_SUM] / self._card.output.classes, given[_SUM] / self._card.output.classes
+        mean, other = known[_SUM] / self._output.classes, given[_SUM] / self._output.classes
         is_near = _near(known[_BEST], given[_BEST], tolerance) and _near(mean, other, tolerance)
         return bool(is_near and (known[0] == given[0] or not self._is_clear(known)))
 
     def _tolerance(self, known: npt.NDArray[np.float32]) -> float:
-        height = float(known[_BEST]) - float(known[_SUM]) / self._card.output.classes
+        height = float(known[_BEST]) - float(known[_SUM]) / self._output.classes
         return TOLERANCE * height + _ROUNDING * abs(float(known[_BEST]))
 
     def _is_clear(self, known: npt.NDArray[np.float32]) -> bool:

@@ -55,7 +55,7 @@ def command(
     require_known(dataset)
     card = find_card(model)
     wanted = card.input.recipe if size is None else replace(card.input.recipe, size=size)
-    listed = find_images(images, card.output.labels, labels)
+    listed = find_images(images, card.classifier.labels, labels)
     for remark in (*listed.remarks, *doubts(card)):
         console.note(remark)
     made = store.prepare(listed, wanted, out, dataset, allow_missing, workers)
