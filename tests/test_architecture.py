@@ -46,7 +46,7 @@ ROWS = {
         {"preparation"},
         {"store"},
     ],
-    "task": [{"scoring"}, {"classification"}],
+    "task": [{"logged", "scoring"}, {"classification"}],
     "model": [
         {"onnx_file"},
         {"architecture", "card_parts", "download"},
