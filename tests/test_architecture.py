@@ -40,7 +40,7 @@ ROWS = {
     ],
     "dataset": [
         {"drawing", "image_file", "label_file", "pixels", "placement"},
-        {"class_folders", "recipe", "sample_file"},
+        {"class_folders", "coco", "recipe", "sample_file"},
         {"builtin", "images", "manifest"},
         {"sources"},
         {"preparation"},
