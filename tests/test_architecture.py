@@ -31,7 +31,7 @@ ROWS = {
         {"__main__"},
     ],
     "report": [{"style", "svg", "table"}, {"html", "scatter"}],
-    "machine": [{"packages", "procfs"}, {"energy", "hardware", "noise", "system"}, {"identity"}],
+    "machine": [{"packages", "procfs"}, {"energy", "hardware", "host", "noise", "system"}, {"identity"}],
     "process": [{"native_stderr", "signals", "undisturbed", "workers"}, {"child"}],
     "mlperf": [
         {"benchmark", "early_stopping", "names", "scenario"},
@@ -40,7 +40,7 @@ ROWS = {
     ],
     "dataset": [
         {"drawing", "image_file", "label_file", "pixels", "placement"},
-        {"class_folders", "recipe", "sample_file"},
+        {"class_folders", "coco", "recipe", "sample_file"},
         {"builtin", "images", "manifest"},
         {"sources"},
         {"preparation"},
@@ -69,8 +69,8 @@ ROWS = {
         {"job", "sut"},
         {"known_answers", "rate"},
         {"subject"},
-        {"probe", "proof"},
-        {"drive"},
+        {"proof"},
+        {"drive", "probe"},
         {"work"},
     ],
     "loadgen/sut": [{"lane"}, {"offline", "server", "stream"}],

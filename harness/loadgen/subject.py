@@ -50,13 +50,13 @@ class Backend:
             self._deployed[batch] = graph.deployed(self._model, self.job.card, batch)
         return self._deployed[batch]
 
-    def compile(self, settings: RunSettings, batch: int) -> graph.Compiled:
-        """Compile the model for a batch.
+    def compile(self, settings: RunSettings, batch: int, *, profile: bool = False) -> graph.Compiled:
+        """Compile the model for a batch; with `profile` its layers' times are taken.
 
         Raises:
             ModelError: the model does not admit the batch, or the CPU the precision.
         """
-        return graph.compile_model(self.deployed(batch), settings.compile_settings)
+        return graph.compile_model(self.deployed(batch), settings.compile_settings, profile=profile)
 
     def compile_ladder(self, settings: RunSettings) -> list[graph.Compiled]:
         """Compile what the scenario's SUT needs, by rising batch."""

@@ -78,7 +78,7 @@ def measure(card: Card, images: Images) -> float:
         ModelError: the model gives a score that is not a number.
     """
     model = deployed(model_file.read(card), card)
-    request = compile_model(model, CompileSettings("LATENCY")).model.create_infer_request()
+    request = compile_model(model, CompileSettings("LATENCY", streams=1)).model.create_infer_request()
     right = 0.0
     with console.progress("measure the exported model", len(images)) as bar:
         for index in range(len(images)):

@@ -146,9 +146,12 @@ def test_closed_is_complete_with_what_may_be_inferred(
     assert faults(check_tree(tmp_path / "tree", V6_1), strict=True) == []
 
 
-def test_only_edge_systems_infer_and_nothing_to_infer_is_said(open_results: Results, tmp_path: Path) -> None:
+def test_only_edge_systems_infer(closed_results: Results, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="Only results of edge systems may be inferred"):
-        open_results.submit(tmp_path / "tree", system_type="datacenter", inferred=True)
+        closed_results.submit(tmp_path / "tree", "closed", system_type="datacenter", inferred=True)
+
+
+def test_nothing_to_infer_is_said(open_results: Results, tmp_path: Path) -> None:
     outcome = open_results.submit(tmp_path / "tree", inferred=True)
     assert outcome.notes[-1] == "nothing was inferred, for no scenario was missing that may be"
 
