@@ -358,7 +358,7 @@ def _write(
         name=f"{card.name}-int8{settings.suffix}",
         description=f"INT8 version of {card.name}, made by `harness quantize`.",
         file=FileSpec(path=graph_path.name),
-        output=replace(card.output, tensor=None) if record["accuracy_control"] else card.output,
+        output=card.output.only_one if record["accuracy_control"] else card.output,
         quantization={
             "record": record_path.name,
             "record_sha256": files.sha256_file(record_path),

@@ -16,7 +16,7 @@ def with_one_output(model: ov.Model, card: Card) -> ov.Model:
         ModelError: there is no such output, or there are several and the card names none.
     """
     outputs = model.outputs
-    wanted = card.output.tensor
+    wanted = card.classifier.tensor
     if wanted is None and len(outputs) == 1:
         return model
     named = [port for port in outputs if wanted in port.get_names() or port_name(port) == wanted]
@@ -86,8 +86,9 @@ def check_output(port: Any, card: Card, batch: int, wanted: int) -> None:
     start = f"Output '{port_name(port)}' of model '{card.name}' has the shape {port.partial_shape}"
     if count in (wanted, batch * wanted):
         raise ModelError(f"{start}, in which a batch of {batch} has no place: use --batch 1.")
+    stated = card.classifier
     raise ModelError(
-        f"{start}, but its card's {card.output.kind} with {card.output.classes} classes need {wanted} "
+        f"{start}, but its card's {stated.kind} with {stated.classes} classes need {wanted} "
         f"value(s) a sample: correct output.kind, output.classes or output.tensor."
     )
 

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 @options.duration
 @options.tuning
 @click.option("--out", type=options.PATH, metavar="DIR", help="Folder for logs and tables.")
+@options.measures
 @options.as_json
 @click.pass_context
 def command(

@@ -51,6 +51,7 @@ from harness.model.card import find_card
 @click.option(
     "--out", type=options.PATH, metavar="DIR", help="Folder for explain.json and explain.html; default: none."
 )
+@options.measures
 @options.as_json
 def command(
     model: str,

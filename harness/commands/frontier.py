@@ -68,6 +68,7 @@ from harness.profiling.conditions import Conditions
     help="Restore layers of what just misses until top-1 is within X (a fraction) of FP32.",
 )
 @click.option("--out", required=True, type=options.PATH, metavar="DIR", help="Folder of the results.")
+@options.measures
 @options.as_json
 def command(
     models: str | None,

@@ -78,7 +78,7 @@ def _table(models: list[dict[str, Any]]) -> str:
 
 
 def _description(facts: dict[str, Any]) -> str:
-    given, output = facts["input"], facts["output"]
+    given = facts["input"]
     size = "" if facts["size_bytes"] is None else f", {format_bytes(facts['size_bytes'])}"
     lines = {
         "name": facts["name"],
@@ -94,7 +94,7 @@ def _description(facts: dict[str, Any]) -> str:
         "seed": facts["seed"],
         "input": f"{_input(given)} {given['layout']} {given['channels']}; {given['preprocessing']}",
         "mean, scale": f"{given['mean']}, {given['scale']}",
-        "output": f"{output['kind']}, {output['classes']} classes, label = class {output['label_offset']:+d}",
+        "output": facts["answer"],
         "reference": facts["reference_source"],
         "target top-1": _per_cent(facts),
     }

@@ -1,16 +1,18 @@
 """Options that several commands share, so that they read and behave alike."""
 
 import math
+import os
 import shlex
 import tomllib
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
 from harness.errors import HarnessError, did_you_mean
-from harness.machine import system
+from harness.machine import host, system
 from harness.mlperf.scenario import SEARCHED
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -99,6 +101,33 @@ search_threads = click.option(
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else, on stdout."
 )
+
+
+def measures(command: T) -> T:
+    """Add --wait to a command that measures, and let it run alone on this host."""
+
+    @click.option(
+        "--wait",
+        "wait_s",
+        type=Finite(min=0),
+        default=0.0,
+        metavar="SECONDS",
+        help="How long to wait for another measurement on this host to end; default: not at all.",
+    )
+    @wraps(command)
+    def alone(*given: Any, wait_s: float, **named: Any) -> Any:
+        context = click.get_current_context()
+        if context.invoked_subcommand is not None or _only_helps_to_train():
+            return command(*given, **named)
+        with host.measuring(context.command_path, wait_s):
+            return command(*given, **named)
+
+    return cast(T, alone)
+
+
+def _only_helps_to_train() -> bool:
+    """Return whether torchrun started this process beside the first, which alone measures."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:

@@ -28,6 +28,7 @@ from harness.model.card import SPEED_ONLY
     metavar="DIR",
     help="Where everything goes; a second call goes on from what is there.",
 )
+@options.measures
 @options.as_json
 def command(out: Path, as_json: bool) -> None:
     """See what INT8 and a search do to a trained classifier, and how fast ResNet-50 is on this CPU.

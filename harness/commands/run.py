@@ -75,6 +75,7 @@ from harness.run.summary import summary
 @click.option("--out", required=True, type=options.PATH, metavar="DIR", help="Results folder.")
 @click.option("--system", metavar="NAME", help="Name of the system's folder; default: from the CPU.")
 @click.option("--replace", is_flag=True, help="Run again what is finished and valid already.")
+@options.measures
 @options.as_json
 def command(
     model: str,

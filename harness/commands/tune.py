@@ -41,6 +41,7 @@ from harness.tuner import DEFAULT_BUDGET_MIN
     help="About how long to measure; the more, the more candidates and the longer each test.",
 )
 @click.option("--replace", is_flag=True, help="Tune again what is tuned already.")
+@options.measures
 @options.as_json
 def command(
     model: str,

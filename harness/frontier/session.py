@@ -11,7 +11,7 @@ from harness.comparison import findings, output
 from harness.comparison import session as comparing
 from harness.console import note, progress
 from harness.dataset.store import Store, open_store
-from harness.errors import DataError, HarnessError
+from harness.errors import HarnessError
 from harness.frontier import document, entrants, race, request, speed
 from harness.frontier.answering import Answers
 from harness.frontier.catalogue import Published
@@ -28,6 +28,7 @@ from harness.model import zoo
 from harness.model.card import Card, find_card
 from harness.profiling import int8
 from harness.run import session as running
+from harness.task import task_of
 
 COMPARED = "compared"
 MODELS = "models"
@@ -62,13 +63,8 @@ def _store(asked: Request) -> Store | None:
     if asked.data is None:
         return None
     store = open_store(asked.data)
-    highest = int(store.labels.max())
     for card in asked.cards:
-        if highest >= card.output.labels:
-            raise DataError(
-                f"The store {store.path} has the label {highest}, but model '{card.name}' knows "
-                f"0 to {card.output.labels - 1}: use a store of its data set."
-            )
+        task_of(card).require_fit(card, store)
         if not card.quantization:
             entrants.recipes(card, store, asked.sizes)
         else:

@@ -1,8 +1,9 @@
-"""What a child process is told, and what a probe answers."""
+"""What a child process is told, and what it answers."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import ModelError
 from harness.loadgen.settings import RunSettings
 from harness.mlperf.scenario import Mode
 from harness.model.card import Card
@@ -32,6 +33,10 @@ class Job:
     """In per cent; Server needs it."""
     search: bool = False
     """Server: whether the probe must find the highest rate that holds the bound."""
+
+
+class AnsweredWrongly(ModelError):
+    """OpenVINO compiled a model again and again, and never so that it answers rightly."""
 
 
 @dataclass(frozen=True)

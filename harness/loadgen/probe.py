@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.backend.graph import Compiled
 from harness.errors import ModelError
-from harness.loadgen.job import Estimate
+from harness.loadgen.job import AnsweredWrongly, Estimate
+from harness.loadgen.proof import Prover
 from harness.loadgen.rate import find_rate
 from harness.loadgen.settings import RunSettings, doublings
 from harness.loadgen.subject import Backend
@@ -88,11 +89,11 @@ def _latency(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
 
     The candidates take turns, so that a busy neighbour slows all of them down.
     """
-    job, count = backend.job, backend.job.samples_per_query
+    job, count, prover = backend.job, backend.job.samples_per_query, Prover(backend)
     drivers = [
         _Driver(backend, job.settings.scenario, [compiled])
         for settings in _parts(backend)
-        if (compiled := _compile(backend, settings)) is not None
+        if (compiled := _compile(backend, prover, settings)) is not None
     ]
     backend.report("phase", "probing")
     latencies_ns: list[list[int]] = [[] for _ in drivers]
@@ -130,7 +131,7 @@ def _parts(backend: Backend) -> Iterator[RunSettings]:
 
 def _throughput(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
     """Offline: the rate over the fastest window."""
-    (compiled,) = backend.compile_ladder(backend.job.settings)
+    (compiled,) = Prover(backend).compile_ladder(backend.job.settings)
     backend.report("phase", "probing")
     rate = _rate(backend, compiled, order, backend.job.probe_s)
     return compiled, Estimate(rate, compiled.batch, compiled.streams)
@@ -138,7 +139,7 @@ def _throughput(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]
 
 def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
     """Server: streams and largest batch by their rate and latency, then the rate that holds the bound."""
-    job, bound_ns = backend.job, backend.job.latency_bound_ns
+    job, bound_ns, prover = backend.job, backend.job.latency_bound_ns, Prover(backend)
     # Without a bound to hold, only the rate counts.
     limit_ns = float("inf") if bound_ns is None else bound_ns * _BOUND_SHARE
     compared: list[tuple[int, int, float]] = []
@@ -152,7 +153,7 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
 
     singles = []
     for settings in _stream_counts(job.settings):
-        compiled = backend.compile(settings, 1)
+        compiled = prover.compile(settings, 1)
         singles.append((compiled, settings, *busy(compiled)))
     prompt = [single for single in singles if single[3] <= limit_ns]
     if prompt:
@@ -161,11 +162,11 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
         single, settings, rate, _ = min(singles, key=lambda one: one[3])
     ladder = [single]
     if job.settings.batch is not None:
-        ladder = backend.compile_ladder(settings)
+        ladder = list(prover.compile_ladder(settings))
         if ladder[-1].batch > 1:
             rate = max(rate, busy(ladder[-1])[0])
     while job.settings.batch is None and ladder[-1].batch < _MAX_BATCH:
-        larger = _compile(backend, replace(settings, batch=None), 2 * ladder[-1].batch)
+        larger = _compile(backend, prover, replace(settings, batch=None), 2 * ladder[-1].batch)
         if larger is None:
             break
         its_rate, latency_ns = busy(larger)
@@ -214,11 +215,15 @@ def _rate(backend: Backend, compiled: Compiled, order: list[int], seconds: float
     return best
 
 
-def _compile(backend: Backend, settings: RunSettings, batch: int | None = None) -> Compiled | None:
+def _compile(
+    backend: Backend, prover: Prover, settings: RunSettings, batch: int | None = None
+) -> Compiled | None:
     """Compile a candidate; None when the model does not admit a batch that nobody asked for."""
     size = batch or settings.batch or 1
     try:
-        return backend.compile(settings, size)
+        return prover.compile(settings, size)
+    except AnsweredWrongly:
+        raise
     except ModelError:
         if size == 1 or backend.job.settings.batch is not None:
             raise

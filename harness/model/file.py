@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import shutil
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,7 +252,8 @@ def facts(card: Card) -> dict[str, Any]:
             "mean": list(given.mean),
             "scale": list(given.scale),
         },
-        "output": {"kind": wanted.kind, "classes": wanted.classes, "label_offset": wanted.label_offset},
+        "output": {name: value for name, value in asdict(wanted).items() if name != "tensor"},
+        "answer": wanted.words,
         "reference_accuracy": None if target is None else target.reference,
         "reference_source": None if target is None else target.source,
         "target_accuracy": None if card.speed_only else (target.target if target else rules.target_accuracy),

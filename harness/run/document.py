@@ -14,7 +14,7 @@ from harness.machine.system import Machine
 from harness.measurement.tuned import Reference
 from harness.mlperf.log import Performance
 from harness.mlperf.scenario import Mode, Scenario
-from harness.model.card import InputSpec, OutputSpec
+from harness.model.card import InputSpec, Output
 from harness.typed import LEFT_OUT
 
 _VERSIONS = ("openvino", "mlcommons_loadgen")
@@ -34,7 +34,7 @@ class Model:
     quantization: Mapping[str, Any] | None
     """What the card says of it."""
     input: InputSpec
-    output: OutputSpec
+    output: Output
 
 
 @dataclass(frozen=True)

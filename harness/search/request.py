@@ -214,7 +214,7 @@ def _conditions(request: Request) -> Conditions:
 
 
 def _require_classes(request: Request) -> None:
-    classes = request.card.output.labels
+    classes = request.card.classifier.labels
     for folder in filter(None, (request.train, request.held_out)):
         found = count_classes(folder)
         if found != classes:
@@ -237,7 +237,7 @@ def _sizes(store: Store, recipe: Recipe) -> tuple[int, ...]:
 
 def _images(request: Request) -> Split:
     folders = [folder for folder in (request.train, request.held_out) if folder is not None]
-    found = [find_images(folder, request.card.output.labels) for folder in folders]
+    found = [find_images(folder, request.card.classifier.labels) for folder in folders]
     for remark in (remark for images in found for remark in images.remarks):
         note(remark)
     if request.held_out is None:

@@ -14,6 +14,11 @@ from harness.submission.verdict import Ledger
 UNREADABLE = object()
 """In place of a document that could not be read; None is the document 'null'."""
 
+NO_DATACENTER = (
+    "resnet50 is no datacenter benchmark any more, and the older checker (submission_checker_old.py) "
+    "refuses it"
+)
+
 _NETWORK_KEY = "is_network"
 # The checkers lower these, or join them with texts (log_result in submission_checker_old.py, results.py).
 _TEXTS = (
@@ -116,8 +121,7 @@ def _check_values(ledger: Ledger, document: dict[str, Any], path: str) -> None:
         "a CPU's image classification is an edge benchmark",
         path,
         kind != "datacenter",
-        "resnet50 is no datacenter benchmark any more, and the older checker (submission_checker_old.py) "
-        "refuses it",
+        NO_DATACENTER,
         "use --system-type edge",
     )
     for what, key, usual in (

@@ -11,7 +11,7 @@ from harness.mlperf import calendar, log
 from harness.mlperf.rules import NEWEST, Round, find_round, round_of
 from harness.model import file as model_file
 from harness.model.card import Card
-from harness.submission import archive, description, documentation, results, tree
+from harness.submission import archive, description, documentation, paperwork, results, tree
 from harness.submission.eligibility import closed_model, reasons_against
 from harness.submission.inference import infer
 from harness.submission.results import PERFORMANCE, Result
@@ -107,6 +107,8 @@ def submit(request: Request) -> Outcome:
     Raises:
         HarnessError: lists all reasons why the rules refuse these results, or what is missing.
     """
+    if "open" in request.divisions and request.system_type == "datacenter":
+        raise HarnessError(f"--system-type datacenter: {paperwork.NO_DATACENTER}: give --system-type edge.")
     homes = [Path(division, request.submitter) for division in request.divisions]
     tree.require_free_target(request.out, homes, replace_it=request.replace)
     if request.archive is not None:
@@ -235,8 +237,6 @@ def _notes(submission: tree.Submission, request: Request) -> list[str]:
             f"measured on '{', '.join(foreign)}', which MLPerf does not take: its Open division, too, wants "
             f"the whole validation set of a Closed benchmark; the README of each result says so"
         )
-    if submission.division == "open" and request.system_type == "datacenter":
-        notes.append("the older official checker refuses resnet50 on datacenter systems; edge passes both")
     return notes + _left_out(submission)
 
 

@@ -149,7 +149,7 @@ def lengths(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def card(oracle: Oracle, lengths: str) -> Card:
     stated = AccuracySpec("lengths", reference=0.5, target_fraction=1.0)
-    return replace(oracle.card, benchmark=lengths, accuracy=stated)
+    return replace(oracle.card, benchmark=lengths, task=lengths, accuracy=stated)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_a_card_s_task_is_that_of_its_benchmark(oracle: Oracle, card: Card) -> N
 def test_a_card_s_metric_is_its_task_s(card: Card, tmp_path: Path) -> None:
     write_card(card, tmp_path / "card.toml")
     assert read_card(tmp_path / "card.toml").accuracy == card.accuracy
-    write_card(replace(card, benchmark="resnet50"), tmp_path / "card.toml")
+    write_card(replace(card, benchmark="resnet50", task="classification"), tmp_path / "card.toml")
     with pytest.raises(HarnessError, match=r"'accuracy\.metric' .* Did you mean|top1"):
         read_card(tmp_path / "card.toml")
 

@@ -28,6 +28,7 @@ from harness.search.space.baseline import space as space_of
     metavar="FILE",
     help="Table to write; default: a file in the cache, named after space and conditions.",
 )
+@options.measures
 @options.as_json
 def command(
     baseline: str,

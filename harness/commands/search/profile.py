@@ -33,6 +33,7 @@ from harness.report.table import Table, aligned
     help="Show the kernels of this network instead: an architecture in JSON, as the search writes them.",
 )
 @click.option("--model", metavar="CARD", help="Show the kernels of this model instead, as it is.")
+@options.measures
 @options.as_json
 def command(
     size: int, threads: int | None, architecture: Path | None, model: str | None, as_json: bool

@@ -131,6 +131,7 @@ def _effort(
     "10 are needed.",
 )
 @options.config
+@options.measures
 @options.as_json
 def command(as_json: bool, out: Path, **given: Any) -> None:
     """Find, train, quantize and measure a smaller network that this CPU runs fast in INT8.
