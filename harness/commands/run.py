@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.backend.settings import CORE_TYPES, PRECISIONS
+from harness.backend.settings import CORE_TYPES
 from harness.commands import options
 from harness.console import note
 from harness.loadgen.settings import RunSettings
@@ -21,9 +21,7 @@ from harness.run.summary import summary
 @click.command()
 @options.model
 @options.data
-@click.option(
-    "--scenario", required=True, metavar="SCENARIO", help="SingleStream, MultiStream, Server or Offline."
-)
+@options.scenario
 @click.option(
     "--mode",
     type=click.Choice(["performance", "accuracy", "both"]),
@@ -41,13 +39,7 @@ from harness.run.summary import summary
     help="Samples an inference computes (Offline: 1 by default); MultiStream: 8 computes a query at once, 1 "
     "shares it out over the streams; Server: the largest batch. Default in these two: the probe's choice.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="f32",
-    show_default=True,
-    help="Arithmetic of the layers that are not quantized.",
-)
+@options.precision
 @click.option(
     "--pinning/--no-pinning",
     default=None,
