@@ -25,7 +25,7 @@ ROWS = {
         {"measurement"},
         {"run", "explain"},
         {"comparison", "submission", "tuner"},
-        {"search", "quickstart", "frontier", "results"},
+        {"search", "quickstart", "frontier", "results", "fleet"},
         {"commands"},
         {"cli"},
         {"__main__"},
@@ -118,6 +118,7 @@ ROWS = {
         {"submit"},
     ],
     "tuner": [{"candidates", "halving", "report"}, {"budget"}, {"session"}],
+    "fleet": [{"cluster", "member", "parcel"}, {"duty"}, {"home", "order"}, {"session"}, {"table"}],
     "frontier": [
         {"catalogue", "entrants", "race", "speed"},
         {"answering", "request"},
@@ -151,6 +152,7 @@ ROWS = {
             "compliance",
             "doctor",
             "explain",
+            "fleet",
             "frontier",
             "model",
             "prepare",
@@ -164,6 +166,7 @@ ROWS = {
             "tune",
         },
     ],
+    "commands/fleet": [{"words"}, {"merge", "run", "status"}],
     "commands/search": [{"latency", "profile", "report", "run"}],
 }
 # Rooms, or single modules, that may import a library.
@@ -176,6 +179,7 @@ DOORS = {
     "pyarrow": {"results"},
     "torch": {"model", "training", "search"},
     "optuna": {"search"},
+    "ray": {"fleet/cluster"},
 }
 
 
