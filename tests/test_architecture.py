@@ -40,13 +40,13 @@ ROWS = {
     ],
     "dataset": [
         {"drawing", "image_file", "label_file", "pixels", "placement"},
-        {"class_folders", "recipe", "sample_file"},
+        {"class_folders", "coco", "recipe", "sample_file"},
         {"builtin", "images", "manifest"},
         {"sources"},
         {"preparation"},
         {"store"},
     ],
-    "task": [{"scoring"}, {"classification"}],
+    "task": [{"logged", "scoring"}, {"classification"}],
     "model": [
         {"onnx_file"},
         {"architecture", "card_parts", "download"},
@@ -59,6 +59,7 @@ ROWS = {
     ],
     "backend": [
         {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"labels"},
         {"answers"},
         {"graph"},
         {"calibration", "labelling"},

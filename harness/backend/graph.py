@@ -28,7 +28,7 @@ class Compiled:
     """A compiled model and what OpenVINO made of it."""
 
     model: Any
-    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, one row of an answer for each out."""
+    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, the task's answers out."""
     batch: int
     streams: int
     precision: str
@@ -47,7 +47,7 @@ def deployed(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     Raises:
         ModelError: the model contradicts its card.
     """
-    return folding.folded(answers.fold_output(fold_input(model, card, batch), card))
+    return folding.folded(answers.end_of(card).fold(fold_input(model, card, batch)))
 
 
 def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:

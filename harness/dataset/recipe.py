@@ -192,13 +192,18 @@ class Recipe:
         scaled = self._scaled(width, height)
         return Placement(scaled[0] / width, scaled[1] / height, *self._offset(*scaled))
 
-    def read(self, data: bytes, name: str) -> Pixels:
+    def read(self, data: bytes, name: str, stated: tuple[int, int] | None = None) -> Pixels:
         """Return the sample, [size, size, 3] u8 RGB, of an image file's bytes.
 
         Raises:
-            ImageError: the data is no whole image, or of another size where the recipe does not resize.
+            ImageError: the data is no whole image, of another width and height than are `stated`, or of
+                another size than the model's where the recipe does not resize.
         """
-        return self.apply(decode(data, name, self.exif_rotation), name)
+        image = decode(data, name, self.exif_rotation)
+        height, width = image.shape[:2]
+        if stated is not None and stated != (width, height):
+            raise ImageError(name, f"is {width}x{height}, not {stated[0]}x{stated[1]} as its annotations say")
+        return self.apply(image, name)
 
     @property
     def _has_border(self) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import Protocol
 
 
@@ -70,3 +72,32 @@ def mcnemar(lost: int, gained: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+
+
+def hold(reached: Fraction, reference: float, target_fraction: float) -> Verdict:
+    """Hold a score against `target_fraction` of the `reference` (all fractions), exactly.
+
+    The floats count as the decimal numbers that they were written as, so that 37848 of 50000 passes
+    0.99 x 0.7646 and 37847 fails.
+    """
+    wanted, share = Decimal(repr(float(reference))), Decimal(repr(float(target_fraction)))
+    target = Fraction(wanted) * Fraction(share)
+    margin = reached - target
+    passed = margin >= 0
+    points = float(100 * margin)
+    shown = f"{points:+.3f}" if points == 0 or abs(points) >= 0.0005 else f"{points:+.1g}"
+    rule = f"{_per_cent(wanted * share)} % ({_per_cent(share)} % of {_per_cent(wanted)} %)"
+    text = (
+        f"{'passed' if passed else 'failed'}: {100 * float(reached):.3f} % against the target {rule}, "
+        f"margin {shown} points"
+    )
+    return Verdict(passed, float(target), float(margin), text)
+
+
+def is_far_off(reached: float, target: float) -> bool:
+    """Return whether an accuracy is so far below its target that it is no matter of the model's quality."""
+    return reached < target / 2
+
+
+def _per_cent(fraction: Decimal) -> str:
+    return f"{(100 * fraction).normalize():f}"

@@ -85,7 +85,7 @@ def measure(card: Card, images: Images) -> float:
             pixels, label = images[0, index]
             found = request.infer({0: pixels.numpy()[None]}, share_inputs=True)[0]
             require_numbers(found, card)
-            right += task_of(card).rate(int(found[0]), label)
+            right += task_of(card).rate(int(found[0, 0]), label)
             bar.advance()
     return right / len(images)
 
