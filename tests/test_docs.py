@@ -74,6 +74,10 @@ def test_readme_opens_with_the_two_set_up_commands() -> None:
 @pytest.mark.parametrize(("name", "words"), list(command_lines()))
 def test_every_command_line_in_the_docs_uses_options_that_exist(name: str, words: list[str]) -> None:
     assert name in _COMMANDS
+    if "--" in words:
+        inner = words[words.index("--") + 1 :]
+        test_every_command_line_in_the_docs_uses_options_that_exist(inner[0], inner[1:])
+        words = words[: words.index("--")]
     used = {word for word in words if word.startswith("--")}
     assert used <= options_of(name, words[0] if words else "")
 

@@ -21,6 +21,10 @@ class Lost(HarnessError):
     """A node, or its worker, is no more."""
 
 
+class Failed(HarnessError):
+    """A node could not call the function, or the function broke."""
+
+
 @dataclass(frozen=True)
 class Node:
     """One node of Ray."""
@@ -66,6 +70,7 @@ class Cluster:
 
         Raises:
             Lost: its node or worker is no more.
+            Failed: it broke there.
             HarnessError: the function's own.
         """
         errors = self._ray.exceptions
@@ -75,7 +80,7 @@ class Cluster:
             cause = error.cause
             if isinstance(cause, HarnessError):
                 raise cause from error
-            raise Lost(f"it failed there ({str(cause).strip().splitlines()[-1]})") from error
+            raise Failed(f"it failed there ({str(cause).strip().splitlines()[-1]})") from error
         except errors.RayError as error:
             raise Lost(f"node lost ({type(error).__name__})") from error
 

@@ -88,7 +88,7 @@ def choose(members: Sequence[Member], kinds: Sequence[str]) -> list[Member]:
     for kind in kinds:
         if kind not in known:
             raise HarnessError(f"The fleet has no machine '{kind}'.{did_you_mean(kind, known)}")
-    return list(dict.fromkeys(known[kind] for kind in kinds)) if kinds else list(first.values())
+    return machines([known[kind] for kind in kinds]) if kinds else list(first.values())
 
 
 def require_same(members: Sequence[Member], wanted: Mapping[str, str | None]) -> None:

@@ -51,7 +51,9 @@ def packed(
     Raises:
         HarnessError: a model is not known, its files are not there, or they are too large to travel.
     """
-    places, parcels, digests = {}, [], []
+    # A relative path would mean another place on each machine.
+    places = {store: str(Path(store).absolute()) for store in stores}
+    parcels, digests = [], []
     with tempfile.TemporaryDirectory() as folder:
         for name in cards:
             card = find_card(name)
@@ -63,6 +65,6 @@ def packed(
         given=tuple(given),
         words=tuple(places.get(word, word) for word in words),
         parcels=tuple(parcels),
-        stores=tuple(dict.fromkeys(stores)),
+        stores=tuple(dict.fromkeys(places[store] for store in stores)),
         models=hashlib.sha256(" ".join(digests).encode()).hexdigest(),
     )

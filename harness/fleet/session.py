@@ -11,7 +11,7 @@ from harness import __version__, files
 from harness.console import note, progress
 from harness.errors import HarnessError, OutputError
 from harness.fleet import duty, home, member
-from harness.fleet.cluster import Cluster, Lost, Node, joined
+from harness.fleet.cluster import Cluster, Failed, Lost, Node, joined
 from harness.fleet.duty import Order, Outcome
 from harness.fleet.member import Member
 from harness.fleet.order import Command
@@ -95,10 +95,12 @@ def _greet(cluster: Cluster, stores: Sequence[str]) -> list[Member]:
         try:
             found.append(Member(node=node.id, **cluster.result(started)))
         except Lost as lost:
+            note(f"Ray's node {node.id[:8]} is left out: {lost}.")
+        except Failed as failed:
             raise HarnessError(
-                f"Ray's node {node.id[:8]} cannot answer for its machine: {lost}; install the harness "
+                f"Ray's node {node.id[:8]} cannot answer for its machine: {failed}; install the harness "
                 f"there, or take the node out of the cluster."
-            ) from lost
+            ) from failed
     return member.machines(found)
 
 
