@@ -45,6 +45,19 @@ def require_plain_name(name: str, what: str) -> str:
     return name
 
 
+def read_json(path: Path) -> Any:
+    """Return the JSON document in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is cut, or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def sha256_file(*paths: Path) -> str:
     """Return the hex SHA-256 over the bytes of all files, in the order given."""
     return hex_digest("sha256", *paths)

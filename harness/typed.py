@@ -6,8 +6,9 @@ of the same format with more of them is still read.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,8 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from cattrs import ClassValidationError, Converter, IterableValidationError, transform_error
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, mapping_structure_factory, override
+
+from harness.errors import OutputError
 
 Scalar = int | bool | str | None
 """The value of a setting."""
@@ -41,6 +44,28 @@ def structure(values: Any, kind: type[_Kind]) -> _Kind:
         return _CONVERTER.structure(values, kind)
     except (ClassValidationError, IterableValidationError, ValueError) as error:
         raise Misfit(_told(error)) from error
+
+
+@contextmanager
+def read_by_key(path: Path, cure: str) -> Iterator[None]:
+    """Let a document that has no class be read by key inside, for a page; what does not fit is damage.
+
+    Args:
+        path: the document's.
+        cure: what to do about it.
+
+    Raises:
+        OutputError: a key is missing, or its value is of another type.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise OutputError(f"{path} is damaged ({error!r}): {cure}.") from error
+
+
+def defaults(kind: Any) -> dict[str, Any]:
+    """Return the values that a dataclass has where none are given, as an older document means them."""
+    return {item.name: item.default for item in fields(kind) if item.default is not MISSING}
 
 
 def unstructure(document: Any) -> Any:

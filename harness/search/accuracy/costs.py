@@ -73,8 +73,8 @@ def load(path: Path, identity: Mapping[str, Any]) -> Costs:
         return {}
     costs: Costs = {}
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        found = document["identity"]
+        document = files.read_json(path)
+        found = dict(document["identity"])
         for name, option, cost in document["costs"]:
             costs.setdefault(name, {})[option] = float(cost)
     except (OSError, ValueError, KeyError, TypeError) as error:
