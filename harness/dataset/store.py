@@ -174,7 +174,9 @@ def prepare(
     files.make_writable_folder(out)
     if workers is None:
         workers = min(system.usable_cpus(), _MAX_WORKERS)
-    busy = DataError(f"Another `harness prepare` is at work on {out}: wait for it, or choose another folder.")
+    busy = DataError(
+        f"Another `harness prepare` is at work on {out}: wait for it, or {files.elsewhere(out)}."
+    )
     try:
         with files.locked(out / _LOCK, busy):
             if ready := _ready(images, recipe, out, dataset, allow_missing):
@@ -245,7 +247,7 @@ def _ready(images: ImageList, recipe: Recipe, out: Path, dataset: str, allow_mis
     store = open_store(out)
     if store.dataset != dataset:
         raise DataError(
-            f"The store {out} holds the data set '{store.dataset}', not '{dataset}': choose another folder."
+            f"The store {out} holds the data set '{store.dataset}', not '{dataset}': {files.elsewhere(out)}."
         )
     absent = {entry.name for entry in store.missing}
     listed = [item for item in zip(images.names, images.labels, strict=True) if item[0] not in absent]
@@ -253,7 +255,7 @@ def _ready(images: ImageList, recipe: Recipe, out: Path, dataset: str, allow_mis
     if not complete or listed != list(zip(store.names, store.labels.tolist(), strict=True)):
         raise DataError(
             f"The store {out} holds another list of images or labels than {images.root}: "
-            f"choose another folder for this list."
+            f"{files.elsewhere(store.path)} for this list."
         )
     if absent and not allow_missing:
         raise DataError(
@@ -278,8 +280,8 @@ def _require_same_images(images: ImageList, store: Store) -> None:
     if others:
         raise DataError(
             f"{len(others)} of the {store.count} images in {images.root} are not those that the store "
-            f"{store.path} was made of ({shown(others)}): choose another folder for the store, or restore "
-            "the images."
+            f"{store.path} was made of ({shown(others)}): {files.elsewhere(store.path)} for the "
+            "store, or restore the images."
         )
 
 
