@@ -1,12 +1,12 @@
 """What a comparison measured (compare.json), from which every table and chart is made."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness import typed
+from harness import files, typed
 from harness.errors import OutputError
 from harness.machine.noise import Noise
 from harness.machine.system import Machine
@@ -223,7 +223,7 @@ def read(path: Path) -> list[Comparison]:
         OutputError: it is missing, damaged, or of another format version.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = files.read_json(path)
     except FileNotFoundError as error:
         raise OutputError(
             f"{path.parent} holds no {FILE_NAME}: give a folder that `harness compare` has filled."
@@ -238,6 +238,8 @@ def read(path: Path) -> list[Comparison]:
     try:
         if form != FORMAT:
             raise ValueError(f"format {form!r}")
+        if not document["comparisons"]:
+            raise ValueError("it holds none")
         return [_comparison(part) for part in document["comparisons"]]
     except (KeyError, TypeError, ValueError) as error:
         raise OutputError(
@@ -274,6 +276,7 @@ def _comparison(part: Any) -> Comparison:
     told |= {name for pair in found.accuracy_pairs for name in (pair.variant, pair.against)}
     if not told <= names:
         raise ValueError(f"unknown variants {sorted(told - names)}")
+    datetime.fromisoformat(found.created)
     # What these hold is looked at by key wherever a table or chart is made of it.
     typed.structure(LATER["machine"] | dict(found.machine), Machine)
     int(found.machine["usable_cpus"])

@@ -1,6 +1,5 @@
 """The built-in task: 24 classes of drawn images, written as JPEG files in ImageNet's layout."""
 
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -103,7 +102,7 @@ def _claim(out: Path, split: str) -> None:
     found = None
     if marker.exists():
         try:
-            found = json.loads(marker.read_text(encoding="utf-8"))
+            found = files.read_json(marker)
         except ValueError as error:
             raise OutputError(f"The file {marker} is damaged ({error}): delete the folder {out}.") from error
     elif any(out.iterdir()):

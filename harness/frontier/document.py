@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import __version__
+from harness import __version__, files
 from harness.dataset.store import Store
 from harness.errors import OutputError
 from harness.frontier import race
@@ -113,7 +113,7 @@ def read(out: Path) -> dict[str, Any]:
     """
     path = out / FILE_NAME
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = files.read_json(path)
         form = document["format"]
     except FileNotFoundError as error:
         raise OutputError(f"No frontier in {out}: run `harness frontier --out {out}` first.") from error

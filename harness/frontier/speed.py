@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
-from harness import files
+from harness import files, typed
 from harness.backend import graph
 from harness.console import note, progress
 from harness.errors import OutputError
@@ -56,28 +56,6 @@ class Timed:
         """Return it as JSON values."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Timed":
-        """Return what `to_dict` gave.
-
-        Raises:
-            KeyError, TypeError: the values are not its.
-        """
-        speed = values["speed"]
-        if speed is None:
-            return cls(values["name"], None, values["failure"])
-        return cls(
-            values["name"],
-            Speed(
-                ms=Interval(**speed["ms"]),
-                over_f32=Interval(**speed["over_f32"]),
-                over_int8=Interval(**speed["over_int8"]),
-                wide_share=speed["wide_share"],
-                wide=tuple(speed["wide"]),
-                fallbacks=tuple(speed["fallbacks"]),
-            ),
-        )
 
 
 class Stopwatch(Protocol):
@@ -179,8 +157,8 @@ def _held(path: Path, wanted: str, conditions: Conditions) -> Timed | None:
     if not path.exists():
         return None
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        found, of = Timed.from_dict(document["timed"]), document["conditions"]
+        document = files.read_json(path)
+        found, of = typed.structure(document["timed"], Timed), dict(document["conditions"])
         is_wanted = document["of"] == wanted
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"Cannot read {path} ({error!r}): delete it, or give another --out.") from error

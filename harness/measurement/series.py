@@ -1,7 +1,6 @@
 """Measuring: for each variant, scenario and number of threads one series of LoadGen tests, kept on disk."""
 
 import datetime
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -191,12 +190,12 @@ def _facts(path: Path) -> dict[str, Any]:
         OutputError: it is damaged.
     """
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = files.read_json(path)
         if missing := [name for name in _FACTS if name not in facts]:
             raise ValueError(f"it has no '{missing[0]}'")
         effective(facts["openvino"])
         estimate = {key: float(value) for key, value in facts["estimate"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(
             f"{path} is damaged ({error!r}): delete the folder {path.parent} and repeat the command, which "
             f"runs its tests again."
@@ -221,7 +220,7 @@ def held(folder: Path, number: int) -> Round | None:
     if not path.exists():
         return None
     try:
-        entry = typed.structure(json.loads(path.read_text(encoding="utf-8")), Round)
+        entry = typed.structure(files.read_json(path), Round)
         typed.structure(entry.noise, Noise)
         fault = unsound(entry, path.parent) if entry.valid else ""
     except (OSError, ValueError) as error:

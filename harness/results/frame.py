@@ -1,10 +1,10 @@
 """Find the tests below some folders, and make one table of them."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import files
 from harness.comparison import document
 from harness.errors import HarnessError, OutputError
 from harness.results import own, submitted
@@ -66,7 +66,7 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
 def _is_run(path: Path) -> bool:
     """Return whether a result.json is a run's, and not a search's; a damaged one may be."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = files.read_json(path)
     except (OSError, ValueError):
         return True
     return isinstance(found, dict) and "scenario" in found

@@ -1,7 +1,5 @@
 """result.json: how the result of a run is read, whichever version wrote it, and written."""
 
-import json
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,14 +49,14 @@ def read(path: Path) -> RunResult:
         OutputError: a newer harness wrote it.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = files.read_json(path)
         form = document.get("format") if isinstance(document, dict) else None
         if type(form) is int and form > FORMAT:
             raise OutputError(f"{path} has format {form}, newer than this harness knows: update the harness.")
         if type(form) is not int or form != FORMAT:
             raise Damaged(f"{path} is not a result of format {FORMAT}")
         return _structure(document, RunResult)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise Damaged(f"The result {path} is damaged ({error})") from error
 
 
@@ -69,7 +67,7 @@ def read_identity(path: Path) -> Identity:
         OSError: it cannot be read.
         ValueError: it is damaged.
     """
-    return _structure(json.loads(path.read_text(encoding="utf-8")), Identity)
+    return _structure(files.read_json(path), Identity)
 
 
 def write(path: Path, found: RunResult) -> None:
@@ -112,13 +110,9 @@ def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
         outer, inner = names.split(".")
         table = document.get(outer)
         if isinstance(table, dict) and isinstance(table.get(inner), dict):
-            document[outer] = table | {inner: _defaults(kind) | table[inner]}
+            document[outer] = table | {inner: typed.defaults(kind) | table[inner]}
     performance = document.get("performance")
     if isinstance(performance, dict):
         percentile = _PERCENTILES.get(str(document.get("scenario")))
         document["performance"] = {"latency_percentile": percentile, **performance}
     return document
-
-
-def _defaults(kind: type) -> dict[str, Any]:
-    return {item.name: item.default for item in fields(kind) if item.default is not MISSING}

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from harness import files
+from harness import files, typed
 from harness.comparison import charts
 from harness.comparison.findings import figure_text
 from harness.comparison.output import REPORT as COMPARED
@@ -39,9 +39,8 @@ _EXPECTATIONS = (
     "all others, against the accuracy seen."
 )
 _ARCHITECTURES = "A bar a block, as wide as its middle; all of a stage on one scale."
-
-
 _SIGNIFICANT = 0.05
+_CURE = "repeat the `harness search run`, which keeps what is finished"
 
 
 def write(out: Path) -> Path:
@@ -52,7 +51,9 @@ def write(out: Path) -> Path:
     """
     outcome = result.read(out)
     path = out / FILE_NAME
-    files.write_text(path, html.document("Architecture search", list(_body(outcome)), charts.COLOURS))
+    with typed.read_by_key(out / result.FILE_NAME, _CURE):
+        body = list(_body(outcome))
+    files.write_text(path, html.document("Architecture search", body, charts.COLOURS))
     return path
 
 
@@ -63,8 +64,9 @@ def text(out: Path) -> str:
         OutputError: the search did not go through.
     """
     outcome = result.read(out)
-    parts = [table.aligned(one) for one in _tables(outcome)]
-    parts.append("\n".join(_sentences(outcome)))
+    with typed.read_by_key(out / result.FILE_NAME, _CURE):
+        parts = [table.aligned(one) for one in _tables(outcome)]
+        parts.append("\n".join(_sentences(outcome)))
     parts.append(f"report: {out / FILE_NAME}")
     return "\n\n".join(parts)
 
@@ -338,7 +340,7 @@ def _share(share: float | None) -> str:
 
 def _wide(outcome: dict[str, Any]) -> Iterator[str]:
     """Name the layers of the chosen network that the compiler did not put into INT8 kernels."""
-    kernels = next(one["kernels"] for one in outcome["shortlist"] if one["key"] == outcome[SEARCHED]["key"])
+    kernels = {one["key"]: one["kernels"] for one in outcome["shortlist"]}[outcome[SEARCHED]["key"]]
     named = list(dict.fromkeys(layer["name"] for layer in (*kernels["wide"], *kernels["fallbacks"])))
     if named:
         yield f"Not in INT8 kernels of their own in {SEARCHED}: {', '.join(named)}."

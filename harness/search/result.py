@@ -2,7 +2,6 @@
 
 import datetime
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -146,7 +145,7 @@ def read(out: Path) -> dict[str, Any]:
     """
     path = out / FILE_NAME
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = files.read_json(path)
         form = found["format"]
     except FileNotFoundError as error:
         raise OutputError(

@@ -82,10 +82,14 @@ def run(request: Request) -> dict[str, Any] | None:
         )
     out = files.make_writable_folder(request.out)
     if (out / CHECKPOINT_NAME).exists() and not request.resume:
-        raise OutputError(f"The folder {out} holds a training: go on with --resume or choose another folder.")
+        raise OutputError(
+            f"The folder {out} holds a training: go on with --resume or {files.elsewhere(out)}."
+        )
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    busy = OutputError(f"Another `harness train` is at work in {out}: wait for it, or choose another folder.")
+    busy = OutputError(
+        f"Another `harness train` is at work in {out}: wait for it, or {files.elsewhere(out)}."
+    )
     with joined() as ranks, files.locked(out / ".lock", busy) if ranks.is_first else nullcontext():
         train_folder, test_folder = _folders(request, ranks)
         classes = count_classes(train_folder)
