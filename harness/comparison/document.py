@@ -138,8 +138,11 @@ class AccuracyPair:
     gained: int | None = field(default=None, metadata=LEFT_OUT)
     p_value: float | None = field(default=None, metadata=LEFT_OUT)
     agreement: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: share of an image's boxes with a partner in the other answer, on average."""
     difference: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: mAP of the variant less that of the other."""
     low: float | None = field(default=None, metadata=LEFT_OUT)
+    """95 % interval of the difference, a bootstrap over the images."""
     high: float | None = field(default=None, metadata=LEFT_OUT)
 
     def __post_init__(self) -> None:
