@@ -39,9 +39,9 @@ ROWS = {
         {"calendar", "conf"},
     ],
     "dataset": [
-        {"drawing", "image_file", "label_file", "pixels", "placement"},
+        {"drawing", "drawn_set", "image_file", "label_file", "pixels", "placement"},
         {"class_folders", "coco", "recipe", "sample_file"},
-        {"builtin", "images", "manifest"},
+        {"builtin", "images", "manifest", "scenes"},
         {"sources"},
         {"preparation"},
         {"store"},
