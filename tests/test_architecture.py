@@ -46,7 +46,7 @@ ROWS = {
         {"preparation"},
         {"store"},
     ],
-    "task": [{"scoring"}, {"classification"}],
+    "task": [{"average_precision", "boxes", "logged", "scoring"}, {"classification", "detection"}],
     "model": [
         {"onnx_file"},
         {"architecture", "card_parts", "download"},
@@ -59,6 +59,8 @@ ROWS = {
     ],
     "backend": [
         {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"decoders", "labels"},
+        {"detections"},
         {"answers"},
         {"graph"},
         {"calibration", "labelling"},
@@ -72,7 +74,7 @@ ROWS = {
         {"drive", "probe"},
         {"work"},
     ],
-    "loadgen/sut": [{"lane"}, {"offline", "server", "stream"}],
+    "loadgen/sut": [{"lane"}, {"boxes"}, {"offline", "server", "stream"}],
     "profiling": [{"chains", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
     "training": [
         {"muon", "network", "ranks", "trivial"},

@@ -73,6 +73,8 @@ class Rules:
             raise ConfError(f"No rules for '{model}' in {self.path}.{did_you_mean(model, BENCHMARKS)}")
         if scenario not in SCENARIOS:
             raise ConfError(f"Scenario '{scenario}' is not known.{did_you_mean(scenario, SCENARIOS)}")
+        if scenario not in (known := BENCHMARKS[model].scenarios):
+            raise ConfError(f"MLPerf's {model} has no scenario {scenario}: choose {', '.join(known)}.")
 
         def optional(key: str) -> float | None:
             value = self.lookup(model, scenario, key) if scenario in KEYS[key] else None

@@ -27,7 +27,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[np.ndarray], 
 
 def top1(model: ov.Model, card: Card, sample: tuple[list[np.ndarray], tuple[int, ...]]) -> float:
     compiled = compile_model(deployed(model, card), CompileSettings("LATENCY")).model
-    found = [int(compiled(pixels[None])[0][0]) for pixels in sample[0]]
+    found = [int(compiled(pixels[None])[0][0, 0]) for pixels in sample[0]]
     return float(np.mean(np.array(found) == sample[1]))
 
 
