@@ -53,7 +53,7 @@ ROWS = {
         {"card_rules"},
         {"card"},
         {"nodes"},
-        {"efficientnet", "resnet"},
+        {"detector", "efficientnet", "resnet"},
         {"builders"},
         {"file", "zoo"},
     ],
@@ -77,7 +77,7 @@ ROWS = {
     "loadgen/sut": [{"lane"}, {"boxes"}, {"offline", "server", "stream"}],
     "profiling": [{"chains", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
     "training": [
-        {"muon", "network", "ranks", "trivial"},
+        {"detector", "muon", "network", "ranks", "trivial"},
         {"data"},
         {"export"},
         {"teacher"},
