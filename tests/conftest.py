@@ -17,7 +17,6 @@ from openvino import opset13 as ops
 
 from harness.dataset.images import find_images
 from harness.dataset.store import Store, prepare
-from harness.mlperf.benchmark import BENCHMARKS, Benchmark
 from harness.model.card import Card, read_card
 from harness.process.signals import deliver_on_the_normal_stack
 
@@ -85,12 +84,6 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the real data in {SHARED}")
     return SHARED
-
-
-@pytest.fixture
-def yolo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have MLPerf's benchmark for detectors."""
-    monkeypatch.setitem(BENCHMARKS, "yolo", Benchmark("yolo", "coco", 1525, 0.534, 0.95, task="detection"))
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,6 @@ def test_every_version_and_command_has_a_line_in_the_changelog() -> None:
     assert newest == __version__
 
 
-@pytest.mark.usefixtures("yolo")
 @pytest.mark.parametrize("name", CARDS)
 def test_the_cards_of_detectors_in_the_docs_work_as_written(tmp_path: Path, name: str) -> None:
     (tmp_path / "card.toml").write_text(CARDS[name])

@@ -150,7 +150,7 @@ max_detections = 100
 
 
 @pytest.fixture
-def detector(harness, tmp_path, yolo):
+def detector(harness, tmp_path):
     """Return the card of a detector, and write annotations of the first three of the 40 images."""
     (tmp_path / "detector.toml").write_text(DETECTOR)
     images = [

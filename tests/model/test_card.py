@@ -314,7 +314,7 @@ max_detections = 100
 
 
 @pytest.fixture
-def detector(tmp_path: Path, yolo: None) -> Path:
+def detector(tmp_path: Path) -> Path:
     target = tmp_path / "detector.toml"
     target.write_text(DETECTOR)
     return target

@@ -14,21 +14,9 @@ from harness.submission import description
 from harness.submission.check import check_tree
 from harness.submission.verdict import faults
 
-from .conftest import Results
+from .conftest import Results, add_system
 
 V6_1 = find_round("v6.1")
-
-
-def add_system(results: Results, name: str) -> Path:
-    """Put the same results there once more, as those of another system with another kind of CPU."""
-    target = Path(shutil.copytree(results.folder / "this-machine", results.folder / name))
-    for name in ("result.json", "tested.json"):
-        for path in target.rglob(name):
-            document = json.loads(path.read_text())
-            document["machine"]["cpu_model"] = "Another CPU"
-            document["machine"]["versions"]["openvino"] = "2026.3"
-            path.write_text(json.dumps(document))
-    return target
 
 
 def own(root: Path) -> set[str]:
