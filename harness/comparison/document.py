@@ -15,6 +15,7 @@ from harness.measurement.round import METRICS, Round
 from harness.measurement.statistics import Interval
 from harness.mlperf.scenario import Scenario
 from harness.run.result import LATER
+from harness.typed import LEFT_OUT
 
 FILE_NAME = "compare.json"
 FORMAT = 1
@@ -25,7 +26,6 @@ _PUBLISHED_SIZE = 224
 class Accuracy:
     """One variant's accuracy test."""
 
-    good: int
     total: int
     passed: bool | None
     """Whether the card's target, else MLPerf's, is reached; None when there is none."""
@@ -36,10 +36,23 @@ class Accuracy:
     """False when LoadGen logged an error."""
     log: str
     """Folder of LoadGen's logs, relative to compare.json."""
+    good: int | None = field(default=None, metadata=LEFT_OUT)
+    """Classification: right labels."""
+    map: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: mean average precision, a fraction."""
+
+    def __post_init__(self) -> None:
+        if (self.good is None) is (self.map is None):
+            raise ValueError("has neither 'good' nor 'map', or both")
 
     @property
     def fraction(self) -> float:
-        return self.good / self.total
+        return (self.map or 0.0) if self.good is None else self.good / self.total
+
+    @property
+    def metric(self) -> str:
+        """What the fraction is of, in words."""
+        return "mAP" if self.good is None else "top-1"
 
 
 @dataclass(frozen=True)
@@ -115,15 +128,27 @@ class Cell:
 
 @dataclass(frozen=True)
 class AccuracyPair:
-    """What became of the baseline's answers in another variant."""
+    """What became of the baseline's answers in another variant; fractions are of mAP."""
 
     variant: str
     against: str
     count: int
     changed: int
-    lost: int
-    gained: int
-    p_value: float
+    lost: int | None = field(default=None, metadata=LEFT_OUT)
+    gained: int | None = field(default=None, metadata=LEFT_OUT)
+    p_value: float | None = field(default=None, metadata=LEFT_OUT)
+    agreement: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: share of an image's boxes with a partner in the other answer, on average."""
+    difference: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: mAP of the variant less that of the other."""
+    low: float | None = field(default=None, metadata=LEFT_OUT)
+    """95 % interval of the difference, a bootstrap over the images."""
+    high: float | None = field(default=None, metadata=LEFT_OUT)
+
+    def __post_init__(self) -> None:
+        labels, boxes = (self.lost, self.gained, self.p_value), (self.difference, self.low, self.high)
+        if (None in labels) is (None in (*boxes, self.agreement)):
+            raise ValueError("compares neither labels nor boxes, or both")
 
 
 @dataclass(frozen=True)

@@ -325,9 +325,7 @@ def _pairs(entries: list[Entry], baseline: str, store: Store) -> Iterator[Accura
     for entry in entries:
         if entry is not first and entry.answers is not None:
             found = task.compare(first.answers, entry.answers, truth)
-            yield AccuracyPair(
-                entry.name, baseline, found.count, found.changed, found.lost, found.gained, found.p_value
-            )
+            yield AccuracyPair(entry.name, baseline, **vars(found))
 
 
 def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:

@@ -210,6 +210,7 @@ def _picked(asked: Request, raced: Raced) -> dict[str, Any]:
     output.write([comparison], asked.out / COMPARED / runner.name)
     assert measured.accuracy is not None
     good, total = measured.accuracy.good, measured.accuracy.total
+    assert good is not None
     share = good / total
     return {
         "name": runner.name,

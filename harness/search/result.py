@@ -20,7 +20,7 @@ from harness.model.card import Card
 from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
 from harness.search.request import Setting, facts
 from harness.search.strategy.front import Point
-from harness.task import task_of
+from harness.task import PairedAnswers, task_of
 
 if TYPE_CHECKING:
     from harness.search.selection.contest import Trained
@@ -228,6 +228,7 @@ def _pair(setting: Setting, folder: str, compared: Comparison) -> dict[str, Any]
     task = task_of(setting.request.card)
     first, second = (task.answers(path, setting.store.count) for path in logs)
     found = task.compare(first, second, task.truth(setting.store))
+    assert isinstance(found, PairedAnswers)
     return {
         "count": found.count,
         "lost": found.lost,

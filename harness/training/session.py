@@ -11,7 +11,7 @@ import torch
 
 from harness import files
 from harness.console import note
-from harness.dataset import builtin
+from harness.dataset import builtin, drawn_set
 from harness.dataset.images import ImageList, count_classes, find_images, require_same_classes
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError, OutputError
@@ -210,7 +210,7 @@ def _folders(request: Request, ranks: Ranks) -> tuple[Path, Path]:
 def _builtin_facts(task: str) -> dict[str, int]:
     if task != "builtin":
         return {}
-    return {"data_seed": builtin.SEED, "data_version": builtin.VERSION}
+    return {"data_seed": drawn_set.SEED, "data_version": builtin.VERSION}
 
 
 def _task_name(request: Request) -> str:
