@@ -4,8 +4,7 @@ A number is no text and true is no number: nothing is turned into what it is not
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from functools import cache, partial
@@ -16,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from cattrs import BaseValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, mapping_structure_factory, override
 
-from harness.errors import OutputError, did_you_mean
+from harness.errors import did_you_mean
 
 Scalar = int | bool | str | None
 """The value of a setting."""
@@ -106,31 +105,14 @@ def structure_toml(values: Any, kind: type[_Kind], **chosen: type) -> _Kind:
     return found
 
 
-@contextmanager
-def read_by_key(path: Path, cure: str) -> Iterator[None]:
-    """Let a document that has no class be read by key inside, for a page; what does not fit is damage.
-
-    Args:
-        path: the document's.
-        cure: what to do about it.
-
-    Raises:
-        OutputError: a key is missing, or its value is of another type.
-    """
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise OutputError(f"{path} is damaged ({error!r}): {cure}.") from error
-
-
-def defaults(kind: Any) -> dict[str, Any]:
-    """Return the values that a dataclass has where none are given, as an older document means them."""
-    return {item.name: item.default for item in fields(kind) if item.default is not MISSING}
-
-
 def unstructure(document: Any) -> Any:
     """Return the JSON values that `structure` makes the same document of."""
     return _DOCUMENTS.unstructure(document)
+
+
+def defaults(kind: type) -> dict[str, Any]:
+    """Return what the fields of a dataclass mean where a document of an older version has no key for them."""
+    return {item.name: item.default for item in fields(kind) if item.default is not MISSING}
 
 
 def _located(read: Callable[[], Any]) -> Any:

@@ -75,7 +75,7 @@ ROWS = {
         {"work"},
     ],
     "loadgen/sut": [{"lane"}, {"boxes"}, {"offline", "server", "stream"}],
-    "profiling": [{"chains", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
+    "profiling": [{"chains", "conditions", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
     "training": [
         {"detector", "muon", "network", "ranks", "trivial"},
         {"data"},
@@ -87,6 +87,7 @@ ROWS = {
     "measurement": [
         {"advice", "data", "demands", "order", "round", "statistics", "tuned"},
         {"outlook", "plan"},
+        {"probing", "test"},
         {"series"},
     ],
     "run": [{"document"}, {"result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
@@ -131,8 +132,8 @@ ROWS = {
     "search": [
         {"decision", "parts", "pictures", "space", "split"},
         {"accuracy", "latency", "request"},
-        {"strategy"},
-        {"selection"},
+        {"document", "strategy"},
+        {"selection", "sentences"},
         {"result"},
         {"report", "session"},
     ],

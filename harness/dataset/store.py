@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ from harness.errors import DataError, OutputError
 from harness.machine import system
 from harness.mlperf.benchmark import BENCHMARKS
 
+_UNDER_WAY = (".partial", ".journal", ".lock")
 _HASHED_WHOLE_BYTES = 256_000_000
 """Half a second's reading and hashing, where the whole of ImageNet takes many."""
 _COMPARED = 64
@@ -192,13 +194,20 @@ class Store:
 
 
 def open_store(path: Path) -> Store:
-    """Open the store at `path` and check its files against its manifest.
+    """Open the store at `path` and check its files against its manifest; a process reads them once.
 
     Raises:
         DataError: no folder, not a store, another format, or files that do not match the manifest.
     """
     if not path.is_dir():
         raise DataError(f"No store at {path}: make one with `harness prepare`.")
+    whole = (item for item in sorted(path.iterdir()) if item.suffix not in _UNDER_WAY and item.is_file())
+    return _opened(path, tuple(map(files.stamp, whole)))
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path, stamps: tuple[files.Stamp, ...]) -> Store:
+    """Open the store at `path`, whose files have these stamps."""
     manifest = read_manifest(path)
     if not manifest.count or not manifest.recipes:
         raise DataError(f"The store {path} is empty: delete it and prepare again.")
@@ -232,11 +241,8 @@ def prepare(
     files.make_writable_folder(out)
     if workers is None:
         workers = min(system.usable_cpus(), _MAX_WORKERS)
-    busy = DataError(
-        f"Another `harness prepare` is at work on {out}: wait for it, or {files.elsewhere(out)}."
-    )
     try:
-        with files.locked(out / LOCK, busy):
+        with files.alone(out, "`harness prepare`", lock=out / LOCK):
             if ready := _ready(images, recipe, out, dataset, allow_missing):
                 return ready
             _prepare(images, recipe, out, dataset, allow_missing, workers)
