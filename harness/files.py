@@ -48,6 +48,19 @@ def require_plain_name(name: str, what: str) -> str:
     return name
 
 
+def read_json(path: Path) -> Any:
+    """Return the JSON document in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is cut, or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def sha256_file(*paths: Path) -> str:
     """Return the hex SHA-256 over the bytes of all files, in the order given."""
     return hex_digest("sha256", *paths)
@@ -120,7 +133,7 @@ def write_text(path: Path, text: str) -> None:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(
-            f"Cannot write {path} ({error.strerror}): free some space, or {_elsewhere(path)}."
+            f"Cannot write {path} ({error.strerror}): free some space, or {elsewhere(path)}."
         ) from error
 
 
@@ -137,7 +150,7 @@ def make_writable_folder(path: Path) -> Path:
             pass
     except OSError as error:
         raise OutputError(
-            f"Cannot write to the folder {path} ({error.strerror}): {_elsewhere(path)}."
+            f"Cannot write to the folder {path} ({error.strerror}): {elsewhere(path)}."
         ) from error
     return path
 
@@ -216,7 +229,7 @@ def locked(path: Path, refusal: Exception) -> Iterator[None]:
     except BlockingIOError as error:
         raise refusal from error
     except OSError as error:
-        raise OutputError(f"Cannot lock {path} ({error.strerror}): {_elsewhere(path)}.") from error
+        raise OutputError(f"Cannot lock {path} ({error.strerror}): {elsewhere(path)}.") from error
     try:
         yield
     finally:
@@ -248,7 +261,7 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     if free_bytes < needed_bytes:
         raise OutputError(
             f"No room for {purpose} in {folder}: {format_bytes(needed_bytes)} needed, "
-            f"{format_bytes(free_bytes)} free. Free some space or {_elsewhere(folder)}."
+            f"{format_bytes(free_bytes)} free. Free some space or {elsewhere(folder)}."
         )
 
 
@@ -271,13 +284,13 @@ def require_room(folder: Path, purpose: str) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise OutputError(
-            f"No room for {purpose} in {folder} ({error.strerror}): free some space or {_elsewhere(folder)}, "
+            f"No room for {purpose} in {folder} ({error.strerror}): free some space or {elsewhere(folder)}, "
             f"then run again."
         ) from error
 
 
-def _elsewhere(path: Path) -> str:
-    """Return what to do about a place that cannot be written to."""
+def elsewhere(path: Path) -> str:
+    """Return what to do about a place that cannot be used: the variable to set where only that moves it."""
     if resources.is_in_cache(path):
         return "set HARNESS_CACHE to another folder"
     return "choose another folder"

@@ -93,9 +93,8 @@ def variant(name: str, good: int | None = 760, passed: bool | None = True, **mor
     if good is not None:
         word = "passed" if passed else "failed"
         verdict = f"{word}: {good / 10:.3f} % against the target 75 %"
-        accuracy = Accuracy(
-            good, 1000, passed, 0.75, verdict, True, f"accuracy/{name}/model/Offline/accuracy"
-        )
+        log = f"accuracy/{name}/model/Offline/accuracy"
+        accuracy = Accuracy(1000, passed, 0.75, verdict, True, log, good)
     given = {"no_accuracy": "" if accuracy else "speed only: no trained weights"} | more
     return Variant(
         name, f"card-{name}", "f32", "s" + name, "o" + name, "f32", {"f32": 54}, "", accuracy, **given

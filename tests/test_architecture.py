@@ -25,7 +25,7 @@ ROWS = {
         {"measurement"},
         {"run", "explain"},
         {"comparison", "submission", "tuner"},
-        {"search", "quickstart", "frontier", "results"},
+        {"search", "quickstart", "frontier", "results", "fleet"},
         {"commands"},
         {"cli"},
         {"__main__"},
@@ -39,27 +39,28 @@ ROWS = {
         {"calendar", "conf"},
     ],
     "dataset": [
-        {"drawing", "image_file", "label_file", "pixels", "placement"},
+        {"drawing", "drawn_set", "image_file", "label_file", "pixels", "placement"},
         {"class_folders", "coco", "recipe", "sample_file"},
-        {"builtin", "images", "manifest"},
+        {"builtin", "images", "manifest", "scenes"},
         {"sources"},
         {"preparation"},
         {"store"},
     ],
-    "task": [{"logged", "scoring"}, {"classification"}],
+    "task": [{"average_precision", "boxes", "logged", "scoring"}, {"classification", "detection"}],
     "model": [
         {"onnx_file"},
         {"architecture", "card_parts", "download"},
         {"card_rules"},
         {"card"},
         {"nodes"},
-        {"efficientnet", "resnet"},
+        {"detector", "efficientnet", "resnet"},
         {"builders"},
         {"file", "zoo"},
     ],
     "backend": [
         {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
-        {"labels"},
+        {"decoders", "labels"},
+        {"detections"},
         {"answers"},
         {"graph"},
         {"calibration", "labelling"},
@@ -73,10 +74,10 @@ ROWS = {
         {"drive", "probe"},
         {"work"},
     ],
-    "loadgen/sut": [{"lane"}, {"offline", "server", "stream"}],
+    "loadgen/sut": [{"lane"}, {"boxes"}, {"offline", "server", "stream"}],
     "profiling": [{"chains", "conditions", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
     "training": [
-        {"muon", "network", "ranks", "trivial"},
+        {"detector", "muon", "network", "ranks", "trivial"},
         {"data"},
         {"export"},
         {"teacher"},
@@ -120,6 +121,7 @@ ROWS = {
         {"submit"},
     ],
     "tuner": [{"candidates", "halving", "report"}, {"budget"}, {"session"}],
+    "fleet": [{"cluster", "member", "parcel"}, {"duty"}, {"home", "order"}, {"session"}, {"table"}],
     "frontier": [
         {"catalogue", "entrants", "race", "speed"},
         {"answering", "request"},
@@ -153,6 +155,7 @@ ROWS = {
             "compliance",
             "doctor",
             "explain",
+            "fleet",
             "frontier",
             "model",
             "prepare",
@@ -166,6 +169,7 @@ ROWS = {
             "tune",
         },
     ],
+    "commands/fleet": [{"words"}, {"merge", "run", "status"}],
     "commands/search": [{"latency", "profile", "report", "run"}],
 }
 # Rooms, or single modules, that may import a library.
@@ -178,6 +182,7 @@ DOORS = {
     "pyarrow": {"results"},
     "torch": {"model", "training", "search"},
     "optuna": {"search"},
+    "ray": {"fleet/cluster"},
 }
 
 

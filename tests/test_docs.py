@@ -4,6 +4,7 @@ import importlib
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import click
 import pytest
 from click.testing import CliRunner
 from documented import rows
+from sample_detectors import CARDS
 
 from harness import __version__
 from harness.cli import _COMMANDS, cli
 from harness.comparison.document import Comparison
 from harness.dataset.manifest import Manifest
+from harness.dataset.recipe import FITS, PLACES, ROUNDINGS
 from harness.measurement.tuned import Tuning
-from harness.model.card import read_card
+from harness.model.card import DetectionOutput, read_card
+from harness.model.card_parts import DECODERS
 from harness.results.columns import COLUMNS
 from harness.run.document import RunResult
 from harness.search.document import SearchResult
@@ -74,6 +78,10 @@ def test_readme_opens_with_the_two_set_up_commands() -> None:
 @pytest.mark.parametrize(("name", "words"), list(command_lines()))
 def test_every_command_line_in_the_docs_uses_options_that_exist(name: str, words: list[str]) -> None:
     assert name in _COMMANDS
+    if "--" in words:
+        inner = words[words.index("--") + 1 :]
+        test_every_command_line_in_the_docs_uses_options_that_exist(inner[0], inner[1:])
+        words = words[: words.index("--")]
     used = {word for word in words if word.startswith("--")}
     assert used <= options_of(name, words[0] if words else "")
 
@@ -189,3 +197,17 @@ def test_every_version_and_command_has_a_line_in_the_changelog() -> None:
         assert f"`harness {name}" in changelog
     newest = re.findall(r"^## (\d\S*) - \d{4}-\d{2}-\d{2}$", changelog, re.MULTILINE)[0]
     assert newest == __version__
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_cards_of_detectors_in_the_docs_work_as_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / "card.toml").write_text(CARDS[name])
+    card = read_card(tmp_path / "card.toml")
+    assert card.name == name
+    assert len(card.detector.categories) == 80
+
+
+def test_every_decoder_and_key_of_a_detectors_output_is_in_its_how_to() -> None:
+    page = PAGES["docs/how-to/own-detector.md"]
+    for word in (*DECODERS, *(item.name for item in fields(DetectionOutput)), *FITS, *PLACES, *ROUNDINGS):
+        assert f"`{word}`" in page or f'"{word}"`' in page, word

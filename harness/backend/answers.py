@@ -7,17 +7,15 @@ of a model's own output.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 import openvino as ov
+from openvino import opset13 as ops
 
+from harness.backend import ports
+from harness.backend.detections import Detections
 from harness.backend.labels import Labels
-from harness.errors import ModelError
+from harness.dataset.store import Store
 from harness.model.card import Card
-
-NOT_A_NUMBER = (
-    "a score that is not a number (NaN): check its weights, and input.mean and input.scale of its card"
-)
 
 
 class End(Protocol):
@@ -26,8 +24,8 @@ class End(Protocol):
     An answer to one sample is of a type of the task's own, which goes from one of these functions to another.
     """
 
-    def fold(self, model: ov.Model) -> ov.Model:
-        """Return the model with its output replaced by the answers.
+    def fold(self, model: ov.Model, batch: int) -> ov.Model:
+        """Return the model with its outputs replaced by the answers to a batch of samples.
 
         Raises:
             ModelError: the output is not what the card says of it.
@@ -39,8 +37,14 @@ class End(Protocol):
     def agree(self, known: Any, given: Any) -> bool:
         """Return whether an answer is the known one but for rounding."""
 
+    def reader(self, store: Store) -> Callable[[Any, int], Any]:
+        """Return what makes the answer that harness.task knows of one of these, given the sample's index.
 
-ENDS: Mapping[str, Callable[[Card], End]] = {"classification": Labels}
+        It raises ModelError where a score is NaN.
+        """
+
+
+ENDS: Mapping[str, Callable[[Card], End]] = {"classification": Labels, "detection": Detections}
 """By task."""
 
 
@@ -49,18 +53,13 @@ def end_of(card: Card) -> End:
     return ENDS[card.task](card)
 
 
-def label_of(answer: npt.NDArray[Any], card: Card) -> int:
-    """Return the label in one sample's output of the card's original model.
+def tail(model: ov.Model, card: Card) -> ov.Model:
+    """Return what follows the outputs of a card's model: these in, answers out, one sample at a time.
 
     Raises:
-        ModelError: a score is NaN.
+        ModelError: the outputs are not what the card says of them.
     """
-    require_numbers(answer, card)
-    best = answer.reshape(-1)[0] if card.classifier.kind == "label" else answer.argmax()
-    return int(best) + card.classifier.label_offset
-
-
-def require_numbers(answer: npt.NDArray[Any], card: Card) -> None:
-    """Raise ModelError where scores or labels that a card's model has given are NaN."""
-    if np.isnan(answer).any():
-        raise ModelError(f"Model '{card.name}' gives {NOT_A_NUMBER}.")
+    ports_of = ports.with_own_outputs(model, card).outputs
+    given = [ops.parameter(port.partial_shape, port.element_type) for port in ports_of]
+    outputs = ov.Model([ops.result(one) for one in given], given, model.get_friendly_name())
+    return end_of(card).fold(outputs, 1)

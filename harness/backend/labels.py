@@ -4,7 +4,7 @@ LoadGen gets the label. The rest is for known answers: they cost less within the
 one, and less than the search for NaN that their sum stands for (benchmarks/overhead.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isclose, isnan
 
 import numpy as np
@@ -13,6 +13,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from harness.backend import ports
+from harness.dataset.store import Store
 from harness.model.card import Card
 from harness.task import classification
 
@@ -37,7 +38,7 @@ class Labels:
         self._card = card
         self._output = card.classifier
 
-    def fold(self, model: ov.Model) -> ov.Model:
+    def fold(self, model: ov.Model, batch: int) -> ov.Model:
         """Return the model with its only output replaced by f32 [batch, 5], or [batch, 1] of labels.
 
         A row is the label, the class that comes second, their scores, and the sum of all scores, NaN if one
@@ -47,7 +48,7 @@ class Labels:
         Raises:
             ModelError: the output does not hold the card's number of classes per sample.
         """
-        card, batch = self._card, model.input(0).shape[0]
+        card = self._card
         is_label = self._output.kind == "label"
         wanted = 1 if is_label else self._output.classes
         ports.check_output(model.output(0), card, batch, wanted)
@@ -85,6 +86,15 @@ class Labels:
         mean, other = known[_SUM] / self._output.classes, given[_SUM] / self._output.classes
         is_near = _near(known[_BEST], given[_BEST], tolerance) and _near(mean, other, tolerance)
         return bool(is_near and (known[0] == given[0] or not self._is_clear(known)))
+
+    def reader(self, store: Store) -> Callable[[npt.NDArray[np.float32], int], int]:
+        """Return what makes a label of a row."""
+
+        def read(row: npt.NDArray[np.float32], index: int) -> int:
+            ports.require_number(float(row.sum()), self._card)
+            return int(row[0])
+
+        return read
 
     def _tolerance(self, known: npt.NDArray[np.float32]) -> float:
         height = float(known[_BEST]) - float(known[_SUM]) / self._output.classes

@@ -12,6 +12,8 @@ from harness.files import format_bytes
 from harness.model import file as model_file
 from harness.model.card import find_card, read_card, shipped_cards
 
+_METRICS = {"top1": "top-1", "map": "mAP"}
+
 
 @click.group("model")
 def command() -> None:
@@ -66,7 +68,7 @@ def _json(document: dict[str, Any]) -> str:
 
 
 def _table(models: list[dict[str, Any]]) -> str:
-    rows = [("MODEL", "FILE", "INPUT", "TARGET TOP-1", "NOTE")]
+    rows = [("MODEL", "FILE", "INPUT", "TARGET", "NOTE")]
     rows += [
         (facts["name"], facts["state"], _input(facts["input"]), _per_cent(facts), facts["note"] or "")
         for facts in models
@@ -85,6 +87,7 @@ def _description(facts: dict[str, Any]) -> str:
         "description": facts["description"],
         "licence": facts["licence"],
         "note": facts["note"],
+        "task": facts["task"],
         "benchmark": facts["benchmark"],
         "file": f"{facts['file'] or 'none, built from its seed'} ({facts['state']}{size})",
         "url": facts["url"],
@@ -96,7 +99,7 @@ def _description(facts: dict[str, Any]) -> str:
         "mean, scale": f"{given['mean']}, {given['scale']}",
         "output": facts["answer"],
         "reference": facts["reference_source"],
-        "target top-1": _per_cent(facts),
+        "target": _per_cent(facts),
     }
     return "\n".join(f"{name:13} {value}" for name, value in lines.items() if value not in (None, ""))
 
@@ -109,4 +112,4 @@ def _per_cent(facts: dict[str, Any]) -> str:
     target = facts["target_accuracy"]
     if target is None:
         return "none"
-    return f"{target:.2%}"
+    return f"{target:.2%} {_METRICS.get(facts['metric'], facts['metric'])}"

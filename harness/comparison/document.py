@@ -1,12 +1,12 @@
 """What a comparison measured (compare.json), from which every table and chart is made."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness import typed
+from harness import files, typed
 from harness.errors import OutputError
 from harness.machine import identity
 from harness.machine.system import Machine
@@ -15,6 +15,7 @@ from harness.measurement.round import METRICS, Round
 from harness.measurement.statistics import Interval
 from harness.measurement.tuned import Reference
 from harness.mlperf.scenario import Scenario
+from harness.typed import LEFT_OUT
 
 FILE_NAME = "compare.json"
 FORMAT = 1
@@ -25,7 +26,6 @@ _PUBLISHED_SIZE = 224
 class Accuracy:
     """One variant's accuracy test."""
 
-    good: int
     total: int
     passed: bool | None
     """Whether the card's target, else MLPerf's, is reached; None when there is none."""
@@ -36,10 +36,23 @@ class Accuracy:
     """False when LoadGen logged an error."""
     log: str
     """Folder of LoadGen's logs, relative to compare.json."""
+    good: int | None = field(default=None, metadata=LEFT_OUT)
+    """Classification: right labels."""
+    map: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: mean average precision, a fraction."""
+
+    def __post_init__(self) -> None:
+        if (self.good is None) is (self.map is None):
+            raise ValueError("has neither 'good' nor 'map', or both")
 
     @property
     def fraction(self) -> float:
-        return self.good / self.total
+        return (self.map or 0.0) if self.good is None else self.good / self.total
+
+    @property
+    def metric(self) -> str:
+        """What the fraction is of, in words."""
+        return "mAP" if self.good is None else "top-1"
 
 
 @dataclass(frozen=True)
@@ -140,15 +153,27 @@ class Cell:
 
 @dataclass(frozen=True)
 class AccuracyPair:
-    """What became of the baseline's answers in another variant."""
+    """What became of the baseline's answers in another variant; fractions are of mAP."""
 
     variant: str
     against: str
     count: int
     changed: int
-    lost: int
-    gained: int
-    p_value: float
+    lost: int | None = field(default=None, metadata=LEFT_OUT)
+    gained: int | None = field(default=None, metadata=LEFT_OUT)
+    p_value: float | None = field(default=None, metadata=LEFT_OUT)
+    agreement: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: share of an image's boxes with a partner in the other answer, on average."""
+    difference: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: mAP of the variant less that of the other."""
+    low: float | None = field(default=None, metadata=LEFT_OUT)
+    """95 % interval of the difference, a bootstrap over the images."""
+    high: float | None = field(default=None, metadata=LEFT_OUT)
+
+    def __post_init__(self) -> None:
+        labels, boxes = (self.lost, self.gained, self.p_value), (self.difference, self.low, self.high)
+        if (None in labels) is (None in (*boxes, self.agreement)):
+            raise ValueError("compares neither labels nor boxes, or both")
 
 
 @dataclass(frozen=True)
@@ -249,7 +274,7 @@ def read(path: Path) -> list[Comparison]:
         OutputError: it is missing, damaged, or of another format version.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = files.read_json(path)
     except FileNotFoundError as error:
         raise OutputError(
             f"{path.parent} holds no {FILE_NAME}: give a folder that `harness compare` has filled."
@@ -264,6 +289,8 @@ def read(path: Path) -> list[Comparison]:
     try:
         if form != FORMAT:
             raise ValueError(f"format {form!r}")
+        if not document["comparisons"]:
+            raise ValueError("it holds none")
         return [_comparison(part) for part in document["comparisons"]]
     except (KeyError, TypeError, ValueError) as error:
         raise OutputError(
@@ -279,6 +306,7 @@ def _comparison(part: Any) -> Comparison:
     told |= {name for pair in found.accuracy_pairs for name in (pair.variant, pair.against)}
     if not told <= names:
         raise ValueError(f"unknown variants {sorted(told - names)}")
+    datetime.fromisoformat(found.created)
     for cell in found.cells:
         cell.interval()
     return found

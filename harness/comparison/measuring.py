@@ -113,6 +113,7 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
         logs = folder / ACCURACY_LOGS
         entry.accuracy = Accuracy(
             good=section.good,
+            map=None if section.good is not None else section.accuracy,
             total=section.total,
             passed=section.passed,
             target=first.target if first else None,

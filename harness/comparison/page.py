@@ -116,7 +116,7 @@ def _machine_charts(comparison: Comparison, threads: int) -> Iterator[str]:
         yield html.figure(
             f"Accuracy and latency, {where}",
             drawn,
-            "Top-1 accuracy in % upwards. Dashed: what no other variant betters in both. Hollow and *: "
+            "Accuracy in % upwards. Dashed: what no other variant betters in both. Hollow and *: "
             "misses its accuracy target. Variants without an accuracy are not shown.",
         )
     if drawn := charts.throughputs(comparison, threads):

@@ -202,25 +202,31 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
     }
     asked = json.loads(json.dumps(asked))
     path = request.out / REQUEST_NAME
-    if path.exists():
-        try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            form = held["format"]
-            unlike = [
-                word for key, word in _WORDS.items() if key in held and _differ(key, held[key], asked[key])
-            ]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise OutputError(
-                f"Cannot read {path} ({error!r}): choose another --out, or delete the folder."
-            ) from error
-        if form != _FORMAT:
-            raise OutputError(
-                f"{path} has format {form}, and this harness knows {_FORMAT}: choose another --out, "
-                f"or use the version of the harness that wrote it."
-            )
-        if unlike:
-            raise OtherTests(request.out, " and ".join(unlike))
+    if path.exists() and (unlike := _unlike(path, asked)):
+        raise OtherTests(request.out, " and ".join(unlike))
     files.write_json(path, asked)
+
+
+def _unlike(path: Path, asked: dict[str, Any]) -> list[str]:
+    """Return in what a folder's tests differ from what is asked for.
+
+    Raises:
+        OutputError: what they are about cannot be read.
+    """
+    try:
+        held = files.read_json(path)
+        form = held["format"]
+        unlike = [word for key, word in _WORDS.items() if key in held and _differ(key, held[key], asked[key])]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise OutputError(
+            f"Cannot read {path} ({error!r}): choose another --out, or delete the folder."
+        ) from error
+    if form != _FORMAT:
+        raise OutputError(
+            f"{path} has format {form}, and this harness knows {_FORMAT}: choose another --out, or use the "
+            f"version of the harness that wrote it."
+        )
+    return unlike
 
 
 def _differ(key: str, held: Any, asked: Any) -> bool:
@@ -312,9 +318,7 @@ def _pairs(entries: list[Entry], baseline: str, store: Store) -> Iterator[Accura
     for entry in entries:
         if entry is not first and entry.answers is not None:
             found = task.compare(first.answers, entry.answers, truth)
-            yield AccuracyPair(
-                entry.name, baseline, found.count, found.changed, found.lost, found.gained, found.p_value
-            )
+            yield AccuracyPair(entry.name, baseline, **vars(found))
 
 
 def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:

@@ -142,10 +142,10 @@ class Annotations:
 
         Where COCO's file has them, `iscrowd` and `area` are as there; else no box is of a crowd, and the area
         is that of the box. Where ids of boxes are missing, below 1 (pycocotools takes 0 for no box) or not
-        unique, all boxes are numbered from 1.
+        unique, all boxes are numbered from 1. Outlines, the most of COCO's file, are left out.
         """
         entries = zip(self.document["annotations"], self.boxes, strict=True)
-        boxes = [
+        boxes: list[dict[str, Any]] = [
             {"iscrowd": 0, "area": box.bbox[2] * box.bbox[3], **entry}
             for entry, box in entries
             if box.image_id in image_ids
@@ -153,6 +153,8 @@ class Annotations:
         ids = {box.id for box in self.boxes if box.id > 0}
         if len(ids) < len(self.boxes):
             boxes = [{**entry, "id": number} for number, entry in enumerate(boxes, 1)]
+        for entry in boxes:
+            entry.pop("segmentation", None)
         images = [entry for entry in self.document["images"] if entry["id"] in image_ids]
         return {**self.document, "images": images, "annotations": boxes}
 

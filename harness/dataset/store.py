@@ -314,18 +314,18 @@ def _ready(images: Listed, recipe: Recipe, out: Path, dataset: str, allow_missin
     store = open_store(out)
     if store.dataset != dataset:
         raise DataError(
-            f"The store {out} holds the data set '{store.dataset}', not '{dataset}': choose another folder."
+            f"The store {out} holds the data set '{store.dataset}', not '{dataset}': {files.elsewhere(out)}."
         )
     if store.task != images.task:
         raise DataError(
             f"The images of the store {out} were prepared for {store.task}, and this model is for "
-            f"{images.task}: choose another folder."
+            f"{images.task}: {files.elsewhere(store.path)}."
         )
     absent = {entry.name for entry in store.missing} & {*images.names}
     if not _holds(store, images, absent):
         raise DataError(
             f"The store {out} holds another list of images, labels or boxes than {images.root}: "
-            f"choose another folder for this list."
+            f"{files.elsewhere(store.path)} for this list."
         )
     if absent and not allow_missing:
         raise DataError(
@@ -360,8 +360,8 @@ def _require_same_images(images: Listed, store: Store) -> None:
     if others:
         raise DataError(
             f"{len(others)} of the {store.count} images in {images.root} are not those that the store "
-            f"{store.path} was made of ({shown(others)}): choose another folder for the store, or restore "
-            "the images."
+            f"{store.path} was made of ({shown(others)}): {files.elsewhere(store.path)} for the "
+            "store, or restore the images."
         )
 
 

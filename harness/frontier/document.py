@@ -1,7 +1,6 @@
 """The document of a frontier, frontier.json: every network, how the race went, whence the facts are."""
 
 import datetime
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,7 +224,7 @@ def read(out: Path) -> Frontier:
     """
     path = out / FILE_NAME
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = files.read_json(path)
         form = document["format"]
         if form != FORMAT:
             raise OutputError(

@@ -37,7 +37,8 @@ def write(out: Path) -> Path:
         OutputError: there is no document.
     """
     path = out / FILE_NAME
-    files.write_text(path, html.document("Frontier", list(_body(document.read(out))), COLOURS))
+    found = document.read(out)
+    files.write_text(path, html.document("Frontier", list(_body(found)), COLOURS))
     return path
 
 

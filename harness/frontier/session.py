@@ -197,6 +197,7 @@ def _picked(asked: Request, raced: Raced) -> Pick:
     output.write([comparison], asked.out / COMPARED / runner.name)
     assert measured.accuracy is not None
     good, total = measured.accuracy.good, measured.accuracy.total
+    assert good is not None
     share = good / total
     return Pick(
         name=runner.name,

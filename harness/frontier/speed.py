@@ -159,7 +159,7 @@ def _held(path: Path, wanted: str, conditions: Conditions) -> Timed | None:
     if not path.exists():
         return None
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = files.read_json(path)
         found, of = typed.structure(document["timed"], Timed), document["conditions"]
         is_wanted = document["of"] == wanted
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -63,6 +63,7 @@ def perform(
             tap.complete(lg.QuerySamplesComplete),
             backend.inference_failed,
             job.samples_per_query,
+            backend.make_lane,
         )
 
     given = None if compiled is None else lambda: compiled

@@ -48,6 +48,7 @@ class _Slot:
     """A response that goes nowhere."""
 
     id = 0
+    size = 0
 
 
 class _Driver:
@@ -66,6 +67,7 @@ class _Driver:
             self._complete,
             backend.inference_failed,
             backend.job.samples_per_query,
+            backend.make_lane,
         )
         self.sut.samples_loaded()
 
@@ -182,7 +184,13 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
         return single, estimate
     target_qps, trials = find_rate(
         lambda complete: make_sut(
-            Scenario.SERVER, ladder, backend.qsl, lambda *_: _Slot(), complete, backend.inference_failed
+            Scenario.SERVER,
+            ladder,
+            backend.qsl,
+            lambda *_: _Slot(),
+            complete,
+            backend.inference_failed,
+            make_lane=backend.make_lane,
         ),
         order,
         rate,

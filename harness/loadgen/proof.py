@@ -122,4 +122,5 @@ def _idle_sut(backend: Backend, ladder: Sequence[Compiled]) -> Sut:
         lambda _: None,
         backend.inference_failed,
         job.samples_per_query,
+        backend.make_lane,
     )

@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 
 from harness.backend import answers, graph
+from harness.backend.detections import Frames, Writer
 from harness.dataset.store import open_store
 from harness.loadgen import known_answers
 from harness.loadgen.job import Job
 from harness.loadgen.known_answers import KnownAnswers
 from harness.loadgen.qsl import Qsl
 from harness.loadgen.settings import RunSettings, doublings
+from harness.loadgen.sut import BoxLane, LabelLane, Lane, MakeSlot
 from harness.model import file as model_file
+from harness.model.card import DetectionOutput
 
 Report = Callable[[str, Any], None]
 """Tell the parent: an event's name and its content."""
@@ -38,6 +41,8 @@ class Backend:
         self._model = model_file.read(job.card)
         self.end = answers.end_of(job.card)
         self._deployed: dict[int, Any] = {}
+        is_detector = isinstance(job.card.output, DetectionOutput)
+        self._frames = Frames(job.card.input.recipe, self._store.sizes) if is_detector else None
         self.qsl = Qsl(self._store.samples(job.card.input.recipe))
 
     def deployed(self, batch: int) -> Any:
@@ -88,6 +93,13 @@ class Backend:
         """Compile the model for one stream in the same precision."""
         alone = replace(settings.compile_settings, hint="LATENCY", streams=1)
         return graph.compile_model(self.deployed(batch), alone)
+
+    def make_lane(self, compiled: graph.Compiled, make_slot: MakeSlot, shape: tuple[int, ...]) -> Lane:
+        """Return the lane that answers as the card's task does (harness.loadgen.sut)."""
+        output = self.job.card.output
+        if self._frames is None or not isinstance(output, DetectionOutput):
+            return LabelLane(compiled, make_slot, shape)
+        return BoxLane(Writer(output, self._frames, compiled.batch), compiled, make_slot, shape)
 
     def inference_failed(self, index: int, error: Exception) -> None:
         self._fail(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from harness.loadgen.settings import RunSettings
 from harness.mlperf import conf
+from harness.mlperf.benchmark import BENCHMARKS
 from harness.mlperf.early_stopping import least_queries
 from harness.mlperf.scenario import Scenario
 
@@ -45,13 +46,16 @@ class Demands:
 
     @property
     def raised_query_count(self) -> int | None:
-        """What LoadGen must be told as min_query_count, for early stopping needs more than the rules ask for.
+        """What LoadGen must be told as min_query_count: early stopping needs more, or LoadGen lacks the rule.
 
-        None where the rules' number does, or the user's user.conf has one.
+        None where its own rules do, or the user's user.conf has one.
         """
         percentile = self.latency_percentile
-        if percentile is None or "min_query_count" in self.own:
+        if "min_query_count" in self.own:
             return None
+        if percentile is None:
+            untold = BENCHMARKS[self.rules.model].untold_offline_samples
+            return untold if self.settings.official else None
         least = least_queries(1, percentile)
         return least if least > self.rules.min_query_count else None
 

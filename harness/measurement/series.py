@@ -1,7 +1,6 @@
 """For each variant, scenario and number of threads one series of performance tests, kept on disk."""
 
 import datetime
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -183,11 +182,11 @@ def _read(path: Path) -> Facts:
         OutputError: it is damaged.
     """
     try:
-        facts = typed.structure(json.loads(path.read_text(encoding="utf-8")), Facts)
+        facts = typed.structure(files.read_json(path), Facts)
         if len(facts.estimate) != 1 or not all(value > 0 for value in facts.estimate.values()):
             raise ValueError("it has no estimate above 0")
         _ = facts.effective
-    except (OSError, ValueError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise OutputError(
             f"{path} is damaged ({error!r}): delete the folder {path.parent} and repeat the command, which "
             f"runs its tests again."
@@ -204,7 +203,7 @@ def held(folder: Path, number: int) -> Round | None:
     if not path.exists():
         return None
     try:
-        entry = typed.structure(json.loads(path.read_text(encoding="utf-8")), Round)
+        entry = typed.structure(files.read_json(path), Round)
         fault = unsound(entry, path.parent) if entry.valid else ""
     except (OSError, ValueError) as error:
         fault = f"its {_ROUND} is damaged ({error})"

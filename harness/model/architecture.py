@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness import files
 from harness.errors import ModelError, did_you_mean
 
 KINDS = {"dense": 3, "group16": 3, "group32": 3, "dw3": 3, "dw5": 5}
@@ -289,7 +290,7 @@ def read_architecture(path: Path) -> Architecture:
         ModelError: the file cannot be read, or holds none.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = files.read_json(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"Cannot read the architecture {path} ({error}): check the path.") from error
     return Architecture.from_dict(values)

@@ -144,7 +144,7 @@ def read_card(path: Path) -> Card:
     rules = card_rules.Rules(path)
     task = document.get("task", CLASSIFICATION)
     rules.require(isinstance(task, str), f"'task' must be a text, not {task!r},")
-    rules.choice("task", task, TASKS.keys() | OUTPUTS.keys())
+    rules.choice("task", task, TASKS)
     _refuse_other_task(document.get("output"), task, rules)
     try:
         card = typed.structure_toml(document, Card, output=OUTPUTS.get(task, OutputSpec))

@@ -227,7 +227,6 @@ class AccuracySection:
 
     text: str
     """The line that MLPerf's accuracy script prints."""
-    good: int
     total: int
     accuracy: float
     """As a fraction."""
@@ -239,9 +238,17 @@ class AccuracySection:
     """The first of them; None where there is no target."""
     known_answers: Mapping[str, Any] | None = field(default=None, metadata=LEFT_OUT)
     """What was checked of the answers before and after; None in older results."""
+    good: int | None = field(default=None, metadata=LEFT_OUT)
+    """Classification: right labels."""
+    map50: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: average precision at an overlap of 0.5, a fraction."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.good <= self.total or self.total < 1:
+        if self.total < 1 or not 0 <= self.accuracy <= 1:
+            raise ValueError(f"has an accuracy of {self.accuracy:g} of {self.total} samples")
+        if (self.good is None) is (self.map50 is None):
+            raise ValueError("has neither 'good' nor 'map50', or both")
+        if self.good is not None and not 0 <= self.good <= self.total:
             raise ValueError(f"has {self.good} of {self.total} right")
 
 

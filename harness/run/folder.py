@@ -176,9 +176,7 @@ def _unsound_accuracy(held: RunResult, folder: Path, truth: Any) -> str:
     log.require_end(log.read_detail(logs / log.DETAIL_LOG))
     score = task.score(logs / log.ACCURACY_LOG, truth, len(truth))
     if score.counts != {name: getattr(section, name) for name in score.counts}:
-        return (
-            f"result.json says that {section.good} of {section.total} are right, and its log has {score.text}"
-        )
+        return f"result.json says {section.text}, and its log {score.text}"
     if log.read_text(logs / log.ACCURACY_TEXT).strip() != score.text:
         return "accuracy.txt is not of its log"
     missed = [one for one in section.verdicts if task.is_far_off(score.fraction, one.target)]

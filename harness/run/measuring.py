@@ -168,9 +168,10 @@ def judged(section: AccuracySection, card: Card, store: Store) -> AccuracySectio
     targets = []
     if card.accuracy is not None:
         targets.append(("the card's target", card.accuracy.reference, card.accuracy.target_fraction))
-    official = (benchmark.reference_accuracy, benchmark.target_fraction)
-    if store.dataset == benchmark.dataset and official not in [target[1:] for target in targets]:
-        targets.append((f"MLPerf {benchmark.name}, Closed division", *official))
+    for name, share in benchmark.targets.items():
+        official = (benchmark.reference_accuracy, share)
+        if store.dataset == benchmark.dataset and official not in [target[1:] for target in targets]:
+            targets.append((f"MLPerf {name}, Closed division", *official))
     verdicts = []
     for rule, reference, fraction in targets:
         found = task.verdict(score, reference, fraction)

@@ -1,6 +1,5 @@
 """result.json: how the result of a run is read, whichever version wrote it, and written."""
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,8 +58,8 @@ def load(path: Path) -> dict[str, Any]:
         Damaged: they cannot be read, or are no table.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = files.read_json(path)
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
     if not isinstance(values, dict):
         raise _no_result(path)
@@ -100,7 +99,7 @@ def read_identity(path: Path) -> Identity:
         OSError: it cannot be read.
         ValueError: it is damaged.
     """
-    return _structure(json.loads(path.read_text(encoding="utf-8")), Identity)
+    return _structure(files.read_json(path), Identity)
 
 
 def write(path: Path, found: RunResult) -> None:

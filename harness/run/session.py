@@ -191,7 +191,7 @@ def repeat_performance(
         HarnessError: there is no such result, or it is of another model, data or machine.
     """
     if out.exists():
-        raise OutputError(f"{out} exists already: remove it or choose another folder.")
+        raise OutputError(f"{out} exists already: remove it or {files.elsewhere(out)}.")
     if not audit_config.is_file():
         raise OutputError(f"No audit file {audit_config}: check the path.")
     held = result.read(folder / result.FILE_NAME)

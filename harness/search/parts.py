@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness import files
+from harness import files, typed
 from harness.errors import OutputError
 
 _PARTS = "parts"
@@ -47,7 +47,7 @@ class Parts:
     def seconds(self) -> dict[str, float]:
         """What each part has cost, interrupted calls included."""
         path = self.folder / _SPENT
-        return dict(_read(path)) if path.exists() else {}
+        return _table(path, float) if path.exists() else {}
 
     def kept(self, name: str, make: Callable[[], Any], **effort: Any) -> Any:
         """Return a part in JSON values: what an earlier call made, or else what `make` makes now.
@@ -90,7 +90,7 @@ def asked_before(out: Path) -> dict[str, Any]:
         OutputError: it cannot be read.
     """
     path = out / _PARTS / _REQUEST
-    return dict(_read(path)) if path.exists() else {}
+    return _table(path) if path.exists() else {}
 
 
 def named(name: str, **effort: Any) -> str:
@@ -98,8 +98,15 @@ def named(name: str, **effort: Any) -> str:
     return "-".join([name, *(f"{key}-{value}" for key, value in sorted(effort.items()))])
 
 
+def _table(path: Path, kind: Any = Any) -> dict[str, Any]:
+    try:
+        return typed.structure(_read(path), dict[str, kind])
+    except typed.Misfit as error:
+        raise OutputError(f"{path} is damaged ({error}): delete it to repeat that part.") from error
+
+
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return files.read_json(path)
     except (OSError, ValueError) as error:
         raise OutputError(f"Cannot read {path} ({error}): delete it to repeat that part.") from error

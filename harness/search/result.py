@@ -2,7 +2,6 @@
 
 import datetime
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,7 @@ from harness.search.document import (
 )
 from harness.search.request import Setting
 from harness.search.strategy.front import Point
-from harness.task import task_of
+from harness.task import PairedAnswers, task_of
 
 if TYPE_CHECKING:
     from harness.search.selection.contest import Trained
@@ -201,7 +200,7 @@ def read(out: Path) -> SearchResult:
     """
     path = out / FILE_NAME
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = files.read_json(path)
         form = document.get("format") if isinstance(document, dict) else None
         if type(form) is not int:
             raise ValueError("it has no format")
@@ -302,5 +301,6 @@ def _pair(setting: Setting, folder: str, compared: Comparison) -> Pair | None:
     task = task_of(setting.request.card)
     first, second = (task.answers(path, setting.store.count) for path in logs)
     found = task.compare(first, second, task.truth(setting.store))
+    assert isinstance(found, PairedAnswers)
     points = 100 * (found.gained - found.lost) / found.count
     return Pair(found.count, found.lost, found.gained, points, found.p_value)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError, HarnessError
-from harness.task import logged
-from harness.task.scoring import PairedAnswers, Stated, Verdict, hold, is_far_off, mcnemar
+from harness.task import logged, scoring
+from harness.task.scoring import PairedAnswers, Stated, Verdict, hold, mcnemar
 
 if TYPE_CHECKING:
     from harness.dataset.store import Store
+
+is_far_off = scoring.is_far_off
 
 METRIC = "top1"
 
@@ -149,9 +151,10 @@ def is_same(one: bytes, other: bytes) -> bool:
     return _value(one) == _value(other)
 
 
-def rate(label: int, truth: int) -> float:
-    """Return 1 for a right label and 0 for a wrong one."""
-    return float(right(label, truth))
+def rates(answers: Iterable[int], truth: Iterable[int]) -> tuple[float, list[float]]:
+    """Return the share of right labels, and 1 for each that is right and 0 for each that is wrong."""
+    each = [float(right(label, wanted)) for label, wanted in zip(answers, truth, strict=True)]
+    return float(np.mean(each)), each
 
 
 def compare(

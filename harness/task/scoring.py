@@ -15,8 +15,8 @@ class Score(Protocol):
         """From 0 to 1; references and targets are such fractions, too."""
 
     @property
-    def total(self) -> int:
-        """How many samples were scored."""
+    def total(self) -> int | None:
+        """How many samples were scored; None where only a line is known that does not say it."""
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -48,9 +48,36 @@ class Verdict:
     text: str
 
 
+class Paired(Protocol):
+    """Two variants' answers to the same images."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def changed(self) -> int:
+        """Images with different answers."""
+
+
+@dataclass(frozen=True)
+class PairedBoxes:
+    """Two variants' boxes in the same images."""
+
+    count: int
+    changed: int
+    """Images of whose boxes less than 90 % have a partner in the other variant's answer."""
+    agreement: float
+    """Share of an image's boxes that have one, on average over the images."""
+    difference: float
+    """mAP of the second variant less that of the first, as a fraction."""
+    low: float
+    """95 % interval of it: a bootstrap over the images."""
+    high: float
+
+
 @dataclass(frozen=True)
 class PairedAnswers:
-    """Two variants' answers to the same images."""
+    """Two variants' labels of the same images."""
 
     count: int
     changed: int

@@ -1,7 +1,6 @@
 """One tuning, start to finish: pilot, successive halving, re-check against the default, the file."""
 
 import datetime
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, files
+from harness import __version__, files, typed
 from harness.console import note, progress
 from harness.dataset.store import Store
 from harness.errors import ModelError, OutputError, RunFailed
@@ -135,8 +134,10 @@ class _Session:
         path = self._folder / _PLAN
         if path.exists():
             try:
-                held = json.loads(path.read_text(encoding="utf-8"))
+                held = files.read_json(path)
                 if held["request"] == request:
+                    if "schedule" in held:
+                        typed.structure(held["schedule"], Schedule)
                     return dict(held)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise OutputError(

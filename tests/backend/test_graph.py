@@ -68,6 +68,13 @@ def labels(model: ov.Model, values: Any) -> Any:
     return infer(model, values)[:, 0]
 
 
+def own_label(model: ov.Model, described: Card, values: Any) -> int:
+    """Return the label that the card's own model gives, as NNCF's accuracy control asks for it."""
+    end = answers.end_of(described)
+    (row,) = end.split([infer(answers.tail(model, described), infer(model, values))])
+    return end.reader(store=None)(row, 0)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])
 @pytest.mark.parametrize("scale", [(1.0, 1.0, 1.0), (58.395, 57.12, 57.375)])
@@ -157,7 +164,7 @@ def test_a_model_that_takes_f16_gives_the_labels_of_its_f32_self(layout: str) ->
     assert labels(graph.deployed(model, described, 6), images).tolist() == wanted.tolist()
     values = graph.model_input(images[:1], described)
     assert values.dtype == np.float16
-    assert answers.label_of(infer(model, values), described) == wanted[0]
+    assert own_label(model, described, values) == wanted[0]
 
 
 def changed(shape: list[int] | None = None, **ports: Any) -> ov.Model:
@@ -262,14 +269,14 @@ def test_a_row_has_a_nan_where_a_score_is_and_no_other(kind: str, batch: int) ->
         assert np.isnan(rows.sum(1)).tolist() == [False] * (batch - 1) + [label is None]
         assert label is None or found == label
         if batch == 1:
-            answer = infer(model, graph.model_input(images, described))
+            values = graph.model_input(images, described)
             if label is None:
                 with pytest.raises(
                     ModelError, match=r"a score that is not a number \(NaN\): check its weights"
                 ):
-                    answers.label_of(answer, described)
+                    own_label(model, described, values)
             else:
-                assert answers.label_of(answer, described) == label
+                assert own_label(model, described, values) == label
 
 
 def test_of_several_outputs_the_card_must_name_one() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.dataset import builtin
-from harness.dataset.builtin import CLASSES, SPLITS, draw, generate
+from harness.dataset import drawn_set
+from harness.dataset.builtin import CLASSES, draw, generate
+from harness.dataset.drawn_set import SPLITS
 from harness.dataset.image_file import decode
 from harness.dataset.images import find_images
 from harness.errors import DataError, OutputError
@@ -56,8 +57,8 @@ def test_the_splits_share_no_image() -> None:
 
 def test_an_image_depends_neither_on_the_count_nor_on_the_workers(tmp_path: Path) -> None:
     few = generate(tmp_path / "few", 50, workers=1)
-    many = generate(tmp_path / "many", builtin._FEW + 50, workers=2)
-    assert len(list(many.glob("*.JPEG"))) == builtin._FEW + 50
+    many = generate(tmp_path / "many", drawn_set.FEW + 50, workers=2)
+    assert len(list(many.glob("*.JPEG"))) == drawn_set.FEW + 50
     for path in few.glob("*.JPEG"):
         assert path.read_bytes() == (many / path.name).read_bytes()
 

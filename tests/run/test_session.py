@@ -21,6 +21,7 @@ from conftest import Oracle, grey_of
 
 from harness import cli
 from harness.backend import graph
+from harness.dataset import pixels, store
 from harness.errors import ConfError, DataError, HarnessError, OutputError, RunFailed
 from harness.loadgen.settings import RunSettings
 from harness.machine import procfs
@@ -189,6 +190,23 @@ def test_an_official_run_has_the_settings_of_the_rules(oracle: Oracle, tmp_path:
     assert detail["effective_qsl_rng_seed"] == rules.qsl_rng_seed
     assert not document.official
     assert any("custom" in reason for reason in document.not_official_because)
+
+
+def test_an_official_run_holds_every_sample_against_its_hash_before_any_test(
+    new_oracle: Callable[..., Oracle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_HASHED_WHOLE_BYTES", 1000)
+    oracle = new_oracle(count=70, wrong=0)
+    made, recipe = oracle.store, oracle.card.input.recipe
+    passed_over = next(k for k in range(made.count) if k not in pixels.spread(made.count, pixels._SAMPLES))
+    with (made.path / made.recipes[recipe.key].file).open("r+b") as file:
+        file.seek(passed_over * recipe.sample_bytes)
+        file.write(b"\xfe")
+    asked = request(oracle, tmp_path / "out", Scenario.OFFLINE, official=True)
+    with pytest.raises(DataError, match="has other pixels than were prepared: delete the store and prepare"):
+        run_session.run(asked)
+    assert not (tmp_path / "out").exists()
+    assert run_session.open_for(oracle.card, made.path), "a run that is not official looks at some samples"
 
 
 def test_an_unofficial_run_is_marked_in_every_output(oracle: Oracle, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from damage import refusals
 
 from harness.commands.search.latency import command
 from harness.errors import HarnessError, OutputError
@@ -264,6 +265,12 @@ def test_a_damaged_table_and_another_file_are_refused(good: Path, tmp_path: Path
     path.write_text(json.dumps(document))
     with pytest.raises(HarnessError, match="is damaged"):
         tables.load(path, SPACE, HERE)
+
+
+def test_whatever_is_damaged_in_a_table_is_one_sentence(good: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(good, tmp_path / "table.json"))
+    refused, _ = refusals(path, lambda: tables.load(path, SPACE, HERE), 9)
+    assert refused > 20
 
 
 def test_an_interrupted_build_goes_on_and_measures_nothing_twice(tmp_path: Path, good: Path) -> None:

@@ -4,15 +4,32 @@ from collections.abc import Sequence
 
 from harness.backend.graph import Compiled
 from harness.loadgen.qsl import Qsl
-from harness.loadgen.sut.lane import Complete, Fail, Issue, MakeLane, MakeSlot, Sut, Tap, windows
+from harness.loadgen.sut.boxes import BoxLane
+from harness.loadgen.sut.lane import (
+    Complete,
+    Fail,
+    Issue,
+    LabelLane,
+    Lane,
+    MakeLane,
+    MakeSlot,
+    Sut,
+    Tap,
+    windows,
+)
 from harness.loadgen.sut.offline import OfflineSut
 from harness.loadgen.sut.server import ServerSut
 from harness.loadgen.sut.stream import MultiStreamSut, SingleStreamSut
 from harness.mlperf.scenario import Scenario
 
 __all__ = [
+    "BoxLane",
     "Complete",
     "Issue",
+    "LabelLane",
+    "Lane",
+    "MakeLane",
+    "MakeSlot",
     "MultiStreamSut",
     "OfflineSut",
     "ServerSut",

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from harness.backend.answers import NOT_A_NUMBER
 from harness.backend.graph import Compiled
+from harness.backend.ports import NOT_A_NUMBER
 from harness.loadgen.qsl import Pixels, Qsl
 
 MakeSlot = Callable[[int, int], Any]
