@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.mlperf import log
+from harness.mlperf.rules import SEEDS
+from harness.mlperf.scenario import Scenario
+
 PACKAGE = Path(__file__).parents[1] / "harness"
 
 # A module imports only from rows above its own; neighbours in a row do not know each other.
@@ -260,3 +264,22 @@ def test_only_a_task_knows_how_its_answers_are_written() -> None:
         if any(name in text for name in HANDLE_ANSWERS):
             assert 4 not in [one for one in constants if type(one) is int], f"{place} counts bytes"
             assert "frombuffer" not in text, f"{place} reads an answer"
+
+
+WORDS_OF_MLPERF = {
+    *map(str, Scenario),
+    *SEEDS,
+    log.DETAIL_LOG,
+    log.SUMMARY_LOG,
+    log.ACCURACY_LOG,
+    log.TRACE_LOG,
+}
+
+
+def test_the_words_of_mlperf_stand_in_its_room_alone() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE).as_posix()
+        if not place.startswith("mlperf/"):
+            tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            written = {node.value for node in tree if isinstance(node, ast.Constant)}
+            assert not written & WORDS_OF_MLPERF, place
