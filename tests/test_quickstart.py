@@ -13,7 +13,7 @@ import openvino as ov
 import pytest
 from click.testing import CliRunner
 
-from harness import cli, files, quickstart
+from harness import cli, quickstart
 from harness.comparison import document, measuring, output, session
 from harness.comparison.document import Comparison
 from harness.errors import ModelError, OutputError
@@ -351,9 +351,8 @@ def test_tests_of_another_harness_or_machine_are_made_anew(
 
 
 def test_two_quickstarts_do_not_work_in_one_folder(tmp_path: Path) -> None:
-    quickstart._claim(tmp_path)
     with (
-        files.locked(tmp_path / ".lock", OutputError("busy")),
+        quickstart._claimed(tmp_path, "classification"),
         pytest.raises(OutputError, match=r"Another quickstart is at work in .*: wait for it"),
     ):
         quickstart.quickstart(tmp_path, SMALL)
