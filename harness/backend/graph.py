@@ -47,7 +47,13 @@ def deployed(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     Raises:
         ModelError: the model contradicts its card.
     """
-    return folding.folded(answers.end_of(card).fold(fold_input(model, card, batch), batch))
+    model = fold_input(model, card, batch)
+    own = {node.get_friendly_name() for node in model.get_ops()}
+    ended = answers.end_of(card).fold(model, batch)
+    for node in ended.get_ops():
+        if (name := node.get_friendly_name()) not in own:
+            node.set_friendly_name(kernels.OF_ANSWERS + name)
+    return folding.folded(ended)
 
 
 def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:

@@ -63,12 +63,12 @@ def command(out: Path | None, task: str, as_json: bool) -> None:
 def _print_detection(tale: quickstart.Tale) -> None:
     console = Console(file=sys.stdout, highlight=False)
     console.print(_machine(tale))
-    count = f"{len(scenes.CLASSES)} classes, {tale.task.data['count']:,} images"
+    count = f"{len(scenes.CLASSES)} classes, {tale.task.data.count:,} images"
     console.print(_table(f"Built-in task on one core: small detector, {count}", tale.task, ("FP32", "INT8")))
     for pair in tale.task.accuracy_pairs:
         console.print(findings.accuracy_text(tale.task, pair), soft_wrap=True, markup=False)
     console.print(
-        f"Means over {tale.task.settings['rounds']} rounds through MLPerf LoadGen, not official, with 95 % "
+        f"Means over {tale.task.settings.rounds} rounds through MLPerf LoadGen, not official, with 95 % "
         f"intervals; {findings.UNSURE}: no difference can be told.",
         style="dim",
     )
@@ -87,13 +87,13 @@ def _print_detection(tale: quickstart.Tale) -> None:
 
 def _machine(tale: quickstart.Tale) -> str:
     machine = tale.task.machine
-    return f"\n{tale.task.machine_name}, {machine['usable_cpus']} CPU(s): {', '.join(machine['isa'] or ())}\n"
+    return f"\n{tale.task.machine_name}, {machine.usable_cpus} CPU(s): {', '.join(machine.isa or ())}\n"
 
 
 def _print(story: quickstart.Story) -> None:
     console = Console(file=sys.stdout, highlight=False)
     console.print(_machine(story))
-    count = f"{len(builtin.CLASSES)} classes, {story.task.data['count']:,} images"
+    count = f"{len(builtin.CLASSES)} classes, {story.task.data.count:,} images"
     title = f"Built-in task on one core: narrowed ResNet-50 v1.5, {count}"
     console.print(_table(title, story.task, ("FP32", "INT8", "uniform", "searched")))
     console.print(
@@ -130,7 +130,7 @@ def _print(story: quickstart.Story) -> None:
             console.print(f"{variant.precision.upper()}: {variant.not_run}", soft_wrap=True, markup=False)
     console.print(
         f"2020: {published.hardware}, {SOURCE}; its latency is a mean or median. All else: means over "
-        f"{story.task.settings['rounds']} and {story.resnet50.settings['rounds']} rounds through MLPerf "
+        f"{story.task.settings.rounds} and {story.resnet50.settings.rounds} rounds through MLPerf "
         f"LoadGen, not official, with 95 % intervals; {findings.UNSURE}: no difference can be told.",
         style="dim",
     )

@@ -221,14 +221,23 @@ _OPEN_ONLY = {
 
 
 def _lint(text: str, path: Path, benchmark: str, rules: Rules) -> UserConf:
-    find_benchmark(benchmark)
     entries, faults = parse(text)
     refused = [entry for entry in entries if entry.key in _REFUSED and not entry.foreign]
     faults += [(entry.line, f"'{entry.key}' {_REFUSED[entry.key]}") for entry in refused]
+    named = [entry for entry in entries if entry.model in find_benchmark(benchmark).entries]
+    faults += [
+        (entry.line, f"'{entry.model}' is the checker's name, and LoadGen ignores it: write '{benchmark}'")
+        for entry in named
+    ]
     allowed = [entry for entry in entries if entry not in refused]
     faults += check_names(allowed, without=_REFUSED)
     lines = {line for line, _ in faults}
-    sound = [entry for entry in allowed if entry.line not in lines and not entry.foreign]
+    others = BENCHMARKS.keys() - {benchmark}
+    sound = [
+        entry
+        for entry in allowed
+        if entry.line not in lines and not entry.foreign and entry.model not in others
+    ]
     faults += _check_floors(sound, benchmark, rules)
     if faults:
         raise ConfError(message(str(path), faults))

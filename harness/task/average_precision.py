@@ -17,6 +17,7 @@ SCORE, CATEGORY = 5, 6
 _RESAMPLES = 1000
 _SEED = 1
 _LEVEL = 0.95
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,12 @@ def _resampled(evaluation: Any, draws: NDArray[np.int64]) -> NDArray[np.float64]
         start = place * count + areas * images
         seen = evaluation.evalImgs[start : start + images]
         category = _Category.of(seen)
-        if category is None:
-            continue
-        for number, weights in enumerate(draws):
-            precision = category.precision(weights)
-            if precision is not None:
-                sums[number] += precision
-                kinds[number] += 1
+        if category is not None:
+            for first in range(0, len(draws), _AT_ONCE):
+                part = slice(first, first + _AT_ONCE)
+                precision, there = category.precision(draws[part])
+                sums[part] += precision
+                kinds[part] += there
     return np.divide(sums, kinds, out=np.zeros_like(sums), where=kinds > 0)
 
 
@@ -156,21 +156,25 @@ class _Category:
         ignored = np.concatenate([one["dtIgnore"] for _, one in there], axis=1)[:, order].astype(bool)
         return cls(images[order], (matches != 0) & ~ignored, (matches == 0) & ~ignored, wanted)
 
-    def precision(self, weights: NDArray[np.int64]) -> float | None:
-        """Return the average precision where each image counts so often (COCOeval.accumulate)."""
-        wanted = int(weights @ self.wanted)
-        if not wanted:
-            return None
-        each = weights[self.image]
-        right = np.cumsum(each * self.is_right, axis=1, dtype=np.float64)
-        wrong = np.cumsum(each * self.is_wrong, axis=1, dtype=np.float64)
-        precision = right / (right + wrong + np.spacing(1))
-        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        padded = np.column_stack([precision, np.zeros(len(precision))])
-        total = 0.0
-        for recalls, values in zip(right / wanted, padded, strict=True):
-            total += values[np.searchsorted(recalls, _RECALLS, side="left")].mean()
-        return total / len(right)
+    def precision(self, draws: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the average precision for each draw, 0 where it has no box to find, and where it has some.
+
+        (COCOeval.accumulate, at the places of right boxes alone, where the recall rises.)
+        """
+        wanted = draws @ self.wanted
+        there = wanted > 0
+        each = draws[:, self.image].astype(np.float64)
+        total = np.zeros(len(draws))
+        for is_right, is_wrong in zip(self.is_right, self.is_wrong, strict=True):
+            places = np.flatnonzero(is_right)
+            right = np.cumsum(each[:, places], axis=1)
+            seen = np.cumsum(each * (is_right | is_wrong), axis=1)[:, places]
+            precision = right / (seen + np.spacing(1))
+            precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            recalls = right / np.maximum(wanted, 1)[:, None]
+            reached = np.searchsorted(_RECALLS, recalls, side="right") * (recalls > 0)
+            total += (np.diff(reached, axis=1, prepend=0) * precision).sum(axis=1)
+        return total / (len(_RECALLS) * len(self.is_right)), there
 
 
 _RECALLS = np.linspace(0.0, 1.00, 101)

@@ -69,7 +69,7 @@ class Score:
     """Over the overlaps 0.5 to 0.95."""
     map50: float | None
     """At the overlap 0.5; None where only the line of a script is known."""
-    total: int
+    total: int | None
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -222,7 +222,7 @@ def read_line(line: str) -> Stated | None:
         return None
     percentage = float(found[1])
     fault = "" if percentage <= 100 else f"says {found[1]} %, more than all"
-    return Stated(Score(float(Decimal(found[1]) / 100), None, 0), percentage, fault)
+    return Stated(Score(float(Decimal(found[1]) / 100), None, None), percentage, fault)
 
 
 def verdict(score: Score, reference: float, target_fraction: float) -> Verdict:

@@ -15,8 +15,8 @@ class Score(Protocol):
         """From 0 to 1; references and targets are such fractions, too."""
 
     @property
-    def total(self) -> int:
-        """How many samples were scored."""
+    def total(self) -> int | None:
+        """How many samples were scored; None where only a line is known that does not say it."""
 
     @property
     def counts(self) -> Mapping[str, int]:
