@@ -351,7 +351,7 @@ def test_tests_of_another_harness_or_machine_are_made_anew(
 
 
 def test_two_quickstarts_do_not_work_in_one_folder(tmp_path: Path) -> None:
-    quickstart._claim(tmp_path)
+    quickstart._claim(tmp_path, "classification")
     with (
         files.locked(tmp_path / ".lock", OutputError("busy")),
         pytest.raises(OutputError, match=r"Another quickstart is at work on .*: wait for it"),
