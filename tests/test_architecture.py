@@ -19,11 +19,12 @@ ROWS = {
         {"dataset"},
         {"task"},
         {"model"},
+        {"endpoint"},
         {"backend"},
         {"loadgen", "profiling"},
         {"training", "doctor"},
         {"measurement"},
-        {"run", "explain"},
+        {"run", "explain", "serving"},
         {"comparison", "submission", "tuner"},
         {"search", "quickstart", "frontier", "results"},
         {"commands"},
@@ -59,8 +60,9 @@ ROWS = {
         {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
         {"answers"},
         {"graph"},
-        {"calibration", "labelling"},
+        {"calibration", "deployment", "labelling"},
     ],
+    "endpoint": [{"contract"}],
     "loadgen": [
         {"qsl", "settings"},
         {"job", "sut"},
@@ -115,6 +117,15 @@ ROWS = {
         {"tree"},
         {"submit"},
     ],
+    "serving": [
+        {"programs"},
+        {"layout"},
+        {"kserve", "mlserver", "ovms", "triton"},
+        {"triton_python"},
+        {"formats", "repository"},
+        {"session"},
+    ],
+    "serving/programs": [{"mlserver_runtime", "triton_model"}],
     "tuner": [{"candidates", "halving", "report"}, {"budget"}, {"session"}],
     "frontier": [
         {"catalogue", "entrants", "race", "speed"},
@@ -149,6 +160,7 @@ ROWS = {
             "compliance",
             "doctor",
             "explain",
+            "export",
             "frontier",
             "model",
             "prepare",
@@ -166,7 +178,7 @@ ROWS = {
 }
 # Rooms, or single modules, that may import a library.
 DOORS = {
-    "openvino": {"backend", "loadgen/sut", "model", "profiling"},
+    "openvino": {"backend", "loadgen/sut", "model", "profiling", "serving/programs"},
     "nncf": {"backend"},
     "mlperf_loadgen": {"loadgen"},
     "click": {"cli", "commands"},

@@ -33,6 +33,20 @@ class CompileSettings:
     core_type: str | None = None
     """SCHEDULING_CORE_TYPE, where there are several: any, performance or efficiency."""
 
+    @property
+    def properties(self) -> dict[str, str | int | bool]:
+        """OpenVINO's properties; what is left to it has none."""
+        named = {
+            "PERFORMANCE_HINT": self.hint,
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": self.streams,
+            "ENABLE_CPU_PINNING": self.pinning,
+            "ENABLE_HYPER_THREADING": self.smt,
+            "SCHEDULING_CORE_TYPE": None if self.core_type is None else OPENVINO_CORE_TYPES[self.core_type],
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
 
 def effective(properties: Mapping[str, Any]) -> dict[str, int | bool | str | None]:
     """Return what a compiled model's OpenVINO properties say of what a tuning may set; all but the batch."""
