@@ -26,6 +26,8 @@ DATATYPES: Mapping[str, Any] = MappingProxyType(
 )
 """The protocol's numbers, and NumPy's types for them; BYTES has none."""
 
+_LENGTH_BYTES = 4
+
 BYTES = "BYTES"
 """Each element is a text of any length; here, one image's pixels."""
 
@@ -46,12 +48,39 @@ class Tensor:
             mine in (-1, given) for mine, given in zip(self.shape, shape, strict=True)
         )
 
-    def size_bytes(self, shape: Sequence[int]) -> int:
-        """Return how many bytes a tensor of a fixed shape has; not for BYTES."""
-        return int(prod(shape) * np.dtype(DATATYPES[self.datatype]).itemsize)
-
     def __str__(self) -> str:
         return f"'{self.name}' ({self.datatype} {list(self.shape)})"
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a tensor's bytes are sent: as they are, or BYTES element by element behind their lengths."""
+
+    each_bytes: int
+    """Of an element of BYTES; of the whole tensor else."""
+    count: int
+    header: bytes
+    """Before each element: its length, as 4 bytes little-endian; empty for numbers."""
+
+    @classmethod
+    def of(cls, tensor: Tensor, shape: Sequence[int]) -> "Framing":
+        """Return the framing of u8 [count, height, width, channels], as numbers or as BYTES [count]."""
+        size = prod(shape)
+        if tensor.datatype != BYTES:
+            return cls(size, 1, b"")
+        each = size // shape[0]
+        return cls(each, shape[0], each.to_bytes(_LENGTH_BYTES, "little"))
+
+    @property
+    def size_bytes(self) -> int:
+        return self.count * (len(self.header) + self.each_bytes)
+
+    def parts(self, content: memoryview) -> Sequence[bytes | memoryview]:
+        """Return what is sent one after another; the content is not copied."""
+        if not self.header:
+            return (content,)
+        starts = range(0, len(content), self.each_bytes)
+        return [part for start in starts for part in (self.header, content[start : start + self.each_bytes])]
 
 
 def datatype_of(dtype: Any) -> str:

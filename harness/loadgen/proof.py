@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.backend.graph import Compiled
-from harness.errors import ModelError, RunFailed
-from harness.loadgen.known_answers import COMPILATIONS, KnownAnswers
+from harness.errors import RunFailed
+from harness.loadgen.known_answers import KnownAnswers
 from harness.loadgen.subject import Backend
 from harness.loadgen.sut import Sut
 
@@ -64,7 +64,7 @@ def prove(
     """
     settings = backend.job.settings
     known = backend.known_answers(settings)
-    attempts = 1 if compiled else COMPILATIONS
+    attempts = 1 if compiled else backend.compilations
     for attempt in range(1, attempts + 1):
         ladder = compiled or backend.compile_ladder(settings)
         sut = make(ladder)
@@ -73,10 +73,4 @@ def prove(
         if not wrong:
             return sut, ladder, Check(backend.job.card.name, known, len(sut.lanes), attempt)
         sut.close()
-    streams = ladder[-1].streams
-    cure = "another version of OpenVINO" if streams == 1 else "--streams 1 or another version of OpenVINO"
-    raise ModelError(
-        f"OpenVINO compiled model '{backend.job.card.name}' for {streams} stream(s) and {attempts} time(s), "
-        f"and each time it answered known samples wrongly, the last time in {wrong} of {len(sut.lanes)} "
-        f"requests: use {cure}."
-    )
+    raise backend.answers_wrongly(ladder, attempts, f"{wrong} of {len(sut.lanes)}")

@@ -100,7 +100,7 @@ def prepare(
     search = settings.scenario is Scenario.SERVER
     probed = probe(card, store, settings, demands, staging, show, search=search)
     estimate: Estimate = probed["estimate"]
-    if settings.scenario.facts.batch is None:
+    if settings.is_left_to_probe:
         settings = settings.choose(estimate.batch, estimate.streams)
     request = Request(card, store, settings, (Mode.PERFORMANCE,), folder)
     _, told = estimates(request, demands, None, estimate)

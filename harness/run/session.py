@@ -12,7 +12,7 @@ from harness import __version__, files
 from harness.console import note, progress
 from harness.dataset.store import Store
 from harness.errors import ConfError, HarnessError, OutputError, RunFailed
-from harness.loadgen.job import Estimate, Job
+from harness.loadgen.job import ON_THIS_HOST, Estimate, Job
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import tuned
@@ -143,7 +143,9 @@ def _missed(held: RunResult, mode: Mode) -> str:
 
 
 def _variant(card: Card, settings: RunSettings) -> str:
-    """Return the folder's name: another precision than f32 makes another model of one card."""
+    """Return the folder's name: another precision than f32, or a server, makes another model of a card."""
+    if settings.endpoint is not None:
+        return f"{card.name}-served"
     return card.name if settings.precision == "f32" else f"{card.name}-{settings.precision}"
 
 
@@ -293,7 +295,7 @@ def _prepare(
         outlook = Outlook(demands, told[request.settings.scenario.facts.estimate_key], estimate)
         refuse_hopeless(outlook, given, system.free_memory_bytes())
     files.write_text(user_conf, text)
-    if request.settings.scenario.facts.batch is None:
+    if request.settings.is_left_to_probe:
         request = replace(request, settings=request.settings.choose(estimate.batch, estimate.streams))
     precision = Precision(
         request.settings.precision, probed["precision"], probed["kernels"], probed["openvino"]
@@ -363,5 +365,6 @@ def _concluded(found: RunResult, plan: Plan) -> RunResult:
         *(() if performance is None else performance.not_official_because),
         *plan.store.submittable_faults(),
         *([SPEED_ONLY] if plan.request.card.speed_only else []),
+        *([ON_THIS_HOST] if found.probe.server is not None and found.probe.server.is_on_this_host else []),
     )
     return replace(found, not_official_because=faults)

@@ -65,7 +65,7 @@ class OpenVinoModel(MLModel):
     def _infer(self, pixels: Any) -> Any:
         request = self._requests.get()
         try:
-            request.infer({0: ov.Tensor(pixels, shared_memory=True)})
+            request.infer({0: pixels})
             return np.array(request.get_output_tensor(0).data)
         finally:
             self._requests.put(request)

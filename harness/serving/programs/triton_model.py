@@ -26,9 +26,9 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
-        pixels = np.ascontiguousarray(utils.get_input_tensor_by_name(request, self._input).as_numpy())
+        pixels = utils.get_input_tensor_by_name(request, self._input).as_numpy()
         try:
-            self._request.infer({0: ov.Tensor(pixels, shared_memory=True)})
+            self._request.infer({0: pixels})
         except (RuntimeError, TypeError, ValueError) as error:
             return utils.InferenceResponse(error=utils.TritonError(str(error)))
         found = np.array(self._request.get_output_tensor(0).data)
