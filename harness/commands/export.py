@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from harness.backend.settings import PRECISIONS
 from harness.commands import options
 from harness.loadgen.settings import RunSettings
 from harness.mlperf.scenario import parse_scenario
@@ -33,13 +32,7 @@ from harness.serving.formats import FORMATS
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: OpenVINO's choice.")
 @click.option("--streams", type=click.IntRange(min=1), help="Parallel streams; default: OpenVINO's choice.")
 @click.option("--batch", type=click.IntRange(min=1), help="Images that a call holds; default: 1.")
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="f32",
-    show_default=True,
-    help="Arithmetic of the layers that are not quantized.",
-)
+@options.precision
 @options.tuning
 @options.as_json
 def command(

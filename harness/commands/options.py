@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from harness.backend.settings import PRECISIONS
 from harness.errors import HarnessError, did_you_mean
 from harness.machine import host, system
 from harness.mlperf.scenario import SEARCHED
@@ -52,6 +53,13 @@ data = click.option(
 )
 results = click.option(
     "--results", required=True, type=PATH, metavar="DIR", help="Folder that `harness run --out` wrote."
+)
+precision = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="f32",
+    show_default=True,
+    help="Arithmetic of the layers that are not quantized.",
 )
 duration = click.option(
     "--duration",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.backend.settings import CORE_TYPES, PRECISIONS
+from harness.backend.settings import CORE_TYPES
 from harness.commands import endpoint_options, options
 from harness.console import note
 from harness.endpoint.address import Endpoint
@@ -42,13 +42,7 @@ from harness.run.summary import summary
     help="Samples an inference computes (Offline: 1 by default); MultiStream: 8 computes a query at once, 1 "
     "shares it out over the streams; Server: the largest batch. Default in these two: the probe's choice.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="f32",
-    show_default=True,
-    help="Arithmetic of the layers that are not quantized.",
-)
+@options.precision
 @click.option(
     "--pinning/--no-pinning",
     default=None,

@@ -24,6 +24,7 @@ from harness.endpoint.wire import (
     ServerFault,
     Unreachable,
 )
+from harness.errors import ModelError
 
 _BINARY = "binary_tensor_data"
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -95,7 +96,10 @@ class HttpWire:
         if _BINARY in self.server().extensions:
             return self._binary_call(given, shape, wanted)
         if given.datatype == BYTES:
-            raise ServerFault(f"{self._endpoint} takes BYTES, which JSON cannot hold: use grpc://")
+            raise ModelError(
+                f"{self._endpoint} takes BYTES, which JSON cannot hold: use grpc://, or --input "
+                f"{given.name}:UINT8 if it takes numbers, too."
+            )
         return self._json_call(given, shape, wanted)
 
     def is_on_this_host(self) -> bool:

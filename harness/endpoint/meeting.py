@@ -102,7 +102,7 @@ def meet(endpoint: Endpoint, tick: Callable[[], None] = lambda: None) -> Met:
         except Unreachable as error:
             fault = _cure(endpoint, error)
         except ServerFault as error:
-            fault = f"is not ready ({error})"
+            fault = f"is not ready ({error.fault})"
         finally:
             wire.close()
         if time.monotonic() >= deadline:
@@ -161,18 +161,18 @@ def _asked(wire: Wire, endpoint: Endpoint) -> Met | None:
 def _stranger(wire: Wire, endpoint: Endpoint, error: NotKnown) -> HarnessError:
     names = wire.models()
     if endpoint.model in names and endpoint.version is not None:
-        return HarnessError(f"{error}: give a version of '{endpoint.model}' that the server has, or none.")
+        return HarnessError(f"{error.fault}: give a version that the server has, or none.")
     if names:
         return HarnessError(
             f"{endpoint.target} has no model '{endpoint.model}'.{did_you_mean(endpoint.model, names)}"
         )
-    return HarnessError(f"{error}: give the name of a model that the server has.")
+    return HarnessError(f"{error.fault}: give the name of a model that the server has.")
 
 
 def _cure(endpoint: Endpoint, error: Unreachable) -> str:
     other = "http://" if endpoint.is_grpc else "grpc://"
     secure = "" if endpoint.is_secure else f", TLS by {endpoint.scheme}s://"
-    return f"Nobody answers by {endpoint.scheme}: {error} ({other} has another port{secure})"
+    return f"Nobody answers by {endpoint.scheme}: {error.fault} ({other} has another port{secure})"
 
 
 def _input(met: Met, pixels: Sequence[int]) -> Tensor:

@@ -12,7 +12,14 @@ REQUEST_ID = "harness"
 
 
 class ServerFault(RunFailed):
-    """What a server, or the way to it, did wrong, in one line."""
+    """What a server, or the way to it, did wrong: a clause without an end."""
+
+    @property
+    def fault(self) -> str:
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.fault}: look into the server's log, then repeat the command."
 
 
 class Unreachable(ServerFault):

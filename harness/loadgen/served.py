@@ -48,7 +48,7 @@ class ServedBackend(Backend):
         )
 
     def inference_failed(self, index: int, error: Exception) -> None:
-        self._fail(f"The call for sample {index} ({self._store.names[index]}) failed: {error}.")
+        self._fail(f"The call for sample {index} ({self._store.names[index]}) failed: {error}")
 
     def server(self, compiled: Compiled) -> ServedBy:
         assert isinstance(compiled.model, served.ServedModel)
