@@ -17,14 +17,12 @@ from openvino import opset13 as ops
 
 from harness.backend import answers
 from harness.backend.graph import Compiled
+from harness.backend.settings import SERVED
 from harness.endpoint.contract import DATATYPES
 from harness.endpoint.meeting import Met, ServedBy, agree, connect
 from harness.endpoint.wire import Answer, ServerFault
 from harness.errors import ModelError
 from harness.model.card import Card
-
-PRECISION = "served"
-"""In place of a precision: the server decides, and does not say."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def served(met: Met, deployed: ov.Model, card: Card, in_flight: int) -> Compiled
         ModelError: the server's model does not fit the card or the batch.
     """
     model = ServedModel(met, deployed, card, in_flight)
-    return Compiled(model, deployed.input(0).shape[0], in_flight, PRECISION)
+    return Compiled(model, deployed.input(0).shape[0], in_flight, SERVED)
 
 
 class ServedModel:

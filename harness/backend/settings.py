@@ -14,6 +14,8 @@ CORE_TYPES = tuple(OPENVINO_CORE_TYPES)
 
 
 PRECISIONS = ("f32", "bf16")
+SERVED = "served"
+"""In place of a precision, where a server computes: it decides, and does not say."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,12 @@ class CompileSettings:
 
 
 def effective(properties: Mapping[str, Any]) -> dict[str, int | bool | str | None]:
-    """Return what a compiled model's OpenVINO properties say of what a tuning may set; all but the batch."""
+    """Return what a compiled model's OpenVINO properties say of what a tuning may set; all but the batch.
+
+    A served model has no properties, which say nothing.
+    """
+    if not properties:
+        return {}
     cores = {name: kind for kind, name in OPENVINO_CORE_TYPES.items()}
     return {
         "threads": properties["INFERENCE_NUM_THREADS"],
