@@ -101,7 +101,7 @@ class Story:
         _, *int8 = (variant.name for variant in self.task.variants)
         cards = (str(self.folder / _MODELS / f"{name}.toml") for name in int8)
         models = chain.from_iterable(("--model", one) for one in (self.task.baseline, *cards))
-        duration_s, rounds = (self.task.settings[name] for name in ("duration_s", "rounds"))
+        duration_s, rounds = self.task.settings.duration_s, self.task.settings.rounds
         rounds = max(_MORE_ROUNDS, 2 * rounds)
         words = f"--threads {THREADS} --duration {duration_s:g} --no-tuning --rounds {rounds}".split()
         folders = ("--data", str(self.folder / _STORE), "--out", str(self.folders[0]))
@@ -136,8 +136,7 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         RunFailed: a test broke.
     """
     _claim(out)
-    busy = OutputError(f"Another quickstart is at work in {out}: wait for it, or choose another --out.")
-    with files.locked(out / ".lock", busy):
+    with files.alone(out, "quickstart"):
         return _tell(out, effort)
 
 
@@ -217,7 +216,7 @@ def _int8(card: Card, unseen: Store, scored: Store, out: Path) -> Card:
 def _compared(request: Request) -> Comparison:
     """Compare, with all the rounds that are there: `more_rounds` may have added to them."""
     try:
-        held = document.read(request.out / document.FILE_NAME)[0].settings["rounds"]
+        held = document.read(request.out / document.FILE_NAME)[0].settings.rounds
     except OutputError:
         held = 0  # not there, or of another version: the rounds themselves tell what they are of
     try:
@@ -233,13 +232,9 @@ def _compared(request: Request) -> Comparison:
 
 
 def _claim(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file: choose a folder with --out.")
-    ours = (out / _MARKER).exists()
-    if out.is_dir() and any(out.iterdir()) and not ours:
-        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+    files.require_own(out, _MARKER)
     files.make_writable_folder(out)
-    if not ours:
+    if not (out / _MARKER).exists():
         files.require_free_space(out, _NEEDED_BYTES, "the quickstart")
         files.write_json(out / _MARKER, {"format": _FORMAT})
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import openvino as ov
 
-from harness.backend import folding, graph
+from harness.backend import folding, graph, ports
 from harness.endpoint.contract import Tensor, datatype_of
 from harness.errors import ModelError
 from harness.model import file as model_file
@@ -35,12 +35,13 @@ def write(card: Card, path: Path, batch: int = 1, *, scores: bool = False) -> In
     Raises:
         ModelError: the model contradicts its card, does not admit the batch, or has no scores to give.
     """
-    if scores and card.output.kind == "label":
+    if scores and card.task == "classification" and card.classifier.kind == "label":
         raise ModelError(f"Model '{card.name}' gives labels and has no scores to serve: leave out --scores.")
     source = model_file.read(card)
     if scores:
         model = folding.folded(graph.fold_input(source, card, batch))
-        model.output(0).set_names({SCORES})
+        if len(model.outputs) == 1:
+            model.output(0).set_names({SCORES})
     else:
         model = graph.deployed(source, card, batch)
     model.input(0).set_names({INPUT})
@@ -50,5 +51,5 @@ def write(card: Card, path: Path, batch: int = 1, *, scores: bool = False) -> In
 
 
 def _tensor(port: ov.Output) -> Tensor:
-    (name,) = port.get_names()
-    return Tensor(name, datatype_of(port.get_element_type().to_dtype()), tuple(port.shape))
+    shape = tuple(-1 if one.is_dynamic else one.get_length() for one in port.get_partial_shape())
+    return Tensor(ports.port_name(port), datatype_of(port.get_element_type().to_dtype()), shape)

@@ -28,7 +28,7 @@ class Compiled:
     """A compiled model and what OpenVINO made of it."""
 
     model: Any
-    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, one row of an answer for each out."""
+    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, the task's answers out."""
     batch: int
     streams: int
     precision: str
@@ -47,18 +47,24 @@ def deployed(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     Raises:
         ModelError: the model contradicts its card.
     """
-    return folding.folded(answers.fold_output(fold_input(model, card, batch), card))
+    model = fold_input(model, card, batch)
+    own = {node.get_friendly_name() for node in model.get_ops()}
+    ended = answers.end_of(card).fold(model, batch)
+    for node in ended.get_ops():
+        if (name := node.get_friendly_name()) not in own:
+            node.set_friendly_name(kernels.OF_ANSWERS + name)
+    return folding.folded(ended)
 
 
 def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     """Return a copy whose input is raw u8 [batch, size, size, 3] RGB pixels; normalisation moves into it.
 
-    The copy keeps only the card's output.
+    The copy keeps only the card's outputs.
 
     Raises:
         ModelError: the input's shape or element type differ from the card, or the batch cannot be changed.
     """
-    model = ports.with_one_output(model.clone(), card)
+    model = ports.with_own_outputs(model.clone(), card)
     given = card.input
     port = ports.input_port(model, card)
     ports.check_input(port, card)

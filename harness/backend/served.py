@@ -62,7 +62,7 @@ class ServedModel:
         self._port = _Port(tuple(output.shape), output.get_element_type())
         batch = deployed.input(0).shape[0]
         self.pixels = tuple(deployed.input(0).shape)
-        scores = (batch, card.output.classes)
+        scores = (batch, card.classifier.classes)
         self.agreement = agree(met, self.pixels, [self._port.shape, scores])
         self._end = _end(card, scores) if self.agreement.shape == scores else None
         self._slots = threading.BoundedSemaphore(in_flight)
@@ -224,5 +224,5 @@ class _Caller:
 def _end(card: Card, scores: tuple[int, ...]) -> Any:
     """Compile the end of the deployed graph alone, which makes answers of scores."""
     given = ops.parameter(scores, np.float32, name="scores")
-    model = answers.fold_output(ov.Model([ops.result(given)], [given], "end"), card)
+    model = answers.end_of(card).fold(ov.Model([ops.result(given)], [given], "end"), scores[0])
     return ov.Core().compile_model(model, "CPU", {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1})

@@ -49,9 +49,9 @@ def _print(story: quickstart.Story) -> None:
     console = Console(file=sys.stdout, highlight=False)
     machine = story.task.machine
     console.print(
-        f"\n{story.task.machine_name}, {machine['usable_cpus']} CPU(s): {', '.join(machine['isa'] or ())}\n"
+        f"\n{story.task.machine_name}, {machine.usable_cpus} CPU(s): {', '.join(machine.isa or ())}\n"
     )
-    count = f"{len(builtin.CLASSES)} classes, {story.task.data['count']:,} images"
+    count = f"{len(builtin.CLASSES)} classes, {story.task.data.count:,} images"
     title = f"Built-in task on one core: narrowed ResNet-50 v1.5, {count}"
     console.print(_table(title, story.task, ("FP32", "INT8", "uniform", "searched")))
     console.print(
@@ -88,7 +88,7 @@ def _print(story: quickstart.Story) -> None:
             console.print(f"{variant.precision.upper()}: {variant.not_run}", soft_wrap=True, markup=False)
     console.print(
         f"2020: {published.hardware}, {SOURCE}; its latency is a mean or median. All else: means over "
-        f"{story.task.settings['rounds']} and {story.resnet50.settings['rounds']} rounds through MLPerf "
+        f"{story.task.settings.rounds} and {story.resnet50.settings.rounds} rounds through MLPerf "
         f"LoadGen, not official, with 95 % intervals; {findings.UNSURE}: no difference can be told.",
         style="dim",
     )

@@ -1,6 +1,5 @@
 """What is compared: each model in each precision asked for, INT8 twins made where they are missing."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness import files
 from harness.backend import calibration, calibration_list
 from harness.backend.settings import SERVED
 from harness.console import note
@@ -137,7 +137,7 @@ def _is_twin(
 ) -> bool:
     facts = made.quantization
     try:
-        record = json.loads((made.folder / facts["record"]).read_text(encoding="utf-8"))
+        record = files.read_json(made.folder / facts["record"])
         names = [images.names[index] for index in indices]
         return bool(
             facts["original_sha256"] == model_file.sha256(card)

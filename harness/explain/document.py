@@ -96,6 +96,7 @@ class Explanation:
             **asdict(self),
             "split_ns": {part: self.part_ns(part) for part in PARTS},
             "profile_us": whole_us,
+            "answers_share": kernels.answers_share(self.layers),
             "int8_share": kernels.int8_share(self.layers),
             "left_wide": [layer.name for layer in kernels.left_wide(self.layers)],
             "fallbacks": [layer.name for layer in kernels.fallbacks(self.layers)],

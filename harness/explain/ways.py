@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from harness.backend import graph, kernels
 from harness.backend.macs import count_macs
 from harness.errors import RunFailed
 from harness.explain.clocks import Clocks, split_latency, split_throughput
-from harness.loadgen.proof import prove
+from harness.loadgen.proof import Prover
 from harness.loadgen.subject import Backend
-from harness.loadgen.sut import Sut, make_sut, windows
+from harness.loadgen.sut import windows
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
@@ -52,9 +51,7 @@ def measure(backend: Backend, *, order: Sequence[str], seconds: float) -> dict[s
     """
     from harness.loadgen import drive
 
-    sut, ladder, _ = prove(backend, partial(_idle_sut, backend))
-    sut.close()
-    compiled = ladder[-1]
+    compiled = Prover(backend).compile_ladder(backend.job.settings)[-1]
     streams = 1 if _is_latency(backend) else compiled.streams
     backend.report("phase", "measuring")
     tensors = _load(backend, compiled)
@@ -94,12 +91,12 @@ def profile(backend: Backend, *, seconds: float, kinds: Sequence[str]) -> dict[s
         kinds: of peaks: int8, bf16, f32.
     """
     job = backend.job
-    compiled = backend.compile_ladder(job.settings)[-1]
+    prover, settings = Prover(backend), job.settings
+    compiled = prover.compile_ladder(settings)[-1]
+    watched = prover.compile(settings, compiled.batch, profile=True)
     backend.report("phase", "profiling")
     tensors = _load(backend, compiled)
     once = loops.bare(compiled, tensors, _FIRST_LOOK_S)
-    model = backend.deployed(compiled.batch)
-    watched = graph.compile_model(model, job.settings.compile_settings, profile=True)
     count = max(_LEAST_PROFILED, math.ceil(seconds * 1e9 / once.median_ns))
     each_second = max(1, round(1e9 / once.median_ns))
 
@@ -112,13 +109,11 @@ def profile(backend: Backend, *, seconds: float, kinds: Sequence[str]) -> dict[s
     peaks: list[dict[str, Any]] = []
     for kind in kinds:
         backend.report("completed", len(peaks) + 1)
-        peaks.append(
-            asdict(peak.measure(kind, job.settings.compile_settings, streams, seconds * _PEAK_SHARE))
-        )
+        peaks.append(asdict(peak.measure(kind, settings.compile_settings, streams, seconds * _PEAK_SHARE)))
     return {
         "layers": [asdict(layer) for layer in layers],
         "profiled_inferences": count,
-        "macs_per_sample": count_macs(model) / compiled.batch,
+        "macs_per_sample": count_macs(backend.deployed(compiled.batch)) / compiled.batch,
         "peaks": peaks,
     }
 
@@ -129,18 +124,6 @@ def save(backend: Backend) -> dict[str, Any]:
     path = backend.job.log_folder / "deployed.xml"
     model_file.save(backend.deployed(batch), path)
     return {"path": path}
-
-
-def _idle_sut(backend: Backend, ladder: Sequence[graph.Compiled]) -> Sut:
-    """Return a system under test whose answers go nowhere."""
-    return make_sut(
-        backend.job.settings.scenario,
-        ladder,
-        backend.qsl,
-        lambda *_: None,
-        lambda _: None,
-        backend.inference_failed,
-    )
 
 
 def _load(backend: Backend, compiled: graph.Compiled) -> list[Any]:

@@ -1,6 +1,5 @@
 """Which images a quantized network knows; what it has answered is kept."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files
-from harness.backend import graph, labelling
-from harness.backend.settings import CompileSettings
+from harness.backend import labelling
+from harness.backend.graph import Compiled
 from harness.dataset.store import Store
-from harness.errors import OutputError
+from harness.errors import OutputError, RunFailed
 from harness.frontier.race import Hits
+from harness.loadgen.job import Job
+from harness.loadgen.proof import Prover
+from harness.loadgen.settings import RunSettings
+from harness.loadgen.subject import Backend
+from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
 from harness.model.card import Card
 
@@ -40,13 +44,14 @@ class Answers:
         self._path = files.make_writable_folder(folder) / f"{card.name}.json"
         self._of = [model_file.sha256(card), store.sha256(card.input.recipe), store.manifest.list_sha256]
         self._labels = self._kept()
-        self._model: graph.Compiled | None = None
+        self._model: Compiled | None = None
 
     def hits(self, indices: npt.NDArray[np.intp], done: Callable[[], None] = lambda: None) -> Hits:
         """Return which of the images the network knows; it answers those that it has not yet.
 
         Raises:
             RunFailed: an inference failed.
+            ModelError: OpenVINO compiles the network again and again so that it answers wrongly.
         """
         left = indices[self._labels[indices] == _UNKNOWN]
         if len(left):
@@ -60,15 +65,19 @@ class Answers:
         if not self._path.exists():
             return nothing
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
+            document = files.read_json(self._path)
             labels = np.asarray(document["labels"], np.int64)
             return labels if document["of"] == self._of and labels.shape == nothing.shape else nothing
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(f"Cannot read {self._path} ({error!r}): delete it.") from error
 
-    def _compiled(self) -> graph.Compiled:
+    def _compiled(self) -> Compiled:
         if self._model is None:
-            deployed = graph.deployed(model_file.read(self._card), self._card)
-            settings = CompileSettings("THROUGHPUT", threads=self._threads)
-            self._model = graph.compile_model(deployed, settings)
+            settings = RunSettings(Scenario.OFFLINE, threads=self._threads).with_defaults()
+            job = Job(self._card, self._store.path, settings, self._path.parent, mode=None)
+            self._model = Prover(Backend(job, lambda *_: None, _fail)).compile(settings, 1)
         return self._model
+
+
+def _fail(fault: str) -> None:
+    raise RunFailed(fault)

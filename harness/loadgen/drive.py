@@ -13,7 +13,8 @@ import mlperf_loadgen as lg
 from harness.backend.graph import Compiled
 from harness.errors import ConfError
 from harness.loadgen.job import Job
-from harness.loadgen.proof import prove
+from harness.loadgen.known_answers import COMPILATIONS
+from harness.loadgen.proof import Prover
 from harness.loadgen.qsl import Qsl
 from harness.loadgen.subject import Backend, Report
 from harness.loadgen.sut import Issue, Sut, Tap, make_sut
@@ -62,15 +63,18 @@ def perform(
             tap.complete(lg.QuerySamplesComplete),
             backend.inference_failed,
             job.samples_per_query,
+            backend.make_lane,
         )
 
-    sut, compiled, check = prove(backend, make, compiled)
+    given = None if compiled is None else lambda: compiled
+    attempts = COMPILATIONS if compiled is None else 1
+    sut, ladder, check = Prover(backend).prove(make, given, attempts=attempts)
     energy = _start_test(job, qsl, sut, tap.issue(sut.issue), report)
     report("phase", "checking")
     check.again(sut)
     sut.close()
     return {
-        **backend.facts(compiled[0]),
+        **backend.facts(ladder[0]),
         "completed": sut.completed,
         "energy": energy,
         "known_answers": check.to_dict(),

@@ -1,9 +1,10 @@
-"""What a child process is told, and what a probe answers."""
+"""What a child process is told, and what it answers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.endpoint.meeting import ServedBy
+from harness.errors import ModelError
 from harness.loadgen.settings import RunSettings
 from harness.mlperf.scenario import Mode
 from harness.model.card import Card
@@ -37,6 +38,10 @@ class Job:
     """In per cent; Server needs it."""
     search: bool = False
     """Server: whether the probe must find the highest rate that holds the bound."""
+
+
+class AnsweredWrongly(ModelError):
+    """OpenVINO compiled a model again and again, and never so that it answers rightly."""
 
 
 @dataclass(frozen=True)

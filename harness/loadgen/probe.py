@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.backend.graph import Compiled
 from harness.errors import ModelError
-from harness.loadgen.job import Estimate
+from harness.loadgen.job import AnsweredWrongly, Estimate
+from harness.loadgen.proof import Prover
 from harness.loadgen.rate import find_rate
 from harness.loadgen.settings import RunSettings, doublings
 from harness.loadgen.subject import Backend
@@ -50,6 +51,7 @@ class _Slot:
     """A response that goes nowhere."""
 
     id = 0
+    size = 0
 
 
 class _Driver:
@@ -68,6 +70,7 @@ class _Driver:
             self._complete,
             backend.inference_failed,
             backend.job.samples_per_query,
+            backend.make_lane,
         )
         self.sut.samples_loaded()
 
@@ -91,11 +94,11 @@ def _latency(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
 
     The candidates take turns, so that a busy neighbour slows all of them down.
     """
-    job, count = backend.job, backend.job.samples_per_query
+    job, count, prover = backend.job, backend.job.samples_per_query, Prover(backend)
     drivers = [
         _Driver(backend, job.settings.scenario, [compiled])
         for settings in _parts(backend)
-        if (compiled := _compile(backend, settings)) is not None
+        if (compiled := _compile(backend, prover, settings)) is not None
     ]
     backend.report("phase", "probing")
     latencies_ns: list[list[int]] = [[] for _ in drivers]
@@ -133,13 +136,15 @@ def _parts(backend: Backend) -> Iterator[RunSettings]:
 
 def _throughput(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
     """Offline: the rate over the fastest window; a server's with as many calls in flight as it gains by."""
-    settings = backend.job.settings
+    settings, prover = backend.job.settings, Prover(backend)
     if settings.endpoint is not None and settings.streams is None:
         seconds = backend.job.probe_s / _WINDOWS
         backend.report("phase", "probing")
-        found = _widened(backend, settings.batch or 1, lambda model: _rate(backend, model, order, seconds))
+        found = _widened(
+            backend, prover, settings.batch or 1, lambda model: _rate(backend, model, order, seconds)
+        )
         settings = max(found, key=lambda one: one[2])[1]
-    (compiled,) = backend.compile_ladder(settings)
+    (compiled,) = prover.compile_ladder(settings)
     backend.report("phase", "probing")
     rate = _rate(backend, compiled, order, backend.job.probe_s)
     return compiled, Estimate(rate, compiled.batch, compiled.streams)
@@ -147,7 +152,7 @@ def _throughput(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]
 
 def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
     """Server: streams and largest batch by their rate and latency, then the rate that holds the bound."""
-    job, bound_ns = backend.job, backend.job.latency_bound_ns
+    job, bound_ns, prover = backend.job, backend.job.latency_bound_ns, Prover(backend)
     # Without a bound to hold, only the rate counts.
     limit_ns = float("inf") if bound_ns is None else bound_ns * _BOUND_SHARE
     compared: list[tuple[int, int, float]] = []
@@ -161,7 +166,7 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
 
     singles = [
         (compiled, settings, rate, compiled.streams / rate * 1e9)
-        for compiled, settings, rate in _widened(backend, 1, lambda model: busy(model)[0])
+        for compiled, settings, rate in _widened(backend, prover, 1, lambda model: busy(model)[0])
     ]
     prompt = [single for single in singles if single[3] <= limit_ns]
     if prompt:
@@ -170,11 +175,11 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
         single, settings, rate, _ = min(singles, key=lambda one: one[3])
     ladder = [single]
     if job.settings.batch is not None:
-        ladder = backend.compile_ladder(settings)
+        ladder = list(prover.compile_ladder(settings))
         if ladder[-1].batch > 1:
             rate = max(rate, busy(ladder[-1])[0])
     while job.settings.batch is None and ladder[-1].batch < _MAX_BATCH:
-        larger = _compile(backend, replace(settings, batch=None), 2 * ladder[-1].batch)
+        larger = _compile(backend, prover, replace(settings, batch=None), 2 * ladder[-1].batch)
         if larger is None:
             break
         its_rate, latency_ns = busy(larger)
@@ -190,7 +195,13 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
         return single, estimate
     target_qps, trials = find_rate(
         lambda complete: make_sut(
-            Scenario.SERVER, ladder, backend.qsl, lambda *_: _Slot(), complete, backend.inference_failed
+            Scenario.SERVER,
+            ladder,
+            backend.qsl,
+            lambda *_: _Slot(),
+            complete,
+            backend.inference_failed,
+            make_lane=backend.make_lane,
         ),
         order,
         rate,
@@ -203,12 +214,12 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
 
 
 def _widened(
-    backend: Backend, batch: int, rate_of: Callable[[Compiled], float]
+    backend: Backend, prover: Prover, batch: int, rate_of: Callable[[Compiled], float]
 ) -> Iterator[tuple[Compiled, RunSettings, float]]:
     """Yield the model with ever more streams and its rate; calls to a server only while they raise it."""
     best, flat = 0.0, 0
     for settings in _stream_counts(backend.job.settings):
-        compiled = backend.compile(settings, batch)
+        compiled = prover.compile(settings, batch)
         rate = rate_of(compiled)
         yield compiled, settings, rate
         flat = flat + 1 if rate < _LEAST_GAIN * best else 0
@@ -238,11 +249,15 @@ def _rate(backend: Backend, compiled: Compiled, order: list[int], seconds: float
     return best
 
 
-def _compile(backend: Backend, settings: RunSettings, batch: int | None = None) -> Compiled | None:
+def _compile(
+    backend: Backend, prover: Prover, settings: RunSettings, batch: int | None = None
+) -> Compiled | None:
     """Compile a candidate; None when the model does not admit a batch that nobody asked for."""
     size = batch or settings.batch or 1
     try:
-        return backend.compile(settings, size)
+        return prover.compile(settings, size)
+    except AnsweredWrongly:
+        raise
     except ModelError:
         if size == 1 or backend.job.settings.batch is not None:
             raise

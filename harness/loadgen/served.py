@@ -7,7 +7,7 @@ from harness.backend import served
 from harness.backend.graph import Compiled
 from harness.endpoint import meeting
 from harness.endpoint.meeting import ServedBy
-from harness.errors import HarnessError, ModelError
+from harness.loadgen.job import AnsweredWrongly
 from harness.loadgen.settings import RunSettings
 from harness.loadgen.subject import Backend
 
@@ -28,8 +28,8 @@ class ServedBackend(Backend):
         self._waited += 1
         self.report("completed", self._waited)
 
-    def compile(self, settings: RunSettings, batch: int) -> Compiled:
-        """Return the served model for calls of a batch.
+    def compile(self, settings: RunSettings, batch: int, *, profile: bool = False) -> Compiled:
+        """Return the served model for calls of a batch; nobody takes its layers' times.
 
         Raises:
             ModelError: the server's model does not fit the card, or does not take the batch.
@@ -40,8 +40,8 @@ class ServedBackend(Backend):
     def compilations(self) -> int:
         return 1
 
-    def answers_wrongly(self, ladder: Sequence[Compiled], attempts: int, wrong: str) -> HarnessError:
-        return ModelError(
+    def answers_wrongly(self, ladder: Sequence[Compiled], attempts: int, wrong: str) -> AnsweredWrongly:
+        return AnsweredWrongly(
             f"{self._met.endpoint} answers known samples otherwise than the card's model does here, in "
             f"{wrong} connections: serve what `harness export --model {self.job.card.name}` writes, or give "
             f"the card of what is served."

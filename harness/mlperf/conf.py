@@ -73,6 +73,8 @@ class Rules:
             raise ConfError(f"No rules for '{model}' in {self.path}.{did_you_mean(model, BENCHMARKS)}")
         if scenario not in SCENARIOS:
             raise ConfError(f"Scenario '{scenario}' is not known.{did_you_mean(scenario, SCENARIOS)}")
+        if scenario not in (known := BENCHMARKS[model].scenarios):
+            raise ConfError(f"MLPerf's {model} has no scenario {scenario}: choose {', '.join(known)}.")
 
         def optional(key: str) -> float | None:
             value = self.lookup(model, scenario, key) if scenario in KEYS[key] else None
@@ -219,14 +221,23 @@ _OPEN_ONLY = {
 
 
 def _lint(text: str, path: Path, benchmark: str, rules: Rules) -> UserConf:
-    find_benchmark(benchmark)
     entries, faults = parse(text)
     refused = [entry for entry in entries if entry.key in _REFUSED and not entry.foreign]
     faults += [(entry.line, f"'{entry.key}' {_REFUSED[entry.key]}") for entry in refused]
+    named = [entry for entry in entries if entry.model in find_benchmark(benchmark).entries]
+    faults += [
+        (entry.line, f"'{entry.model}' is the checker's name, and LoadGen ignores it: write '{benchmark}'")
+        for entry in named
+    ]
     allowed = [entry for entry in entries if entry not in refused]
     faults += check_names(allowed, without=_REFUSED)
     lines = {line for line, _ in faults}
-    sound = [entry for entry in allowed if entry.line not in lines and not entry.foreign]
+    others = BENCHMARKS.keys() - {benchmark}
+    sound = [
+        entry
+        for entry in allowed
+        if entry.line not in lines and not entry.foreign and entry.model not in others
+    ]
     faults += _check_floors(sound, benchmark, rules)
     if faults:
         raise ConfError(message(str(path), faults))

@@ -33,8 +33,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: another one is at it, or nothing can be written there.
     """
-    busy = OutputError(f"Another process is at work on {folder}: wait for it, or give another --out.")
-    with files.locked(lock_of(folder), busy):
+    with files.alone(folder, lock=lock_of(folder)):
         yield
 
 
@@ -177,9 +176,7 @@ def _unsound_accuracy(held: RunResult, folder: Path, truth: Any) -> str:
     log.require_end(log.read_detail(logs / "mlperf_log_detail.txt"))
     score = task.score(logs / "mlperf_log_accuracy.json", truth, len(truth))
     if score.counts != {name: getattr(section, name) for name in score.counts}:
-        return (
-            f"result.json says that {section.good} of {section.total} are right, and its log has {score.text}"
-        )
+        return f"result.json says {section.text}, and its log {score.text}"
     if log.read_text(logs / "accuracy.txt").strip() != score.text:
         return "accuracy.txt is not of its log"
     missed = [one for one in section.verdicts if task.is_far_off(score.fraction, one.target)]

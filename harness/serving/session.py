@@ -18,6 +18,12 @@ from harness.serving.layout import MODEL_FILE, Deployment, Format, Start
 
 DOCUMENT = "export.json"
 _FORMAT = 1
+_ANSWERS = {
+    "classification": "for each image the label, the class that comes second, their scores, and the sum of "
+    "all scores (NaN if one is)",
+    "detection": "what the end of the graph makes of the model's boxes (harness/backend/detections.py)",
+}
+"""By task, what an exported model answers with."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def _readme(deployment: Deployment, kind: Format, start: Start, request: Request
     interface, card = deployment.interface, request.card
     model = card.name if request.card.folder.name == card.name else "CARD"
     rgb = "RGB pixels, row by row, as `harness prepare` writes them: nothing else is to be done to them"
-    answers = "the model's own output" if request.scores else "the answers of the model's task, label first"
+    answers = "the model's own output" if request.scores else _ANSWERS[card.task]
     lines = [
         f"# {card.name} for {kind.SERVER}",
         "",

@@ -7,12 +7,18 @@ from typing import Any
 
 import yaml
 
+from harness import files
 from harness.mlperf.names import OFFICIAL
 from harness.mlperf.rules import STATUSES, Round
 from harness.submission.verdict import Ledger
 
 UNREADABLE = object()
 """In place of a document that could not be read; None is the document 'null'."""
+
+NO_DATACENTER = (
+    "resnet50 is no datacenter benchmark any more, and the older checker (submission_checker_old.py) "
+    "refuses it"
+)
 
 _NETWORK_KEY = "is_network"
 # The checkers lower these, or join them with texts (log_result in submission_checker_old.py, results.py).
@@ -26,10 +32,10 @@ def read_json(ledger: Ledger, file: Path, path: str) -> Any:
     """Return the document in a file, or UNREADABLE, which is noted."""
     cure = "make the tree again with `harness submit`"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return files.read_json(file)
     except FileNotFoundError:
         ledger.hold("the file is there", path, False, "is missing", cure)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         ledger.hold("the file is JSON", path, False, f"is cut off or no JSON ({error})", cure)
     return UNREADABLE
 
@@ -116,8 +122,7 @@ def _check_values(ledger: Ledger, document: dict[str, Any], path: str) -> None:
         "a CPU's image classification is an edge benchmark",
         path,
         kind != "datacenter",
-        "resnet50 is no datacenter benchmark any more, and the older checker (submission_checker_old.py) "
-        "refuses it",
+        NO_DATACENTER,
         "use --system-type edge",
     )
     for what, key, usual in (

@@ -11,10 +11,10 @@ from harness.mlperf import calendar, log
 from harness.mlperf.rules import NEWEST, Round, find_round, round_of
 from harness.model import file as model_file
 from harness.model.card import Card
-from harness.submission import archive, description, documentation, results, tree
+from harness.submission import archive, description, documentation, paperwork, results, tree
 from harness.submission.eligibility import closed_model, reasons_against
 from harness.submission.inference import infer
-from harness.submission.results import PERFORMANCE, Result
+from harness.submission.results import PERFORMANCE, Result, entry_of, sure_entry_of
 from harness.submission.verdict import refusal
 
 
@@ -107,6 +107,8 @@ def submit(request: Request) -> Outcome:
     Raises:
         HarnessError: lists all reasons why the rules refuse these results, or what is missing.
     """
+    if "open" in request.divisions and request.system_type == "datacenter":
+        raise HarnessError(f"--system-type datacenter: {paperwork.NO_DATACENTER}: give --system-type edge.")
     homes = [Path(division, request.submitter) for division in request.divisions]
     tree.require_free_target(request.out, homes, replace_it=request.replace)
     if request.archive is not None:
@@ -160,7 +162,7 @@ def _divide(
         parts = {division: [] for division in request.divisions}
         of_closed: dict[str, bool] = {}
         for one in found:
-            name, task = one.document.model.name, made_for.tasks.get(one.document.benchmark)
+            name, task = one.document.model.name, entry_of(one, made_for)
             if name not in of_closed and name in cards and task is not None:
                 of_closed[name] = not any(closed_model(cards[name], task.reference_models))
             parts["closed" if of_closed.get(name) else "open"].append(one)
@@ -235,8 +237,6 @@ def _notes(submission: tree.Submission, request: Request) -> list[str]:
             f"measured on '{', '.join(foreign)}', which MLPerf does not take: its Open division, too, wants "
             f"the whole validation set of a Closed benchmark; the README of each result says so"
         )
-    if submission.division == "open" and request.system_type == "datacenter":
-        notes.append("the older official checker refuses resnet50 on datacenter systems; edge passes both")
     return notes + _left_out(submission)
 
 
@@ -247,7 +247,7 @@ def _left_out(submission: tree.Submission) -> list[str]:
         card = submission.card(one)
         paths = model_file.files(card)
         if card.file.url is None and not documentation.small_enough(paths, submission.round):
-            task = submission.round.tasks[one.document.benchmark]
+            task = sure_entry_of(one, submission.round)
             folder = documentation.folder_name(one, task, submission.division)
             size = max(path.stat().st_size for path in paths)
             # A card cannot hold the address of an IR, which is two files.
@@ -265,7 +265,6 @@ def _foreign_data(found: Sequence[Result], made_for: Round) -> list[str]:
         {
             one.document.data.dataset
             for one in found
-            if (task := made_for.tasks.get(one.document.benchmark))
-            and one.document.data.dataset != task.benchmark.dataset
+            if (task := entry_of(one, made_for)) and one.document.data.dataset != task.benchmark.dataset
         }
     )

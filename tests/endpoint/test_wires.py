@@ -18,6 +18,8 @@ from harness.errors import HarnessError, ModelError
 from harness.model import file as model_file
 
 SCHEMES = ("grpc", "http")
+WIDTH = 5
+"""Numbers in an answer, the label first."""
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +40,11 @@ def served_model(
 def ask(request: served.ServedRequest, label: int) -> float:
     """Return the label that a request answers to a grey image with."""
     pixels = np.full((1, SIZE, SIZE, 3), grey_of(label), np.uint8)
-    labels = np.zeros(1, np.float32)
+    answer = np.zeros((1, WIDTH), np.float32)
     request.set_input_tensor(ov.Tensor(pixels, shared_memory=True))
-    request.set_output_tensor(ov.Tensor(labels, shared_memory=True))
+    request.set_output_tensor(ov.Tensor(answer, shared_memory=True))
     request.infer(share_outputs=True)
-    return float(labels[0])
+    return float(answer[0, 0])
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_scores_are_made_answers_by_the_end_of_the_graph(scheme: str, oracle: Or
 def test_a_call_can_be_started_and_waited_for(oracle: Oracle, server: Running) -> None:
     model = served_model(oracle, server, in_flight=2)
     pixels = [np.full((1, SIZE, SIZE, 3), grey_of(label), np.uint8) for label in (2, 8)]
-    labels = [np.zeros(1, np.float32) for _ in pixels]
+    labels = [np.zeros((1, WIDTH), np.float32) for _ in pixels]
     requests = [model.create_infer_request() for _ in pixels]
     for request, image, label in zip(requests, pixels, labels, strict=True):
         request.set_input_tensor(ov.Tensor(image, shared_memory=True))
@@ -84,17 +86,17 @@ def test_a_call_can_be_started_and_waited_for(oracle: Oracle, server: Running) -
         request.start_async()
     for request in requests:
         request.wait()
-    assert [float(label[0]) for label in labels] == [2, 8]
+    assert [float(label[0, 0]) for label in labels] == [2, 8]
 
 
 FAULTS = {
-    "shape": r"gave 'label' \(FP32 \[2\]\), not \[1\]",
-    "type": r"gave 'label' \(FP64 \[1\]\), not",
-    "bytes": r"gave (3 bytes, not 4|0 numbers)",
+    "shape": r"gave 'answer' \(FP32 \[2, 5\]\), not \[1, 5\]",
+    "type": r"gave 'answer' \(FP64 \[1, 5\]\), not",
+    "bytes": r"gave (19 bytes, not 20|0 numbers)",
     "version": r"answered with version '4' of 'oracle', and before with version '3'",
     "late": r"gave no answer within 1 s \(--deadline\)",
     "refuse": r"answered (INTERNAL|500): told to refuse",
-    "output": r"has no output 'label' \(it has other\)",
+    "output": r"has no output 'answer' \(it has other\)",
 }
 
 
@@ -172,15 +174,15 @@ def test_what_contradicts_the_card_is_told(oracle: Oracle, server: Running) -> N
     with pytest.raises(
         ModelError, match=r"takes 'image' \(UINT8 \[1, 16, 16, 3\]\), and the card's images are \[1, 32"
     ):
-        meeting.agree(met, (1, 32, 32, 3), [(1,)])
+        meeting.agree(met, (1, 32, 32, 3), [(1, WIDTH)])
     with pytest.raises(ModelError, match=r"images are \[2, 16, 16, 3\] in a batch of 2"):
-        meeting.agree(met, (2, SIZE, SIZE, 3), [(2,)])
+        meeting.agree(met, (2, SIZE, SIZE, 3), [(2, WIDTH)])
     with pytest.raises(
-        ModelError, match=r"gives 'label' \(FP32 \[1\]\), and the card's answers are \[7\] or \[1, 9\]"
+        ModelError, match=r"gives 'answer' \(FP32 \[1, 5\]\), and the card's answers are \[7\] or \[1, 9\]"
     ):
         meeting.agree(met, (1, SIZE, SIZE, 3), [(7,), (1, 9)])
-    with pytest.raises(ModelError, match=r"has no output 'labels'. Did you mean 'label'"):
-        meeting.agree(meeting.meet(server.endpoint(output="labels")), (1, SIZE, SIZE, 3), [(1,)])
+    with pytest.raises(ModelError, match=r"has no output 'answers'. Did you mean 'answer'"):
+        meeting.agree(meeting.meet(server.endpoint(output="answers")), (1, SIZE, SIZE, 3), [(1, WIDTH)])
     with server.told(input_type="FP32"), pytest.raises(ModelError, match="sends raw pixels"):
         served_model(oracle, server)
 
@@ -191,7 +193,7 @@ def test_a_server_that_says_nothing_needs_the_names_of_its_tensors(oracle: Oracl
             served_model(oracle, server)
         with pytest.raises(ModelError, match="does not say what it gives: name the output"):
             served_model(oracle, server, input="image")
-        model = served_model(oracle, server, input="image", output="label")
+        model = served_model(oracle, server, input="image", output="answer")
         assert ask(model.create_infer_request(), 4) == 4
 
 

@@ -20,20 +20,26 @@ ABSENT = object()
 class Tree:
     """A submission that a test breaks."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, division: str = "*", system: str = "*") -> None:
+        """Take a tree, and which part of it is changed where it has several divisions or systems."""
         self.root = root
-        self.home = next(root.glob("*/Us"))
+        self.home = next(root.glob(f"{division}/Us"))
+        self._name = system
+
+    def part(self, division: str = "*", system: str = "*") -> "Tree":
+        """Return the part of one division, or of one system."""
+        return Tree(self.root, division, system)
 
     def scenario(self, name: str = OFFLINE) -> Path:
-        return next(self.home.glob(f"results/*/*/{name}"))
+        return next(self.home.glob(f"results/{self._name}/*/{name}"))
 
     @property
     def model(self) -> Path:
-        return next(self.home.glob("results/*/*"))
+        return next(self.home.glob(f"results/{self._name}/*"))
 
     @property
     def system(self) -> Path:
-        return next(self.home.glob("systems/*.json"))
+        return next(self.home.glob(f"systems/{self._name}.json"))
 
     def write(self, file: Path, content: str | bytes) -> None:
         """Write a file anew, which another tree may share."""

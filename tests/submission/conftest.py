@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from harness.model.card import InputSpec, OutputSpec, find_card, read_card
 from harness.run import result
 from harness.run.document import AccuracySection, Data, Model, Precision, RunResult, Settings
 from harness.run.measuring import performance_section
-from harness.submission import audit
+from harness.submission import audit, compliance
 from harness.submission.submit import Outcome, Request, submit
 from harness.task import classification
 
@@ -164,7 +165,7 @@ def write_scenario(
         if dataset == "imagenet"
         else (f"'{dataset}' is not the data set of an MLPerf benchmark",),
         performance=performance_section(measured, Told({key: estimate}), ()),
-        accuracy=AccuracySection(score.text, score.good, score.total, score.fraction, (), (), None),
+        accuracy=AccuracySection(score.text, score.total, score.fraction, (), (), None, good=score.good),
     )
     result.write(folder / result.FILE_NAME, found)
 
@@ -254,7 +255,38 @@ def _trees(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(_closed_results.folder.parent / "cache"))
         _closed_results.submit(root / "closed", "closed")
-    return {"open": root / "open", "closed": root / "closed"}
+        _submit_several(_open_results, _closed_results, root)
+    return {path.name: path for path in root.iterdir() if path.is_dir()}
+
+
+def _submit_several(open_results: Results, closed_results: Results, root: Path) -> None:
+    """Write trees of two systems, of one measured scenario, and of both divisions."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copied = Results(Path(scratch), None, closed_results.description)
+        shutil.copytree(closed_results.folder, copied.folder, dirs_exist_ok=True)
+        add_system(copied, "that-machine")
+        copied.submit(root / "systems", "closed")
+        shutil.rmtree(copied.folder / "that-machine")
+        for name in ("MultiStream", "Offline"):
+            shutil.rmtree(copied.scenario(name))
+        copied.submit(root / "inferred", "closed", inferred=True)
+    open_results.submit(
+        root / "both",
+        divisions=["closed", "open"],
+        results=[closed_results.folder, open_results.folder],
+    )
+
+
+def add_system(results: Results, name: str) -> Path:
+    """Put the same results there once more, as those of another system with another kind of CPU."""
+    target = Path(shutil.copytree(results.folder / "this-machine", results.folder / name))
+    for name in (result.FILE_NAME, compliance.TESTED):
+        for path in target.rglob(name):
+            document = json.loads(path.read_text())
+            document["machine"]["cpu_model"] = "Another CPU"
+            document["machine"]["versions"]["openvino"] = "2026.3"
+            path.write_text(json.dumps(document))
+    return target
 
 
 @pytest.fixture

@@ -72,6 +72,14 @@ TAKEN: dict[str, str] = {
     "offline: performance/run_1/mlperf_log_trace.json in the scenario": "",
     "offline: mlperf.conf in the scenario": "",
     "offline: audit.config in the scenario": "it has no place in a scenario's folder",
+    "systems: is untouched": "",
+    "systems: their descriptions are swapped": "",
+    "systems: one has the benchmark under its other name": "",
+    "inferred: is untouched": "",
+    "both: is untouched": "",
+    "both: open has an accuracy of 10 %": "",
+    "both: open has the results of closed, too": "",
+    "both: closed has the models' mapping of open": "has no effect in Closed",
 }
 """Mutants that are right or tolerated -> what a warning says of them, if one does."""
 
@@ -121,6 +129,10 @@ AGAINST_THE_RULES: dict[str, str] = {
     "offline: a link to a folder in the sources": "is a link",
     "offline: a link to a folder in the root": "is a link",
     "offline: the submitter is called 'a b'": "has a blank, or a dot",
+    "systems: that-machine has an error in performance": "LoadGen logged 1 errors",
+    "inferred: MultiStream is of another duration than its source": "min_duration (ms): 600000 here, 700000",
+    "inferred: Offline has an error in TEST01/performance/run_1/mlperf_log_detail.txt": "LoadGen logged 1 er",
+    "both: open has an error in performance": "LoadGen logged 1 errors",
 }
 """Mutants that no checker, or only one, refuses -> what ours says."""
 

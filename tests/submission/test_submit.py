@@ -360,6 +360,21 @@ def test_closed_refuses_another_architecture(open_results: Results, tmp_path: Pa
         open_results.submit(tmp_path / "tree", "closed")
 
 
+@pytest.mark.parametrize("divisions", [["open"], ["closed", "open"]])
+def test_open_refuses_datacenter_systems_before_it_looks_at_the_results(
+    open_results: Results, tmp_path: Path, divisions: list[str]
+) -> None:
+    wanted = (
+        "--system-type datacenter: resnet50 is no datacenter benchmark any more, and the older checker "
+        "(submission_checker_old.py) refuses it: give --system-type edge."
+    )
+    shutil.rmtree(open_results.folder)
+    with pytest.raises(HarnessError) as caught:
+        open_results.submit(tmp_path / "tree", divisions=divisions, system_type="datacenter")
+    assert str(caught.value) == wanted
+    assert not (tmp_path / "tree").exists()
+
+
 def test_closed_refuses_datacenter_systems(closed_results: Results, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="resnet50 is no benchmark of Closed datacenter systems"):
         closed_results.submit(tmp_path / "tree", "closed", system_type="datacenter")

@@ -14,21 +14,9 @@ from harness.submission import description
 from harness.submission.check import check_tree
 from harness.submission.verdict import faults
 
-from .conftest import Results
+from .conftest import Results, add_system
 
 V6_1 = find_round("v6.1")
-
-
-def add_system(results: Results, name: str) -> Path:
-    """Put the same results there once more, as those of another system with another kind of CPU."""
-    target = Path(shutil.copytree(results.folder / "this-machine", results.folder / name))
-    for name in ("result.json", "tested.json"):
-        for path in target.rglob(name):
-            document = json.loads(path.read_text())
-            document["machine"]["cpu_model"] = "Another CPU"
-            document["machine"]["versions"]["openvino"] = "2026.3"
-            path.write_text(json.dumps(document))
-    return target
 
 
 def own(root: Path) -> set[str]:
@@ -146,9 +134,12 @@ def test_closed_is_complete_with_what_may_be_inferred(
     assert faults(check_tree(tmp_path / "tree", V6_1), strict=True) == []
 
 
-def test_only_edge_systems_infer_and_nothing_to_infer_is_said(open_results: Results, tmp_path: Path) -> None:
+def test_only_edge_systems_infer(closed_results: Results, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="Only results of edge systems may be inferred"):
-        open_results.submit(tmp_path / "tree", system_type="datacenter", inferred=True)
+        closed_results.submit(tmp_path / "tree", "closed", system_type="datacenter", inferred=True)
+
+
+def test_nothing_to_infer_is_said(open_results: Results, tmp_path: Path) -> None:
     outcome = open_results.submit(tmp_path / "tree", inferred=True)
     assert outcome.notes[-1] == "nothing was inferred, for no scenario was missing that may be"
 

@@ -76,7 +76,7 @@ def _require_usual_input(card: Card) -> None:
         and np.allclose(given.mean, MEAN, rtol=0, atol=_PIXEL_TOLERANCE)
         and np.allclose(given.scale, SCALE, rtol=0, atol=_PIXEL_TOLERANCE)
     )
-    if not usual or card.output.kind != "logits" or card.output.label_offset:
+    if not usual or card.classifier.kind != "logits" or card.classifier.label_offset:
         raise ModelError(
             f"Model '{card.name}' cannot be a baseline, the trainer gives f32 NCHW RGB with mean "
             f"{list(MEAN)} and scale {list(SCALE)} and takes logits, one a label: {_CURE}."
@@ -174,5 +174,6 @@ class _Reader:
 def _difference(one: Any, other: Any, size: int) -> float:
     """Return the largest difference of two models' logits on noise, over their size."""
     noise = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
-    found = [graph.compile_model(model, CompileSettings("LATENCY")).model(noise)[0] for model in (one, other)]
+    settings = CompileSettings("LATENCY", streams=1)
+    found = [graph.compile_model(model, settings).model(noise)[0] for model in (one, other)]
     return float(np.abs(found[0] - found[1]).max() / max(1.0, np.abs(found[0]).max()))

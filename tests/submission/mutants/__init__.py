@@ -4,8 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..broken_tree import Tree
-from . import documents, files, places, runs
+from . import documents, files, places, runs, several
 from .changes import Change
 
 
@@ -14,7 +13,8 @@ class Mutant:
     """A good tree and what is changed in it."""
 
     base: str
-    """'offline' and 'stream': Open with one scenario; 'closed': all that Closed demands."""
+    """'offline' and 'stream': Open with one scenario; 'closed': all that Closed demands; 'systems': the same
+    of two systems; 'inferred': all of it inferred from SingleStream; 'both': that and Open with Offline."""
     name: str
     apply: Change
 
@@ -26,23 +26,26 @@ class Mutant:
 def make_bases(trees: dict[str, Path], target: Path) -> dict[str, Path]:
     """Return the trees that mutants are made of: small ones, without the harness's own code."""
     bases = {}
-    for base, division, scenarios in (
-        ("offline", "open", ("Offline",)),
-        ("stream", "open", ("SingleStream",)),
-        ("closed", "closed", ("SingleStream", "MultiStream", "Offline")),
+    for base, made, kept in (
+        ("offline", "open", "Offline"),
+        ("stream", "open", "SingleStream"),
+        ("closed", "closed", ""),
+        ("systems", "systems", ""),
+        ("inferred", "inferred", ""),
+        ("both", "both", "Offline"),
     ):
-        bases[base] = Path(shutil.copytree(trees[division], target / base))
-        tree = Tree(bases[base])
-        shutil.rmtree(tree.home / "src" / "harness")
-        for folder in tree.model.iterdir():
-            if folder.name not in scenarios:
+        bases[base] = Path(shutil.copytree(trees[made], target / base))
+        for home in bases[base].glob("*/Us"):
+            shutil.rmtree(home / "src" / "harness")
+        for folder in bases[base].glob("open/Us/results/*/*/*") if kept else ():
+            if folder.name != kept:
                 shutil.rmtree(folder)
     return bases
 
 
 def mutants() -> list[Mutant]:
     """Return all mutants, in the same order each time."""
-    parts = (documents, runs, files, places)
+    parts = (documents, runs, files, places, several)
     found = [Mutant(base, name, apply) for part in parts for base, name, apply in part.all_of_them()]
     names = [one.id for one in found]
     twice = sorted({name for name in names if names.count(name) > 1})
