@@ -58,7 +58,7 @@ ROWS = {
         {"file", "zoo"},
     ],
     "backend": [
-        {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"calibration_list", "folding", "fusing", "kernels", "macs", "ports", "settings"},
         {"decoders", "labels"},
         {"detections"},
         {"answers"},
