@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from harness.errors import HarnessError, OutputError
 _TICK_NS = 10_000_000
 """The longest tick of the Linux kernel's timer (CONFIG_HZ=100)."""
 _ROOM_BYTES = 1 << 16
+LOCK = ".lock"
+"""Of a folder in which one process works at a time."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 """What network file systems without locks say."""
 
@@ -45,6 +48,19 @@ def require_plain_name(name: str, what: str) -> str:
     return name
 
 
+def read_json(path: Path) -> Any:
+    """Return the JSON document in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is cut, or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def sha256_file(*paths: Path) -> str:
     """Return the hex SHA-256 over the bytes of all files, in the order given."""
     return hex_digest("sha256", *paths)
@@ -61,11 +77,11 @@ def hex_digest(kind: str, *paths: Path) -> str:
     Raises:
         OSError: a file cannot be read.
     """
-    return _digest(kind, tuple(_stamp(path) for path in paths))
+    return _digest(kind, tuple(stamp(path) for path in paths))
 
 
 @cache
-def _digest(kind: str, stamps: tuple["_Stamp", ...]) -> str:
+def _digest(kind: str, stamps: tuple["Stamp", ...]) -> str:
     found = hashlib.new(kind, usedforsecurity=False)
     for stamp in stamps:
         with stamp.path.open("rb") as file:
@@ -73,7 +89,7 @@ def _digest(kind: str, stamps: tuple["_Stamp", ...]) -> str:
     return found.hexdigest()
 
 
-class _Stamp(NamedTuple):
+class Stamp(NamedTuple):
     """What tells the content of a file from any that it has later."""
 
     path: Path
@@ -82,13 +98,13 @@ class _Stamp(NamedTuple):
     changed_ns: int
 
 
-def _stamp(path: Path) -> _Stamp:
+def stamp(path: Path) -> Stamp:
     facts = path.stat()
     # Linux stamps changes by the ticks of its timer: a change in the same tick would have the same stamp.
     wait_ns = facts.st_mtime_ns + _TICK_NS - time.time_ns()
     if 0 < wait_ns <= _TICK_NS:
         time.sleep(wait_ns / 1e9)
-    return _Stamp(path.absolute(), facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    return Stamp(path.absolute(), facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 @contextmanager
@@ -117,7 +133,7 @@ def write_text(path: Path, text: str) -> None:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(
-            f"Cannot write {path} ({error.strerror}): free some space, or {_elsewhere(path)}."
+            f"Cannot write {path} ({error.strerror}): free some space, or {elsewhere(path)}."
         ) from error
 
 
@@ -134,7 +150,7 @@ def make_writable_folder(path: Path) -> Path:
             pass
     except OSError as error:
         raise OutputError(
-            f"Cannot write to the folder {path} ({error.strerror}): {_elsewhere(path)}."
+            f"Cannot write to the folder {path} ({error.strerror}): {elsewhere(path)}."
         ) from error
     return path
 
@@ -157,6 +173,45 @@ def staging(parent: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
+def alone(
+    place: Path, who: str = "process", cure: str = "or choose another --out", *, lock: Path | None = None
+) -> Iterator[None]:
+    """Keep other processes of this kind from a folder or a file, by a lock.
+
+    Args:
+        place: an existing folder, or a file in one.
+        who: what another one is called.
+        cure: what to do but to wait; empty: nothing.
+        lock: the lock file; default: LOCK in the folder `place`.
+
+    Raises:
+        OutputError: another one is at work there, or the lock cannot be made.
+    """
+    busy = f"Another {who} is at work on {place}: {', '.join(filter(None, ('wait for it', cure)))}."
+    with locked(place / LOCK if lock is None else lock, OutputError(busy)):
+        yield
+
+
+def require_own(out: Path, *marks: str) -> None:
+    """Raise OutputError for what is there already, unless it is an empty folder or has one of the marks.
+
+    Args:
+        out: the folder, which need not exist.
+        marks: names of files, or patterns for them, that only we make.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file: choose a folder.")
+    names = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
+    if names and not any(fnmatch(name, mark) for name in names for mark in marks):
+        raise foreign(out)
+
+
+def foreign(out: Path) -> OutputError:
+    """Return the error of a folder that is to be filled and holds what we did not make."""
+    return OutputError(f"The folder {out} holds something else: choose a new or empty one.")
+
+
+@contextmanager
 def locked(path: Path, refusal: Exception) -> Iterator[None]:
     """Hold the lock file `path`, in a folder that exists, for this process alone; the end removes it.
 
@@ -174,7 +229,7 @@ def locked(path: Path, refusal: Exception) -> Iterator[None]:
     except BlockingIOError as error:
         raise refusal from error
     except OSError as error:
-        raise OutputError(f"Cannot lock {path} ({error.strerror}): {_elsewhere(path)}.") from error
+        raise OutputError(f"Cannot lock {path} ({error.strerror}): {elsewhere(path)}.") from error
     try:
         yield
     finally:
@@ -206,7 +261,7 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     if free_bytes < needed_bytes:
         raise OutputError(
             f"No room for {purpose} in {folder}: {format_bytes(needed_bytes)} needed, "
-            f"{format_bytes(free_bytes)} free. Free some space or {_elsewhere(folder)}."
+            f"{format_bytes(free_bytes)} free. Free some space or {elsewhere(folder)}."
         )
 
 
@@ -229,13 +284,13 @@ def require_room(folder: Path, purpose: str) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise OutputError(
-            f"No room for {purpose} in {folder} ({error.strerror}): free some space or {_elsewhere(folder)}, "
+            f"No room for {purpose} in {folder} ({error.strerror}): free some space or {elsewhere(folder)}, "
             f"then run again."
         ) from error
 
 
-def _elsewhere(path: Path) -> str:
-    """Return what to do about a place that cannot be written to."""
+def elsewhere(path: Path) -> str:
+    """Return what to do about a place that cannot be used: the variable to set where only that moves it."""
     if resources.is_in_cache(path):
         return "set HARNESS_CACHE to another folder"
     return "choose another folder"

@@ -110,6 +110,11 @@ def unstructure(document: Any) -> Any:
     return _DOCUMENTS.unstructure(document)
 
 
+def defaults(kind: type) -> dict[str, Any]:
+    """Return what the fields of a dataclass mean where a document of an older version has no key for them."""
+    return {item.name: item.default for item in fields(kind) if item.default is not MISSING}
+
+
 def _located(read: Callable[[], Any]) -> Any:
     """Return what `read` does; its first fault is told by its key."""
     try:

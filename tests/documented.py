@@ -8,22 +8,22 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
-def keys_of(kind: type, prefix: str = "") -> list[tuple[str, str]]:
-    """Return dotted key and meaning of every field, those of inner tables included, of whichever kind."""
+def keys_of(kind: type, prefix: str = "", *, deep: bool = True) -> list[tuple[str, str]]:
+    """Return dotted key and meaning of every field, where it goes `deep` those of inner tables, too."""
     words, hints = _docstrings(kind), get_type_hints(kind)
     found: list[tuple[str, str]] = []
     for item in fields(kind):
         key = f"{prefix}{item.name}"
         found.append((key, " ".join(words.get(item.name, "").split())))
-        for inner in _inner(hints[item.name]):
+        for inner in _inner(hints[item.name]) if deep else ():
             keys = keys_of(inner, f"{key}[]." if _is_list(hints[item.name]) else f"{key}.")
             found += [entry for entry in keys if entry[0] not in dict(found)]
     return found
 
 
-def rows(kind: type) -> list[str]:
+def rows(kind: type, *, deep: bool = True) -> list[str]:
     """Return the rows of the documentation's table."""
-    return [f"| `{key}` | {meaning} |" for key, meaning in keys_of(kind)]
+    return [f"| `{key}` | {meaning} |" for key, meaning in keys_of(kind, deep=deep)]
 
 
 def _inner(hint: Any) -> list[type]:

@@ -25,7 +25,7 @@ ROWS = {
         {"measurement"},
         {"run", "explain"},
         {"comparison", "submission", "tuner"},
-        {"search", "quickstart", "frontier", "results"},
+        {"search", "quickstart", "frontier", "results", "fleet"},
         {"commands"},
         {"cli"},
         {"__main__"},
@@ -75,7 +75,7 @@ ROWS = {
         {"work"},
     ],
     "loadgen/sut": [{"lane"}, {"boxes"}, {"offline", "server", "stream"}],
-    "profiling": [{"chains", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
+    "profiling": [{"chains", "conditions", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
     "training": [
         {"detector", "muon", "network", "ranks", "trivial"},
         {"data"},
@@ -87,6 +87,7 @@ ROWS = {
     "measurement": [
         {"advice", "data", "demands", "order", "round", "statistics", "tuned"},
         {"outlook", "plan"},
+        {"probing", "test"},
         {"series"},
     ],
     "run": [{"document"}, {"result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
@@ -120,6 +121,7 @@ ROWS = {
         {"submit"},
     ],
     "tuner": [{"candidates", "halving", "report"}, {"budget"}, {"session"}],
+    "fleet": [{"cluster", "member", "parcel"}, {"duty"}, {"home", "order"}, {"session"}, {"table"}],
     "frontier": [
         {"catalogue", "entrants", "race", "speed"},
         {"answering", "request"},
@@ -130,8 +132,8 @@ ROWS = {
     "search": [
         {"decision", "parts", "pictures", "space", "split"},
         {"accuracy", "latency", "request"},
-        {"strategy"},
-        {"selection"},
+        {"document", "strategy"},
+        {"selection", "sentences"},
         {"result"},
         {"report", "session"},
     ],
@@ -153,6 +155,7 @@ ROWS = {
             "compliance",
             "doctor",
             "explain",
+            "fleet",
             "frontier",
             "model",
             "prepare",
@@ -166,6 +169,7 @@ ROWS = {
             "tune",
         },
     ],
+    "commands/fleet": [{"words"}, {"merge", "run", "status"}],
     "commands/search": [{"latency", "profile", "report", "run"}],
 }
 # Rooms, or single modules, that may import a library.
@@ -178,6 +182,7 @@ DOORS = {
     "pyarrow": {"results"},
     "torch": {"model", "training", "search"},
     "optuna": {"search"},
+    "ray": {"fleet/cluster"},
 }
 
 

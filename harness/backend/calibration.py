@@ -98,8 +98,7 @@ def quantize(
     if out.suffix != ".xml":
         raise OutputError(f"--out {out} must end in .xml: OpenVINO writes the weights beside it as .bin.")
     files.make_writable_folder(out.parent)
-    busy = OutputError(f"Another process is making {out}: wait for it, or choose another --out.")
-    with files.locked(out.with_name(f".{out.stem}.lock"), busy):
+    with files.alone(out, lock=out.with_name(f".{out.stem}.lock")):
         taken = [path for path in _outputs(out) if path.exists()]
         if taken:
             raise OutputError(f"{taken[0]} exists already: remove it or choose another --out.")

@@ -98,6 +98,12 @@ search_threads = click.option(
     metavar="N",
     help="CPU threads for inference; default: 1 in SingleStream, all usable ones in Offline.",
 )
+address = click.option(
+    "--address",
+    required=True,
+    metavar="ADDR",
+    help="HOST:PORT of a Ray cluster's head, 'auto' for the one here, or local:N for N nodes made here.",
+)
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else, on stdout."
 )

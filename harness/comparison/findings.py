@@ -170,7 +170,7 @@ def settings_text(cell: Cell) -> str:
     """Say what a cell ran with."""
     if not cell.settings:
         return "not recorded"
-    source = "not tuned" if cell.tuning is None else f"tuned {cell.tuning['created']}"
+    source = "not tuned" if cell.tuning is None else f"tuned {cell.tuning.created}"
     return f"{in_words(cell.settings)} ({source})"
 
 

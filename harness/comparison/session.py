@@ -7,9 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, files
+from harness import __version__, files, typed
 from harness.comparison import DEFAULT_ROUNDS, findings, variants
-from harness.comparison.document import AccuracyPair, Cell, Comparison, Variant, count_threads
+from harness.comparison.document import (
+    AccuracyPair,
+    Cell,
+    Comparison,
+    Data,
+    Settings,
+    Variant,
+    count_threads,
+)
 from harness.comparison.measuring import Entry, Setting, accuracies, performance
 from harness.comparison.variants import Candidate
 from harness.dataset import builtin
@@ -33,7 +41,6 @@ DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 _FORMAT = 1
 _MACHINE = ("cpu_model", "isa", "usable_cpus", "versions", "cpu_signature", "is_under_quota")
 """What all tests of a folder share."""
-_LOCK = ".lock"
 _NO_DATA = "speed only: no images of its task were given (--data)"
 _BUILTIN_COUNT = 128
 _WORDS = {
@@ -106,10 +113,9 @@ def compare(request: Request) -> Comparison:
         store = open_store(request.data)
         for candidate in candidates:
             require_fit(candidate.card, store)
-    _require_ours(request.out)
+    files.require_own(request.out, REQUEST_NAME)
     files.make_writable_folder(request.out)
-    busy = OutputError(f"Another process is at work on {request.out}: wait for it, or give another --out.")
-    with files.locked(request.out / _LOCK, busy):
+    with files.alone(request.out):
         return _measured(request, candidates, baseline, threads, machine)
 
 
@@ -160,14 +166,6 @@ def _threads(wanted: tuple[int, ...], machine: system.Machine) -> tuple[int, ...
     return tuple(sorted(set(wanted))) or (usable,)
 
 
-def _require_ours(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file: choose a folder with --out.")
-    names = {path.name for path in out.iterdir()} - {_LOCK} if out.is_dir() else set()
-    if names and REQUEST_NAME not in names:
-        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
-
-
 def _store(request: Request, candidates: Sequence[Candidate]) -> Store:
     if request.data is not None:
         return open_store(request.data)
@@ -196,7 +194,7 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
             ]
             for candidate in candidates
         ],
-        "data": _data(store, candidates),
+        "data": typed.unstructure(_data(store, candidates)),
         "duration_s": request.duration_s,
         "harness": __version__,
         "machine": list(identity.values(machine, _MACHINE).values()),
@@ -204,25 +202,31 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
     }
     asked = json.loads(json.dumps(asked))
     path = request.out / REQUEST_NAME
-    if path.exists():
-        try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            form = held["format"]
-            unlike = [
-                word for key, word in _WORDS.items() if key in held and _differ(key, held[key], asked[key])
-            ]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise OutputError(
-                f"Cannot read {path} ({error!r}): choose another --out, or delete the folder."
-            ) from error
-        if form != _FORMAT:
-            raise OutputError(
-                f"{path} has format {form}, and this harness knows {_FORMAT}: choose another --out, "
-                f"or use the version of the harness that wrote it."
-            )
-        if unlike:
-            raise OtherTests(request.out, " and ".join(unlike))
+    if path.exists() and (unlike := _unlike(path, asked)):
+        raise OtherTests(request.out, " and ".join(unlike))
     files.write_json(path, asked)
+
+
+def _unlike(path: Path, asked: dict[str, Any]) -> list[str]:
+    """Return in what a folder's tests differ from what is asked for.
+
+    Raises:
+        OutputError: what they are about cannot be read.
+    """
+    try:
+        held = files.read_json(path)
+        form = held["format"]
+        unlike = [word for key, word in _WORDS.items() if key in held and _differ(key, held[key], asked[key])]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise OutputError(
+            f"Cannot read {path} ({error!r}): choose another --out, or delete the folder."
+        ) from error
+    if form != _FORMAT:
+        raise OutputError(
+            f"{path} has format {form}, and this harness knows {_FORMAT}: choose another --out, or use the "
+            f"version of the harness that wrote it."
+        )
+    return unlike
 
 
 def _differ(key: str, held: Any, asked: Any) -> bool:
@@ -239,14 +243,14 @@ def _calibration(request: Request, candidates: Sequence[Candidate]) -> list[Any]
     return [images.manifest.list_sha256, *(images.sha256(recipe) for recipe in recipes)]
 
 
-def _data(store: Store, candidates: Sequence[Candidate]) -> dict[str, Any]:
+def _data(store: Store, candidates: Sequence[Candidate]) -> Data:
     recipes = {candidate.card.input.recipe.key: candidate.card.input.recipe for candidate in candidates}
-    return {
-        "dataset": store.dataset,
-        "count": store.count,
-        "list_sha256": store.manifest.list_sha256,
-        "pixels_sha256": {key: store.sha256(recipe) for key, recipe in sorted(recipes.items())},
-    }
+    return Data(
+        dataset=store.dataset,
+        count=store.count,
+        list_sha256=store.manifest.list_sha256,
+        pixels_sha256={key: store.sha256(recipe) for key, recipe in sorted(recipes.items())},
+    )
 
 
 def _entry(candidate: Candidate, request: Request, store: Store) -> Entry:
@@ -277,8 +281,8 @@ def _document(
             precision=entry.candidate.shown_precision,
             sha256=None if entry.not_run else model_file.sha256(entry.card),
             origin=entry.origin,
-            computed=entry.facts.get("precision"),
-            kernels=entry.facts.get("kernels"),
+            computed=entry.computed,
+            kernels=entry.kernels,
             calibration=entry.calibration,
             accuracy=entry.accuracy,
             no_accuracy=entry.no_accuracy,
@@ -290,14 +294,9 @@ def _document(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         harness=__version__,
         baseline=baseline,
-        settings={
-            "rounds": request.rounds,
-            "duration_s": request.duration_s,
-            "mlperf": conf.read_rules().round,
-            "confidence": statistics.CONFIDENCE,
-        },
+        settings=Settings(request.rounds, request.duration_s, conf.read_rules().round, statistics.CONFIDENCE),
         data=_data(store, [entry.candidate for entry in entries]),
-        machine=json.loads(json.dumps(machine.to_dict())),
+        machine=machine,
         variants=tuple(made),
         cells=cells,
         accuracy_pairs=tuple(_pairs(entries, baseline, store)),
@@ -327,9 +326,7 @@ def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
         f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}": cell
         for cell in cells
     }
-    yield from noise.remarks(
-        {name: [noise.from_dict(dict(entry.noise)) for entry in cell.rounds] for name, cell in named.items()}
-    )
+    yield from noise.remarks({name: [entry.noise for entry in cell.rounds] for name, cell in named.items()})
     series = {name: list(cell.values().values()) for name, cell in named.items()}
     if remark := noise.spread_remark(series):
         yield remark

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.comparison import findings
 from harness.comparison.document import Accuracy, Cell, Comparison, Variant, count_threads
@@ -87,8 +87,8 @@ def notes(comparisons: list[Comparison]) -> list[str]:
                 if note not in seen:
                     seen.add(note)
                     found.append(note)
-    rounds = sorted({comparison.settings["rounds"] for comparison in comparisons})
-    seconds = sorted({comparison.settings["duration_s"] for comparison in comparisons})
+    rounds = sorted({comparison.settings.rounds for comparison in comparisons})
+    seconds = sorted({comparison.settings.duration_s for comparison in comparisons})
     found.append(
         f"Geometric means over {_list(rounds)} rounds of {_list(seconds)} s, each a LoadGen test of its own; "
         f"not official MLPerf results."
@@ -274,5 +274,5 @@ def _folder(cell: Cell) -> str:
     return cell.user_conf.rpartition("/")[0]
 
 
-def _list(values: list[float]) -> str:
+def _list(values: Sequence[float]) -> str:
     return " or ".join(f"{value:g}" for value in values)

@@ -1,12 +1,12 @@
 """What is compared: each model in each precision asked for, INT8 twins made where they are missing."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from harness import files
 from harness.backend import calibration, calibration_list
 from harness.console import note
 from harness.dataset.store import Store
@@ -121,7 +121,7 @@ def _is_twin(
 ) -> bool:
     facts = made.quantization
     try:
-        record = json.loads((made.folder / facts["record"]).read_text(encoding="utf-8"))
+        record = files.read_json(made.folder / facts["record"])
         names = [images.names[index] for index in indices]
         return bool(
             facts["original_sha256"] == model_file.sha256(card)

@@ -1,6 +1,5 @@
 """A set of images that the harness draws: written as JPEG files by several processes, and gone on with."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -111,7 +110,7 @@ def _claim(out: Path, drawn: DrawnSet, split: str) -> None:
     found = None
     if marker.exists():
         try:
-            found = json.loads(marker.read_text(encoding="utf-8"))
+            found = files.read_json(marker)
         except ValueError as error:
             raise OutputError(f"The file {marker} is damaged ({error}): delete the folder {out}.") from error
     elif any(out.iterdir()):

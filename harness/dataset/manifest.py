@@ -1,6 +1,5 @@
 """What a store says about itself on disk: manifest.json, and the list of its images."""
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import numpy.typing as npt
 
-from harness import files
+from harness import files, typed
 from harness.dataset.coco import ANNOTATIONS
 from harness.dataset.label_file import VAL_MAP
 from harness.dataset.recipe import Recipe
@@ -80,7 +79,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     file = folder / MANIFEST
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = files.read_json(file)
     except FileNotFoundError as error:
         raise DataError(
             f"{folder} is not a store (no {MANIFEST} in it): finish or make one with `harness prepare`."
@@ -190,7 +189,7 @@ def sync(path: Path) -> None:
 
 def _recipe_file(entry: dict[str, Any]) -> RecipeFile:
     return RecipeFile(
-        Recipe(**entry["recipe"]),
+        typed.structure(typed.defaults(Recipe) | entry["recipe"], Recipe),
         str(entry["file"]),
         int(entry["bytes"]),
         str(entry["sha256"]),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ from harness.errors import DataError, OutputError
 from harness.machine import system
 from harness.mlperf.benchmark import BENCHMARKS
 
+_UNDER_WAY = (".partial", ".journal", ".lock")
 _HASHED_WHOLE_BYTES = 256_000_000
 """Half a second's reading and hashing, where the whole of ImageNet takes many."""
 _COMPARED = 64
@@ -192,13 +194,20 @@ class Store:
 
 
 def open_store(path: Path) -> Store:
-    """Open the store at `path` and check its files against its manifest.
+    """Open the store at `path` and check its files against its manifest; a process reads them once.
 
     Raises:
         DataError: no folder, not a store, another format, or files that do not match the manifest.
     """
     if not path.is_dir():
         raise DataError(f"No store at {path}: make one with `harness prepare`.")
+    whole = (item for item in sorted(path.iterdir()) if item.suffix not in _UNDER_WAY and item.is_file())
+    return _opened(path, tuple(map(files.stamp, whole)))
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path, stamps: tuple[files.Stamp, ...]) -> Store:
+    """Open the store at `path`, whose files have these stamps."""
     manifest = read_manifest(path)
     if not manifest.count or not manifest.recipes:
         raise DataError(f"The store {path} is empty: delete it and prepare again.")
@@ -232,9 +241,8 @@ def prepare(
     files.make_writable_folder(out)
     if workers is None:
         workers = min(system.usable_cpus(), _MAX_WORKERS)
-    busy = DataError(f"Another `harness prepare` is at work on {out}: wait for it, or choose another folder.")
     try:
-        with files.locked(out / LOCK, busy):
+        with files.alone(out, "`harness prepare`", lock=out / LOCK):
             if ready := _ready(images, recipe, out, dataset, allow_missing):
                 return ready
             _prepare(images, recipe, out, dataset, allow_missing, workers)
@@ -306,18 +314,18 @@ def _ready(images: Listed, recipe: Recipe, out: Path, dataset: str, allow_missin
     store = open_store(out)
     if store.dataset != dataset:
         raise DataError(
-            f"The store {out} holds the data set '{store.dataset}', not '{dataset}': choose another folder."
+            f"The store {out} holds the data set '{store.dataset}', not '{dataset}': {files.elsewhere(out)}."
         )
     if store.task != images.task:
         raise DataError(
             f"The images of the store {out} were prepared for {store.task}, and this model is for "
-            f"{images.task}: choose another folder."
+            f"{images.task}: {files.elsewhere(store.path)}."
         )
     absent = {entry.name for entry in store.missing} & {*images.names}
     if not _holds(store, images, absent):
         raise DataError(
             f"The store {out} holds another list of images, labels or boxes than {images.root}: "
-            f"choose another folder for this list."
+            f"{files.elsewhere(store.path)} for this list."
         )
     if absent and not allow_missing:
         raise DataError(
@@ -352,8 +360,8 @@ def _require_same_images(images: Listed, store: Store) -> None:
     if others:
         raise DataError(
             f"{len(others)} of the {store.count} images in {images.root} are not those that the store "
-            f"{store.path} was made of ({shown(others)}): choose another folder for the store, or restore "
-            "the images."
+            f"{store.path} was made of ({shown(others)}): {files.elsewhere(store.path)} for the "
+            "store, or restore the images."
         )
 
 

@@ -1,6 +1,5 @@
 """Which images a quantized network knows; what it has answered is kept."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,7 +65,7 @@ class Answers:
         if not self._path.exists():
             return nothing
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
+            document = files.read_json(self._path)
             labels = np.asarray(document["labels"], np.int64)
             return labels if document["of"] == self._of and labels.shape == nothing.shape else nothing
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -11,7 +11,7 @@ from harness.frontier.speed import BASELINE
 from harness.model import file as model_file
 from harness.model import zoo
 from harness.model.card import CLASSIFICATION, Card, find_card, shipped_cards
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 
 CLASSES = 1000
 LEAST_TOP1 = 0.757

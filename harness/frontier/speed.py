@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
-from harness import files
+from harness import files, typed
 from harness.backend import graph
 from harness.console import note, progress
 from harness.errors import OutputError
@@ -17,7 +17,8 @@ from harness.model import file as model_file
 from harness.model.architecture import resnet50
 from harness.model.card import find_card
 from harness.profiling import operations
-from harness.profiling.stopwatch import Beside, Conditions
+from harness.profiling.conditions import Conditions
+from harness.profiling.stopwatch import Beside
 
 ROUNDS = 5
 BASELINE = "resnet50-seeded"
@@ -50,34 +51,8 @@ class Timed:
 
     name: str
     speed: Speed | None
-    failure: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return values
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Timed":
-        """Return what `to_dict` gave.
-
-        Raises:
-            KeyError, TypeError: the values are not its.
-        """
-        speed = values["speed"]
-        if speed is None:
-            return cls(values["name"], None, values["failure"])
-        return cls(
-            values["name"],
-            Speed(
-                ms=Interval(**speed["ms"]),
-                over_f32=Interval(**speed["over_f32"]),
-                over_int8=Interval(**speed["over_int8"]),
-                wide_share=speed["wide_share"],
-                wide=tuple(speed["wide"]),
-                fallbacks=tuple(speed["fallbacks"]),
-            ),
-        )
+    failure: str
+    """Empty where it has one."""
 
 
 class Stopwatch(Protocol):
@@ -142,7 +117,11 @@ def measure(
                 break
             bar.update(description=f"Timing {entry.name}")
             found = _timed(entry, stopwatch, wide, conditions)
-            document = {"conditions": _conditions(conditions), "of": entry.of, "timed": found.to_dict()}
+            document = {
+                "conditions": _conditions(conditions),
+                "of": entry.of,
+                "timed": typed.unstructure(found),
+            }
             files.write_json(folder / f"{entry.name}.json", document)
             held[entry.name] = found
             bar.advance()
@@ -172,6 +151,7 @@ def _timed(entry: Entry, stopwatch: Stopwatch, wide: Callable[[], float], condit
             wide=tuple(f"{one.name} ({one.exec_type})" for one in kernels.wide),
             fallbacks=tuple(f"{one.name} ({one.exec_type})" for one in kernels.fallbacks),
         ),
+        "",
     )
 
 
@@ -179,8 +159,8 @@ def _held(path: Path, wanted: str, conditions: Conditions) -> Timed | None:
     if not path.exists():
         return None
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        found, of = Timed.from_dict(document["timed"]), document["conditions"]
+        document = files.read_json(path)
+        found, of = typed.structure(document["timed"], Timed), document["conditions"]
         is_wanted = document["of"] == wanted
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"Cannot read {path} ({error!r}): delete it, or give another --out.") from error

@@ -18,6 +18,12 @@ class Demands:
     """What the user's user.conf sets for the scenario; times in ms."""
     settings: RunSettings
 
+    @classmethod
+    def of(cls, benchmark: str, settings: RunSettings, given: conf.UserConf | None = None) -> "Demands":
+        """Return what is asked of a test with these settings; `given` is the user's own user.conf."""
+        rules = conf.read_rules().scenario(benchmark, settings.scenario)
+        return cls(rules, {} if given is None else given.values(settings.scenario), settings)
+
     @property
     def estimate_is_own(self) -> bool:
         """Whether the user's user.conf holds what LoadGen is to expect, in place of the probe's estimate."""

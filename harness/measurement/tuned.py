@@ -161,7 +161,7 @@ def _read(key: Key) -> Tuning | None:
     """Return the tuning of exactly that key."""
     path = key.folder / FILE_NAME
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = files.read_json(path)
         form = document["format"]
         if isinstance(form, int) and form > FORMAT:
             raise OutputError(

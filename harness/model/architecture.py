@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness import files
 from harness.errors import ModelError, did_you_mean
 
 KINDS = {"dense": 3, "group16": 3, "group32": 3, "dw3": 3, "dw5": 5}
@@ -129,6 +130,11 @@ class SqueezeExcite:
     name: str
     channels: int
     reduced: int
+
+    @classmethod
+    def of(cls, name: str, channels: int) -> "SqueezeExcite":
+        """Return that of so many channels: a quarter in the middle, in steps of 8."""
+        return cls(name, channels, max(8, 8 * round(channels / 32)))
 
 
 @dataclass(frozen=True)
@@ -284,7 +290,7 @@ def read_architecture(path: Path) -> Architecture:
         ModelError: the file cannot be read, or holds none.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = files.read_json(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"Cannot read the architecture {path} ({error}): check the path.") from error
     return Architecture.from_dict(values)
@@ -334,7 +340,7 @@ def _spell(name: str, block: Block, into: int, out: int, stride: int) -> BlockLa
             ),
             Convolution(f"{name}.conv3", f"{name}.bn3", mid, out, 1),
         ),
-        SqueezeExcite(f"{name}.se", mid, max(8, 8 * round(mid / 32))) if block.squeeze_excite else None,
+        SqueezeExcite.of(f"{name}.se", mid) if block.squeeze_excite else None,
         shortcut,
         act,
     )

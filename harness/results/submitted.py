@@ -1,10 +1,10 @@
 """Rows of the tests in a submission tree, ours or one of those that MLCommons publishes."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness import files
 from harness.errors import RunFailed
 from harness.mlperf import log
 from harness.mlperf.log import DETAIL_LOG
@@ -82,7 +82,7 @@ def _system(submitter: Path, name: str) -> Row:
     if not path.exists():
         return {"system": name, "cores": None}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = files.read_json(path)
         sockets, cores, nodes = (
             _count(found.get(key))
             for key in ("host_processors_per_node", "host_processor_core_count", "number_of_nodes")

@@ -33,8 +33,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: another one is at it, or nothing can be written there.
     """
-    busy = OutputError(f"Another process is at work on {folder}: wait for it, or give another --out.")
-    with files.locked(lock_of(folder), busy):
+    with files.alone(folder, lock=lock_of(folder)):
         yield
 
 

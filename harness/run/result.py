@@ -1,7 +1,5 @@
 """result.json: how the result of a run is read, whichever version wrote it, and written."""
 
-import json
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,16 +48,48 @@ def read(path: Path) -> RunResult:
         Damaged: it cannot be read, or is not one.
         OutputError: a newer harness wrote it.
     """
+    return structured(load(path), path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the values in a result.json.
+
+    Raises:
+        Damaged: they cannot be read, or are no table.
+    """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        form = document.get("format") if isinstance(document, dict) else None
-        if type(form) is int and form > FORMAT:
-            raise OutputError(f"{path} has format {form}, newer than this harness knows: update the harness.")
-        if type(form) is not int or form != FORMAT:
-            raise Damaged(f"{path} is not a result of format {FORMAT}")
-        return _structure(document, RunResult)
-    except (OSError, ValueError, RecursionError) as error:
-        raise Damaged(f"The result {path} is damaged ({error})") from error
+        values = files.read_json(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(values, dict):
+        raise _no_result(path)
+    return values
+
+
+def structured(values: dict[str, Any], path: Path) -> RunResult:
+    """Return the result that `load` found in `path`.
+
+    Raises:
+        Damaged: it is none.
+        OutputError: a newer harness wrote it.
+    """
+    form = values.get("format")
+    if type(form) is int and form > FORMAT:
+        raise OutputError(f"{path} has format {form}, newer than this harness knows: update the harness.")
+    if type(form) is not int or form != FORMAT:
+        raise _no_result(path)
+    try:
+        return _structure(values, RunResult)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> Damaged:
+    return Damaged(f"The result {path} is damaged ({error})")
+
+
+def _no_result(path: Path) -> Damaged:
+    return Damaged(f"{path} is not a result of format {FORMAT}")
 
 
 def read_identity(path: Path) -> Identity:
@@ -69,7 +99,7 @@ def read_identity(path: Path) -> Identity:
         OSError: it cannot be read.
         ValueError: it is damaged.
     """
-    return _structure(json.loads(path.read_text(encoding="utf-8")), Identity)
+    return _structure(files.read_json(path), Identity)
 
 
 def write(path: Path, found: RunResult) -> None:
@@ -112,13 +142,9 @@ def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
         outer, inner = names.split(".")
         table = document.get(outer)
         if isinstance(table, dict) and isinstance(table.get(inner), dict):
-            document[outer] = table | {inner: _defaults(kind) | table[inner]}
+            document[outer] = table | {inner: typed.defaults(kind) | table[inner]}
     performance = document.get("performance")
     if isinstance(performance, dict):
         percentile = _PERCENTILES.get(str(document.get("scenario")))
         document["performance"] = {"latency_percentile": percentile, **performance}
     return document
-
-
-def _defaults(kind: type) -> dict[str, Any]:
-    return {item.name: item.default for item in fields(kind) if item.default is not MISSING}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness import files
+from harness import files, typed
 from harness.errors import OutputError
 
 _PARTS = "parts"
@@ -29,11 +29,8 @@ class Parts:
             OutputError: the folder cannot be written, or holds another search or something else.
         """
         self.folder = out / _PARTS
-        if out.exists() and not out.is_dir():
-            raise OutputError(f"{out} is a file: choose a folder with --out.")
         held = asked_before(out)
-        if out.is_dir() and any(out.iterdir()) and not held:
-            raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+        files.require_own(out, *([_PARTS] if held else []))
         files.make_writable_folder(self.folder)
         asked = json.loads(json.dumps(dict(request)))
         if held:
@@ -50,7 +47,7 @@ class Parts:
     def seconds(self) -> dict[str, float]:
         """What each part has cost, interrupted calls included."""
         path = self.folder / _SPENT
-        return dict(_read(path)) if path.exists() else {}
+        return _table(path, float) if path.exists() else {}
 
     def kept(self, name: str, make: Callable[[], Any], **effort: Any) -> Any:
         """Return a part in JSON values: what an earlier call made, or else what `make` makes now.
@@ -93,7 +90,7 @@ def asked_before(out: Path) -> dict[str, Any]:
         OutputError: it cannot be read.
     """
     path = out / _PARTS / _REQUEST
-    return dict(_read(path)) if path.exists() else {}
+    return _table(path) if path.exists() else {}
 
 
 def named(name: str, **effort: Any) -> str:
@@ -101,8 +98,15 @@ def named(name: str, **effort: Any) -> str:
     return "-".join([name, *(f"{key}-{value}" for key, value in sorted(effort.items()))])
 
 
+def _table(path: Path, kind: Any = Any) -> dict[str, Any]:
+    try:
+        return typed.structure(_read(path), dict[str, kind])
+    except typed.Misfit as error:
+        raise OutputError(f"{path} is damaged ({error}): delete it to repeat that part.") from error
+
+
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return files.read_json(path)
     except (OSError, ValueError) as error:
         raise OutputError(f"Cannot read {path} ({error}): delete it to repeat that part.") from error

@@ -1,6 +1,5 @@
 """Whether the rules let results be submitted, and all that they have against it."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -315,7 +314,7 @@ def calibration_record(card: Card) -> dict[str, Any]:
     try:
         if files.sha256_file(path) != digest:
             raise HarnessError(f"The calibration record {path} was changed: quantize the model again.")
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = files.read_json(path)
     except (OSError, ValueError) as error:
         raise HarnessError(
             f"Cannot read the calibration record {path} ({error}): put it beside the card."

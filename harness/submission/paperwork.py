@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from harness import files
 from harness.mlperf.names import OFFICIAL
 from harness.mlperf.rules import STATUSES, Round
 from harness.submission.verdict import Ledger
@@ -31,10 +32,10 @@ def read_json(ledger: Ledger, file: Path, path: str) -> Any:
     """Return the document in a file, or UNREADABLE, which is noted."""
     cure = "make the tree again with `harness submit`"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return files.read_json(file)
     except FileNotFoundError:
         ledger.hold("the file is there", path, False, "is missing", cure)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         ledger.hold("the file is JSON", path, False, f"is cut off or no JSON ({error})", cure)
     return UNREADABLE
 

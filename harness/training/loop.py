@@ -299,7 +299,7 @@ def _restore(
     if found != identity:
         raise OutputError(
             f"The checkpoint {path} is of another training ({_difference(found, identity)}): repeat its "
-            "settings or choose another folder."
+            f"settings or {files.elsewhere(path)}."
         )
     _load(network, state, path)
     optimizer.load_state_dict(state["optimizer"])
@@ -323,7 +323,7 @@ def _load(network: nn.Module, state: dict[str, Any], path: Path) -> None:
         network.load_state_dict(state["network"])
     except RuntimeError as error:
         raise OutputError(
-            f"The checkpoint {path} is of another network: repeat its settings or choose another folder."
+            f"The checkpoint {path} is of another network: repeat its settings or {files.elsewhere(path)}."
         ) from error
 
 

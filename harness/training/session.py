@@ -82,11 +82,12 @@ def run(request: Request) -> dict[str, Any] | None:
         )
     out = files.make_writable_folder(request.out)
     if (out / CHECKPOINT_NAME).exists() and not request.resume:
-        raise OutputError(f"The folder {out} holds a training: go on with --resume or choose another folder.")
+        raise OutputError(
+            f"The folder {out} holds a training: go on with --resume or {files.elsewhere(out)}."
+        )
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    busy = OutputError(f"Another `harness train` is at work in {out}: wait for it, or choose another folder.")
-    with joined() as ranks, files.locked(out / ".lock", busy) if ranks.is_first else nullcontext():
+    with joined() as ranks, files.alone(out, "`harness train`") if ranks.is_first else nullcontext():
         train_folder, test_folder = _folders(request, ranks)
         classes = count_classes(train_folder)
         recipe = Recipe(request.size, "area", request.crop_fraction)
@@ -148,7 +149,7 @@ def _exported(
         "task": request.task,
         "images": len(images),
         **_builtin_facts(request.task),
-        "parameters": sum(value.numel() for value in network.parameters()),
+        "parameters": network.architecture.count_parameters(),
         **({"origin": origin} if origin else {}),
         **lasting(settings),
         "augmentation": asdict(request.augmentation),

@@ -374,7 +374,7 @@ def test_a_transformer_is_quantized_as_nncf_does_transformers(oracle: Oracle, tm
 def test_two_processes_do_not_make_one_model(oracle: Oracle, tmp_path: Path) -> None:
     with (
         files.locked(tmp_path / ".int8.lock", OutputError("busy")),
-        pytest.raises(OutputError, match=r"Another process is making .*int8\.xml: wait for it"),
+        pytest.raises(OutputError, match=r"Another process is at work on .*int8\.xml: wait for it"),
     ):
         calibration.quantize(oracle.card, oracle.store, [0], CalibrationSettings(), tmp_path / "int8.xml")
     assert list(tmp_path.iterdir()) == []

@@ -138,7 +138,7 @@ def test_too_small_a_disk_is_refused_before_drawing(tmp_path: Path, monkeypatch:
 
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(OutputError, match="holds something else: choose a new or empty folder"):
+    with pytest.raises(OutputError, match="holds something else: choose a new or empty one"):
         generate(tmp_path, 30)
     assert names(tmp_path) == {"thesis.txt"}
 

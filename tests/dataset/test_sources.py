@@ -1,5 +1,7 @@
 """A store's pixels, held against the files that they were made of and against their own hash."""
 
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from sample_images import encoded, expected, pattern, write_images
 
 from harness.dataset import pixels, store
+from harness.dataset.image_file import tool_versions
 from harness.dataset.images import ImageList, find_images
 from harness.dataset.recipe import Recipe
 from harness.dataset.sample_file import SampleFile
@@ -98,8 +101,26 @@ def test_an_interrupted_prepare_does_not_keep_samples_of_files_that_changed(
         prepare(images, SMALL, out, "imagenet")
 
 
+def old_store(target: Path) -> Path:
+    """Return a store as version 0.1.0 wrote it, with the pixels that the libraries here make.
+
+    The fixture's are of OpenCV 5.0 and Pillow 13.0; others may round otherwise.
+    """
+    out = Path(shutil.copytree(OLD / "store", target))
+    images, path = find_images(OLD / "images", 10), out / "manifest.json"
+    document = json.loads(path.read_text())
+    recipes = {item.file: item.recipe for item in open_store(out).recipes.values()}
+    for entry in document["recipes"].values():
+        made = expected(images, recipes[entry["file"]]).tobytes()
+        assert len(made) == entry["bytes"]
+        (out / entry["file"]).write_bytes(made)
+        entry |= {"sha256": hashlib.sha256(made).hexdigest(), "made_with": tool_versions()}
+    path.write_text(json.dumps(document))
+    return out
+
+
 def test_a_store_of_version_0_1_0_refuses_other_images_by_its_pixels(tmp_path: Path) -> None:
-    out = shutil.copytree(OLD / "store", tmp_path / "store")
+    out = old_store(tmp_path / "store")
     root = shutil.copytree(OLD / "images", tmp_path / "images")
     images, recipe = find_images(root, 10), Recipe(16, "area", 0.875)
     assert len(prepare(images, Recipe(8, "area", 0.875), out, "custom").recipes) == 5
@@ -111,8 +132,24 @@ def test_a_store_of_version_0_1_0_refuses_other_images_by_its_pixels(tmp_path: P
     assert np.array_equal(both.samples(recipe), expected(images, recipe))
 
 
+def test_a_store_of_version_0_1_0_that_other_libraries_made_takes_its_images(tmp_path: Path) -> None:
+    out = old_store(tmp_path / "store")
+    path = out / "manifest.json"
+    document = json.loads(path.read_text())
+    for entry in document["recipes"].values():
+        entry["made_with"]["opencv"] = "4.0.0"
+        # As if the other library had rounded otherwise.
+        held = bytearray((out / entry["file"]).read_bytes())
+        held[0] ^= 1
+        (out / entry["file"]).write_bytes(held)
+        entry["sha256"] = hashlib.sha256(held).hexdigest()
+    path.write_text(json.dumps(document))
+    images, new = find_images(OLD / "images", 10), Recipe(16, "area", 0.875)
+    assert np.array_equal(prepare(images, new, out, "custom").samples(new), expected(images, new))
+
+
 def test_a_recipe_whose_key_version_0_1_0_gave_to_another_has_pixels_of_its_own(tmp_path: Path) -> None:
-    out = shutil.copytree(OLD / "store", tmp_path / "store")
+    out = old_store(tmp_path / "store")
     images = find_images(OLD / "images", 10)
     old, new = Recipe(8, "area", 15 / 17), Recipe(8, "area", 0.882353)
     assert new.key not in open_store(out).recipes

@@ -246,7 +246,7 @@ def test_two_prepares_of_one_store_do_not_mix(tmp_path, images):
     out.mkdir()
     with (out / ".prepare.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="Another `harness prepare` is at work on"):
+        with pytest.raises(OutputError, match="Another `harness prepare` is at work on"):
             prepare(images, SMALL, out, "imagenet")
     assert prepare(images, SMALL, out, "imagenet").count == 70
 

@@ -94,6 +94,12 @@ def test_a_folder_with_room_is_left_as_it_was(tmp_path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
+def test_one_place_says_choose_another_folder() -> None:
+    package = Path(files.__file__).parent
+    told = [path.name for path in package.rglob("*.py") if "choose another folder" in path.read_text()]
+    assert told == ["files.py"], "files.elsewhere names the variable where only that helps"
+
+
 def test_where_only_the_cache_is_full_its_variable_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from harness.loadgen import drive, rate
 from harness.loadgen.job import Estimate, Trial
 from harness.loadgen.qsl import Qsl
 from harness.loadgen.settings import RunSettings
-from harness.measurement import advice, plan
+from harness.measurement import advice, probing, test
 from harness.mlperf import log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.process import child
@@ -192,7 +192,7 @@ def test_the_rate_that_the_search_found_is_told_to_loadgen(oracle: Oracle, tmp_p
     found = document.probe.target_qps
     told = document.performance.estimate["target_qps"]
     # A busy neighbour can make a test INVALID, which is then repeated a little slower.
-    assert told in [pytest.approx(found * advice.RETRY_SHARE**times) for times in range(plan.ATTEMPTS)]
+    assert told in [pytest.approx(found * advice.RETRY_SHARE**times) for times in range(test.ATTEMPTS)]
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
     assert detail["effective_target_qps"] == pytest.approx(told, rel=1e-4)
     assert found in [trial.target_qps for trial in document.probe.trials if trial.held]
@@ -328,11 +328,7 @@ def test_a_model_too_slow_for_the_bound_is_told_with_its_latency(
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Estimate(20.0, 1, 1, latency_ns=36.04e6, target_qps=None)
-    monkeypatch.setattr(
-        run_session,
-        "_probe",
-        lambda *_: {"precision": "f32", "kernels": {}, "openvino": {}, "estimate": slow},
-    )
+    monkeypatch.setattr(probing, "_probe", lambda *_, **__: probing.Probed("f32", {}, {}, slow))
     with pytest.raises(
         RunFailed, match=r"oracle answers 99 % of Server's queries within 15 ms at no rate: .* 36.0 ms"
     ):

@@ -1,14 +1,14 @@
 """What of a result counts as finished: its logs are parsed, and a damaged result.json is one sentence."""
 
-import copy
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from damage import mutants, refusal
 
 from harness.dataset.store import open_store
 from harness.errors import HarnessError, OutputError
@@ -159,39 +159,6 @@ def test_a_damaged_result_is_repaired_by_what_its_refusal_names(results: Path) -
     with pytest.raises(OutputError, match=r"damaged .*: repeat its `harness run` with --replace"):
         kept_tests(folder, asked, tuple(Mode), replace=False, truth=LABELS)
     assert kept_tests(folder, asked, tuple(Mode), replace=True, truth=LABELS) == (None, ())
-
-
-def paths_in(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of every key of a document, of lists only the first item's."""
-    items = values.items() if isinstance(values, dict) else enumerate(values[:1])
-    for key, inner in items:
-        yield (*path, key)
-        if isinstance(inner, dict | list):
-            yield from paths_in(inner, (*path, key))
-
-
-def mutants(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the document with each of its keys removed, null, and of several wrong types."""
-    for path in paths_in(document):
-        for value in ("removed", None, "x", -1, {}):
-            mutant = copy.deepcopy(document)
-            table = mutant
-            for key in path[:-1]:
-                table = table[key]
-            if value == "removed":
-                del table[path[-1]]
-            else:
-                table[path[-1]] = value
-            yield mutant
-
-
-def refusal(call: Callable[[], Any]) -> str:
-    """Return the message of the error that a user may cause, or an empty text."""
-    try:
-        call()
-    except HarnessError as error:
-        return str(error)
-    return ""
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

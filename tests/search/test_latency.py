@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from damage import refusals
 
 from harness.commands.search.latency import command
 from harness.errors import HarnessError, OutputError
 from harness.mlperf.scenario import Scenario
 from harness.model.architecture import Architecture, Block, Stage, resnet50
 from harness.profiling import int8, stopwatch
-from harness.profiling.stopwatch import Conditions, Stopwatch
+from harness.profiling.conditions import MACHINE, Conditions
+from harness.profiling.stopwatch import Stopwatch
 from harness.search.latency import entries
 from harness.search.latency import table as tables
 from harness.search.latency.prediction import Design
@@ -155,7 +157,7 @@ def test_a_table_that_does_not_tell_the_cpus_generation_holds(good: Path, tmp_pa
 def test_times_of_elsewhere_are_told_as_they_were_there() -> None:
     there = {"cpu": "another CPU", "isa": ["avx512_fp16"]}
     told = Conditions(HERE.scenario, HERE.threads, there).to_dict()
-    assert {name: told[name] for name in stopwatch.MACHINE if name in told} == there
+    assert {name: told[name] for name in MACHINE if name in told} == there
     assert {*HERE.to_dict()} - {*told} == {"cpu_signature"}
 
 
@@ -265,6 +267,12 @@ def test_a_damaged_table_and_another_file_are_refused(good: Path, tmp_path: Path
         tables.load(path, SPACE, HERE)
 
 
+def test_whatever_is_damaged_in_a_table_is_one_sentence(good: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(good, tmp_path / "table.json"))
+    refused, _ = refusals(path, lambda: tables.load(path, SPACE, HERE), 9)
+    assert refused > 20
+
+
 def test_an_interrupted_build_goes_on_and_measures_nothing_twice(tmp_path: Path, good: Path) -> None:
     measured: list[str] = []
 
@@ -292,7 +300,7 @@ def test_two_processes_do_not_measure_one_table(tmp_path: Path) -> None:
     def again(network: Architecture) -> float:
         return build(tmp_path / "table.json").predict_ms(network)
 
-    with pytest.raises(OutputError, match=r"Another process is measuring the latency table .*: wait for it"):
+    with pytest.raises(OutputError, match=r"Another process is at work on .*: wait for it"):
         build(tmp_path / "table.json", again)
 
 

@@ -10,7 +10,7 @@ from harness import console
 from harness.commands import options
 from harness.mlperf.scenario import Scenario
 from harness.model.card import find_card
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 from harness.report.table import Table, aligned
 from harness.search.latency import table as tables
 from harness.search.latency.table import LatencyTable

@@ -11,8 +11,8 @@ from harness.mlperf.scenario import Scenario
 from harness.model.architecture import read_architecture
 from harness.model.card import find_card
 from harness.profiling import operations
+from harness.profiling.conditions import Conditions
 from harness.profiling.operations import Cost, Kernels
-from harness.profiling.stopwatch import Conditions
 from harness.report.table import Table, aligned
 
 

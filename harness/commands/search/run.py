@@ -13,6 +13,9 @@ from harness.commands import options
 from harness.errors import HarnessError
 from harness.mlperf.scenario import parse_scenario
 from harness.model.card import find_card
+from harness.search import result
+from harness.search.decision import SEARCHED
+from harness.search.document import SearchResult
 from harness.search.request import MEASURING, UNTIL, Effort, Request
 
 _USUAL = Effort()
@@ -142,8 +145,8 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
     outcome, text = _run(_request(out, **given))
     if outcome is None:
         return
-    click.echo(json.dumps(outcome, indent=2, ensure_ascii=False) if as_json else text)
-    if outcome["test"]["models"]["searched"]["passed"] is False:
+    click.echo(json.dumps(result.to_dict(outcome), indent=2, ensure_ascii=False) if as_json else text)
+    if outcome.test.models[SEARCHED].passed is False:
         sys.exit(1)
 
 
@@ -159,7 +162,7 @@ def _request(out: Path, *, baseline: str, objective: str, duration: float, **giv
     )
 
 
-def _run(request: Request) -> tuple[dict[str, Any] | None, str]:
+def _run(request: Request) -> tuple[SearchResult | None, str]:
     try:
         from harness.search import report, session
     except ModuleNotFoundError as error:

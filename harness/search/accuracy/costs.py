@@ -73,8 +73,8 @@ def load(path: Path, identity: Mapping[str, Any]) -> Costs:
         return {}
     costs: Costs = {}
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        found = document["identity"]
+        document = files.read_json(path)
+        found = dict(document["identity"])
         for name, option, cost in document["costs"]:
             costs.setdefault(name, {})[option] = float(cost)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -86,6 +86,6 @@ def load(path: Path, identity: Mapping[str, Any]) -> Costs:
         differing = [key for key in wanted if found.get(key) != wanted[key]] or ["format"]
         raise OutputError(
             f"The table of accuracy costs {path} was measured with something else "
-            f"({', '.join(differing)}): choose another folder, or delete it."
+            f"({', '.join(differing)}): {files.elsewhere(path)}, or delete it."
         )
     return costs

@@ -1,6 +1,5 @@
 """The latency table: built by measuring, proven on unseen networks, and refused where it does not hold."""
 
-import json
 import math
 import random
 import statistics
@@ -13,10 +12,11 @@ from typing import Any
 
 from harness import files
 from harness.console import note, progress
-from harness.errors import HarnessError, OutputError
+from harness.errors import HarnessError
 from harness.model.architecture import Architecture
 from harness.profiling import stopwatch
-from harness.profiling.stopwatch import Conditions, Timer
+from harness.profiling.conditions import Conditions
+from harness.profiling.stopwatch import Timer
 from harness.resources import cache_folder
 from harness.search.latency.prediction import Design, Prediction
 from harness.search.latency.validation import Validation, validate
@@ -149,8 +149,7 @@ def build(
             measuring it.
     """
     files.make_writable_folder(out.parent)
-    busy = OutputError(f"Another process is measuring the latency table {out}: wait for it.")
-    with files.locked(out.with_name(f".{out.name}.lock"), busy):
+    with files.alone(out, cure="", lock=out.with_name(f".{out.name}.lock")):
         return _measured(space, conditions, out, design or Design(), timer or stopwatch.timer)
 
 
@@ -222,18 +221,22 @@ def _key(space: Space, conditions: Conditions) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = files.read_json(path)
     except OSError as error:
         raise HarnessError(
             f"Cannot read the latency table {path} ({error.strerror}): make it with `harness search latency`."
         ) from error
     except ValueError as error:
         raise HarnessError(f"The latency table {path} is damaged ({error}): {_CURE_DAMAGE}.") from error
-    if not isinstance(document, dict) or "format" not in document or "key" not in document:
+    if not isinstance(document, dict) or "format" not in document or not _has_tables(document):
         raise HarnessError(f"The file {path} is no latency table: {_CURE_DAMAGE}.")
     if document["format"] != _FORMAT:
         raise UnfitTable(f"The latency table {path} is of another version of the harness: {_CURE}.")
     return document
+
+
+def _has_tables(document: dict[str, Any]) -> bool:
+    return isinstance(document.get("key"), dict) and isinstance(document.get("design", {}), dict)
 
 
 def _earlier(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -265,7 +268,7 @@ class _Journal:
         try:
             found = earlier
             if path.exists():
-                journal = json.loads(path.read_text(encoding="utf-8"))
+                journal = files.read_json(path)
                 found = journal if key | journal["key"] == key else earlier
             if found:
                 self.visits, self._earlier_s = dict(found["visits"]), float(found["seconds"])

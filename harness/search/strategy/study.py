@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness import files
 from harness.errors import HarnessError, OutputError
 from harness.model.architecture import Architecture
 from harness.search.strategy.front import Point
@@ -68,7 +69,7 @@ def open_study(path: Path, identity: Mapping[str, Any]) -> Any:
         )
     except OSError as error:
         raise OutputError(
-            f"Cannot write the study {path} ({error.strerror}): choose another folder."
+            f"Cannot write the study {path} ({error.strerror}): {files.elsewhere(path)}."
         ) from error
     except (ValueError, KeyError) as error:
         raise OutputError(f"The study {path} is damaged ({error}): delete it to search anew.") from error
