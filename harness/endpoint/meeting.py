@@ -1,5 +1,6 @@
 """Before the first question: a connection, a server and a model that are ready, and tensors that fit."""
 
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,11 @@ def connect(endpoint: Endpoint) -> Wire:
     Raises:
         HarnessError: gRPC's library is not installed, or the file of certificates cannot be read.
     """
+    if endpoint.ca is not None and not endpoint.is_secure:
+        raise HarnessError(f"--ca is for TLS: write {endpoint.scheme}s:// in place of {endpoint.scheme}://.")
     try:
+        # gRPC does not say what is wrong with a file of certificates.
+        ssl.create_default_context(cafile=endpoint.ca)
         if endpoint.is_grpc:
             from harness.endpoint.grpc_wire import GrpcWire
 
@@ -171,7 +176,7 @@ def _stranger(wire: Wire, endpoint: Endpoint, error: NotKnown) -> HarnessError:
 
 def _cure(endpoint: Endpoint, error: Unreachable) -> str:
     other = "http://" if endpoint.is_grpc else "grpc://"
-    secure = "" if endpoint.is_secure else f", TLS by {endpoint.scheme}s://"
+    secure = ", certificates by --ca" if endpoint.is_secure else f", TLS by {endpoint.scheme}s://"
     return f"Nobody answers by {endpoint.scheme}: {error.fault} ({other} has another port{secure})"
 
 

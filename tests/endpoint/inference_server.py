@@ -10,11 +10,13 @@ import argparse
 import json
 import os
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -247,11 +249,19 @@ def main() -> None:
     model = Model(asked)
     server = grpc.server(ThreadPoolExecutor(80), options=[("grpc.so_reuseport", 0)])
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Grpc(model), server)
-    server.add_insecure_port(f"127.0.0.1:{asked.grpc}")
+    if tls := asked.told["tls"]:
+        pair = tuple(Path(tls, name).read_bytes() for name in ("key.pem", "certificate.pem"))
+        server.add_secure_port(f"127.0.0.1:{asked.grpc}", grpc.ssl_server_credentials([pair]))
+    else:
+        server.add_insecure_port(f"127.0.0.1:{asked.grpc}")
     server.start()
     Http.model = model
     ThreadingHTTPServer.daemon_threads = True
     web = ThreadingHTTPServer(("127.0.0.1", asked.http), Http)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(Path(tls, "certificate.pem"), Path(tls, "key.pem"))
+        web.socket = context.wrap_socket(web.socket, server_side=True)
     print("serving", flush=True)
     web.serve_forever()
 

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "silent": False,
     "typed": False,
     "plain_json": False,
+    "tls": None,
 }
 """What the server does unless it is told otherwise."""
 

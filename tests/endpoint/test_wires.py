@@ -210,9 +210,3 @@ def test_only_an_address_of_this_host_is_on_this_host(server: Running) -> None:
     assert is_this_host("localhost", server.http_port)
     with pytest.raises(OSError, match="refused"):
         is_this_host("127.0.0.1", free_ports(1)[0])
-
-
-def test_certificates_that_cannot_be_read_are_told(server: Running, tmp_path: Path) -> None:
-    for scheme in ("grpcs", "https"):
-        with pytest.raises(HarnessError, match=r"Cannot use --ca .*give certificates in PEM"):
-            meeting.meet(server.endpoint(scheme, ca=tmp_path / "none.pem"))
