@@ -1,7 +1,7 @@
 """What one run was asked to do, resolved once and stored with its result."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +104,6 @@ class RunSettings:
         values = asdict(self)
         values["user_conf"] = None if self.user_conf is None else self.user_conf.name
         return values
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "RunSettings":
-        """Return the settings of a result document; the user.conf is the one in its folder."""
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        return cls(**known | {"scenario": Scenario(values["scenario"]), "user_conf": None})
 
 
 def doublings(limit: int) -> list[int]:
