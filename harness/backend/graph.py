@@ -1,6 +1,6 @@
 """The deployed graph: raw `u8` pixels in, answers out, compiled for the CPU at a stated precision."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
 from harness.backend import answers, folding, kernels, ports
-from harness.backend.settings import OPENVINO_CORE_TYPES, CompileSettings
+from harness.backend.settings import CompileSettings
 from harness.errors import ModelError
 from harness.machine import system
 from harness.model.card import Card
@@ -191,35 +191,26 @@ def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:
     return np.ascontiguousarray(values, np.float16 if given.element_type == "f16" else None)
 
 
-def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool = False) -> Compiled:
+def compile_model(
+    model: ov.Model, settings: CompileSettings, *, profile: bool = False, is_folded: bool = False
+) -> Compiled:
     """Fold the constants, compile for the CPU and report what OpenVINO really chose.
 
-    With `profile`, every layer's time is taken (harness.backend.kernels), which costs a little of it.
+    With `profile`, every layer's time is taken (harness.backend.kernels), which costs a little of it. What
+    `deployed` gave need not be folded again.
 
     Raises:
         ModelError: the CPU cannot compute in the precision asked for, or OpenVINO silently chose another.
     """
     if settings.precision == "bf16" and not has_bf16():
         raise ModelError("OpenVINO computes no BF16 on this CPU: use --precision f32.")
-    config: dict[str, Any] = {
-        "PERFORMANCE_HINT": settings.hint,
-        "INFERENCE_PRECISION_HINT": settings.precision,
-    }
-    if settings.threads is not None:
-        config["INFERENCE_NUM_THREADS"] = settings.threads
-    if settings.streams is not None:
-        config["NUM_STREAMS"] = settings.streams
     pinning = system.default_pinning() if settings.pinning is None else settings.pinning
-    if pinning is not None:
-        config["ENABLE_CPU_PINNING"] = pinning
-    if settings.smt is not None:
-        config["ENABLE_HYPER_THREADING"] = settings.smt
-    if settings.core_type is not None:
-        config["SCHEDULING_CORE_TYPE"] = OPENVINO_CORE_TYPES[settings.core_type]
+    config: dict[str, Any] = replace(settings, pinning=pinning).properties
     if profile:
         config["PERF_COUNT"] = True
     try:
-        compiled = ov.Core().compile_model(folding.folded(model), "CPU", config)
+        ready = model if is_folded else folding.folded(model)
+        compiled = ov.Core().compile_model(ready, "CPU", config)
     except RuntimeError as error:
         raise ModelError(
             f"OpenVINO cannot compile '{model.get_friendly_name()}' with {config}: {first_line(error)}"

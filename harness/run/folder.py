@@ -20,7 +20,7 @@ PERFORMANCE_LOGS = Path("performance", "run_1")
 ACCURACY_LOGS = Path("accuracy")
 
 _IDENTITY = ("harness", "model", "data")
-_SETTINGS = ("scenario", "precision", *TUNABLE)
+_SETTINGS = ("scenario", "precision", "endpoint", *TUNABLE)
 PERFORMANCE_SETTINGS = ("official", "user_conf", "user_conf_sha256", "duration_s", "stall_timeout_s")
 """What only a performance test depends on: with the accuracy of one run goes the speed of another."""
 _MACHINE = ("cpu_model", "cpu_signature", "isa", "usable_cpus", "versions")
