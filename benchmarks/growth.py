@@ -13,17 +13,16 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from harness.mlperf.scenario import Scenario
 from harness.model import card
 from harness.model.architecture import Architecture
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 from harness.search import result
 from harness.search.accuracy import costs
 from harness.search.accuracy.estimator import Blockwise
+from harness.search.document import SearchResult
 from harness.search.latency import table as tables
 from harness.search.session import step_s
 from harness.search.space import baseline
@@ -35,15 +34,15 @@ _BATCH = 64
 _STEPS = 5
 
 
-def problem_of(outcome: dict[str, Any]) -> Problem:
-    asked = outcome["request"]
-    space = Space(Architecture.from_dict(asked["space"]["baseline"]), tuple(asked["space"]["sizes"]))
-    conditions = Conditions.of(Scenario(asked["conditions"]["scenario"]), asked["conditions"]["threads"])
-    table = tables.load(Path(outcome["table"]["file"]), space, conditions)
-    path = Path(outcome["estimator"]["file"])
+def problem_of(outcome: SearchResult) -> Problem:
+    asked = outcome.request
+    space = Space(asked.space.baseline, asked.space.sizes)
+    conditions = Conditions.of(asked.conditions.scenario, asked.conditions.threads)
+    table = tables.load(Path(outcome.table.file), space, conditions)
+    path = Path(outcome.estimator.file or "")
     identity = json.loads(path.read_text(encoding="utf-8"))["identity"]
     score = Blockwise(costs.Table(space, costs.load(path, identity), identity)).score
-    return Problem(space, table.predict_ms, score, outcome["search"]["cap_ms"])
+    return Problem(space, table.predict_ms, score, outcome.search.cap_ms)
 
 
 def search_s(problem: Problem, trials: int, workers: int) -> float:
@@ -75,7 +74,7 @@ def main() -> None:
         for trials in options.trials or [500, 1000, 2000]:
             seconds = search_s(problem, trials, workers)
             print(f"| {trials:,} | {workers} | {seconds:.1f} | {1000 * seconds / trials:.1f} |", flush=True)
-    found, _ = baseline.read(card.find_card(outcome["request"]["baseline"]["name"]))
+    found, _ = baseline.read(card.find_card(outcome.request.baseline.name))
     sizes = options.size or [found.size, found.size * 3 // 4, found.size // 2]
     print("\n| input | MACs | training, images/s |\n| --- | --- | --- |")
     for size in sizes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.mlperf.scenario import SEARCHED, Scenario
 from harness.model.architecture import Architecture, resnet50
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 from harness.search.latency.table import LatencyTable, obtain
 from harness.search.space.revisions import Space
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -96,7 +97,9 @@ def several_times(images: ImageList, copies: int, folder: Path) -> ImageList:
     return ImageList(tuple(names), labels, folder)
 
 
-def measure(ways: dict[str, Way], images: ImageList, cores: int, rounds: int, scratch: Path) -> dict:
+def measure(
+    ways: dict[str, Way], images: ImageList, cores: int, rounds: int, scratch: Path
+) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     size: dict[str, int] = {}
     for turn in range(rounds + 1):
@@ -111,7 +114,7 @@ def measure(ways: dict[str, Way], images: ImageList, cores: int, rounds: int, sc
                 seconds[name].append(taken)
             size[name] = bytes_below(out)
             shutil.rmtree(out)
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         name: {
             "images_per_s": len(images.names) / statistics.median(taken),
             "bytes_per_image": size[name] / len(images.names),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import overhead
+import overhead  # type: ignore[import-not-found]
 from scipy.stats import ttest_ind
 
 from harness import files

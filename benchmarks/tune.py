@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import openvino as ov
-from overhead import app_rate, make_job
+from overhead import app_rate, make_job  # type: ignore[import-not-found]
 
 from harness.backend import graph
 from harness.explain import benchmark_app

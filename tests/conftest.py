@@ -1,6 +1,7 @@
 """Small real models and stores that every test of a run can use."""
 
 import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -62,6 +63,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         finally:
             # Closing does not do: a process that was forked meanwhile has the file open, too.
             fcntl.flock(room, fcntl.LOCK_UN)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_host_of_its_own() -> None:
+    """Let the commands of parallel test processes not wait for each other's turn to measure."""
+    os.environ["HARNESS_HOST_ID"] = f"tests-{os.getpid()}"
 
 
 @pytest.fixture(scope="session", autouse=True)

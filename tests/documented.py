@@ -8,30 +8,31 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
-def keys_of(kind: type, prefix: str = "") -> list[tuple[str, str]]:
-    """Return dotted key and meaning of every field, those of inner tables included."""
+def keys_of(kind: type, prefix: str = "", *, deep: bool = True) -> list[tuple[str, str]]:
+    """Return dotted key and meaning of every field, where it goes `deep` those of inner tables, too."""
     words, hints = _docstrings(kind), get_type_hints(kind)
-    found = []
+    found: list[tuple[str, str]] = []
     for item in fields(kind):
         key = f"{prefix}{item.name}"
         found.append((key, " ".join(words.get(item.name, "").split())))
-        if (inner := _inner(hints[item.name])) is not None:
-            found += keys_of(inner, f"{key}[]." if _is_list(hints[item.name]) else f"{key}.")
+        for inner in _inner(hints[item.name]) if deep else ():
+            keys = keys_of(inner, f"{key}[]." if _is_list(hints[item.name]) else f"{key}.")
+            found += [entry for entry in keys if entry[0] not in dict(found)]
     return found
 
 
-def rows(kind: type) -> list[str]:
+def rows(kind: type, *, deep: bool = True) -> list[str]:
     """Return the rows of the documentation's table."""
-    return [f"| `{key}` | {meaning} |" for key, meaning in keys_of(kind)]
+    return [f"| `{key}` | {meaning} |" for key, meaning in keys_of(kind, deep=deep)]
 
 
-def _inner(hint: Any) -> type | None:
-    """Return the dataclass in a type such as X, X | None or tuple[X, ...]."""
+def _inner(hint: Any) -> list[type]:
+    """Return the dataclasses in a type such as X, X | None, X | Y or tuple[X, ...]."""
     if is_dataclass(hint) and isinstance(hint, type):
-        return hint
+        return [hint]
     if get_origin(hint) in (Union, UnionType, tuple):
-        return next(filter(None, map(_inner, get_args(hint))), None)
-    return None
+        return [kind for part in get_args(hint) for kind in _inner(part)]
+    return []
 
 
 def _is_list(hint: Any) -> bool:

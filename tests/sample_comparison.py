@@ -4,50 +4,65 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.comparison.document import Accuracy, AccuracyPair, Cell, Comparison, Variant
+from harness.comparison.document import (
+    Accuracy,
+    AccuracyPair,
+    Cell,
+    Comparison,
+    Data,
+    Settings,
+    Variant,
+)
+from harness.dataset.store import Store
 from harness.loadgen.settings import RunSettings
+from harness.machine.noise import Noise
+from harness.machine.system import Machine
+from harness.measurement.demands import Demands
+from harness.measurement.plan import Plan
 from harness.measurement.round import Round
-from harness.measurement.series import Series
+from harness.measurement.series import Facts, Series
 from harness.mlperf.scenario import Scenario
 from harness.model.card import Card
 
-MACHINE: dict[str, Any] = {
-    "architecture": "x86_64",
-    "cpu_model": "Imaginary CPU 9000",
-    "cpu_vendor": "Imaginary",
-    "sockets": 1,
-    "physical_cores": 2,
-    "cpus_present": 4,
-    "usable_cpus": 4,
-    "isa": ["avx2", "avx512_vnni"],
-    "max_frequency_hz": 3_000_000_000,
-    "governor": "performance",
-    "memory_bytes": 16_000_000_000,
-    "operating_system": "Imaginary OS",
-    "kernel": "6.1",
-    "hypervisor": True,
-    "virtualization": None,
-    "versions": {"python": "3.11.7", "openvino": "2026.4.1"},
-    "cpus_allowed": 2,
-    "cpu_quota_cores": None,
-    "performance_cpus": None,
-    "efficiency_cpus": None,
-    "smt": None,
-    "caches": None,
-    "frequency_driver": None,
-    "turbo": None,
-    "numa_nodes": None,
-}
-QUIET = {
-    "wall_s": 1.0,
-    "cpus": 4,
-    "steal_share": 0.0,
-    "other_cpus": 0.0,
-    "throttled_count": 0,
-    "throttled_s": 0.0,
-    "swapped_pages": 0,
-    "frequency_hz": None,
-}
+MACHINE = Machine(
+    architecture="x86_64",
+    cpu_model="Imaginary CPU 9000",
+    cpu_signature=None,
+    cpu_vendor="Imaginary",
+    sockets=1,
+    physical_cores=2,
+    cpus_present=4,
+    isa=("avx2", "avx512_vnni"),
+    max_frequency_hz=3_000_000_000,
+    governor="performance",
+    memory_bytes=16_000_000_000,
+    operating_system="Imaginary OS",
+    kernel="6.1",
+    hypervisor=True,
+    virtualization=None,
+    versions={"python": "3.11.7", "openvino": "2026.4.1"},
+    cpus_allowed=4,
+    cores_allowed=None,
+    performance_cpus_allowed=None,
+    cpu_quota_cores=None,
+    performance_cpus=None,
+    efficiency_cpus=None,
+    smt=None,
+    caches=None,
+    frequency_driver=None,
+    turbo=None,
+    numa_nodes=None,
+)
+QUIET = Noise(
+    wall_s=1.0,
+    cpus=4,
+    steal_share=0.0,
+    other_cpus=0.0,
+    throttled_count=0,
+    throttled_s=0.0,
+    swapped_pages=0,
+    frequency_hz=None,
+)
 PROPERTIES = {
     "INFERENCE_NUM_THREADS": 1,
     "NUM_STREAMS": 1,
@@ -61,16 +76,15 @@ RATES = {"fp32": (13.0, 12.8, 12.9), "int8": (50.0, 51.0, 49.0), "searched": (20
 
 
 def prepared(
-    properties: dict[str, Any], card: Card, store: Path, settings: RunSettings, folder: Path
+    properties: dict[str, Any], card: Card, store: Store, settings: RunSettings, folder: Path
 ) -> Series:
     """Make the folder of a series, as rounds.prepare does, and return the series, probed by nobody."""
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {
-        **dict.fromkeys(("model_sha256", "precision", "kernels", "batch", "streams")),
-        "openvino": properties,
-        "estimate": {"target_qps": 100.0},
-    }
-    return Series(card, store, settings.with_defaults(), 1, folder, facts)
+    settings = settings.with_defaults()
+    told = {settings.scenario.facts.estimate_key: 100.0}
+    facts = Facts("", "f32", {}, properties, settings.tunable, settings.batch, settings.streams, {}, told)
+    demands = Demands.of(card.benchmark, settings)
+    return Series(Plan(card, store, demands, folder / "user.conf", told, 100.0), folder, facts)
 
 
 def variant(name: str, good: int | None = 760, passed: bool | None = True, **more: Any) -> Variant:
@@ -79,9 +93,8 @@ def variant(name: str, good: int | None = 760, passed: bool | None = True, **mor
     if good is not None:
         word = "passed" if passed else "failed"
         verdict = f"{word}: {good / 10:.3f} % against the target 75 %"
-        accuracy = Accuracy(
-            good, 1000, passed, 0.75, verdict, True, f"accuracy/{name}/model/Offline/accuracy"
-        )
+        log = f"accuracy/{name}/model/Offline/accuracy"
+        accuracy = Accuracy(1000, passed, 0.75, verdict, True, log, good)
     given = {"no_accuracy": "" if accuracy else "speed only: no trained weights"} | more
     return Variant(
         name, f"card-{name}", "f32", "s" + name, "o" + name, "f32", {"f32": 54}, "", accuracy, **given
@@ -123,13 +136,8 @@ def comparison(**changes: Any) -> Comparison:
         "created": "2026-11-21T09:00:00+00:00",
         "harness": "0.1.0",
         "baseline": "fp32",
-        "settings": {"rounds": 3, "duration_s": 10.0, "mlperf": "v6.1", "confidence": 0.95},
-        "data": {
-            "dataset": "imagenet",
-            "count": 1000,
-            "list_sha256": "ab" * 32,
-            "pixels_sha256": {"x": "cd"},
-        },
+        "settings": Settings(3, 10.0, "v6.1", 0.95),
+        "data": Data("imagenet", 1000, "ab" * 32, {"x": "cd"}),
         "machine": MACHINE,
         "variants": (variant("fp32", 764), variant("int8", 761), variant("searched", 765)),
         "cells": tuple(cells),

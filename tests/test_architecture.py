@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.mlperf import log
+from harness.mlperf.rules import SEEDS
+from harness.mlperf.scenario import Scenario
+
 PACKAGE = Path(__file__).parents[1] / "harness"
 
 # A module imports only from rows above its own; neighbours in a row do not know each other.
@@ -19,19 +23,20 @@ ROWS = {
         {"dataset"},
         {"task"},
         {"model"},
+        {"endpoint"},
         {"backend"},
         {"loadgen", "profiling"},
         {"training", "doctor"},
         {"measurement"},
-        {"run", "explain"},
+        {"run", "explain", "serving"},
         {"comparison", "submission", "tuner"},
-        {"search", "quickstart", "frontier", "results"},
+        {"search", "quickstart", "frontier", "results", "fleet"},
         {"commands"},
         {"cli"},
         {"__main__"},
     ],
     "report": [{"style", "svg", "table"}, {"html", "scatter"}],
-    "machine": [{"packages", "procfs"}, {"energy", "hardware", "noise", "system"}, {"identity"}],
+    "machine": [{"packages", "procfs"}, {"energy", "hardware", "host", "noise", "system"}, {"identity"}],
     "process": [{"native_stderr", "signals", "undisturbed", "workers"}, {"child"}],
     "mlperf": [
         {"benchmark", "early_stopping", "names", "scenario"},
@@ -39,42 +44,47 @@ ROWS = {
         {"calendar", "conf"},
     ],
     "dataset": [
-        {"drawing", "image_file", "label_file", "pixels"},
-        {"class_folders", "recipe", "sample_file"},
-        {"builtin", "images", "manifest"},
+        {"drawing", "drawn_set", "image_file", "label_file", "pixels", "placement"},
+        {"class_folders", "coco", "recipe", "sample_file"},
+        {"builtin", "images", "manifest", "scenes"},
         {"sources"},
         {"preparation"},
         {"store"},
     ],
-    "task": [{"scoring"}, {"classification"}],
+    "task": [{"average_precision", "boxes", "logged", "scoring"}, {"classification", "detection"}],
     "model": [
         {"licence", "onnx_file"},
-        {"architecture", "card", "download"},
+        {"architecture", "card_parts", "download"},
+        {"card_rules"},
+        {"card"},
         {"nodes"},
-        {"efficientnet", "resnet"},
+        {"detector", "efficientnet", "resnet"},
         {"builders"},
         {"file", "zoo"},
         {"hub"},
     ],
     "backend": [
         {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"decoders", "labels"},
+        {"detections"},
         {"answers"},
         {"graph"},
-        {"calibration", "labelling"},
+        {"calibration", "deployment", "labelling", "served"},
     ],
+    "endpoint": [{"address", "contract", "host"}, {"wire"}, {"grpc_wire", "http_wire"}, {"meeting"}],
     "loadgen": [
         {"qsl", "settings"},
         {"job", "sut"},
         {"known_answers", "rate"},
         {"subject"},
-        {"proof"},
+        {"proof", "served"},
         {"drive", "probe"},
         {"work"},
     ],
-    "loadgen/sut": [{"lane"}, {"offline", "server", "stream"}],
-    "profiling": [{"chains", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
+    "loadgen/sut": [{"lane"}, {"boxes"}, {"offline", "server", "stream"}],
+    "profiling": [{"chains", "conditions", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
     "training": [
-        {"muon", "network", "ranks", "trivial"},
+        {"detector", "muon", "network", "ranks", "trivial"},
         {"data"},
         {"export"},
         {"teacher"},
@@ -84,6 +94,7 @@ ROWS = {
     "measurement": [
         {"advice", "data", "demands", "order", "round", "statistics", "tuned"},
         {"outlook", "plan"},
+        {"probing", "test"},
         {"series"},
     ],
     "run": [{"document"}, {"result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
@@ -116,7 +127,17 @@ ROWS = {
         {"tree"},
         {"submit"},
     ],
+    "serving": [
+        {"programs"},
+        {"layout"},
+        {"kserve", "mlserver", "ovms", "triton"},
+        {"triton_python"},
+        {"formats", "repository"},
+        {"session"},
+    ],
+    "serving/programs": [{"mlserver_runtime", "triton_model"}],
     "tuner": [{"candidates", "halving", "report"}, {"budget"}, {"session"}],
+    "fleet": [{"cluster", "member", "parcel"}, {"duty"}, {"home", "order"}, {"session"}, {"table"}],
     "frontier": [
         {"catalogue", "entrants", "race", "speed"},
         {"answering", "request"},
@@ -127,8 +148,8 @@ ROWS = {
     "search": [
         {"decision", "parts", "pictures", "space", "split"},
         {"accuracy", "latency", "request"},
-        {"strategy"},
-        {"selection"},
+        {"document", "strategy"},
+        {"selection", "sentences"},
         {"result"},
         {"report", "session"},
     ],
@@ -144,12 +165,15 @@ ROWS = {
     "search/strategy": [{"front"}, {"study"}, {"evolution"}, {"climbing"}, {"scouting", "searching"}],
     "commands": [
         {"lazy", "options"},
+        {"endpoint_options"},
         {
             "check",
             "compare",
             "compliance",
             "doctor",
             "explain",
+            "export",
+            "fleet",
             "frontier",
             "model",
             "prepare",
@@ -163,18 +187,22 @@ ROWS = {
             "tune",
         },
     ],
+    "commands/fleet": [{"words"}, {"merge", "run", "status"}],
     "commands/search": [{"latency", "profile", "report", "run"}],
 }
 # Rooms, or single modules, that may import a library.
 DOORS = {
-    "openvino": {"backend", "loadgen/sut", "model", "profiling"},
+    "openvino": {"backend", "loadgen/sut", "model", "profiling", "serving/programs"},
     "nncf": {"backend"},
     "mlperf_loadgen": {"loadgen"},
+    "grpc": {"endpoint"},
+    "tritonclient": {"endpoint"},
     "click": {"cli", "commands"},
     "pandas": {"results"},
     "pyarrow": {"results"},
     "torch": {"model", "training", "search"},
     "optuna": {"search"},
+    "ray": {"fleet/cluster"},
 }
 
 
@@ -252,3 +280,22 @@ def test_only_a_task_knows_how_its_answers_are_written() -> None:
         if any(name in text for name in HANDLE_ANSWERS):
             assert 4 not in [one for one in constants if type(one) is int], f"{place} counts bytes"
             assert "frombuffer" not in text, f"{place} reads an answer"
+
+
+WORDS_OF_MLPERF = {
+    *map(str, Scenario),
+    *SEEDS,
+    log.DETAIL_LOG,
+    log.SUMMARY_LOG,
+    log.ACCURACY_LOG,
+    log.TRACE_LOG,
+}
+
+
+def test_the_words_of_mlperf_stand_in_its_room_alone() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE).as_posix()
+        if not place.startswith("mlperf/"):
+            tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            written = {node.value for node in tree if isinstance(node, ast.Constant)}
+            assert not written & WORDS_OF_MLPERF, place

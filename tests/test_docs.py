@@ -1,10 +1,10 @@
 """README, --help and the code agree."""
 
 import importlib
-import json
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,19 @@ import click
 import pytest
 from click.testing import CliRunner
 from documented import rows
+from sample_detectors import CARDS
 
 from harness import __version__
 from harness.cli import _COMMANDS, cli
 from harness.comparison.document import Comparison
 from harness.dataset.manifest import Manifest
+from harness.dataset.recipe import FITS, PLACES, ROUNDINGS
 from harness.measurement.tuned import Tuning
-from harness.model.card import read_card
+from harness.model.card import DetectionOutput, read_card
+from harness.model.card_parts import DECODERS
 from harness.results.columns import COLUMNS
 from harness.run.document import RunResult
+from harness.search.document import SearchResult
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,6 +78,10 @@ def test_readme_opens_with_the_two_set_up_commands() -> None:
 @pytest.mark.parametrize(("name", "words"), list(command_lines()))
 def test_every_command_line_in_the_docs_uses_options_that_exist(name: str, words: list[str]) -> None:
     assert name in _COMMANDS
+    if "--" in words:
+        inner = words[words.index("--") + 1 :]
+        test_every_command_line_in_the_docs_uses_options_that_exist(inner[0], inner[1:])
+        words = words[: words.index("--")]
     used = {word for word in words if word.startswith("--")}
     assert used <= options_of(name, words[0] if words else "")
 
@@ -111,6 +119,12 @@ def test_every_file_that_a_page_links_to_or_runs_exists(page: str) -> None:
         assert (ROOT / script).exists(), script
 
 
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])
+def test_no_page_holds_both_sides_of_a_merge(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert not re.findall(r"^(?:<{7} |={7}$|>{7} )", text, re.MULTILINE)
+
+
 def test_every_page_of_the_docs_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in PAGES:
@@ -123,25 +137,19 @@ def test_the_readme_fits_on_a_few_screens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("heading", "kind"),
+    ("heading", "kind", "deep"),
     [
-        ("result.json of a run", RunResult),
-        ("compare.json", Comparison),
-        ("A tuning", Tuning),
-        ("manifest.json of a store", Manifest),
+        ("result.json of a run", RunResult, True),
+        ("compare.json", Comparison, True),
+        ("A tuning", Tuning, True),
+        ("manifest.json of a store", Manifest, True),
+        ("result.json of a search", SearchResult, False),
     ],
 )
-def test_every_key_of_a_typed_document_is_in_the_formats(heading: str, kind: type) -> None:
+def test_every_key_of_a_typed_document_is_in_the_formats(heading: str, kind: type, deep: bool) -> None:
     section = PAGES["docs/formats.md"].partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     found = [line for line in section.splitlines() if line.startswith("| `")]
-    assert found == rows(kind)
-
-
-def test_every_key_of_a_search_s_result_is_in_the_formats() -> None:
-    section = PAGES["docs/formats.md"].partition("\n## result.json of a search\n")[2]
-    path = ROOT / "tests" / "fixtures" / "v0.1.0" / "search" / "result.json"
-    written = json.loads(path.read_text(encoding="utf-8"))
-    assert re.findall(r"^\| `(\w+)` ", section, re.MULTILINE) == list(written)
+    assert found == rows(kind, deep=deep)
 
 
 def test_the_keys_of_config_files_are_documented() -> None:
@@ -189,3 +197,17 @@ def test_every_version_and_command_has_a_line_in_the_changelog() -> None:
         assert f"`harness {name}" in changelog
     newest = re.findall(r"^## (\d\S*) - \d{4}-\d{2}-\d{2}$", changelog, re.MULTILINE)[0]
     assert newest == __version__
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_cards_of_detectors_in_the_docs_work_as_written(tmp_path: Path, name: str) -> None:
+    (tmp_path / "card.toml").write_text(CARDS[name])
+    card = read_card(tmp_path / "card.toml")
+    assert card.name == name
+    assert len(card.detector.categories) == 80
+
+
+def test_every_decoder_and_key_of_a_detectors_output_is_in_its_how_to() -> None:
+    page = PAGES["docs/how-to/own-detector.md"]
+    for word in (*DECODERS, *(item.name for item in fields(DetectionOutput)), *FITS, *PLACES, *ROUNDINGS):
+        assert f"`{word}`" in page or f'"{word}"`' in page, word

@@ -10,6 +10,7 @@ import pytest
 from damage import refusals
 from sample_comparison import comparison
 
+from harness import typed
 from harness.comparison import document, merge, output
 from harness.comparison import session as comparing
 from harness.dataset import builtin
@@ -31,7 +32,7 @@ from harness.search.parts import Parts
 OLD = Path(__file__).parent / "fixtures" / "v0.1.0"
 HERE = Conditions.of(Scenario.SINGLE_STREAM, 1)
 SPAN = Interval(1.0, 0.9, 1.1, 5)
-SPEED = speed.Timed("net", speed.Speed(SPAN, SPAN, SPAN, 0.1, ("a (f32)",), ("b (ref)",)))
+SPEED = speed.Timed("net", speed.Speed(SPAN, SPAN, SPAN, 0.1, ("a (f32)",), ("b (ref)",)), "")
 
 
 class Document(NamedTuple):
@@ -83,7 +84,7 @@ def _tuning(folder: Path) -> Document:
 
 def _series(folder: Path) -> Document:
     path = Path(shutil.copytree(OLD / "comparison/rounds/oracle/Offline/1-threads", folder / "series"))
-    return Document(path / "series.json", lambda: series._facts(path / "series.json"))
+    return Document(path / "series.json", lambda: series._read(path / "series.json"))
 
 
 def _store(folder: Path) -> Document:
@@ -134,18 +135,18 @@ def _search(folder: Path) -> Document:
 
 def _speed(folder: Path) -> Document:
     path = folder / "net.json"
-    held = {"conditions": speed._conditions(HERE), "of": "weights", "timed": SPEED.to_dict()}
+    held = {"conditions": speed._conditions(HERE), "of": "weights", "timed": typed.unstructure(SPEED)}
     path.write_text(json.dumps(held))
     return Document(path, lambda: speed._held(path, "weights", HERE), 9)
 
 
 def _frontier(folder: Path) -> Document:
-    row = {**SPEED.to_dict(), "pixels": 224, "licence": "mit", "published": None, "race": None}
+    row = {**typed.unstructure(SPEED), "pixels": 224, "licence": "mit", "published": None, "race": None}
     found = {
         "format": 1,
         "harness": "0.2.0",
         "created": "2026-11-28T20:00:00+00:00",
-        "machine": comparison().machine,
+        "machine": typed.unstructure(comparison().machine),
         "conditions": HERE.to_dict(),
         "target": 0.757,
         "data": None,

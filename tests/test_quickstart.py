@@ -91,7 +91,7 @@ def test_the_true_resnet50_is_slower_than_the_small_one_and_int8_is_faster(story
 
 
 def test_one_core_and_an_unwritable_home_are_enough(story: quickstart.Story) -> None:
-    assert story.task.machine["usable_cpus"] == 1
+    assert story.task.machine.usable_cpus == 1
     assert not os.access(Path.home(), os.W_OK | os.X_OK)
 
 
@@ -210,7 +210,7 @@ def test_rounds_that_were_added_are_kept_by_the_next_call(
     again = quickstart.quickstart(out, SMALL)
     assert asked == [20, SMALL.speed_rounds]
     assert "--rounds 40" in " ".join(
-        replace(again, task=replace(story.task, settings={"rounds": 20, "duration_s": 1})).more_rounds
+        replace(again, task=replace(story.task, settings=replace(story.task.settings, rounds=20))).more_rounds
     )
     path.write_text("{")
     asked.clear()
@@ -361,10 +361,10 @@ def test_tests_of_another_harness_or_machine_are_made_anew(
 
 
 def test_two_quickstarts_do_not_work_in_one_folder(tmp_path: Path) -> None:
-    quickstart._claim(tmp_path)
+    quickstart._claim(tmp_path, "classification")
     with (
         files.locked(tmp_path / ".lock", OutputError("busy")),
-        pytest.raises(OutputError, match=r"Another quickstart is at work in .*: wait for it"),
+        pytest.raises(OutputError, match=r"Another quickstart is at work on .*: wait for it"),
     ):
         quickstart.quickstart(tmp_path, SMALL)
 

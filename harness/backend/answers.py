@@ -1,84 +1,65 @@
-"""OpenVINO's part of each task: the end of the deployed graph, and the same outside of it.
+"""OpenVINO's part of each task: the end of the deployed graph, and when two of its answers agree.
 
 harness.task knows how answers are written and scored, and needs no OpenVINO; here stands how they come out
 of a model's own output.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
 from harness.backend import ports
-from harness.errors import ModelError
-from harness.mlperf.benchmark import find_benchmark
+from harness.backend.detections import Detections
+from harness.backend.labels import Labels
+from harness.dataset.store import Store
 from harness.model.card import Card
-from harness.task import classification
-
-NOT_A_NUMBER = (
-    "a score that is not a number (NaN): check its weights, and input.mean and input.scale of its card"
-)
-
-_LABEL = classification.ANSWER.type
 
 
-def fold_output(model: ov.Model, card: Card) -> ov.Model:
-    """Return the model with its only output replaced by the answers of the card's task.
+class End(Protocol):
+    """The end of one card's deployed graph.
 
-    Each sample has a row of it, whose bytes LoadGen gets.
+    An answer to one sample is of a type of the task's own, which goes from one of these functions to another.
+    """
+
+    def fold(self, model: ov.Model, batch: int) -> ov.Model:
+        """Return the model with its outputs replaced by the answers to a batch of samples.
+
+        Raises:
+            ModelError: the output is not what the card says of it.
+        """
+
+    def split(self, outputs: Sequence[npt.NDArray[Any]]) -> list[Any]:
+        """Return the answer to each sample of a batch in all outputs of an inference."""
+
+    def agree(self, known: Any, given: Any) -> bool:
+        """Return whether an answer is the known one but for rounding."""
+
+    def reader(self, store: Store) -> Callable[[Any, int], Any]:
+        """Return what makes the answer that harness.task knows of one of these, given the sample's index.
+
+        It raises ModelError where a score is NaN.
+        """
+
+
+ENDS: Mapping[str, Callable[[Card], End]] = {"classification": Labels, "detection": Detections}
+"""By task."""
+
+
+def end_of(card: Card) -> End:
+    """Return the end of a card's deployed graph."""
+    return ENDS[card.task](card)
+
+
+def tail(model: ov.Model, card: Card) -> ov.Model:
+    """Return what follows the outputs of a card's model: these in, answers out, one sample at a time.
 
     Raises:
-        ModelError: the output is not what the card says of it.
+        ModelError: the outputs are not what the card says of them.
     """
-    return ENDS[find_benchmark(card.benchmark).task](model, card)
-
-
-def label_of(answer: npt.NDArray[Any], card: Card) -> int:
-    """Return the label in one sample's output of the card's original model.
-
-    Raises:
-        ModelError: a score is NaN.
-    """
-    require_numbers(answer, card)
-    best = answer.reshape(-1)[0] if card.output.kind == "label" else answer.argmax()
-    return int(best) + card.output.label_offset
-
-
-def require_numbers(answer: npt.NDArray[Any], card: Card) -> None:
-    """Raise ModelError where scores or labels that a card's model has given are NaN."""
-    if np.isnan(answer).any():
-        raise ModelError(f"Model '{card.name}' gives {NOT_A_NUMBER}.")
-
-
-def _fold_labels(model: ov.Model, card: Card) -> ov.Model:
-    """Return the model with its only output replaced by f32 [batch] labels.
-
-    A label is the class with the highest score (the lowest such class on a tie, as argmax has it) plus the
-    card's label_offset; NaN where a score is NaN. The output may lack the batch where that is 1.
-
-    Raises:
-        ModelError: the output does not hold the card's number of classes per sample.
-    """
-    batch = model.input(0).shape[0]
-    wanted = 1 if card.output.kind == "label" else card.output.classes
-    ports.check_output(model.output(0), card, batch, wanted)
-    source = model.output(0).node.input_value(0)
-    if card.output.kind == "label":
-        classes = ops.convert(ops.reshape(source, np.array([batch]), False), _LABEL)
-    else:
-        scores = ops.reshape(source, np.array([batch, wanted]), False)
-        top = ops.topk(scores, np.int32(1), 1, "max", "value", stable=True)
-        classes = ops.convert(ops.reshape(top.output(1), np.array([batch]), False), _LABEL)
-        if scores.get_element_type().is_real():
-            has_nan = ops.reduce_logical_or(ops.is_nan(scores), np.array([1]), False)
-            classes = ops.select(has_nan, _LABEL(np.nan), classes)
-    labels = ops.add(classes, _LABEL(card.output.label_offset))
-    labels.output(0).set_names({"label"})
-    return ov.Model([ops.result(labels)], model.get_parameters(), model.get_friendly_name())
-
-
-ENDS: Mapping[str, Callable[[ov.Model, Card], ov.Model]] = {"classification": _fold_labels}
-"""By task, what ends its deployed graphs."""
+    ports_of = ports.with_own_outputs(model, card).outputs
+    given = [ops.parameter(port.partial_shape, port.element_type) for port in ports_of]
+    outputs = ov.Model([ops.result(one) for one in given], given, model.get_friendly_name())
+    return end_of(card).fold(outputs, 1)

@@ -98,8 +98,7 @@ def quantize(
     if out.suffix != ".xml":
         raise OutputError(f"--out {out} must end in .xml: OpenVINO writes the weights beside it as .bin.")
     files.make_writable_folder(out.parent)
-    busy = OutputError(f"Another process is making {out}: wait for it, or choose another --out.")
-    with files.locked(out.with_name(f".{out.stem}.lock"), busy):
+    with files.alone(out, lock=out.with_name(f".{out.stem}.lock")):
         taken = [path for path in _outputs(out) if path.exists()]
         if taken:
             raise OutputError(f"{taken[0]} exists already: remove it or choose another --out.")
@@ -124,7 +123,7 @@ def _quantize(
     if settings.max_drop is not None and _official(store, indices):
         note("Closed takes no model made with --max-drop, which looks at images outside the list.")
     note(f"Calibrating {card.name} on {len(indices)} images of {store.path}.")
-    _require_numbers(deployed, card, samples, indices)
+    _require_numbers(deployed, card, store, samples, indices)
     drop: dict[str, Any] | None = None
     with _nncf(f"model '{card.name}'") as nncf:
         if settings.max_drop is None:
@@ -178,18 +177,18 @@ class _Inputs:
         return map(self.__getitem__, range(len(self)))
 
 
-class _Labelled:
-    """Pairs of label and model input: NNCF judges a model on any part of the images, and says not which."""
+class _Indexed:
+    """Pairs of index and model input: NNCF judges a model on any part of the images, and says not which."""
 
-    def __init__(self, labels: npt.NDArray[np.int64], inputs: _Inputs) -> None:
-        self._labels = labels
+    def __init__(self, indices: Sequence[int], inputs: _Inputs) -> None:
+        self._indices = indices
         self._inputs = inputs
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._indices)
 
     def __getitem__(self, place: int) -> tuple[int, npt.NDArray[Any]]:
-        return int(self._labels[place]), self._inputs[place]
+        return self._indices[place], self._inputs[place]
 
     def __iter__(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         return map(self.__getitem__, range(len(self)))
@@ -232,12 +231,15 @@ def _arguments(nncf: Any, settings: CalibrationSettings, count: int) -> dict[str
 
 
 def _require_numbers(
-    deployed: Any, card: Card, samples: npt.NDArray[np.uint8], indices: Sequence[int]
+    deployed: Any, card: Card, store: Store, samples: npt.NDArray[np.uint8], indices: Sequence[int]
 ) -> None:
     """Raise ModelError where a score of a calibration image is NaN: NNCF would leave it out silently."""
     request = graph.compile_model(deployed, CompileSettings("LATENCY")).model.create_infer_request()
+    end = answers.end_of(card)
+    read = end.reader(store)
     for index in indices:
-        answers.require_numbers(request.infer([samples[index : index + 1]])[0], card)
+        for found in end.split(list(request.infer([samples[index : index + 1]]).values())):
+            read(found, index)
 
 
 def _with_accuracy(
@@ -265,27 +267,31 @@ def _with_accuracy(
         for place in calibration_list.one_of_each_stretch(len(free), min(len(free), _VALIDATION_SAMPLES))
     ]
     measured: list[float] = []
-
-    task = task_of(card)
+    task, end = task_of(card), answers.end_of(card)
+    truth, read = task.truth(store), end.reader(store)
+    tail = graph.compile_model(answers.tail(model, card), CompileSettings("LATENCY")).model
+    last = tail.create_infer_request()
 
     def accuracy(compiled: Any, pairs: Iterable[tuple[int, Any]]) -> tuple[float, list[float]]:
         request = compiled.create_infer_request()
-        hits: list[float] = []
+        seen: list[int] = []
+        found: list[Any] = []
         with progress("Validating", len(held_out)) as bar:
-            for label, values in pairs:
-                answer = request.infer([values], share_outputs=True)[0]
-                hits.append(task.rate(answers.label_of(answer, card), label))
+            for index, values in pairs:
+                outputs = last.infer(list(request.infer([values], share_outputs=True).values()))
+                seen.append(index)
+                found += [read(one, index) for one in end.split(list(outputs.values()))]
                 bar.advance()
-        share = float(np.mean(hits))
-        if len(hits) == len(held_out):
-            measured.append(share)
-        return share, hits
+        overall, each = task.rates(found, truth[seen])
+        if len(seen) == len(held_out):
+            measured.append(overall)
+        return overall, each
 
-    # Only the card's own output counts; NNCF hands us every output.
+    # Only the card's own outputs count; NNCF hands us every output.
     quantized = nncf.quantize_with_accuracy_control(
-        ports.with_one_output(model, card),
+        ports.with_own_outputs(model, card),
         nncf.Dataset(_Inputs(samples, card, indices)),
-        nncf.Dataset(_Labelled(task.truth(store)[held_out], _Inputs(samples, card, held_out)), itemgetter(1)),
+        nncf.Dataset(_Indexed(held_out, _Inputs(samples, card, held_out)), itemgetter(1)),
         accuracy,
         max_drop=settings.max_drop,
         **_arguments(nncf, settings, len(indices)),
@@ -359,7 +365,7 @@ def _write(
         name=f"{card.name}-int8{settings.suffix}",
         description=f"INT8 version of {card.name}, made by `harness quantize`.",
         file=FileSpec(path=graph_path.name),
-        output=replace(card.output, tensor=None) if record["accuracy_control"] else card.output,
+        output=card.output.only_one if record["accuracy_control"] else card.output,
         quantization={
             "record": record_path.name,
             "record_sha256": files.sha256_file(record_path),

@@ -1,6 +1,6 @@
 """The deployed graph: raw `u8` pixels in, answers out, compiled for the CPU at a stated precision."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
 from harness.backend import answers, folding, kernels, ports
-from harness.backend.settings import OPENVINO_CORE_TYPES, CompileSettings
+from harness.backend.settings import CompileSettings
 from harness.errors import ModelError
 from harness.machine import system
 from harness.model.card import Card
@@ -28,7 +28,7 @@ class Compiled:
     """A compiled model and what OpenVINO made of it."""
 
     model: Any
-    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, one row of an answer for each out."""
+    """openvino.CompiledModel: u8 [batch, size, size, 3] RGB in, the task's answers out."""
     batch: int
     streams: int
     precision: str
@@ -47,18 +47,24 @@ def deployed(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     Raises:
         ModelError: the model contradicts its card.
     """
-    return folding.folded(answers.fold_output(fold_input(model, card, batch), card))
+    model = fold_input(model, card, batch)
+    own = {node.get_friendly_name() for node in model.get_ops()}
+    ended = answers.end_of(card).fold(model, batch)
+    for node in ended.get_ops():
+        if (name := node.get_friendly_name()) not in own:
+            node.set_friendly_name(kernels.OF_ANSWERS + name)
+    return folding.folded(ended)
 
 
 def fold_input(model: ov.Model, card: Card, batch: int = 1) -> ov.Model:
     """Return a copy whose input is raw u8 [batch, size, size, 3] RGB pixels; normalisation moves into it.
 
-    The copy keeps only the card's output.
+    The copy keeps only the card's outputs.
 
     Raises:
         ModelError: the input's shape or element type differ from the card, or the batch cannot be changed.
     """
-    model = ports.with_one_output(model.clone(), card)
+    model = ports.with_own_outputs(model.clone(), card)
     given = card.input
     port = ports.input_port(model, card)
     ports.check_input(port, card)
@@ -195,21 +201,8 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
     """
     if settings.precision == "bf16" and not has_bf16():
         raise ModelError("OpenVINO computes no BF16 on this CPU: use --precision f32.")
-    config: dict[str, Any] = {
-        "PERFORMANCE_HINT": settings.hint,
-        "INFERENCE_PRECISION_HINT": settings.precision,
-    }
-    if settings.threads is not None:
-        config["INFERENCE_NUM_THREADS"] = settings.threads
-    if settings.streams is not None:
-        config["NUM_STREAMS"] = settings.streams
     pinning = system.default_pinning() if settings.pinning is None else settings.pinning
-    if pinning is not None:
-        config["ENABLE_CPU_PINNING"] = pinning
-    if settings.smt is not None:
-        config["ENABLE_HYPER_THREADING"] = settings.smt
-    if settings.core_type is not None:
-        config["SCHEDULING_CORE_TYPE"] = OPENVINO_CORE_TYPES[settings.core_type]
+    config: dict[str, Any] = replace(settings, pinning=pinning).properties
     if profile:
         config["PERF_COUNT"] = True
     try:

@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+OF_ANSWERS = "answers/"
+"""How the names of layers begin that make the answers of a model's own outputs."""
+
 _COMPUTE = {"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"}
 _NOT_RUN = {"Const", "Input", "Output"}
 _INT8 = {"i8", "u8", "int8", "uint8"}
@@ -41,6 +44,11 @@ class Layer:
     def computes(self) -> bool:
         """Whether it is a convolution or matrix product, which decide the speed; the rest moves data."""
         return self.type in _COMPUTE
+
+    @property
+    def makes_answers(self) -> bool:
+        """Whether it follows the model's own outputs: decoding, suppression of boxes, or the best label."""
+        return self.name.startswith(OF_ANSWERS)
 
     @property
     def is_int8(self) -> bool:
@@ -146,6 +154,12 @@ def int8_count(counts: Mapping[str, int]) -> int:
 def total_us(found: Iterable[Layer]) -> float:
     """Return the time of all layers together; 0 without profiling."""
     return sum(layer.time_us or 0.0 for layer in found)
+
+
+def answers_share(found: Sequence[Layer]) -> float | None:
+    """Return how much of the time of all layers is spent on making answers of the model's own outputs."""
+    whole_us = total_us(found)
+    return total_us(layer for layer in found if layer.makes_answers) / whole_us if whole_us else None
 
 
 def int8_share(found: Iterable[Layer]) -> float | None:

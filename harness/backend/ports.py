@@ -1,22 +1,35 @@
 """A model's input and output, held against its card."""
 
+from math import isnan
 from typing import Any
 
 import numpy as np
 import openvino as ov
 
 from harness.errors import ModelError
-from harness.model.card import ELEMENT_TYPES, Card
+from harness.model.card import ELEMENT_TYPES, Card, DetectionOutput
+
+NOT_A_NUMBER = (
+    "a score that is not a number (NaN): check its weights, and input.mean and input.scale of its card"
+)
 
 
-def with_one_output(model: ov.Model, card: Card) -> ov.Model:
-    """Return the model reduced to the output that its card names.
+def require_number(value: float, card: Card) -> None:
+    """Raise ModelError where a score, or a sum of them, that a card's model has given is NaN."""
+    if isnan(value):
+        raise ModelError(f"Model '{card.name}' gives {NOT_A_NUMBER}.")
+
+
+def with_own_outputs(model: ov.Model, card: Card) -> ov.Model:
+    """Return the model reduced to the output that its card names; a detector's are known by their shapes.
 
     Raises:
         ModelError: there is no such output, or there are several and the card names none.
     """
+    if isinstance(card.output, DetectionOutput):
+        return model
     outputs = model.outputs
-    wanted = card.output.tensor
+    wanted = card.classifier.tensor
     if wanted is None and len(outputs) == 1:
         return model
     named = [port for port in outputs if wanted in port.get_names() or port_name(port) == wanted]
@@ -86,8 +99,9 @@ def check_output(port: Any, card: Card, batch: int, wanted: int) -> None:
     start = f"Output '{port_name(port)}' of model '{card.name}' has the shape {port.partial_shape}"
     if count in (wanted, batch * wanted):
         raise ModelError(f"{start}, in which a batch of {batch} has no place: use --batch 1.")
+    stated = card.classifier
     raise ModelError(
-        f"{start}, but its card's {card.output.kind} with {card.output.classes} classes need {wanted} "
+        f"{start}, but its card's {stated.kind} with {stated.classes} classes need {wanted} "
         f"value(s) a sample: correct output.kind, output.classes or output.tensor."
     )
 

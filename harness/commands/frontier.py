@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from harness.commands import options
-from harness.frontier import report, request, session
+from harness.frontier import document, report, request, session
 from harness.frontier.request import LEAST_TOP1, Request
 from harness.mlperf.scenario import Scenario
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 
 
 @click.command()
@@ -68,6 +68,7 @@ from harness.profiling.stopwatch import Conditions
     help="Restore layers of what just misses until top-1 is within X (a fraction) of FP32.",
 )
 @click.option("--out", required=True, type=options.PATH, metavar="DIR", help="Folder of the results.")
+@options.measures
 @options.as_json
 def command(
     models: str | None,
@@ -105,9 +106,12 @@ def command(
     )
     found = session.find(asked)
     report.write(out)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else report.text(out))
-    pick = found["pick"]
-    if pick is not None and not (pick["keeps"] and pick["valid"]):
+    if as_json:
+        click.echo(json.dumps(document.to_dict(found), indent=2, ensure_ascii=False))
+    else:
+        click.echo(report.text(out))
+    pick = found.pick
+    if pick is not None and not (pick.keeps and pick.valid):
         raise SystemExit(1)
 
 

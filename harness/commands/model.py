@@ -13,6 +13,8 @@ from harness.model import file as model_file
 from harness.model import hub
 from harness.model.card import find_card, read_card, shipped_cards
 
+_METRICS = {"top1": "top-1", "map": "mAP"}
+
 
 @click.group("model")
 def command() -> None:
@@ -84,7 +86,7 @@ def _json(document: dict[str, Any]) -> str:
 
 
 def _table(models: list[dict[str, Any]]) -> str:
-    rows = [("MODEL", "FILE", "INPUT", "TARGET TOP-1", "NOTE")]
+    rows = [("MODEL", "FILE", "INPUT", "TARGET", "NOTE")]
     rows += [
         (facts["name"], facts["state"], _input(facts["input"]), _per_cent(facts), facts["note"] or "")
         for facts in models
@@ -96,13 +98,14 @@ def _table(models: list[dict[str, Any]]) -> str:
 
 
 def _description(facts: dict[str, Any]) -> str:
-    given, output = facts["input"], facts["output"]
+    given = facts["input"]
     size = "" if facts["size_bytes"] is None else f", {format_bytes(facts['size_bytes'])}"
     lines = {
         "name": facts["name"],
         "description": facts["description"],
         "licence": facts["licence"],
         "note": facts["note"],
+        "task": facts["task"],
         "benchmark": facts["benchmark"],
         "file": f"{facts['file'] or 'none, built from its seed'} ({facts['state']}{size})",
         "url": facts["url"],
@@ -112,9 +115,9 @@ def _description(facts: dict[str, Any]) -> str:
         "seed": facts["seed"],
         "input": f"{_input(given)} {given['layout']} {given['channels']}; {given['preprocessing']}",
         "mean, scale": f"{given['mean']}, {given['scale']}",
-        "output": f"{output['kind']}, {output['classes']} classes, label = class {output['label_offset']:+d}",
+        "output": facts["answer"],
         "reference": facts["reference_source"],
-        "target top-1": _per_cent(facts),
+        "target": _per_cent(facts),
     }
     return "\n".join(f"{name:13} {value}" for name, value in lines.items() if value not in (None, ""))
 
@@ -127,4 +130,4 @@ def _per_cent(facts: dict[str, Any]) -> str:
     target = facts["target_accuracy"]
     if target is None:
         return "none"
-    return f"{target:.2%}"
+    return f"{target:.2%} {_METRICS.get(facts['metric'], facts['metric'])}"

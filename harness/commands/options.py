@@ -1,23 +1,27 @@
 """Options that several commands share, so that they read and behave alike."""
 
 import math
+import os
 import shlex
 import tomllib
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
+from harness.backend.settings import PRECISIONS
 from harness.errors import HarnessError, did_you_mean
-from harness.machine import system
-from harness.mlperf.scenario import SEARCHED
+from harness.machine import host, system
+from harness.mlperf.scenario import SEARCHED, Scenario
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 _MOST_WORKERS_A_CPU = 8
 _LONGEST_S = 86_400
+_NAMES = tuple(Scenario)
 
 
 class Finite(click.FloatRange):
@@ -50,6 +54,23 @@ data = click.option(
 )
 results = click.option(
     "--results", required=True, type=PATH, metavar="DIR", help="Folder that `harness run --out` wrote."
+)
+other_models = click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="CARD",
+    help="Card of a model that is not shipped; may be repeated.",
+)
+scenario = click.option(
+    "--scenario", required=True, metavar="SCENARIO", help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}."
+)
+precision = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="f32",
+    show_default=True,
+    help="Arithmetic of the layers that are not quantized.",
 )
 duration = click.option(
     "--duration",
@@ -96,9 +117,42 @@ search_threads = click.option(
     metavar="N",
     help="CPU threads for inference; default: 1 in SingleStream, all usable ones in Offline.",
 )
+address = click.option(
+    "--address",
+    required=True,
+    metavar="ADDR",
+    help="HOST:PORT of a Ray cluster's head, 'auto' for the one here, or local:N for N nodes made here.",
+)
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else, on stdout."
 )
+
+
+def measures(command: T) -> T:
+    """Add --wait to a command that measures, and let it run alone on this host."""
+
+    @click.option(
+        "--wait",
+        "wait_s",
+        type=Finite(min=0),
+        default=0.0,
+        metavar="SECONDS",
+        help="How long to wait for another measurement on this host to end; default: not at all.",
+    )
+    @wraps(command)
+    def alone(*given: Any, wait_s: float, **named: Any) -> Any:
+        context = click.get_current_context()
+        if context.invoked_subcommand is not None or _only_helps_to_train():
+            return command(*given, **named)
+        with host.measuring(context.command_path, wait_s):
+            return command(*given, **named)
+
+    return cast(T, alone)
+
+
+def _only_helps_to_train() -> bool:
+    """Return whether torchrun started this process beside the first, which alone measures."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:

@@ -8,20 +8,34 @@ import click
 
 from harness import console
 from harness.commands import options
-from harness.dataset import store
-from harness.dataset.images import find_images, require_known
+from harness.dataset import coco, store
+from harness.dataset.images import Listed, find_images, require_known
+from harness.errors import DataError
 from harness.files import format_bytes
-from harness.model.card import doubts, find_card
+from harness.model.card import CLASSIFICATION, Card, doubts, find_card
 
 
 @click.command("prepare")
-@click.option("--dataset", required=True, help="What the images are: imagenet, cifar10, builtin or custom.")
+@click.option(
+    "--dataset", required=True, help="What the images are: imagenet, coco, cifar10, builtin or custom."
+)
 @click.option("--images", required=True, type=options.PATH, help="Folder of the images.")
 @click.option(
     "--labels",
     type=options.PATH,
     help="Label file: lines `name label`, or Kaggle's LOC_val_solution.csv. "
     "[default: such a file in --images, else one folder per class]",
+)
+@click.option(
+    "--annotations",
+    type=options.PATH,
+    metavar="FILE",
+    help="Boxes in the images, in COCO's format; of its images these are prepared. For detectors.",
+)
+@click.option(
+    "--mlperf-licences",
+    is_flag=True,
+    help="With --annotations: only images whose licence MLPerf allows, of COCO's validation images 1,525.",
 )
 @options.model
 @click.option(
@@ -40,6 +54,8 @@ def command(
     dataset: str,
     images: Path,
     labels: Path | None,
+    annotations: Path | None,
+    mlperf_licences: bool,
     model: str,
     size: int | None,
     out: Path,
@@ -55,7 +71,7 @@ def command(
     require_known(dataset)
     card = find_card(model)
     wanted = card.input.recipe if size is None else replace(card.input.recipe, size=size)
-    listed = find_images(images, card.output.labels, labels)
+    listed = _listed(card, dataset, images, labels, annotations, mlperf_licences)
     for remark in (*listed.remarks, *doubts(card)):
         console.note(remark)
     made = store.prepare(listed, wanted, out, dataset, allow_missing, workers)
@@ -85,3 +101,30 @@ def command(
     )
     for fault in faults:
         console.note(f"Not for submission: {fault}.")
+
+
+def _listed(
+    card: Card,
+    dataset: str,
+    images: Path,
+    labels: Path | None,
+    annotations: Path | None,
+    mlperf_licences: bool,
+) -> Listed:
+    """List the images with what the card's task needs to know of them."""
+    boxes = annotations is not None or mlperf_licences or dataset == "coco"
+    if card.task == CLASSIFICATION:
+        if boxes:
+            raise DataError(
+                f"Model '{card.name}' is for classification, and boxes are for detectors: give another "
+                "--model, or another --dataset without --annotations and --mlperf-licences."
+            )
+        return find_images(images, card.classifier.labels, labels)
+    if annotations is None or labels is not None:
+        raise DataError(
+            f"Model '{card.name}' is for {card.task}: give the boxes in the images with --annotations, and "
+            "no --labels."
+        )
+    found = coco.read(annotations)
+    found.require_classes(card.detector.categories, card.name)
+    return coco.find_annotated(images, found, mlperf_licences)

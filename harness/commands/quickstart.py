@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,43 +15,85 @@ from harness.commands import options
 from harness.comparison import findings, output, session
 from harness.comparison.document import Cell, Comparison
 from harness.comparison.published import SOURCE
-from harness.dataset import builtin
+from harness.dataset import builtin, scenes
 from harness.mlperf.scenario import Scenario
 from harness.model.card import SPEED_ONLY
+from harness.task import TASKS
 
 
 @click.command()
 @click.option(
     "--out",
     type=options.PATH,
-    default=Path("harness-quickstart"),
-    show_default=True,
     metavar="DIR",
-    help="Where everything goes; a second call goes on from what is there.",
+    help="Where everything goes; a second call goes on from what is there. [default: harness-quickstart, "
+    "of detection harness-quickstart-detection]",
 )
+@click.option(
+    "--task",
+    type=click.Choice(tuple(TASKS)),
+    default="classification",
+    show_default=True,
+    help="Classifiers of drawn images, or a detector of drawn shapes.",
+)
+@options.measures
 @options.as_json
-def command(out: Path, as_json: bool) -> None:
+def command(out: Path | None, task: str, as_json: bool) -> None:
     """See what INT8 and a search do to a trained classifier, and how fast ResNet-50 is on this CPU.
 
     Needs no images, no weights and no network: draws a set of images, quantizes the shipped models for
-    it, and compares them in alternating rounds of LoadGen tests, accuracy included.
+    it, and compares them in alternating rounds of LoadGen tests, accuracy included. With --task detection
+    it shows what INT8 does to a trained detector.
     """
-    story = quickstart.quickstart(out)
+    story: quickstart.Tale
+    if task == "detection":
+        story = quickstart.detection(out or Path("harness-quickstart-detection"))
+        show = partial(_print_detection, story)
+    else:
+        told = story = quickstart.quickstart(out or Path("harness-quickstart"))
+        show = partial(_print, told)
     if as_json:
         click.echo(json.dumps(story.to_dict(), indent=2, ensure_ascii=False))
     else:
-        _print(story)
+        show()
     if not story.good:
         sys.exit(1)
 
 
+def _print_detection(tale: quickstart.Tale) -> None:
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(_machine(tale))
+    count = f"{len(scenes.CLASSES)} classes, {tale.task.data.count:,} images"
+    console.print(_table(f"Built-in task on one core: small detector, {count}", tale.task, ("FP32", "INT8")))
+    for pair in tale.task.accuracy_pairs:
+        console.print(findings.accuracy_text(tale.task, pair), soft_wrap=True, markup=False)
+    console.print(
+        f"Means over {tale.task.settings.rounds} rounds through MLPerf LoadGen, not official, with 95 % "
+        f"intervals; {findings.UNSURE}: no difference can be told.",
+        style="dim",
+    )
+    for remark in tale.remarks:
+        console.print(f"- {remark}", soft_wrap=True, markup=False)
+    console.print(
+        f"\nTo look at in a browser, with links to LoadGen's logs: {tale.folders[0] / output.REPORT}\n"
+        "\nNext, with a detector of your own and COCO's images (docs/how-to/own-detector.md has two cards):\n"
+        "  harness prepare --dataset coco --annotations instances_val2017.json --images val2017 --model CARD "
+        "--out store\n"
+        "  harness run --model CARD --data store --scenario SingleStream --out results",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _machine(tale: quickstart.Tale) -> str:
+    machine = tale.task.machine
+    return f"\n{tale.task.machine_name}, {machine.usable_cpus} CPU(s): {', '.join(machine.isa or ())}\n"
+
+
 def _print(story: quickstart.Story) -> None:
     console = Console(file=sys.stdout, highlight=False)
-    machine = story.task.machine
-    console.print(
-        f"\n{story.task.machine_name}, {machine['usable_cpus']} CPU(s): {', '.join(machine['isa'] or ())}\n"
-    )
-    count = f"{len(builtin.CLASSES)} classes, {story.task.data['count']:,} images"
+    console.print(_machine(story))
+    count = f"{len(builtin.CLASSES)} classes, {story.task.data.count:,} images"
     title = f"Built-in task on one core: narrowed ResNet-50 v1.5, {count}"
     console.print(_table(title, story.task, ("FP32", "INT8", "uniform", "searched")))
     console.print(
@@ -94,7 +137,7 @@ def _print(story: quickstart.Story) -> None:
             console.print(f"{variant.precision.upper()}: {variant.not_run}", soft_wrap=True, markup=False)
     console.print(
         f"2020: {published.hardware}, {SOURCE}; its latency is a mean or median. All else: means over "
-        f"{story.task.settings['rounds']} and {story.resnet50.settings['rounds']} rounds through MLPerf "
+        f"{story.task.settings.rounds} and {story.resnet50.settings.rounds} rounds through MLPerf "
         f"LoadGen, not official, with 95 % intervals; {findings.UNSURE}: no difference can be told.",
         style="dim",
     )
@@ -119,9 +162,9 @@ def _table(title: str, comparison: Comparison, labels: tuple[str, ...]) -> Table
     table = Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    scored = any(variant.accuracy is not None for variant in comparison.variants)
+    metrics = {variant.accuracy.metric for variant in comparison.variants if variant.accuracy is not None}
     table.add_column("")
-    for name in ("p90", "samples/s", *["top-1"] * scored, "gain in p90"):
+    for name in ("p90", "samples/s", *metrics, "gain in p90"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("in samples/s", justify="right")
     for label, variant in zip(labels, comparison.variants, strict=True):

@@ -15,9 +15,7 @@ from harness.tuner import DEFAULT_BUDGET_MIN
 @click.command()
 @options.model
 @options.data
-@click.option(
-    "--scenario", required=True, metavar="SCENARIO", help="SingleStream, MultiStream, Server or Offline."
-)
+@options.scenario
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -41,6 +39,7 @@ from harness.tuner import DEFAULT_BUDGET_MIN
     help="About how long to measure; the more, the more candidates and the longer each test.",
 )
 @click.option("--replace", is_flag=True, help="Tune again what is tuned already.")
+@options.measures
 @options.as_json
 def command(
     model: str,

@@ -1,9 +1,8 @@
 """The charts of the report, each a self-contained SVG."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from harness.comparison import published
 from harness.comparison.document import Cell, Comparison, count_threads
@@ -158,7 +157,7 @@ def per_core(comparisons: list[Comparison]) -> str | None:
     for comparison, threads, label in labelled([one for one in comparisons if one.is_like_the_published]):
         for cell in _cells(comparison, Scenario.OFFLINE, threads):
             if found := cell.interval():
-                cores = min(threads, _cores(comparison.machine) or threads)
+                cores = min(threads, comparison.machine.usable_cores or threads)
                 kind = colour(comparison, cell.variant)
                 ours.append(Bar(f"{cell.variant} on {label}", found.center / cores, kind))
     if not ours:
@@ -169,12 +168,6 @@ def per_core(comparisons: list[Comparison]) -> str | None:
         for bar in [*sorted(ours, key=lambda bar: -bar.value), *theirs]
     ]
     return _bars(bars, "images/s per core", "Offline images per second and core", row=27, bar=8)
-
-
-def _cores(machine: Mapping[str, Any]) -> int | None:
-    """Return the physical cores that were allowed; where an older document does not say, all there are."""
-    cores: int | None = machine.get("cores_allowed") or machine["physical_cores"]
-    return cores
 
 
 def _cells(comparison: Comparison, scenario: Scenario, threads: int) -> list[Cell]:

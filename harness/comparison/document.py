@@ -1,20 +1,21 @@
 """What a comparison measured (compare.json), from which every table and chart is made."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from harness import files, typed
 from harness.errors import OutputError
-from harness.machine.noise import Noise
+from harness.machine import identity
 from harness.machine.system import Machine
-from harness.measurement import statistics
+from harness.measurement import statistics, tuned
 from harness.measurement.round import METRICS, Round
 from harness.measurement.statistics import Interval
+from harness.measurement.tuned import Reference
 from harness.mlperf.scenario import Scenario
-from harness.run.result import LATER
+from harness.typed import LEFT_OUT
 
 FILE_NAME = "compare.json"
 FORMAT = 1
@@ -25,7 +26,6 @@ _PUBLISHED_SIZE = 224
 class Accuracy:
     """One variant's accuracy test."""
 
-    good: int
     total: int
     passed: bool | None
     """Whether the card's target, else MLPerf's, is reached; None when there is none."""
@@ -36,10 +36,23 @@ class Accuracy:
     """False when LoadGen logged an error."""
     log: str
     """Folder of LoadGen's logs, relative to compare.json."""
+    good: int | None = field(default=None, metadata=LEFT_OUT)
+    """Classification: right labels."""
+    map: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: mean average precision, a fraction."""
+
+    def __post_init__(self) -> None:
+        if (self.good is None) is (self.map is None):
+            raise ValueError("has neither 'good' nor 'map', or both")
 
     @property
     def fraction(self) -> float:
-        return self.good / self.total
+        return (self.map or 0.0) if self.good is None else self.good / self.total
+
+    @property
+    def metric(self) -> str:
+        """What the fraction is of, in words."""
+        return "mAP" if self.good is None else "top-1"
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,31 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Data:
+    """The store that all was measured on."""
+
+    dataset: str
+    count: int
+    """Images."""
+    list_sha256: str
+    pixels_sha256: Mapping[str, str]
+    """By recipe."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How all was measured."""
+
+    rounds: int
+    duration_s: float
+    """LoadGen's minimum duration of a round."""
+    mlperf: str
+    """The round whose rules were in force."""
+    confidence: float
+    """Of the intervals."""
+
+
+@dataclass(frozen=True)
 class Cell:
     """All rounds of one variant in one scenario on one number of threads."""
 
@@ -92,8 +130,8 @@ class Cell:
     """The estimates that LoadGen was told, relative to compare.json."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What it ran with, of settings.TUNABLE."""
-    tuning: Mapping[str, Any] | None = None
-    """The tuning that they come from (see tuning.Tuning.reference); None: without one."""
+    tuning: Reference | None = None
+    """The tuning that they come from; None: without one."""
 
     def values(self) -> dict[int, float]:
         """Return round number -> figure, in the metric's unit, of the valid rounds."""
@@ -115,15 +153,27 @@ class Cell:
 
 @dataclass(frozen=True)
 class AccuracyPair:
-    """What became of the baseline's answers in another variant."""
+    """What became of the baseline's answers in another variant; fractions are of mAP."""
 
     variant: str
     against: str
     count: int
     changed: int
-    lost: int
-    gained: int
-    p_value: float
+    lost: int | None = field(default=None, metadata=LEFT_OUT)
+    gained: int | None = field(default=None, metadata=LEFT_OUT)
+    p_value: float | None = field(default=None, metadata=LEFT_OUT)
+    agreement: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: share of an image's boxes with a partner in the other answer, on average."""
+    difference: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: mAP of the variant less that of the other."""
+    low: float | None = field(default=None, metadata=LEFT_OUT)
+    """95 % interval of the difference, a bootstrap over the images."""
+    high: float | None = field(default=None, metadata=LEFT_OUT)
+
+    def __post_init__(self) -> None:
+        labels, boxes = (self.lost, self.gained, self.p_value), (self.difference, self.low, self.high)
+        if (None in labels) is (None in (*boxes, self.agreement)):
+            raise ValueError("compares neither labels nor boxes, or both")
 
 
 @dataclass(frozen=True)
@@ -133,11 +183,9 @@ class Comparison:
     created: str
     harness: str
     baseline: str
-    settings: Mapping[str, Any]
-    """What every test shares: rounds, duration_s, mlperf (the round of the rules)."""
-    data: Mapping[str, Any]
-    """The store: dataset, count, list_sha256, and pixels_sha256 by recipe."""
-    machine: Mapping[str, Any]
+    settings: Settings
+    data: Data
+    machine: Machine
     variants: tuple[Variant, ...]
     cells: tuple[Cell, ...]
     accuracy_pairs: tuple[AccuracyPair, ...]
@@ -192,13 +240,13 @@ class Comparison:
     @property
     def is_like_the_published(self) -> bool:
         """Whether its images are ImageNet's, or as large as those of the published results: 224 px."""
-        recipes = self.data["pixels_sha256"]
-        return self.data["dataset"] == "imagenet" or all(f"-{_PUBLISHED_SIZE}-" in one for one in recipes)
+        recipes = self.data.pixels_sha256
+        return self.data.dataset == "imagenet" or all(f"-{_PUBLISHED_SIZE}-" in one for one in recipes)
 
     @property
     def machine_name(self) -> str:
         machine = self.machine
-        return str(machine["cpu_model"] or machine["cpu_vendor"] or machine["architecture"])
+        return machine.cpu_model or machine.cpu_vendor or machine.architecture
 
     def label(self, threads: int) -> str:
         """Return the name of a row: the machine and how much of it was used."""
@@ -212,7 +260,10 @@ def count_threads(count: int) -> str:
 
 def to_dict(comparisons: list[Comparison], derived: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the document as JSON values."""
-    parts = [asdict(one) | more for one, more in zip(comparisons, derived, strict=True)]
+    parts = [
+        typed.unstructure(one) | {"machine": one.machine.to_dict()} | more
+        for one, more in zip(comparisons, derived, strict=True)
+    ]
     return {"format": FORMAT, "comparisons": parts}
 
 
@@ -248,27 +299,6 @@ def read(path: Path) -> list[Comparison]:
         ) from error
 
 
-@dataclass(frozen=True)
-class _Data:
-    dataset: str
-    count: int
-    list_sha256: str
-    pixels_sha256: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class _Settings:
-    rounds: int
-    duration_s: float
-    mlperf: str
-
-
-@dataclass(frozen=True)
-class _Tuning:
-    created: str
-    settings: Mapping[str, typed.Scalar]
-
-
 def _comparison(part: Any) -> Comparison:
     found = typed.structure(_upgraded(part), Comparison)
     names = {variant.name for variant in found.variants}
@@ -277,17 +307,8 @@ def _comparison(part: Any) -> Comparison:
     if not told <= names:
         raise ValueError(f"unknown variants {sorted(told - names)}")
     datetime.fromisoformat(found.created)
-    # What these hold is looked at by key wherever a table or chart is made of it.
-    typed.structure(LATER["machine"] | dict(found.machine), Machine)
-    int(found.machine["usable_cpus"])
-    typed.structure(found.data, _Data)
-    typed.structure(found.settings, _Settings)
     for cell in found.cells:
         cell.interval()
-        for entry in cell.rounds:
-            typed.structure(entry.noise, Noise)
-        if cell.tuning is not None:
-            typed.structure(cell.tuning, _Tuning)
     return found
 
 
@@ -305,4 +326,13 @@ def _upgraded(part: Any) -> Any:
         for name, values in defaults.items()
         if isinstance(part.get(name), list)
     }
-    return part | older
+    for cell in older.get("cells", ()):
+        if isinstance(cell, dict) and isinstance(cell["tuning"], dict):
+            key = typed.defaults(tuned.Key) | cell["tuning"].get("key", {})
+            cell["tuning"] = cell["tuning"] | {"key": key}
+    tables: dict[str, dict[str, Any]] = {
+        "machine": dict(identity.LATER),
+        "settings": {"confidence": statistics.CONFIDENCE},
+    }
+    newer = {name: values | part[name] for name, values in tables.items() if isinstance(part.get(name), dict)}
+    return part | older | newer

@@ -170,22 +170,35 @@ def settings_text(cell: Cell) -> str:
     """Say what a cell ran with."""
     if not cell.settings:
         return "not recorded"
-    source = "not tuned" if cell.tuning is None else f"tuned {cell.tuning['created']}"
+    source = "not tuned" if cell.tuning is None else f"tuned {cell.tuning.created}"
     return f"{in_words(cell.settings)} ({source})"
 
 
 def accuracy_text(comparison: Comparison, pair: AccuracyPair) -> str:
     """Say what became of the accuracy, and whether chance would do the same."""
+    start = f"{pair.variant} against {pair.against}"
+    if pair.lost is None or pair.gained is None or pair.p_value is None:
+        assert pair.difference is not None
+        assert pair.low is not None
+        assert pair.high is not None
+        assert pair.agreement is not None
+        sure, interval = pair.low > 0 or pair.high < 0, f"{100 * pair.low:+.2f} to {100 * pair.high:+.2f}"
+        return (
+            f"{start}: {100 * pair.difference:+.2f} points mAP (95 % {interval}, a bootstrap over "
+            f"{pair.count:,} images); {100 * pair.agreement:.1f} % of an image's boxes stayed on average: "
+            f"{_told(sure)}."
+        )
     points = 100 * (pair.gained - pair.lost) / pair.count
     changes = (
         f"{pair.changed:,} of {pair.count:,} answers changed, {pair.lost:,} right ones became wrong and "
         f"{pair.gained:,} wrong ones right (McNemar's exact test: p = {_p_text(pair.p_value)})"
     )
-    if pair.p_value < SIGNIFICANCE:
-        verdict = "a difference that chance would hardly make"
-    else:
-        verdict = "no difference can be told"
-    return f"{pair.variant} against {pair.against}: {points:+.2f} points top-1; {changes}: {verdict}."
+    told = _told(pair.p_value < SIGNIFICANCE)
+    return f"{start}: {points:+.2f} points top-1; {changes}: {told}."
+
+
+def _told(sure: bool) -> str:
+    return "a difference that chance would hardly make" if sure else "no difference can be told"
 
 
 def ratio_text(ratio: float) -> str:

@@ -1,6 +1,7 @@
 """The tests of a comparison: accuracy of each variant first, then performance in alternating rounds."""
 
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import series, tuned
 from harness.measurement.order import Key, groups
-from harness.measurement.plan import Request as RunRequest
 from harness.measurement.round import Round
 from harness.measurement.tuned import Tuning
 from harness.mlperf import log
@@ -44,7 +44,9 @@ class Entry:
     accuracy: Accuracy | None = None
     answers: Any = None
     """As the card's task reads them; None without an accuracy test."""
-    facts: dict[str, Any] = field(default_factory=dict)
+    computed: str | None = None
+    """What most layers compute in; None where it was not run."""
+    kernels: Mapping[str, int] | None = None
 
     @property
     def name(self) -> str:
@@ -69,12 +71,14 @@ class Setting:
     tuned: bool
     """Whether to use the settings that `harness tune` found."""
 
-    def run_settings(self, scenario: Scenario, precision: str, threads: int) -> RunSettings:
-        return RunSettings(scenario, precision, threads=threads, duration_s=self.duration_s)
+    def run_settings(self, scenario: Scenario, candidate: Candidate, threads: int) -> RunSettings:
+        if candidate.endpoint is not None:
+            return RunSettings(scenario, duration_s=self.duration_s, endpoint=candidate.endpoint)
+        return RunSettings(scenario, candidate.precision, threads=threads, duration_s=self.duration_s)
 
     def tuning_of(self, entry: Entry, scenario: Scenario, threads: int) -> Tuning | None:
         """Return the variant's tuning, if there is one and it is to be used."""
-        if not self.tuned:
+        if not self.tuned or entry.candidate.endpoint is not None:
             return None
         given = threads if self.threads_given else None
         asked = RunSettings(scenario, entry.candidate.precision, threads=given)
@@ -96,8 +100,8 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
     for entry in entries:
         if entry.no_accuracy:
             continue
-        settings = setting.run_settings(scenario, entry.candidate.precision, threads)
-        request = RunRequest(
+        settings = setting.run_settings(scenario, entry.candidate, threads)
+        request = run_session.Request(
             entry.card, store.path, settings, (Mode.ACCURACY,), out / _ACCURACY, entry.name, tuning=False
         )
         try:
@@ -111,6 +115,7 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
         logs = folder / ACCURACY_LOGS
         entry.accuracy = Accuracy(
             good=section.good,
+            map=None if section.good is not None else section.accuracy,
             total=section.total,
             passed=section.passed,
             target=first.target if first else None,
@@ -172,9 +177,7 @@ def performance(entries: list[Entry], baseline: str, setting: Setting) -> tuple[
             tuple(entry for _, entry in sorted(done[threads, name, scenario].items())),
             one.user_conf.relative_to(setting.out).as_posix(),
             one.effective,
-            asdict(tunings[threads, name, scenario].reference())
-            if (threads, name, scenario) in tunings
-            else None,
+            tunings[threads, name, scenario].reference() if (threads, name, scenario) in tunings else None,
         )
         for (threads, name, scenario), one in every.items()
     )
@@ -192,7 +195,8 @@ def _measure(
         note(f"Reused: {total - left_count} of {total} performance tests.")
     if not left:
         return
-    minutes = sum(_seconds(every[key]) for _, group in left for key in group) / 60
+    plans = [every[key].plan for _, group in left for key in group]
+    minutes = sum(plan.seconds(Mode.PERFORMANCE) + _OVERHEAD_S for plan in plans) / 60
     note(f"Forecast: {left_count} performance tests in alternating rounds, about {minutes:.0f} min.")
     with progress("Rounds", total) as bar:
         bar.advance(total - left_count)
@@ -205,19 +209,10 @@ def _measure(
                 def show(now: child.Progress, title: str = title) -> None:
                     bar.update(description=title, rate=now.phase)
 
-                every[key], entry = series.measure_until_valid(
-                    every[key], number, setting.out, setting.staging, show
-                )
+                every[key], entry = series.measure(every[key], number, setting.out, setting.staging, show)
                 done[key][number] = entry
                 bar.advance()
         bar.update(description="Rounds", rate="")
-
-
-def _seconds(one: series.Series) -> float:
-    """Return about how long a test takes: a slow model must answer the least number of queries first."""
-    told_ms = float(one.facts["estimate"].get("target_latency", 0.0))
-    least_s = series.demands_of(one.card, one.settings).min_query_count * told_ms / 1e3
-    return max(one.settings.duration_s * 1.1, least_s) + _OVERHEAD_S
 
 
 def _all_series(entries: list[Entry], setting: Setting) -> tuple[dict[Key, series.Series], dict[Key, Tuning]]:
@@ -231,7 +226,7 @@ def _all_series(entries: list[Entry], setting: Setting) -> tuple[dict[Key, serie
             def show(now: child.Progress, name: str = entry.name) -> None:
                 bar.update(description=f"{now.phase} {name}".capitalize())
 
-            settings = setting.run_settings(scenario, entry.candidate.precision, threads)
+            settings = setting.run_settings(scenario, entry.candidate, threads)
             found = setting.tuning_of(entry, scenario, threads)
             if found is not None:
                 if not setting.threads_given:
@@ -239,11 +234,11 @@ def _all_series(entries: list[Entry], setting: Setting) -> tuple[dict[Key, serie
                 settings = within_limits(found.apply(settings), setting.machine)
             folder = setting.out / "rounds" / entry.name / scenario / f"{threads}-threads"
             try:
-                one = series.prepare(entry.card, setting.store.path, settings, folder, setting.staging, show)
+                one = series.prepare(entry.card, setting.store, settings, folder, setting.staging, show)
             except ModelError as error:
                 _give_up(entry, error)
                 continue
-            entry.facts = one.facts
+            entry.computed, entry.kernels = one.facts.precision, one.facts.kernels
             every[threads, entry.name, scenario] = one
             if found is not None:
                 tunings[threads, entry.name, scenario] = found

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.comparison import output
 from harness.comparison.document import FILE_NAME, Comparison, read
 from harness.errors import OutputError
+from harness.files import foreign
 
 
 def merge(folders: Sequence[Path], out: Path) -> list[Comparison]:
@@ -26,7 +27,7 @@ def merge(folders: Sequence[Path], out: Path) -> list[Comparison]:
         if place == out.resolve():
             raise OutputError(f"--out {out} is one of the folders to merge: choose another.")
     if out.exists() and not _may_replace(out):
-        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+        raise foreign(out)
     found: list[Comparison] = []
     taken: set[Path] = set()
     for folder in folders:
@@ -53,7 +54,7 @@ def _require_same(first: Comparison, other: Comparison) -> None:
         ("variants", _names(first), _names(other)),
         ("models", _models(first), _models(other)),
         ("data", first.data, other.data),
-        ("rules", first.settings["mlperf"], other.settings["mlperf"]),
+        ("rules", first.settings.mlperf, other.settings.mlperf),
         ("baseline", first.baseline, other.baseline),
     ):
         if one != two:

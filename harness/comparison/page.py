@@ -38,7 +38,7 @@ def render(comparisons: list[Comparison]) -> str:
     """Return the whole page, of one comparison or of several that were merged."""
     first = comparisons[0]
     names = ", ".join(variant.name for variant in first.variants)
-    where = f"{len(comparisons)} machines" if len(comparisons) > 1 else _machine_name(first)
+    where = f"{len(comparisons)} machines" if len(comparisons) > 1 else first.machine_name
     body = [
         f"<h1>{len(first.variants)} variants on {escape(where)}</h1>",
         f'<p class="quiet">{escape(names)}, compared on {escape(_date(first))} through MLPerf LoadGen and '
@@ -59,7 +59,7 @@ def render(comparisons: list[Comparison]) -> str:
 def _answers(comparisons: list[Comparison]) -> Iterator[str]:
     for comparison in comparisons:
         if len(comparisons) > 1:
-            yield f"<h3>{escape(_machine_name(comparison))}</h3>"
+            yield f"<h3>{escape(comparison.machine_name)}</h3>"
         yield _speedups(comparison)
         yield html.items([findings.accuracy_text(comparison, pair) for pair in comparison.accuracy_pairs])
         yield html.items(comparison.faults, "warn")
@@ -80,7 +80,7 @@ def _speedups(comparison: Comparison) -> str:
         for variant, against, speed_only in pairs
     ]
     header = [f"{METRICS[scenario].title}, {count_threads(threads)}" for scenario, threads in columns]
-    count = comparison.settings["rounds"]
+    count = comparison.settings.rounds
     title = f"Speed-ups, with 95 % intervals over {count} rounds; a difference is told when it excludes 1"
     return html.table(Table(title, ("", *header), tuple(rows)), "sentences")
 
@@ -94,7 +94,7 @@ def _charts(comparisons: list[Comparison]) -> Iterator[str]:
     yield "<h2>Charts</h2>"
     for comparison in comparisons:
         if len(comparisons) > 1:
-            yield f"<h3>{escape(_machine_name(comparison))}</h3>"
+            yield f"<h3>{escape(comparison.machine_name)}</h3>"
         yield _key(comparison)
         for threads in comparison.threads:
             yield f'<div class="charts">{"".join(_machine_charts(comparison, threads))}</div>'
@@ -116,7 +116,7 @@ def _machine_charts(comparison: Comparison, threads: int) -> Iterator[str]:
         yield html.figure(
             f"Accuracy and latency, {where}",
             drawn,
-            "Top-1 accuracy in % upwards. Dashed: what no other variant betters in both. Hollow and *: "
+            "Accuracy in % upwards. Dashed: what no other variant betters in both. Hollow and *: "
             "misses its accuracy target. Variants without an accuracy are not shown.",
         )
     if drawn := charts.throughputs(comparison, threads):
@@ -137,7 +137,7 @@ def _published() -> Iterator[str]:
 
 
 def _details(comparison: Comparison, several: bool) -> Iterator[str]:
-    name = f": {_machine_name(comparison)} ({comparison.source})" if several else ""
+    name = f": {comparison.machine_name} ({comparison.source})" if several else ""
     yield f"<h2>Rounds and logs{escape(name)}</h2>"
     yield _logs(comparison)
     yield "<h2>Machine and settings</h2>"
@@ -186,30 +186,30 @@ def _link(comparison: Comparison, path: str, shown: str) -> str:
 
 def _machine(comparison: Comparison) -> Iterator[tuple[str, str]]:
     machine = comparison.machine
-    yield "CPU", _machine_name(comparison)
-    yield "CPUs", f"{machine['usable_cpus']} usable of {machine['cpus_present'] or 'unknown'}"
-    if machine["physical_cores"]:
-        yield "cores", f"{machine['physical_cores']} physical, {machine['sockets'] or 'unknown'} socket(s)"
-    yield "instructions", ", ".join(machine["isa"] or ["unknown"])
-    if machine["max_frequency_hz"]:
-        yield "highest frequency", f"{machine['max_frequency_hz'] / 1e9:.2f} GHz"
-    if machine["governor"]:
-        yield "governor", str(machine["governor"])
-    if machine["memory_bytes"]:
-        yield "memory", format_bytes(machine["memory_bytes"])
-    yield "system", ", ".join(filter(None, [machine["operating_system"], machine["kernel"]]))
-    if machine["hypervisor"]:
-        yield "virtual machine", machine["virtualization"] or "yes"
-    versions = machine["versions"]
+    yield "CPU", comparison.machine_name
+    yield "CPUs", f"{machine.usable_cpus} usable of {machine.cpus_present or 'unknown'}"
+    if machine.physical_cores:
+        yield "cores", f"{machine.physical_cores} physical, {machine.sockets or 'unknown'} socket(s)"
+    yield "instructions", ", ".join(machine.isa or ["unknown"])
+    if machine.max_frequency_hz:
+        yield "highest frequency", f"{machine.max_frequency_hz / 1e9:.2f} GHz"
+    if machine.governor:
+        yield "governor", machine.governor
+    if machine.memory_bytes:
+        yield "memory", format_bytes(machine.memory_bytes)
+    yield "system", ", ".join(filter(None, [machine.operating_system, machine.kernel]))
+    if machine.hypervisor:
+        yield "virtual machine", machine.virtualization or "yes"
+    versions = machine.versions
     yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)
 
 
 def _settings(comparison: Comparison) -> Iterator[tuple[str, str]]:
     settings, data = comparison.settings, comparison.data
-    yield "rounds", f"{settings['rounds']}, alternating, of at least {settings['duration_s']:g} s each"
+    yield "rounds", f"{settings.rounds}, alternating, of at least {settings.duration_s:g} s each"
     yield "baseline", comparison.baseline
-    yield "rules", f"MLPerf Inference {settings['mlperf']}, durations shortened"
-    yield "data", f"{data['dataset']}, {data['count']:,} images (list {data['list_sha256'][:12]})"
+    yield "rules", f"MLPerf Inference {settings.mlperf}, durations shortened"
+    yield "data", f"{data.dataset}, {data.count:,} images (list {data.list_sha256[:12]})"
     yield "intervals", "95 %, percentile bootstrap over rounds, paired by round, corrected for few rounds"
     for variant in comparison.variants:
         kernels = ", ".join(f"{count} {kind}" for kind, count in (variant.kernels or {}).items())
@@ -231,7 +231,7 @@ def _settings(comparison: Comparison) -> Iterator[tuple[str, str]]:
 
 def _unseen(comparison: Comparison) -> list[str]:
     noises = [entry.noise for cell in comparison.cells for entry in cell.rounds]
-    return [name for key, name in _COUNTERS.items() if all(noise[key] is None for noise in noises)]
+    return [name for key, name in _COUNTERS.items() if all(getattr(noise, key) is None for noise in noises)]
 
 
 def _key(comparison: Comparison) -> str:
@@ -240,11 +240,6 @@ def _key(comparison: Comparison) -> str:
         for variant in comparison.variants
     ]
     return f'<ul class="key">{"".join(entries)}</ul>'
-
-
-def _machine_name(comparison: Comparison) -> str:
-    machine = comparison.machine
-    return str(machine["cpu_model"] or machine["cpu_vendor"] or machine["architecture"])
 
 
 def _date(comparison: Comparison) -> str:

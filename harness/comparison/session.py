@@ -7,16 +7,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, files
+from harness import __version__, files, typed
 from harness.comparison import DEFAULT_ROUNDS, findings, variants
-from harness.comparison.document import AccuracyPair, Cell, Comparison, Variant, count_threads
+from harness.comparison.document import (
+    AccuracyPair,
+    Cell,
+    Comparison,
+    Data,
+    Settings,
+    Variant,
+    count_threads,
+)
 from harness.comparison.measuring import Entry, Setting, accuracies, performance
 from harness.comparison.variants import Candidate
 from harness.dataset import builtin
 from harness.dataset.images import find_images
 from harness.dataset.store import Store, open_store
 from harness.dataset.store import prepare as prepare_store
+from harness.endpoint.address import Endpoint
+from harness.endpoint.host import is_this_host
 from harness.errors import HarnessError, OutputError, did_you_mean
+from harness.loadgen.job import ON_THIS_HOST
 from harness.machine import identity, noise, system
 from harness.measurement import statistics
 from harness.measurement.data import require_fit
@@ -33,7 +44,6 @@ DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 _FORMAT = 1
 _MACHINE = ("cpu_model", "isa", "usable_cpus", "versions", "cpu_signature", "is_under_quota")
 """What all tests of a folder share."""
-_LOCK = ".lock"
 _NO_DATA = "speed only: no images of its task were given (--data)"
 _BUILTIN_COUNT = 128
 _WORDS = {
@@ -75,6 +85,8 @@ class Request:
     """LoadGen's minimum duration of a round."""
     tuning: bool = True
     """Whether to use the settings that `harness tune` found for a variant, where it was run."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Where the first model is served, too; each is a variant."""
     scored: bool = True
     """Whether the images are of the models' task; else they are there for speed only."""
 
@@ -90,7 +102,7 @@ def compare(request: Request) -> Comparison:
         raise HarnessError(
             f"--rounds {request.rounds} gives no interval: give at least 2, better {DEFAULT_ROUNDS} or more."
         )
-    candidates = variants.candidates(request.cards, request.precisions)
+    candidates = variants.candidates(request.cards, request.precisions, request.endpoints)
     baseline = _baseline(request.baseline, candidates)
     for scenario in request.scenarios:
         if scenario not in METRICS:
@@ -100,16 +112,20 @@ def compare(request: Request) -> Comparison:
             )
     machine = system.describe()
     threads = _threads(request.threads, machine)
+    if request.endpoints and len(threads) > 1:
+        raise HarnessError(
+            f"--threads {','.join(map(str, threads))} with --endpoint: the server was started with its own: "
+            f"give one number."
+        )
     for candidate in candidates:
         model_file.sha256(candidate.card)
     if request.data is not None:
         store = open_store(request.data)
         for candidate in candidates:
             require_fit(candidate.card, store)
-    _require_ours(request.out)
+    files.require_own(request.out, REQUEST_NAME)
     files.make_writable_folder(request.out)
-    busy = OutputError(f"Another process is at work on {request.out}: wait for it, or give another --out.")
-    with files.locked(request.out / _LOCK, busy):
+    with files.alone(request.out):
         return _measured(request, candidates, baseline, threads, machine)
 
 
@@ -160,14 +176,6 @@ def _threads(wanted: tuple[int, ...], machine: system.Machine) -> tuple[int, ...
     return tuple(sorted(set(wanted))) or (usable,)
 
 
-def _require_ours(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file: choose a folder with --out.")
-    names = {path.name for path in out.iterdir()} - {_LOCK} if out.is_dir() else set()
-    if names and REQUEST_NAME not in names:
-        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
-
-
 def _store(request: Request, candidates: Sequence[Candidate]) -> Store:
     if request.data is not None:
         return open_store(request.data)
@@ -193,10 +201,11 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
                 model_file.sha256(candidate.card),
                 candidate.card.input.to_dict(),
                 asdict(candidate.card.output),
+                *([] if candidate.endpoint is None else [str(candidate.endpoint)]),
             ]
             for candidate in candidates
         ],
-        "data": _data(store, candidates),
+        "data": typed.unstructure(_data(store, candidates)),
         "duration_s": request.duration_s,
         "harness": __version__,
         "machine": list(identity.values(machine, _MACHINE).values()),
@@ -245,14 +254,14 @@ def _calibration(request: Request, candidates: Sequence[Candidate]) -> list[Any]
     return [images.manifest.list_sha256, *(images.sha256(recipe) for recipe in recipes)]
 
 
-def _data(store: Store, candidates: Sequence[Candidate]) -> dict[str, Any]:
+def _data(store: Store, candidates: Sequence[Candidate]) -> Data:
     recipes = {candidate.card.input.recipe.key: candidate.card.input.recipe for candidate in candidates}
-    return {
-        "dataset": store.dataset,
-        "count": store.count,
-        "list_sha256": store.manifest.list_sha256,
-        "pixels_sha256": {key: store.sha256(recipe) for key, recipe in sorted(recipes.items())},
-    }
+    return Data(
+        dataset=store.dataset,
+        count=store.count,
+        list_sha256=store.manifest.list_sha256,
+        pixels_sha256={key: store.sha256(recipe) for key, recipe in sorted(recipes.items())},
+    )
 
 
 def _entry(candidate: Candidate, request: Request, store: Store) -> Entry:
@@ -283,8 +292,8 @@ def _document(
             precision=entry.candidate.shown_precision,
             sha256=None if entry.not_run else model_file.sha256(entry.card),
             origin=entry.origin,
-            computed=entry.facts.get("precision"),
-            kernels=entry.facts.get("kernels"),
+            computed=entry.computed,
+            kernels=entry.kernels,
             calibration=entry.calibration,
             accuracy=entry.accuracy,
             no_accuracy=entry.no_accuracy,
@@ -296,18 +305,13 @@ def _document(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         harness=__version__,
         baseline=baseline,
-        settings={
-            "rounds": request.rounds,
-            "duration_s": request.duration_s,
-            "mlperf": conf.read_rules().round,
-            "confidence": statistics.CONFIDENCE,
-        },
+        settings=Settings(request.rounds, request.duration_s, conf.read_rules().round, statistics.CONFIDENCE),
         data=_data(store, [entry.candidate for entry in entries]),
-        machine=json.loads(json.dumps(machine.to_dict())),
+        machine=machine,
         variants=tuple(made),
         cells=cells,
         accuracy_pairs=tuple(_pairs(entries, baseline, store)),
-        remarks=tuple(_remarks(cells)),
+        remarks=(*_remarks(cells), *_neighbours(request.endpoints)),
         not_official_because=(
             f"rounds of {request.duration_s:g} s, made to compare",
             *store.submittable_faults(),
@@ -325,9 +329,14 @@ def _pairs(entries: list[Entry], baseline: str, store: Store) -> Iterator[Accura
     for entry in entries:
         if entry is not first and entry.answers is not None:
             found = task.compare(first.answers, entry.answers, truth)
-            yield AccuracyPair(
-                entry.name, baseline, found.count, found.changed, found.lost, found.gained, found.p_value
-            )
+            yield AccuracyPair(entry.name, baseline, **vars(found))
+
+
+def _neighbours(endpoints: Sequence[Endpoint]) -> Iterator[str]:
+    """Yield what there is to say of servers that share this machine."""
+    for endpoint in endpoints:
+        if is_this_host(endpoint.host, endpoint.port):
+            yield f"{endpoint}: {ON_THIS_HOST}."
 
 
 def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
@@ -335,9 +344,7 @@ def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
         f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}": cell
         for cell in cells
     }
-    yield from noise.remarks(
-        {name: [noise.from_dict(dict(entry.noise)) for entry in cell.rounds] for name, cell in named.items()}
-    )
+    yield from noise.remarks({name: [entry.noise for entry in cell.rounds] for name, cell in named.items()})
     series = {name: list(cell.values().values()) for name, cell in named.items()}
     if remark := noise.spread_remark(series):
         yield remark

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.comparison import findings
 from harness.comparison.document import Accuracy, Cell, Comparison, Variant, count_threads
@@ -35,19 +35,22 @@ def tables(comparisons: list[Comparison]) -> list[Table]:
 
 def accuracy_table(comparisons: list[Comparison]) -> Table | None:
     """Return the accuracies, a row per variant; None when none was measured."""
-    rows = []
+    rows, metrics = [], set()
     for comparison in comparisons:
         for variant in comparison.variants:
             if variant.accuracy is not None:
                 score = variant.accuracy
+                metrics.add(score.metric)
                 top1 = f"{100 * score.fraction:.{_accuracy_digits(score)}f} %"
-                of = f"{score.good:,} of {score.total:,}"
+                of = f"{score.total:,}" if score.good is None else f"{score.good:,} of {score.total:,}"
                 machine = (comparison.source,) if len(comparisons) > 1 else ()
                 rows.append((variant.name, *machine, top1, of, _target(variant)))
     if not rows:
         return None
     machine = ("measured in",) if len(comparisons) > 1 else ()
-    return Table("Accuracy", ("", *machine, "top-1", "right", "target"), tuple(rows))
+    metric = metrics.pop()
+    of = "right" if metric == "top-1" else "images"
+    return Table("Accuracy", ("", *machine, metric, of, "target"), tuple(rows))
 
 
 def published_tables() -> list[Table]:
@@ -84,8 +87,8 @@ def notes(comparisons: list[Comparison]) -> list[str]:
                 if note not in seen:
                     seen.add(note)
                     found.append(note)
-    rounds = sorted({comparison.settings["rounds"] for comparison in comparisons})
-    seconds = sorted({comparison.settings["duration_s"] for comparison in comparisons})
+    rounds = sorted({comparison.settings.rounds for comparison in comparisons})
+    seconds = sorted({comparison.settings.duration_s for comparison in comparisons})
     found.append(
         f"Geometric means over {_list(rounds)} rounds of {_list(seconds)} s, each a LoadGen test of its own; "
         f"not official MLPerf results."
@@ -271,5 +274,5 @@ def _folder(cell: Cell) -> str:
     return cell.user_conf.rpartition("/")[0]
 
 
-def _list(values: list[float]) -> str:
+def _list(values: Sequence[float]) -> str:
     return " or ".join(f"{value:g}" for value in values)

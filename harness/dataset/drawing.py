@@ -6,6 +6,7 @@ over arrays, libm and OpenCV's filters are avoided because their last bit differ
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,19 +47,20 @@ def picture(dice: Dice, shape: str, fill: str) -> NDArray[np.uint8]:
 
     canvas = np.empty((3, height, width), np.float32)
     ground = dice.between(40, 215)
-    _paint_ground(canvas, dice, ground, unit)
+    paint_ground(canvas, dice, ground, unit)
     for _ in range(dice.between(3, 8)):
         _stamp_any(canvas, dice, unit * dice.between(60, 150), unit)
     radius = unit * dice.between(240, 410)
     top = height / 2 + unit * dice.between(-110, 110)
     left = width / 2 + unit * dice.between(-110, 110)
-    _stamp(canvas, dice, shape, fill, radius, top, left, _far_from(dice, ground), unit)
+    _stamp(canvas, dice, shape, fill, radius, top, left, far_from(dice, ground), unit)
     for _ in range(dice.between(1, 4)):
         _stamp_any(canvas, dice, unit * dice.between(40, 100), unit)
-    return _photograph(canvas, dice)
+    return photograph(canvas, dice)
 
 
-def _paint_ground(canvas: _Plane, dice: Dice, luma: int, unit: float) -> None:
+def paint_ground(canvas: _Plane, dice: Dice, luma: int, unit: float) -> None:
+    """Paint a background of two colours at random."""
     _, height, width = canvas.shape
     down, across = _grid(height / 2, width / 2, 0, height, 0, width)
     tone = _texture(FILLS[dice.between(0, 2)], down, across, dice, unit * dice.between(90, 400))
@@ -89,24 +91,58 @@ def _stamp(
     unit: float,
 ) -> None:
     """Paint one shape around (top, left), turned, stretched and coloured at random."""
+    paint(canvas, dice, Figure.drawn(dice, shape, radius, top, left), fill, luma, unit)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A shape where it lies: lengths in pixels."""
+
+    shape: str
+    radius: float
+    top: float
+    """Of its middle, as is `left`."""
+    left: float
+    turn: int
+    """Degrees."""
+    stretch: float
+
+    @classmethod
+    def drawn(cls, dice: Dice, shape: str, radius: float, top: float, left: float) -> "Figure":
+        """Return a shape that is turned and stretched at random."""
+        return cls(shape, radius, top, left, dice.between(0, 359), dice.between(85, 118) / 100)
+
+    def window(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return the rows, from and to, and the columns of a picture that the shape may touch."""
+        reach = 1.5 * self.radius + 2
+        rows = max(0, int(self.top - reach)), min(height, int(self.top + reach))
+        return *rows, max(0, int(self.left - reach)), min(width, int(self.left + reach))
+
+    def cover(self, height: int, width: int) -> _Plane:
+        """Return the share, 0..1, of each pixel in the window that the shape covers."""
+        turned, crossed = _rotate(*_grid(self.top, self.left, *self.window(height, width)), self.turn)
+        inside = _INSIDE[self.shape](
+            turned * (self.stretch / self.radius), crossed * (1 / (self.stretch * self.radius))
+        )
+        covered: _Plane = np.clip(inside * self.radius + 0.5, 0, 1)
+        return covered
+
+
+def paint(canvas: _Plane, dice: Dice, figure: Figure, fill: str, luma: int, unit: float) -> None:
+    """Paint a shape, coloured at random."""
     _, height, width = canvas.shape
-    reach = 1.5 * radius + 2
-    y0, y1 = max(0, int(top - reach)), min(height, int(top + reach))
-    x0, x1 = max(0, int(left - reach)), min(width, int(left + reach))
-    down, across = _grid(top, left, y0, y1, x0, x1)
-    turned, crossed = _rotate(down, across, dice.between(0, 359))
-    stretch = dice.between(85, 118) / 100
-    inside = _INSIDE[shape](turned * (stretch / radius), crossed * (1 / (stretch * radius)))
-    alpha = np.clip(inside * radius + 0.5, 0, 1)
+    y0, y1, x0, x1 = figure.window(height, width)
+    down, across = _grid(figure.top, figure.left, y0, y1, x0, x1)
     tone = _texture(fill, down, across, dice, unit * dice.between(90, 150))
-    slope = _ramp(down, across, dice, radius)
+    slope = _ramp(down, across, dice, figure.radius)
     first = _colour(dice, luma, 60)
-    second = _colour(dice, _far_from(dice, luma), 60)
+    second = _colour(dice, far_from(dice, luma), 60)
+    alpha = figure.cover(height, width)
     for plane, one, other in zip(canvas[:, y0:y1, x0:x1], first, second, strict=True):
         plane += (one + (other - one) * tone + slope - plane) * alpha
 
 
-def _photograph(canvas: _Plane, dice: Dice) -> NDArray[np.uint8]:
+def photograph(canvas: _Plane, dice: Dice) -> NDArray[np.uint8]:
     """Blur, fade and add noise; round to bytes."""
     for _ in range(dice.between(0, 2)):
         canvas[:, 1:-1] = (canvas[:, :-2] + canvas[:, 1:-1] * 2 + canvas[:, 2:]) * 0.25
@@ -122,7 +158,7 @@ def _photograph(canvas: _Plane, dice: Dice) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
-def _far_from(dice: Dice, luma: int) -> int:
+def far_from(dice: Dice, luma: int) -> int:
     """Return a luma that differs from `luma` by at least 50."""
     return (luma + dice.between(50, 206)) % 256
 

@@ -1,11 +1,12 @@
-"""Labelled images: from an image folder to an ordered list of names and labels."""
+"""Images to be prepared, and the labelled ones: from a folder to an ordered list of names and labels."""
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from harness.dataset.class_folders import LeftOut, class_folders
 from harness.dataset.label_file import KAGGLE_CSV, VAL_MAP, kaggle_entries, val_map_entries
@@ -14,17 +15,51 @@ from harness.errors import DataError, did_you_mean
 DATASETS = {
     "imagenet": "the 50,000 validation images of ImageNet-1k (ILSVRC 2012)",
     "cifar10": "CIFAR-10 as image files",
+    "coco": "the validation images of COCO 2017, with boxes",
     "builtin": "the harness's own procedural set",
-    "custom": "any other labelled images",
+    "custom": "any other images with labels or boxes",
 }
 
 # Hugging Face adds the class to the name.
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})(_n\d{8})?\.jpe?g", re.IGNORECASE)
 
 
+class Listed(Protocol):
+    """Images in the order of their sample indices, and what is right about them."""
+
+    @property
+    def task(self) -> str:
+        """What is asked about them (harness.task)."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Paths relative to `root`, with forward slashes."""
+
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for the user: where the truth comes from, and what was left out."""
+
+    @property
+    def numbers(self) -> tuple[tuple[int, ...], ...]:
+        """What a store's list has of each image beside its name; the first is its label or its id."""
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Width and height in pixels that an image must have, by name, where they are known."""
+
+    def truth(self, kept: Sequence[int]) -> str:
+        """Return what is right about the images with the indices `kept`, "" where their numbers say it."""
+
+    def different(self, kept: Sequence[int]) -> int:
+        """Return how many different labels or categories the images with the indices `kept` have."""
+
+
 @dataclass(frozen=True)
 class ImageList:
-    """Images in the order of their sample indices."""
+    """Labelled images."""
 
     names: tuple[str, ...]
     """Paths relative to `root`, with forward slashes."""
@@ -33,6 +68,21 @@ class ImageList:
     root: Path
     remarks: tuple[str, ...] = field(default=(), compare=False)
     """Sentences for the user: where the labels come from, and what was left out."""
+    task = "classification"
+
+    @property
+    def numbers(self) -> tuple[tuple[int], ...]:
+        return tuple((label,) for label in self.labels)
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        return {}
+
+    def truth(self, kept: Sequence[int]) -> str:
+        return ""
+
+    def different(self, kept: Sequence[int]) -> int:
+        return len({self.labels[k] for k in kept})
 
     @cached_property
     def sha256(self) -> str:

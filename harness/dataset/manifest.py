@@ -1,4 +1,4 @@
-"""What a store says about itself on disk: manifest.json and val_map.txt."""
+"""What a store says about itself on disk: manifest.json, and the list of its images."""
 
 import os
 import re
@@ -12,12 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files, typed
+from harness.dataset.coco import ANNOTATIONS
 from harness.dataset.label_file import VAL_MAP
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+IMAGES = "images.txt"
+_LISTS = {"classification": ((VAL_MAP,), 1), "detection": ((IMAGES, ANNOTATIONS), 3)}
+"""By task: the file of names and numbers, what else says what is right, and how many numbers an image has."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Remark:
 
     name: str
     label: int
+    """In a store with boxes, the image's id."""
     fault: str
 
 
@@ -52,9 +57,9 @@ class Manifest:
     """The folder that the images came from."""
     count: int
     labels: int
-    """How many different labels the images have."""
+    """How many different labels the images have, or categories their boxes."""
     list_sha256: str
-    """Hex digest of val_map.txt."""
+    """Hex digest of val_map.txt; in a store with boxes, of images.txt and then annotations.json."""
     missing: tuple[Remark, ...]
     recipes: Mapping[str, RecipeFile]
     """By the recipe's key, which in files of version 0.1.0 had but six digits of the crop fraction."""
@@ -62,6 +67,8 @@ class Manifest:
     """Hex digest of sources.txt; "" in stores of version 0.1.0, which have none."""
     warnings: tuple[Remark, ...] = ()
     """Images that a decoder had something to say about, such as damage inside a JPEG, and what it was."""
+    task: str = "classification"
+    """What is asked about the images: classification or detection; older stores do not say it."""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -86,7 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"prepare it again, or use the harness that made it."
         )
     try:
-        return Manifest(
+        made = Manifest(
             dataset=str(document["dataset"]),
             images=_unquoted(document["images"]),
             count=int(document["count"]),
@@ -96,9 +103,16 @@ def read_manifest(folder: Path) -> Manifest:
             recipes={item.recipe.key: item for item in map(_recipe_file, document["recipes"].values())},
             sources_sha256=str(document.get("sources_sha256", "")),
             warnings=_missing(document.get("warnings", [])),
+            task=str(document.get("task", Manifest.task)),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{file} is damaged ({error!r}): delete the store and prepare again.") from error
+    if made.task not in _LISTS:
+        raise DataError(
+            f"The store {folder} holds images for {made.task}, which this harness does not know: use the "
+            "harness that made it."
+        )
+    return made
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -116,35 +130,52 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     sync(folder)
 
 
+def truth_file(folder: Path, task: str) -> Path | None:
+    """Return the file with what is right about the images of a store; None where the list itself says it."""
+    _, *others = _LISTS[task][0]
+    return folder / others[0] if others else None
+
+
 def read_list(folder: Path, manifest: Manifest) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Read val_map.txt: the samples' names and their labels, int64 [count].
+    """Read the list of a store: the samples' names and their numbers, int64 [count, numbers of an image].
 
     Raises:
-        DataError: the file is missing or not the one that the manifest describes.
+        DataError: a file is missing or not the one that the manifest describes.
     """
-    file = folder / VAL_MAP
+    names, width = _LISTS[manifest.task]
+    paths = [folder / name for name in names]
+    file = paths[0]
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
+        sha256 = files.sha256_file(*paths)
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read ({error}): delete the store and prepare again.") from error
+        where = getattr(error, "filename", None) or file
+        raise DataError(f"{where} cannot be read ({error}): delete the store and prepare again.") from error
     if len(lines) != manifest.count:
         raise DataError(
             f"{file} lists {len(lines)} images but the manifest says {manifest.count}: "
             f"delete the store and prepare again."
         )
-    if files.sha256_file(file) != manifest.list_sha256:
-        raise DataError(f"{file} was changed after the store was made: delete the store and prepare again.")
+    if sha256 != manifest.list_sha256:
+        changed = " or ".join(map(str, paths))
+        raise DataError(
+            f"{changed} was changed after the store was made: delete the store and prepare again."
+        )
     entries = [line.split() for line in lines]
-    return tuple(_unquoted(name) for name, _ in entries), np.array([int(n) for _, n in entries], np.int64)
+    numbers = np.array([[int(word) for word in words[1:]] for words in entries], np.int64)
+    return tuple(_unquoted(words[0]) for words in entries), numbers.reshape(len(lines), width)
 
 
-def write_list(folder: Path, names: Sequence[str], labels: Sequence[int]) -> str:
-    """Write val_map.txt, where line k is sample k, and return its SHA-256."""
-    file = folder / VAL_MAP
-    lines = [f"{_quoted(name)} {label}\n" for name, label in zip(names, labels, strict=True)]
-    files.write_text(file, "".join(lines))
-    sync(file)
-    return files.sha256_file(file)
+def write_list(
+    folder: Path, task: str, names: Sequence[str], numbers: Sequence[Sequence[int]], truth: str
+) -> str:
+    """Write the list, where line k is sample k, and the truth beside it; return the SHA-256 of both."""
+    file, *others = (folder / name for name in _LISTS[task][0])
+    lines = [f"{_quoted(name)} {' '.join(map(str, of))}\n" for name, of in zip(names, numbers, strict=True)]
+    for path, text in zip((file, *others), ("".join(lines), truth), strict=False):
+        files.write_text(path, text)
+        sync(path)
+    return files.sha256_file(file, *others)
 
 
 def sync(path: Path) -> None:

@@ -7,20 +7,22 @@ from pathlib import Path
 
 from harness import console, files
 from harness.dataset.image_file import ImageError, Pixels
-from harness.dataset.images import ImageList
+from harness.dataset.images import Listed
+from harness.dataset.manifest import MANIFEST, Manifest
 from harness.dataset.recipe import Recipe
 from harness.dataset.sample_file import SampleFile
 from harness.dataset.sources import Source, stamp
-from harness.errors import DataError
+from harness.errors import DataError, OutputError
 from harness.process.native_stderr import overhear
 
+LOCK = ".prepare.lock"
 _SHOWN_FAULTS = 10
 
 
 class Work:
     """The images of one call of `prepare`, and what becomes known of their files."""
 
-    def __init__(self, images: ImageList, recipe: Recipe, out: Path, workers: int) -> None:
+    def __init__(self, images: Listed, recipe: Recipe, out: Path, workers: int) -> None:
         self._images, self._recipe, self._out, self._workers = images, recipe, out, workers
         self._read = reader(images.root)
         self._stamps: dict[str, tuple[int, int]] = {}
@@ -47,7 +49,7 @@ class Work:
                 data = self._read(name)
                 self._sha256[name] = hashlib.sha256(data).hexdigest()
                 before = heard.size()
-                pixels = recipe.read(data, name)
+                pixels = recipe.read(data, name, images.sizes.get(name))
                 if heard.size() != before:
                     samples.suspect(name)
                 return pixels
@@ -64,7 +66,7 @@ class Work:
                 stamps = [self._stamps[name] for name in names]
                 faults = samples.fill(names, produce, self._workers, advance, stamps)
             suspects = samples.suspects.intersection(names)
-            self.warnings = heard.sort_out(suspects, lambda name: _fault(recipe, self._read, name))
+            self.warnings = heard.sort_out(suspects, lambda name: _fault(images, recipe, name))
         return {kept[k]: fault for k, fault in faults.items()}
 
     def sources(self, names: Sequence[str]) -> list[Source]:
@@ -92,26 +94,25 @@ def reader(root: Path) -> Callable[[str], bytes]:
     return read
 
 
-def _fault(recipe: Recipe, read: Callable[[str], bytes], name: str) -> str:
+def _fault(images: Listed, recipe: Recipe, name: str) -> str:
     """Return why an image cannot become a sample, "" if it can."""
     try:
-        recipe.read(read(name), name)
+        recipe.read(reader(images.root)(name), name, images.sizes.get(name))
     except ImageError as error:
         return error.fault
     return ""
 
 
-def known_faults(images: ImageList, recipe: Recipe, unreadable: frozenset[str]) -> dict[int, str]:
+def known_faults(images: Listed, recipe: Recipe, unreadable: frozenset[str]) -> dict[int, str]:
     """Find what is absent or was given up before, so that the rest gets its final indices at once."""
-    read = reader(images.root)
     suspects = [
         k for k, name in enumerate(images.names) if name in unreadable or not (images.root / name).exists()
     ]
-    faults = {k: _fault(recipe, read, images.names[k]) for k in suspects}
+    faults = {k: _fault(images, recipe, images.names[k]) for k in suspects}
     return {k: fault for k, fault in faults.items() if fault}
 
 
-def offenders(images: ImageList, faults: Mapping[int, str], recoverable: bool) -> DataError:
+def offenders(images: Listed, faults: Mapping[int, str], recoverable: bool) -> DataError:
     named = shown([f"{images.names[k]} {faults[k]}" for k in sorted(faults)])
     cure = "restore them"
     if recoverable:
@@ -125,3 +126,21 @@ def shown(items: Sequence[str]) -> str:
     """Return the first of the items, and how many more there are."""
     more = [f"and {len(items) - _SHOWN_FAULTS} more"] if len(items) > _SHOWN_FAULTS else []
     return "; ".join([*items[:_SHOWN_FAULTS], *more])
+
+
+def refuse_foreign_folder(out: Path) -> None:
+    """Raise OutputError where `out` holds something that is no store, finished or begun."""
+    if not out.is_dir() or (out / MANIFEST).exists():
+        return
+    names = {path.name for path in out.iterdir()} - {LOCK}
+    if names and not any(name.endswith((".u8.partial", ".u8.journal")) for name in names):
+        raise OutputError(
+            f"{out} holds other files and no store: choose a new or an empty folder for the store."
+        )
+
+
+def free_name(recipe: Recipe, held: Manifest | None) -> str:
+    """Return a free name for the recipe's file: version 0.1.0 rounded keys, so another's may have it."""
+    taken = set() if held is None else {entry.file for entry in held.recipes.values()}
+    names = (f"{recipe.key}{suffix}.u8" for suffix in ("", *(f"-{number}" for number in range(2, 100))))
+    return next(name for name in names if name not in taken)

@@ -1,9 +1,10 @@
 """A store: a folder with the preprocessed images of one list, under one or more recipes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from harness import __version__, console, files
 from harness.dataset.image_file import ImageError, one_thread_per_call, tool_versions
-from harness.dataset.images import ImageList, is_in_official_order
+from harness.dataset.images import Listed, is_in_official_order
 from harness.dataset.manifest import (
     MANIFEST,
     Manifest,
@@ -19,11 +20,21 @@ from harness.dataset.manifest import (
     Remark,
     read_list,
     read_manifest,
+    truth_file,
     write_list,
     write_manifest,
 )
 from harness.dataset.pixels import require_spread, require_whole, spread, spread_sha256
-from harness.dataset.preparation import Work, known_faults, offenders, reader, shown
+from harness.dataset.preparation import (
+    LOCK,
+    Work,
+    free_name,
+    known_faults,
+    offenders,
+    reader,
+    refuse_foreign_folder,
+    shown,
+)
 from harness.dataset.recipe import Recipe
 from harness.dataset.sample_file import SampleFile
 from harness.dataset.sources import changed, read_sources, write_sources
@@ -31,7 +42,7 @@ from harness.errors import DataError, OutputError
 from harness.machine import system
 from harness.mlperf.benchmark import BENCHMARKS
 
-_LOCK = ".prepare.lock"
+_UNDER_WAY = (".partial", ".journal", ".lock")
 _HASHED_WHOLE_BYTES = 256_000_000
 """Half a second's reading and hashing, where the whole of ImageNet takes many."""
 _COMPARED = 64
@@ -42,12 +53,13 @@ _MAX_WORKERS = 64
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """An opened store; sample k has name names[k] and label labels[k]."""
+    """An opened store; sample k has the name names[k]."""
 
     path: Path
     manifest: Manifest
     names: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.int64]
+    """What its list has of each image beside the name: its label; where there are boxes id, width, height."""
 
     @property
     def count(self) -> int:
@@ -56,6 +68,46 @@ class Store:
     @property
     def dataset(self) -> str:
         return self.manifest.dataset
+
+    @property
+    def task(self) -> str:
+        """What is asked about the images (harness.task)."""
+        return self.manifest.task
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The label of each sample, [count].
+
+        Raises:
+            DataError: the store has boxes instead.
+        """
+        self._require_task("classification")
+        return self.numbers[:, 0]
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """The id of each sample in `truth_file`.
+
+        Raises:
+            DataError: the store has labels instead.
+        """
+        self._require_task("detection")
+        return tuple(self.numbers[:, 0].tolist())
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Width and height of each image as it is decoded, [count, 2].
+
+        Raises:
+            DataError: the store has labels instead.
+        """
+        self._require_task("detection")
+        return self.numbers[:, 1:]
+
+    @property
+    def truth_file(self) -> Path | None:
+        """The boxes of these images in COCO's format; None where the list has labels."""
+        return truth_file(self.path, self.task)
 
     @property
     def missing(self) -> tuple[Remark, ...]:
@@ -123,35 +175,50 @@ class Store:
             faults.append(f"the store {self.path} has its images in another order than MLPerf's val_map.txt")
         return faults
 
+    def _require_task(self, task: str) -> None:
+        if self.task != task:
+            raise DataError(
+                f"The images of the store {self.path} were prepared for {self.task}, not for {task}: use a "
+                "store that was prepared with the same model, or with another of its task."
+            )
+
     def _file(self, recipe: Recipe) -> RecipeFile:
         if recipe.key not in self.recipes:
+            boxes = "" if self.truth_file is None else f"--annotations {self.truth_file} "
             raise DataError(
                 f"The store {self.path} has no samples for recipe {recipe.key} (it holds "
-                f"{', '.join(self.recipes)}): add them with `harness prepare --dataset {self.dataset} "
+                f"{', '.join(self.recipes)}): add them with `harness prepare --dataset {self.dataset} {boxes}"
                 f"--images {self.manifest.images} --model CARD --out {self.path}`."
             )
         return self.recipes[recipe.key]
 
 
 def open_store(path: Path) -> Store:
-    """Open the store at `path` and check its files against its manifest.
+    """Open the store at `path` and check its files against its manifest; a process reads them once.
 
     Raises:
         DataError: no folder, not a store, another format, or files that do not match the manifest.
     """
     if not path.is_dir():
         raise DataError(f"No store at {path}: make one with `harness prepare`.")
+    whole = (item for item in sorted(path.iterdir()) if item.suffix not in _UNDER_WAY and item.is_file())
+    return _opened(path, tuple(map(files.stamp, whole)))
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path, stamps: tuple[files.Stamp, ...]) -> Store:
+    """Open the store at `path`, whose files have these stamps."""
     manifest = read_manifest(path)
     if not manifest.count or not manifest.recipes:
         raise DataError(f"The store {path} is empty: delete it and prepare again.")
-    names, labels = read_list(path, manifest)
+    names, numbers = read_list(path, manifest)
     for entry in manifest.recipes.values():
         _check_size(path / entry.file, manifest.count * entry.recipe.sample_bytes)
-    return Store(path, manifest, names, labels)
+    return Store(path, manifest, names, numbers)
 
 
 def prepare(
-    images: ImageList,
+    images: Listed,
     recipe: Recipe,
     out: Path,
     dataset: str,
@@ -170,15 +237,12 @@ def prepare(
     """
     if ready := _ready(images, recipe, out, dataset, allow_missing):
         return ready
-    _refuse_foreign_folder(out)
+    refuse_foreign_folder(out)
     files.make_writable_folder(out)
     if workers is None:
         workers = min(system.usable_cpus(), _MAX_WORKERS)
-    busy = DataError(
-        f"Another `harness prepare` is at work on {out}: wait for it, or {files.elsewhere(out)}."
-    )
     try:
-        with files.locked(out / _LOCK, busy):
+        with files.alone(out, "`harness prepare`", lock=out / LOCK):
             if ready := _ready(images, recipe, out, dataset, allow_missing):
                 return ready
             _prepare(images, recipe, out, dataset, allow_missing, workers)
@@ -194,13 +258,14 @@ def prepare(
 
 
 def _prepare(
-    images: ImageList, recipe: Recipe, out: Path, dataset: str, allow_missing: bool, workers: int
+    images: Listed, recipe: Recipe, out: Path, dataset: str, allow_missing: bool, workers: int
 ) -> None:
     held = read_manifest(out) if (out / MANIFEST).exists() else None
     root = str(images.root.resolve())
     versions = tool_versions()
-    stamp = json.dumps([recipe.to_dict(), versions, root], sort_keys=True)
-    path = out / _file_name(recipe, held)
+    known = [sorted(images.sizes.items())] if images.sizes else []
+    stamp = json.dumps([recipe.to_dict(), versions, root, *known], sort_keys=True)
+    path = out / free_name(recipe, held)
     work = Work(images, recipe, out, workers)
     with SampleFile(path, recipe.sample_bytes, stamp) as samples, one_thread_per_call():
         gone: dict[int, str] = {}
@@ -221,26 +286,28 @@ def _prepare(
             recipe, path.name, size, samples.sha256, {"harness": __version__, **versions}, spread
         )
         if held is None:
-            labels = [images.labels[k] for k in kept]
+            names = [images.names[k] for k in kept]
+            numbers = [images.numbers[k] for k in kept]
             held = Manifest(
                 dataset=dataset,
                 images=root,
                 count=len(kept),
-                labels=len(set(labels)),
-                list_sha256=write_list(out, [images.names[k] for k in kept], labels),
-                missing=tuple(Remark(images.names[k], images.labels[k], gone[k]) for k in sorted(gone)),
+                labels=images.different(kept),
+                list_sha256=write_list(out, images.task, names, numbers, images.truth(kept)),
+                missing=tuple(Remark(images.names[k], images.numbers[k][0], gone[k]) for k in sorted(gone)),
                 recipes={},
-                sources_sha256=write_sources(out, work.sources([images.names[k] for k in kept])),
+                sources_sha256=write_sources(out, work.sources(names)),
+                task=images.task,
             )
         said = {entry.name: entry for entry in held.warnings}
-        label_of = dict(zip(images.names, images.labels, strict=True))
-        said |= {name: Remark(name, label_of[name], text) for name, text in work.warnings.items()}
+        number_of = dict(zip(images.names, images.numbers, strict=True))
+        said |= {name: Remark(name, number_of[name][0], text) for name, text in work.warnings.items()}
         recipes = {**held.recipes, recipe.key: made}
         write_manifest(out, replace(held, recipes=recipes, warnings=tuple(said.values())))
         samples.forget()
 
 
-def _ready(images: ImageList, recipe: Recipe, out: Path, dataset: str, allow_missing: bool) -> Store | None:
+def _ready(images: Listed, recipe: Recipe, out: Path, dataset: str, allow_missing: bool) -> Store | None:
     """Return the store at `out` when it holds the recipe already; refuse one that holds other images."""
     if not (out / MANIFEST).exists():
         return None
@@ -249,12 +316,15 @@ def _ready(images: ImageList, recipe: Recipe, out: Path, dataset: str, allow_mis
         raise DataError(
             f"The store {out} holds the data set '{store.dataset}', not '{dataset}': {files.elsewhere(out)}."
         )
-    absent = {entry.name for entry in store.missing}
-    listed = [item for item in zip(images.names, images.labels, strict=True) if item[0] not in absent]
-    complete = len(listed) + len(absent) == len(images.names)
-    if not complete or listed != list(zip(store.names, store.labels.tolist(), strict=True)):
+    if store.task != images.task:
         raise DataError(
-            f"The store {out} holds another list of images or labels than {images.root}: "
+            f"The images of the store {out} were prepared for {store.task}, and this model is for "
+            f"{images.task}: {files.elsewhere(store.path)}."
+        )
+    absent = {entry.name for entry in store.missing} & {*images.names}
+    if not _holds(store, images, absent):
+        raise DataError(
+            f"The store {out} holds another list of images, labels or boxes than {images.root}: "
             f"{files.elsewhere(store.path)} for this list."
         )
     if absent and not allow_missing:
@@ -270,7 +340,17 @@ def _ready(images: ImageList, recipe: Recipe, out: Path, dataset: str, allow_mis
     return store
 
 
-def _require_same_images(images: ImageList, store: Store) -> None:
+def _holds(store: Store, images: Listed, absent: Collection[str]) -> bool:
+    """Return whether a store holds a list, but for the images that are absent, and what is right of them."""
+    kept = [k for k, name in enumerate(images.names) if name not in absent]
+    if [images.names[k] for k in kept] != list(store.names):
+        return False
+    if not np.array_equal(store.numbers, [images.numbers[k] for k in kept]):
+        return False
+    return store.truth_file is None or store.truth_file.read_text(encoding="utf-8") == images.truth(kept)
+
+
+def _require_same_images(images: Listed, store: Store) -> None:
     """Raise DataError if image files are others than those that the store was made of, under their names."""
     sources = read_sources(store.path, store.manifest)
     if sources is None:
@@ -285,7 +365,7 @@ def _require_same_images(images: ImageList, store: Store) -> None:
         )
 
 
-def _other_pixels(images: ImageList, store: Store) -> list[str]:
+def _other_pixels(images: Listed, store: Store) -> list[str]:
     """Make some pixels of a store of version 0.1.0 again, with the same libraries; return what differs."""
     recipes = [
         item.recipe for item in store.recipes.values() if tool_versions().items() <= item.made_with.items()
@@ -305,16 +385,6 @@ def _other_pixels(images: ImageList, store: Store) -> list[str]:
     return others
 
 
-def _refuse_foreign_folder(out: Path) -> None:
-    if not out.is_dir() or (out / MANIFEST).exists():
-        return
-    names = {path.name for path in out.iterdir()} - {_LOCK}
-    if names and not any(name.endswith((".u8.partial", ".u8.journal")) for name in names):
-        raise OutputError(
-            f"{out} holds other files and no store: choose a new or an empty folder for the store."
-        )
-
-
 def _check_size(path: Path, needed_bytes: int) -> None:
     try:
         size = path.stat().st_size
@@ -327,10 +397,3 @@ def _check_size(path: Path, needed_bytes: int) -> None:
             f"The sample file {path} has {size:,} bytes instead of {needed_bytes:,}: "
             f"delete the store and prepare again."
         )
-
-
-def _file_name(recipe: Recipe, held: Manifest | None) -> str:
-    """Return a free name for the recipe's file: version 0.1.0 rounded keys, so another's may have it."""
-    taken = set() if held is None else {entry.file for entry in held.recipes.values()}
-    names = (f"{recipe.key}{suffix}.u8" for suffix in ("", *(f"-{number}" for number in range(2, 100))))
-    return next(name for name in names if name not in taken)

@@ -8,6 +8,7 @@ from typing import Any
 from harness.backend import kernels
 from harness.backend.kernels import Layer
 from harness.explain.clocks import Split
+from harness.mlperf.scenario import Scenario
 from harness.profiling.peak import Peak
 
 FILE_NAME = "explain.json"
@@ -68,7 +69,7 @@ class Explanation:
 
     @property
     def is_latency(self) -> bool:
-        return self.scenario == "SingleStream"
+        return self.scenario == Scenario.SINGLE_STREAM
 
     @property
     def streams(self) -> int:
@@ -96,6 +97,7 @@ class Explanation:
             **asdict(self),
             "split_ns": {part: self.part_ns(part) for part in PARTS},
             "profile_us": whole_us,
+            "answers_share": kernels.answers_share(self.layers),
             "int8_share": kernels.int8_share(self.layers),
             "left_wide": [layer.name for layer in kernels.left_wide(self.layers)],
             "fallbacks": [layer.name for layer in kernels.fallbacks(self.layers)],

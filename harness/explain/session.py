@@ -27,7 +27,7 @@ from harness.loadgen.settings import RunSettings
 from harness.machine import noise, system
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
-from harness.model.card import SPEED_ONLY, Card
+from harness.model.card import CLASSIFICATION, SPEED_ONLY, Card
 from harness.process import child
 from harness.profiling.peak import KINDS, Peak
 
@@ -126,6 +126,11 @@ def _settled(settings: RunSettings, machine: system.Machine) -> RunSettings:
 def _store(request: Request, folder: Path) -> Path:
     if request.data is not None:
         return request.data
+    if request.card.task != CLASSIFICATION:
+        raise HarnessError(
+            f"The built-in images are for classification and model '{request.card.name}' is for "
+            f"{request.card.task}: give a store of its own with --data."
+        )
     images = find_images(builtin.generate(folder / "images", _BUILTIN_COUNT), len(builtin.CLASSES))
     return prepare(images, request.card.input.recipe, folder / "store", "builtin").path
 

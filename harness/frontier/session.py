@@ -1,37 +1,34 @@
 """The frontier, start to finish: times, the race for accuracy, the pick through LoadGen, the document."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from itertools import product
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from harness import files
+from harness import files, typed
 from harness.backend import calibration, graph
 from harness.comparison import findings, output
 from harness.comparison import session as comparing
 from harness.console import note, progress
 from harness.dataset.store import Store, open_store
-from harness.errors import DataError, HarnessError, OutputError
+from harness.errors import HarnessError
 from harness.frontier import document, entrants, race, request, speed
 from harness.frontier.answering import Answers
 from harness.frontier.catalogue import Published
-from harness.frontier.document import Raced
+from harness.frontier.document import Frontier, Pick, PickSpeedup, Raced
 from harness.frontier.entrants import Entrant
 from harness.frontier.race import Fate, Outcome, Runner
 from harness.frontier.request import Request
 from harness.frontier.speed import Entry, Stopwatch, Timed
 from harness.loadgen.settings import RunSettings
 from harness.machine import system
-from harness.measurement.plan import Request as RunRequest
 from harness.mlperf.scenario import Mode
 from harness.model import file as model_file
 from harness.model import zoo
 from harness.model.card import Card, find_card
 from harness.profiling import int8
 from harness.run import session as running
+from harness.task import task_of
 
 COMPARED = "compared"
 MODELS = "models"
@@ -40,7 +37,7 @@ _NEAR = 0.03
 """How far below the target a network may be for other ways to quantize it to be tried, as a fraction."""
 
 
-def find(asked: Request, stopwatch: Stopwatch | None = None) -> dict[str, Any]:
+def find(asked: Request, stopwatch: Stopwatch | None = None) -> Frontier:
     """Return the document of the frontier, which `asked.out` holds, too; what is there is not done again.
 
     Raises:
@@ -56,32 +53,18 @@ def find(asked: Request, stopwatch: Stopwatch | None = None) -> dict[str, Any]:
     if asked.permissive:
         request.require_licences(asked.cards)
     store = _store(asked)
-    _require_ours(asked.out)
+    files.require_own(asked.out, speed.FOLDER, MODELS)
     files.make_writable_folder(asked.out)
-    busy = OutputError(f"Another process is at work on {asked.out}: wait for it, or give another --out.")
-    with files.locked(asked.out / ".lock", busy):
+    with files.alone(asked.out):
         return _find(asked, networks, store, stopwatch)
-
-
-def _require_ours(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file: choose a folder with --out.")
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if names - {".lock"} and not names & {speed.FOLDER, MODELS}:
-        raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
 
 
 def _store(asked: Request) -> Store | None:
     if asked.data is None:
         return None
     store = open_store(asked.data)
-    highest = int(store.labels.max())
     for card in asked.cards:
-        if highest >= card.output.labels:
-            raise DataError(
-                f"The store {store.path} has the label {highest}, but model '{card.name}' knows "
-                f"0 to {card.output.labels - 1}: use a store of its data set."
-            )
+        task_of(card).require_fit(card, store)
         if not card.quantization:
             entrants.recipes(card, store, asked.sizes)
         else:
@@ -91,17 +74,17 @@ def _store(asked: Request) -> Store | None:
 
 def _find(
     asked: Request, networks: Sequence[Published], store: Store | None, stopwatch: Stopwatch | None
-) -> dict[str, Any]:
+) -> Frontier:
     raced: Raced | None = None
     if store is not None and asked.cards:
         raced, timed = _raced(asked, store, stopwatch)
     else:
         timed = _timed([_entry_of_card(card) for card in asked.cards], asked, stopwatch)
     timed += _timed([_entry_of_network(one) for one in networks], asked, stopwatch, asked.budget_s)
-    found = document.document(asked, networks, timed, raced)
+    found = document.found(asked, networks, timed, raced)
     if raced is not None:
-        found["pick"] = _picked(asked, raced)
-    files.write_json(asked.out / document.FILE_NAME, found)
+        found = replace(found, pick=_picked(asked, raced))
+    document.write(found, asked.out)
     return found
 
 
@@ -188,13 +171,13 @@ def _race(found: Mapping[str, Entrant], timed: Sequence[Timed], asked: Request, 
         )
 
 
-def _picked(asked: Request, raced: Raced) -> dict[str, Any]:
+def _picked(asked: Request, raced: Raced) -> Pick:
     """Measure the pick, or what is nearest to one, through LoadGen: accuracy on every image, and speed."""
     runner = raced.outcome.pick or raced.outcome.nearest
     entrant = raced.entrants[runner.name]
     settings = RunSettings(asked.conditions.scenario, threads=asked.conditions.threads)
     measured, folder = running.run(
-        RunRequest(
+        running.Request(
             entrant.card, raced.store.path, settings, (Mode.ACCURACY,), asked.out / "loadgen", tuning=False
         )
     )
@@ -214,30 +197,27 @@ def _picked(asked: Request, raced: Raced) -> dict[str, Any]:
     output.write([comparison], asked.out / COMPARED / runner.name)
     assert measured.accuracy is not None
     good, total = measured.accuracy.good, measured.accuracy.total
+    assert good is not None
     share = good / total
-    return {
-        "name": runner.name,
-        "keeps": raced.outcome.pick is not None,
-        "card": f"{MODELS}/{runner.name}.toml" if entrant.card is not entrant.origin else runner.name,
-        "model": entrant.origin.name,
-        "settings": asdict(entrant.settings),
-        "calibration": entrant.calibration,
-        "top1": share,
-        "good": good,
-        "total": total,
-        "standard_error": float(np.sqrt(share * (1 - share) / total)),
-        "target": asked.least_top1,
-        "needed": raced.outcome.needed,
-        "valid": not comparison.invalid,
-        "speedups": [
-            {
-                "against": one.against,
-                "ratio": None if one.interval is None else asdict(one.interval),
-                "text": one.text,
-            }
+    return Pick(
+        name=runner.name,
+        keeps=raced.outcome.pick is not None,
+        card=f"{MODELS}/{runner.name}.toml" if entrant.card is not entrant.origin else runner.name,
+        model=entrant.origin.name,
+        settings=typed.unstructure(entrant.settings),
+        calibration=entrant.calibration,
+        top1=share,
+        good=good,
+        total=total,
+        standard_error=math.sqrt(share * (1 - share) / total),
+        target=asked.least_top1,
+        needed=raced.outcome.needed,
+        valid=not comparison.invalid,
+        speedups=tuple(
+            PickSpeedup(one.against, one.interval, one.text)
             for one in findings.speedups(comparison)
             if one.variant == runner.name
-        ],
-        "loadgen": folder.relative_to(asked.out).as_posix(),
-        "compared": f"{COMPARED}/{runner.name}",
-    }
+        ),
+        loadgen=folder.relative_to(asked.out).as_posix(),
+        compared=f"{COMPARED}/{runner.name}",
+    )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
@@ -17,7 +17,8 @@ from harness.model import file as model_file
 from harness.model.architecture import resnet50
 from harness.model.card import find_card
 from harness.profiling import operations
-from harness.profiling.stopwatch import Beside, Conditions
+from harness.profiling.conditions import Conditions
+from harness.profiling.stopwatch import Beside
 
 ROUNDS = 5
 BASELINE = "resnet50-seeded"
@@ -50,12 +51,8 @@ class Timed:
 
     name: str
     speed: Speed | None
-    failure: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return values
+    failure: str
+    """Empty where it has one."""
 
 
 class Stopwatch(Protocol):
@@ -120,7 +117,11 @@ def measure(
                 break
             bar.update(description=f"Timing {entry.name}")
             found = _timed(entry, stopwatch, wide, conditions)
-            document = {"conditions": _conditions(conditions), "of": entry.of, "timed": found.to_dict()}
+            document = {
+                "conditions": _conditions(conditions),
+                "of": entry.of,
+                "timed": typed.unstructure(found),
+            }
             files.write_json(folder / f"{entry.name}.json", document)
             held[entry.name] = found
             bar.advance()
@@ -150,6 +151,7 @@ def _timed(entry: Entry, stopwatch: Stopwatch, wide: Callable[[], float], condit
             wide=tuple(f"{one.name} ({one.exec_type})" for one in kernels.wide),
             fallbacks=tuple(f"{one.name} ({one.exec_type})" for one in kernels.fallbacks),
         ),
+        "",
     )
 
 
@@ -158,7 +160,7 @@ def _held(path: Path, wanted: str, conditions: Conditions) -> Timed | None:
         return None
     try:
         document = files.read_json(path)
-        found, of = typed.structure(document["timed"], Timed), dict(document["conditions"])
+        found, of = typed.structure(document["timed"], Timed), document["conditions"]
         is_wanted = document["of"] == wanted
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"Cannot read {path} ({error!r}): delete it, or give another --out.") from error

@@ -8,10 +8,9 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from harness.machine import procfs
 
@@ -46,9 +45,6 @@ class Noise:
     """Pages swapped in or out, machine-wide."""
     frequency_hz: float | None
     """Of the fastest CPU, mean over the samples taken: those that are idle say nothing."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -203,11 +199,6 @@ def spread_remark(series: Mapping[str, Sequence[float]]) -> str | None:
         f"{len(unstable)} of {len(series)} results may be unstable: in the worst ({worst}) the standard "
         f"deviation of the rounds is {100 * shares[worst]:.0f} % of the mean; more --rounds help."
     )
-
-
-def from_dict(values: dict[str, Any]) -> Noise:
-    """Return the noise that `to_dict` wrote."""
-    return Noise(**values)
 
 
 def _mean(noises: list[Noise], name: str) -> float | None:

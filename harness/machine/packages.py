@@ -46,5 +46,6 @@ PACKAGES = (
     Package("rich", ("rich",)),
     Package("safetensors", ("safetensors",)),
     Package("scipy", ("scipy",)),
+    Package("pycocotools", ("pycocotools",)),
 )
 RECORDED = tuple(package for package in PACKAGES if package.key)

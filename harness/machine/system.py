@@ -93,6 +93,11 @@ class Machine:
         return _usable(self.cpus_allowed, self.cpu_quota_cores)
 
     @property
+    def usable_cores(self) -> int | None:
+        """Physical cores that were allowed; where an older document does not say, all there are."""
+        return self.cores_allowed or self.physical_cores
+
+    @property
     def is_under_quota(self) -> bool:
         """Whether a control group's quota is less than the CPUs that this process may run on."""
         return self.usable_cpus < self.cpus_allowed

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from harness.loadgen.settings import RunSettings
 from harness.mlperf import conf
+from harness.mlperf.benchmark import BENCHMARKS
 from harness.mlperf.early_stopping import least_queries
 from harness.mlperf.scenario import Scenario
 
@@ -16,6 +17,12 @@ class Demands:
     own: dict[str, int | float]
     """What the user's user.conf sets for the scenario; times in ms."""
     settings: RunSettings
+
+    @classmethod
+    def of(cls, benchmark: str, settings: RunSettings, given: conf.UserConf | None = None) -> "Demands":
+        """Return what is asked of a test with these settings; `given` is the user's own user.conf."""
+        rules = conf.read_rules().scenario(benchmark, settings.scenario)
+        return cls(rules, {} if given is None else given.values(settings.scenario), settings)
 
     @property
     def estimate_is_own(self) -> bool:
@@ -39,13 +46,16 @@ class Demands:
 
     @property
     def raised_query_count(self) -> int | None:
-        """What LoadGen must be told as min_query_count, for early stopping needs more than the rules ask for.
+        """What LoadGen must be told as min_query_count: early stopping needs more, or LoadGen lacks the rule.
 
-        None where the rules' number does, or the user's user.conf has one.
+        None where its own rules do, or the user's user.conf has one.
         """
         percentile = self.latency_percentile
-        if percentile is None or "min_query_count" in self.own:
+        if "min_query_count" in self.own:
             return None
+        if percentile is None:
+            untold = BENCHMARKS[self.rules.model].untold_offline_samples
+            return untold if self.settings.official else None
         least = least_queries(1, percentile)
         return least if least > self.rules.min_query_count else None
 

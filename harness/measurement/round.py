@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from harness.machine.noise import Noise
 from harness.mlperf.scenario import Scenario
 from harness.typed import LEFT_OUT
 
@@ -28,7 +29,7 @@ METRICS: Mapping[Scenario, Metric] = MappingProxyType(
     {
         Scenario.SINGLE_STREAM: Metric("Single-Stream", "p90 latency", "ms", "90.00"),
         Scenario.MULTI_STREAM: Metric("Multi-Stream", "p99 query latency", "ms", "99.00"),
-        Scenario.OFFLINE: Metric("Offline", "throughput", "images/s"),
+        Scenario.OFFLINE: Metric(str(Scenario.OFFLINE), "throughput", "images/s"),
     }
 )
 
@@ -48,7 +49,8 @@ class Round:
     """'min', 'mean', 'max', and percentiles such as '90.00', of whole queries."""
     samples_per_second: float | None
     """Offline only."""
-    noise: Mapping[str, Any]
+    noise: Noise
+    """What disturbed the test."""
     known_answers: Mapping[str, Any] = field(default_factory=dict, metadata=LEFT_OUT)
     """What was checked of the answers (harness.loadgen.known_answers); empty in rounds that are older."""
 

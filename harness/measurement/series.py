@@ -1,74 +1,95 @@
-"""Measuring: for each variant, scenario and number of threads one series of LoadGen tests, kept on disk."""
+"""For each variant, scenario and number of threads one series of performance tests, kept on disk."""
 
 import datetime
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness import files, typed
 from harness.backend.settings import effective
-from harness.console import note, progress
+from harness.console import note
+from harness.dataset.store import Store
 from harness.errors import OutputError
-from harness.loadgen import work
-from harness.loadgen.job import Estimate, Job
 from harness.loadgen.settings import RunSettings, in_words
 from harness.machine import system
-from harness.machine.noise import Noise, Watch
+from harness.machine.noise import Noise
 from harness.measurement import advice
 from harness.measurement.demands import Demands
-from harness.measurement.plan import ATTEMPTS, Request, corrected, estimates
+from harness.measurement.plan import Plan
+from harness.measurement.probing import Show, begin
 from harness.measurement.round import Round
-from harness.mlperf import conf, log
+from harness.measurement.test import take, take_place, until_valid
+from harness.mlperf import log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
 from harness.model.card import Card
-from harness.process import child
 
 _SERIES = "series.json"
 _ROUND = "round.json"
-_DETAIL = log.DETAIL_LOG
-_SUMMARY = log.SUMMARY_LOG
 _USER_CONF = "user.conf"
-_FACTS = ("model_sha256", "precision", "kernels", "batch", "streams")
-_PROBE_S = 3.0
-_OFFICIAL_PROBE_S = 15.0
-# A test that was too short still says how fast the system is.
-_OFFLINE_MARGIN = 1.1
 _PERCENTILES = ("50.00", "80.00", "90.00", "95.00", "97.00", "99.00", "99.90")
 
-Show = Callable[[child.Progress], None]
+
+@dataclass(frozen=True)
+class Facts:
+    """What a series is of: series.json."""
+
+    model_sha256: str
+    precision: str
+    """What most layers compute in."""
+    kernels: Mapping[str, int]
+    """Precision -> number of convolutions and matrix products."""
+    openvino: Mapping[str, Any]
+    """OpenVINO's properties of the compiled model."""
+    asked: Mapping[str, typed.Scalar]
+    """What was asked for, of settings.TUNABLE."""
+    batch: int | None
+    streams: int | None
+    settings: Mapping[str, Any]
+    """How the tests are run."""
+    estimate: Mapping[str, float]
+    """What LoadGen is told: target_latency in ms, or target_qps."""
+
+    @property
+    def effective(self) -> dict[str, typed.Scalar]:
+        """What OpenVINO made of what was left to it."""
+        return effective(self.openvino)
 
 
 @dataclass(frozen=True)
 class Series:
     """The tests of one variant in one scenario on one number of threads: all with the same settings."""
 
-    card: Card
-    store: Path
-    settings: RunSettings
-    samples_per_query: int
+    plan: Plan
     folder: Path
-    facts: dict[str, Any]
-    """precision, kernels, openvino and estimate, as the probe found them."""
+    facts: Facts
+
+    @property
+    def card(self) -> Card:
+        return self.plan.card
+
+    @property
+    def settings(self) -> RunSettings:
+        return self.plan.settings
 
     @property
     def user_conf(self) -> Path:
-        return self.folder / _USER_CONF
+        return self.plan.user_conf
 
     @property
     def effective(self) -> dict[str, Any]:
         """What the tests run with, of settings.TUNABLE; what was left to OpenVINO is what it chose."""
         return self.settings.tunable | {
             name: value
-            for name, value in effective(self.facts["openvino"]).items()
+            for name, value in self.facts.effective.items()
             if getattr(self.settings, name) is None
         }
 
 
 def prepare(
-    card: Card, store: Path, settings: RunSettings, folder: Path, staging: Path, show: Show
+    card: Card, store: Store, settings: RunSettings, folder: Path, staging: Path, show: Show
 ) -> Series:
     """Return the series in `folder`, after a probe for its estimates unless it is there already.
 
@@ -81,89 +102,38 @@ def prepare(
     asked = settings.tunable
     if asked["pinning"] is None:
         asked["pinning"] = system.default_pinning()
-    demands = demands_of(card, settings)
+    demands = Demands.of(card.benchmark, settings)
     path = folder / _SERIES
     if path.exists():
-        facts = _facts(path)
-        if facts["model_sha256"] != model_file.sha256(card):
+        facts = _read(path)
+        if facts.model_sha256 != model_file.sha256(card):
             raise OutputError(
                 f"{folder} holds tests of another model than '{card.name}' is now: give another --out."
             )
-        if facts.get("asked") != asked:
+        if facts.asked != asked:
             raise OutputError(
-                f"{folder} holds tests with other settings ({_words(facts.get('asked'))}) than are asked "
+                f"{folder} holds tests with other settings ({_words(facts.asked)}) than are asked "
                 f"for ({_words(asked)}): give another --out, or --no-tuning if a tuning made the difference."
             )
-        settings = settings.choose(facts["batch"], facts["streams"])
-        return Series(card, store, settings, demands.samples_per_query, folder, facts)
-    search = settings.scenario is Scenario.SERVER
-    probed = probe(card, store, settings, demands, staging, show, search=search)
-    estimate: Estimate = probed["estimate"]
-    if settings.scenario.facts.batch is None:
-        settings = settings.choose(estimate.batch, estimate.streams)
-    request = Request(card, store, settings, (Mode.PERFORMANCE,), folder)
-    _, told = estimates(request, demands, None, estimate)
-    facts = {
-        "model_sha256": model_file.sha256(card),
-        "precision": probed["precision"],
-        "kernels": probed["kernels"],
-        "openvino": probed["openvino"],
-        "asked": asked,
-        "batch": settings.batch,
-        "streams": settings.streams,
-        "settings": settings.to_dict(),
-    }
+        chosen = replace(demands, settings=settings.choose(facts.batch, facts.streams))
+        return Series(_known(card, store, chosen, folder, facts), folder, facts)
     folder.mkdir(parents=True, exist_ok=True)
-    return _expecting(Series(card, store, settings, demands.samples_per_query, folder, facts), told)
-
-
-def probe(
-    card: Card,
-    store: Path,
-    settings: RunSettings,
-    demands: Demands,
-    staging: Path,
-    show: Show,
-    *,
-    search: bool,
-) -> dict[str, Any]:
-    """Measure without LoadGen what it wants to be told, and return what the child found.
-
-    Args:
-        card: the model.
-        store: its images.
-        settings: how it is run; what they leave open, the probe chooses.
-        demands: what the rules and the user ask.
-        staging: takes what the child prints.
-        show: told the progress.
-        search: Server: whether to find the highest rate that holds the bound.
-
-    Raises:
-        RunFailed: the probe crashed, hung, or an inference failed, or found no rate for Server.
-        HarnessError: the model is unusable.
-    """
-    probe_s = _OFFICIAL_PROBE_S if settings.official else min(_PROBE_S, settings.duration_s / 2)
-    job = Job(
-        card,
-        store,
-        settings,
-        staging,
-        mode=None,
-        samples_per_query=demands.samples_per_query,
-        probe_s=probe_s,
-        latency_bound_ns=demands.latency_bound_ns,
-        latency_percentile=demands.latency_percentile,
-        search=search,
+    plan, probed = begin(card, store, demands, None, (Mode.PERFORMANCE,), folder / _USER_CONF, staging, show)
+    facts = Facts(
+        model_sha256=model_file.sha256(card),
+        precision=probed.precision,
+        kernels=probed.kernels,
+        openvino=probed.openvino,
+        asked=asked,
+        batch=plan.settings.batch,
+        streams=plan.settings.streams,
+        settings=plan.settings.to_dict(),
+        estimate=plan.estimate,
     )
-    return work.run(job, show)
+    return _kept(Series(plan, folder, facts))
 
 
-def demands_of(card: Card, settings: RunSettings) -> Demands:
-    """Return what the rules ask of a round."""
-    return Demands(conf.read_rules().scenario(card.benchmark, settings.scenario), {}, settings)
-
-
-def beside(series: Series, settings: RunSettings, told: dict[str, float], folder: Path) -> Series:
+def beside(series: Series, settings: RunSettings, told: Mapping[str, float], folder: Path) -> Series:
     """Return the series in `folder` of the same model with other settings, without a probe of its own.
 
     Args:
@@ -173,42 +143,55 @@ def beside(series: Series, settings: RunSettings, told: dict[str, float], folder
             target_qps.
         folder: its folder, which is made.
     """
-    path = folder / _SERIES
+    plan, path = series.plan, folder / _SERIES
+    demands = replace(plan.demands, settings=settings)
     if path.exists():
-        facts = _facts(path)
-        return replace(series, settings=settings, folder=folder, facts=facts)
-    more = {"batch": settings.batch, "streams": settings.streams, "asked": settings.tunable}
+        facts = _read(path)
+        return Series(_known(plan.card, plan.store, demands, folder, facts), folder, facts)
+    facts = replace(
+        series.facts,
+        batch=settings.batch,
+        streams=settings.streams,
+        asked=settings.tunable,
+        settings=settings.to_dict(),
+        estimate=told,
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    facts = series.facts | more | {"settings": settings.to_dict()}
-    return _expecting(replace(series, settings=settings, folder=folder, facts=facts), told)
+    plan = _known(plan.card, plan.store, demands, folder, facts)
+    plan.write()
+    return _kept(Series(plan, folder, facts))
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _known(card: Card, store: Store, demands: Demands, folder: Path, facts: Facts) -> Plan:
+    """Return the plan of a series of which it is known what LoadGen is told."""
+    (told,) = facts.estimate.values()
+    is_latency = demands.settings.scenario.facts.is_latency
+    rate = 1000 * demands.samples_per_query / told if is_latency else told
+    return Plan(card, store, demands, folder / _USER_CONF, dict(facts.estimate), rate)
+
+
+def _kept(series: Series) -> Series:
+    files.write_json(series.folder / _SERIES, typed.unstructure(series.facts))
+    return series
+
+
+def _read(path: Path) -> Facts:
     """Read what a series is of.
 
     Raises:
         OutputError: it is damaged.
     """
     try:
-        facts = files.read_json(path)
-        if missing := [name for name in _FACTS if name not in facts]:
-            raise ValueError(f"it has no '{missing[0]}'")
-        effective(facts["openvino"])
-        estimate = {key: float(value) for key, value in facts["estimate"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        facts = typed.structure(files.read_json(path), Facts)
+        if len(facts.estimate) != 1 or not all(value > 0 for value in facts.estimate.values()):
+            raise ValueError("it has no estimate above 0")
+        _ = facts.effective
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(
             f"{path} is damaged ({error!r}): delete the folder {path.parent} and repeat the command, which "
             f"runs its tests again."
         ) from error
-    return {**facts, "estimate": estimate}
-
-
-def _expecting(series: Series, told: dict[str, float]) -> Series:
-    facts = series.facts | {"estimate": told}
-    text = conf.render_user_conf(series.card.benchmark, series.settings.scenario, **told)
-    files.write_text(series.user_conf, text)
-    files.write_json(series.folder / _SERIES, facts)
-    return replace(series, facts=facts)
+    return facts
 
 
 def held(folder: Path, number: int) -> Round | None:
@@ -221,7 +204,6 @@ def held(folder: Path, number: int) -> Round | None:
         return None
     try:
         entry = typed.structure(files.read_json(path), Round)
-        typed.structure(entry.noise, Noise)
         fault = unsound(entry, path.parent) if entry.valid else ""
     except (OSError, ValueError) as error:
         fault = f"its {_ROUND} is damaged ({error})"
@@ -235,7 +217,7 @@ def unsound(entry: Round, logs: Path) -> str:
     """Return why the logs of a round are not those that it was made from, or an empty text."""
     try:
         measured, latencies_ns = _figures(logs)
-        log.require_summary(logs / _SUMMARY)
+        log.require_summary(logs / log.SUMMARY_LOG)
     except log.LogFault as error:
         return error.fault
     stated = (entry.valid, entry.latencies_ns, entry.samples_per_second)
@@ -254,27 +236,8 @@ def forget(folder: Path, number: int) -> None:
         shutil.rmtree(place)
 
 
-def measure_until_valid(
-    series: Series, number: int, root: Path, staging: Path, show: Show
-) -> tuple[Series, Round]:
-    """Run a round, and again with a better estimate while it is not valid; return what came of it last.
-
-    Arguments and errors are those of `measure`.
-    """
-    entry = measure(series, number, root, staging, show)
-    for _ in range(ATTEMPTS - 1):
-        if entry.valid:
-            break
-        told = corrected(series.settings.scenario, series.facts["estimate"])
-        if series.settings.scenario is Scenario.OFFLINE and entry.samples_per_second:
-            told["target_qps"] = max(told["target_qps"], _OFFLINE_MARGIN * entry.samples_per_second)
-        series = _expecting(series, told)
-        entry = measure(series, number, root, staging, show)
-    return series, entry
-
-
-def measure(series: Series, number: int, root: Path, staging: Path, show: Show) -> Round:
-    """Run one LoadGen performance test, and put its logs and what they say in their place.
+def measure(series: Series, number: int, root: Path, staging: Path, show: Show) -> tuple[Series, Round]:
+    """Run a round, again with a better estimate while it is not valid, and put it in its place.
 
     Args:
         series: what to measure.
@@ -283,37 +246,39 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
         staging: takes the logs of the test under way; on the same file system as the series.
         show: told the progress.
 
+    Returns:
+        The series as it is told to LoadGen from now on, and what came of the round last.
+
     Raises:
-        RunFailed: the test crashed, hung, or an inference failed.
+        RunFailed: a test crashed, hung, or an inference failed.
     """
     logs = staging / "round"
-    logs.mkdir()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    job = Job(
-        series.card,
-        series.store,
-        series.settings,
-        logs,
-        Mode.PERFORMANCE,
-        series.user_conf,
-        samples_per_query=series.samples_per_query,
+
+    def retry(better: Plan, _: log.Performance) -> None:
+        _kept(_told(series, better))
+
+    plan, _, taken = until_valid(
+        series.plan, logs, lambda plan: take(plan.job(logs, Mode.PERFORMANCE), show), retry
     )
-    done = _taken(job, show)
     folder = _round_folder(series.folder, number)
     entry = replace(
-        read_round(logs, series.facts["estimate"]),
+        read_round(logs, plan.estimate, taken.noise),
         number=number,
         started=started,
         log=folder.relative_to(root).as_posix(),
-        noise=done["noise"],
-        known_answers=done["known_answers"],
+        known_answers=taken.known_answers,
     )
-    files.write_json(logs / _ROUND, asdict(entry))
+    files.write_json(logs / _ROUND, typed.unstructure(entry))
     take_place(logs, folder)
-    return entry
+    return _told(series, plan), entry
 
 
-def read_round(logs: Path, estimate: Mapping[str, float]) -> Round:
+def _told(series: Series, plan: Plan) -> Series:
+    return replace(series, plan=plan, facts=replace(series.facts, estimate=plan.estimate))
+
+
+def read_round(logs: Path, estimate: Mapping[str, float], noise: Noise) -> Round:
     """Return what LoadGen's logs of a performance test say, which was told the estimate.
 
     Raises:
@@ -328,13 +293,13 @@ def read_round(logs: Path, estimate: Mapping[str, float]) -> Round:
         reasons=tuple(advice.of_performance(measured, advice.Told(estimate))),
         latencies_ns=latencies_ns,
         samples_per_second=measured.samples_per_second,
-        noise={},
+        noise=noise,
     )
 
 
 def _figures(logs: Path) -> tuple[log.Performance, dict[str, int]]:
     """Return what a performance test measured, and its latencies as a round names them."""
-    path = logs / _DETAIL
+    path = logs / log.DETAIL_LOG
     detail, measured = log.read_detail(path), log.read_performance(path)
     of = "per_query_latency" if measured.scenario is Scenario.MULTI_STREAM else "latency"
     percentiles = {
@@ -354,71 +319,5 @@ def _round_folder(folder: Path, number: int) -> Path:
     return folder / f"round_{number}"
 
 
-def _words(tunable: dict[str, Any] | None) -> str:
-    return in_words(tunable or {}) or "the default"
-
-
-# An entry of LoadGen's accuracy log, with the longest indices and one label.
-_ANSWER_BYTES = 80
-
-
-def run_test(job: Job, total: float, timed: bool) -> dict[str, Any]:
-    """Run one LoadGen test with a progress bar; its logs lie in the job's log folder, which is made.
-
-    Args:
-        job: what to do.
-        total: seconds if `timed`, else samples, after which the test will end.
-        timed: whether time ends the test.
-
-    Returns:
-        What the child used and measured (precision, kernels, openvino, completed, energy), and the `noise`
-        meanwhile.
-
-    Raises:
-        RunFailed: the test crashed, hung, or an inference failed.
-    """
-    logs = job.log_folder
-    logs.mkdir()
-    if job.mode is Mode.ACCURACY:
-        files.require_free_space(logs, round(total * _ANSWER_BYTES), "the accuracy log")
-    title = f"{job.card.name} {job.settings.scenario} {job.mode}"
-    with progress(title, total, counts=not timed) as bar:
-        done = _taken(job, lambda now: _show(now, bar, total, timed))
-        bar.update(total)
-    return done
-
-
-def _taken(job: Job, show: Show) -> dict[str, Any]:
-    """Run one LoadGen test, and return what the child used and measured, with the `noise` meanwhile."""
-    watch = Watch()
-
-    def shown(now: child.Progress) -> None:
-        watch.sample()
-        show(now)
-
-    done = work.run(job, shown)
-    noise = watch.stop()
-    trace = job.log_folder / log.TRACE_LOG
-    if trace.exists() and trace.stat().st_size == 0:
-        trace.unlink()
-    return {**done, "noise": noise.to_dict()}
-
-
-def take_place(source: Path, target: Path) -> None:
-    """Move what is finished to its place, in the stead of what was there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    old = target.with_name(f".{target.name}.old")
-    if target.exists():
-        # What a call left that was killed while it cleared away.
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
-    source.rename(target)
-    if old.exists():
-        shutil.rmtree(old)
-
-
-def _show(now: child.Progress, bar: Any, total: float, timed: bool) -> None:
-    if now.phase != "running":
-        return
-    rate = f"{now.completed / now.running_s:.1f} samples/s" if now.running_s > 1 else ""
-    bar.update(min(now.running_s if timed else now.completed, total), rate=rate)
+def _words(tunable: Mapping[str, typed.Scalar]) -> str:
+    return in_words(tunable) or "the default"

@@ -12,6 +12,7 @@ from harness import resources
 from harness.errors import ConfError, did_you_mean
 from harness.mlperf.benchmark import BENCHMARKS, find_benchmark
 from harness.mlperf.conf_syntax import KEYS, SCENARIOS, Entry, Fault, check_names, lookup, message, parse
+from harness.mlperf.rules import SEEDS
 
 _ROUND = re.compile(r"^# MLPerf Inference round: (v\d+\.\d+)$", re.MULTILINE)
 _SLACK = 1.1
@@ -73,6 +74,8 @@ class Rules:
             raise ConfError(f"No rules for '{model}' in {self.path}.{did_you_mean(model, BENCHMARKS)}")
         if scenario not in SCENARIOS:
             raise ConfError(f"Scenario '{scenario}' is not known.{did_you_mean(scenario, SCENARIOS)}")
+        if scenario not in (known := BENCHMARKS[model].scenarios):
+            raise ConfError(f"MLPerf's {model} has no scenario {scenario}: choose {', '.join(known)}.")
 
         def optional(key: str) -> float | None:
             value = self.lookup(model, scenario, key) if scenario in KEYS[key] else None
@@ -198,7 +201,7 @@ _CUTS = "cuts a run short, which LoadGen logs as an error: remove the line"
 _COMPLIANCE = "belongs to MLPerf's compliance tests (audit.config): remove the line"
 _TOKENS = "is for language models: remove the line"
 _REFUSED = {
-    **dict.fromkeys(("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"), _BUILT_IN),
+    **dict.fromkeys(SEEDS, _BUILT_IN),
     **dict.fromkeys(("accuracy_log_probability", "test05", "test05_qsl_rng_seed"), _BUILT_IN),
     **dict.fromkeys(("test05_sample_index_rng_seed", "test05_schedule_rng_seed"), _BUILT_IN),
     **dict.fromkeys(("max_duration", "max_query_count"), _CUTS),
@@ -219,14 +222,23 @@ _OPEN_ONLY = {
 
 
 def _lint(text: str, path: Path, benchmark: str, rules: Rules) -> UserConf:
-    find_benchmark(benchmark)
     entries, faults = parse(text)
     refused = [entry for entry in entries if entry.key in _REFUSED and not entry.foreign]
     faults += [(entry.line, f"'{entry.key}' {_REFUSED[entry.key]}") for entry in refused]
+    named = [entry for entry in entries if entry.model in find_benchmark(benchmark).entries]
+    faults += [
+        (entry.line, f"'{entry.model}' is the checker's name, and LoadGen ignores it: write '{benchmark}'")
+        for entry in named
+    ]
     allowed = [entry for entry in entries if entry not in refused]
     faults += check_names(allowed, without=_REFUSED)
     lines = {line for line, _ in faults}
-    sound = [entry for entry in allowed if entry.line not in lines and not entry.foreign]
+    others = BENCHMARKS.keys() - {benchmark}
+    sound = [
+        entry
+        for entry in allowed
+        if entry.line not in lines and not entry.foreign and entry.model not in others
+    ]
     faults += _check_floors(sound, benchmark, rules)
     if faults:
         raise ConfError(message(str(path), faults))

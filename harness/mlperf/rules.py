@@ -4,7 +4,7 @@ Source: the submission checker's constants.py (mlcommons/inference, August 2026)
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -26,6 +26,9 @@ class Seeds:
     schedule_rng_seed: int
 
 
+SEEDS = tuple(item.name for item in fields(Seeds))
+
+
 @dataclass(frozen=True)
 class Task:
     """A benchmark as one round has it."""
@@ -40,13 +43,19 @@ class Task:
     performance_sample_count: int
     offline_sample_count: int
     """Least number of samples in Offline's query."""
-    server_latency_ns: int
+    server_latency_ns: int | None
+    """None where the benchmark has no Server."""
     audits: tuple[str, ...]
     """Compliance tests that Closed demands of each scenario."""
     audit_sampling_target: int
     """TEST01: how many responses are logged, about."""
     reference_models: tuple[str, ...]
     """Shipped cards whose weights are MLPerf's; only these, or quantized from these, enter Closed."""
+
+    @property
+    def target_fraction(self) -> float:
+        """Share of the reference accuracy that Closed demands."""
+        return self.benchmark.targets.get(self.official_name, self.benchmark.target_fraction)
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class Round:
     """Releases of mlcommons-loadgen with this round's seeds, the oldest first (read from their wheels)."""
     seeds: Seeds
     tasks: Mapping[str, Task]
-    """LoadGen's model name -> task."""
+    """The checker's name -> task."""
     min_duration_ms: int
     system_fields: tuple[str, ...]
     """Keys that a system description must have."""
@@ -78,7 +87,21 @@ class Round:
 
     def task(self, name: str) -> Task | None:
         """Return the task with the checker's `name`."""
-        return next((task for task in self.tasks.values() if task.official_name == name), None)
+        return self.tasks.get(name)
+
+    def entry(self, benchmark: str, accuracy: float | None = None) -> Task | None:
+        """Return the task that a result of a benchmark enters, by LoadGen's name.
+
+        Of several the one of the highest target that the accuracy, a fraction, reaches; else the lowest.
+        """
+        tasks = [task for task in self.tasks.values() if task.benchmark.name == benchmark]
+        tasks.sort(key=lambda task: task.target_fraction)
+        reached = [
+            task
+            for task in tasks[1:]
+            if accuracy is not None and accuracy >= task.target_fraction * task.benchmark.reference_accuracy
+        ]
+        return (tasks[:1] + reached)[-1] if tasks else None
 
     def guess_task(self, folder: str, mapping: Mapping[str, str] | None = None) -> Task | None:
         """Return the task that the checker finds for a benchmark's folder (Config.get_mlperf_model)."""
@@ -136,6 +159,24 @@ _RESNET = Task(
     reference_models=("resnet50-mlperf", "resnet50-torchvision"),
 )
 
+_YOLOS = tuple(
+    Task(
+        benchmark=BENCHMARKS["yolo"],
+        official_name=name,
+        closed_folder=name,
+        closed_scenarios=dict.fromkeys(("edge", "datacenter,edge"), BENCHMARKS["yolo"].scenarios),
+        performance_sample_count=64,
+        offline_sample_count=1525,
+        server_latency_ns=None,
+        audits=("TEST01",),
+        # compliance/TEST01/yolo/audit.config
+        audit_sampling_target=64,
+        # YOLO11l is distributed to members of MLCommons only.
+        reference_models=(),
+    )
+    for name in BENCHMARKS["yolo"].targets
+)
+
 
 def _round(name: str, deadline: date, loadgen_versions: Iterable[str], seeds: Seeds) -> Round:
     return Round(
@@ -143,7 +184,7 @@ def _round(name: str, deadline: date, loadgen_versions: Iterable[str], seeds: Se
         deadline=deadline,
         loadgen_versions=tuple(loadgen_versions),
         seeds=seeds,
-        tasks={"resnet50": _RESNET},
+        tasks={task.official_name: task for task in (_RESNET, *_YOLOS)},
         min_duration_ms=600_000,
         system_fields=_SYSTEM_FIELDS,
         filled_system_fields=frozenset(_SYSTEM_FIELDS) - _MAY_BE_EMPTY,

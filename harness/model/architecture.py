@@ -131,6 +131,11 @@ class SqueezeExcite:
     channels: int
     reduced: int
 
+    @classmethod
+    def of(cls, name: str, channels: int) -> "SqueezeExcite":
+        """Return that of so many channels: a quarter in the middle, in steps of 8."""
+        return cls(name, channels, max(8, 8 * round(channels / 32)))
+
 
 @dataclass(frozen=True)
 class BlockLayers:
@@ -335,7 +340,7 @@ def _spell(name: str, block: Block, into: int, out: int, stride: int) -> BlockLa
             ),
             Convolution(f"{name}.conv3", f"{name}.bn3", mid, out, 1),
         ),
-        SqueezeExcite(f"{name}.se", mid, max(8, 8 * round(mid / 32))) if block.squeeze_excite else None,
+        SqueezeExcite.of(f"{name}.se", mid) if block.squeeze_excite else None,
         shortcut,
         act,
     )

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import ModelError
 from harness.model.architecture import Convolution
-from harness.model.nodes import Nodes, Weights
+from harness.model.nodes import BN_PARTS, Nodes, Weights
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -40,7 +40,6 @@ _STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-_BN = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def _tensors(builder: str, classes: int) -> Iterator[tuple[str, tuple[int, ...]]
     for block in _blocks(builder):
         for convolution in block.convolutions:
             yield f"{convolution.name}.weight", convolution.shape
-            yield from ((f"{convolution.norm}.{part}", (convolution.out,)) for part in _BN)
+            yield from ((f"{convolution.norm}.{part}", (convolution.out,)) for part in BN_PARTS)
     yield "classifier.weight", (classes, _HEAD)
     yield "classifier.bias", (classes,)
 

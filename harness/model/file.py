@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import shutil
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from harness.model.card import SPEED_ONLY, Card
 from harness.model.download import DownloadFailed, download
 from harness.model.onnx_file import external_files
 from harness.resources import cache_folder
+from harness.task import task_of
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -233,6 +235,7 @@ def facts(card: Card) -> dict[str, Any]:
         "name": card.name,
         "description": card.description,
         "licence": card.licence,
+        "task": card.task,
         "benchmark": card.benchmark,
         "state": place,
         "file": None if path is None else str(path),
@@ -251,7 +254,9 @@ def facts(card: Card) -> dict[str, Any]:
             "mean": list(given.mean),
             "scale": list(given.scale),
         },
-        "output": {"kind": wanted.kind, "classes": wanted.classes, "label_offset": wanted.label_offset},
+        "output": {name: value for name, value in asdict(wanted).items() if name != "tensor"},
+        "answer": wanted.words,
+        "metric": task_of(card).METRIC,
         "reference_accuracy": None if target is None else target.reference,
         "reference_source": None if target is None else target.source,
         "target_accuracy": None if card.speed_only else (target.target if target else rules.target_accuracy),

@@ -11,7 +11,7 @@ from harness.model.architecture import Convolution
 
 BN_EPSILON = 1e-5
 """PyTorch's."""
-_BN = ("weight", "bias", "running_mean", "running_var")
+BN_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 class Weights:
@@ -54,19 +54,6 @@ class Weights:
             )
         return array
 
-    def folded(self, conv: str, bn: str, channels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return kernel and bias of `conv` followed by `bn`, both f32."""
-        kernel = self.array(f"{conv}.weight", 4)
-        _, into, height, width = kernel.shape
-        if into != channels:
-            raise ModelError(
-                f"Tensor '{conv}.weight' takes {into} channels where {channels} arrive: "
-                f"the weights are not those of {self.network}."
-            )
-        if height != width or height % 2 == 0:
-            raise ModelError(f"Tensor '{conv}.weight' has a {height}x{width} kernel: only odd squares work.")
-        return self._folded(kernel, conv, bn)
-
     def folded_layer(self, layer: Convolution) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return kernel and bias of a layer with its BN, both f32."""
         kernel = self.array(f"{layer.name}.weight", 4)
@@ -75,13 +62,9 @@ class Weights:
                 f"Tensor '{layer.name}.weight' has shape {list(kernel.shape)} where the architecture needs "
                 f"{list(layer.shape)}: the weights are of another network."
             )
-        return self._folded(kernel, layer.name, layer.norm)
-
-    def _folded(
-        self, kernel: NDArray[np.float64], conv: str, bn: str
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        conv, bn = layer.name, layer.norm
         out = kernel.shape[0]
-        gamma, beta, mean, variance = (self.array(f"{bn}.{part}", 1, out) for part in _BN)
+        gamma, beta, mean, variance = (self.array(f"{bn}.{part}", 1, out) for part in BN_PARTS)
         with np.errstate(invalid="ignore", divide="ignore"):
             factor = gamma / np.sqrt(variance + self._epsilon)
             weight, bias = kernel * factor[:, None, None, None], beta - mean * factor

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import ModelError
-from harness.model.architecture import Architecture, BlockLayers, SqueezeExcite, resnet50
+from harness.model.architecture import (
+    Architecture,
+    BlockLayers,
+    Convolution,
+    Layers,
+    SqueezeExcite,
+    resnet50,
+)
 from harness.model.nodes import Nodes, Weights
 
 if TYPE_CHECKING:
@@ -21,10 +28,7 @@ _RESIDUAL_GAIN = 0.25
 
 
 def build(state: Mapping[str, ArrayLike], size: int, *, name: str = "resnet") -> "ov.Model":
-    """Build the inference graph of a ResNet v1.5 with bottleneck blocks; BN is folded into the convolutions.
-
-    Widths, depths, kernel sizes and the class count are those of the arrays. A stem with a 7x7 kernel has
-    stride 2 and a 3x3/2 max pool behind it; any smaller stem has stride 1 and no pool.
+    """Build the inference graph of the ResNet v1.5 with bottleneck blocks that some weights are of.
 
     Args:
         state: float arrays under torchvision's names ("layer1.0.conv1.weight"); convolutions [out, in, k, k].
@@ -37,44 +41,28 @@ def build(state: Mapping[str, ArrayLike], size: int, *, name: str = "resnet") ->
     Raises:
         ModelError: a tensor is missing, superfluous, of a wrong shape or not finite.
     """
-    import openvino as ov
-
-    weights = Weights(state)
-    graph = _Graph(weights)
-    image, x = graph.input(size)
-    stem_kernel = weights.shape("conv1.weight", 4)[2]
-    x = graph.convolution(x, "conv1", "bn1", 2 if stem_kernel == 7 else 1)
-    x = graph.relu(x)
-    if stem_kernel == 7:
-        x = graph.max_pool(x)
-    for prefix, stride in _blocks(state):
-        x = graph.bottleneck(x, prefix, stride)
-    result = graph.classifier(x)
-    weights.require_all_used()
-    return ov.Model([result], [image], name)
+    return _graph(layers_of(state), size, state, name)
 
 
 def assemble(architecture: Architecture, state: Mapping[str, ArrayLike], *, name: str = "") -> "ov.Model":
-    """Build the inference graph of an architecture; BN is folded into the convolutions.
+    """Build the inference graph of an architecture, as `build` does.
 
     Args:
         architecture: what to build.
         state: float arrays under the names of `architecture.layers()`; convolutions
             [out, in / groups, k, k].
         name: the model's friendly name; default: the architecture's key.
-
-    Returns:
-        Model with one input "image", f32 [1, 3, size, size], and one output "logits", f32 [1, classes].
-
-    Raises:
-        ModelError: a tensor is missing, superfluous, of a wrong shape or not finite.
     """
+    return _graph(architecture.layers(), architecture.size, state, name or architecture.key)
+
+
+def _graph(layers: Layers, size: int, state: Mapping[str, ArrayLike], name: str) -> "ov.Model":
+    """Build the inference graph of some layers; BN is folded into the convolutions."""
     import openvino as ov
 
     weights = Weights(state)
     graph = _Graph(weights)
-    layers = architecture.layers()
-    image, x = graph.input(architecture.size)
+    image, x = graph.input(size)
     for convolution in layers.stem:
         x = graph.layer(x, convolution)
     if layers.pool:
@@ -83,7 +71,57 @@ def assemble(architecture: Architecture, state: Mapping[str, ArrayLike], *, name
         x = graph.block(x, block)
     result = graph.classifier(x)
     weights.require_all_used()
-    return ov.Model([result], [image], name or architecture.key)
+    return ov.Model([result], [image], name)
+
+
+def layers_of(state: Mapping[str, ArrayLike]) -> Layers:
+    """Return the layers of the ResNet v1.5 that some weights are of.
+
+    Widths, depths and kernel sizes are those of the arrays. A stem with a 7x7 kernel has stride 2 and a
+    3x3/2 max pool behind it; any smaller stem has stride 1 and no pool.
+
+    Raises:
+        ModelError: a tensor is missing or of a wrong shape.
+    """
+    weights = Weights(state)
+    pool = weights.shape("conv1.weight", 4)[2] == 7
+    stem = _convolution(weights, "conv1", "bn1", 3, 2 if pool else 1, "relu")
+    blocks: list[BlockLayers] = []
+    width = stem.out
+    for name, stride in _blocks(state):
+        blocks.append(_block(weights, name, width, stride))
+        width = blocks[-1].convolutions[-1].out
+    return Layers((stem,), pool, tuple(blocks), width)
+
+
+def _convolution(
+    weights: Weights, name: str, norm: str, into: int, stride: int, activation: str | None = None
+) -> Convolution:
+    out, channels, height, width = weights.shape(f"{name}.weight", 4)
+    if channels != into:
+        raise ModelError(
+            f"Tensor '{name}.weight' takes {channels} channels where {into} arrive: "
+            f"the weights are not those of {weights.network}."
+        )
+    if height != width or height % 2 == 0:
+        raise ModelError(f"Tensor '{name}.weight' has a {height}x{width} kernel: only odd squares work.")
+    return Convolution(name, norm, into, out, height, stride, activation=activation)
+
+
+def _block(weights: Weights, name: str, into: int, stride: int) -> BlockLayers:
+    first = _convolution(weights, f"{name}.conv1", f"{name}.bn1", into, 1, "relu")
+    second = _convolution(weights, f"{name}.conv2", f"{name}.bn2", first.out, stride, "relu")
+    third = _convolution(weights, f"{name}.conv3", f"{name}.bn3", second.out, 1)
+    shortcut = None
+    if f"{name}.downsample.0.weight" in weights:
+        shortcut = _convolution(weights, f"{name}.downsample.0", f"{name}.downsample.1", into, stride)
+    kept = (into, 1) if shortcut is None else (shortcut.out, stride)
+    if kept != (third.out, stride):
+        raise ModelError(
+            f"Block '{name}' gives {third.out} channels with stride {stride}, and its shortcut {kept[0]} "
+            f"with stride {kept[1]}: '{name}.downsample.0.weight' is missing or of the wrong width."
+        )
+    return BlockLayers(name, (first, second, third), None, shortcut, "relu")
 
 
 def seeded_state(seed: int, architecture: Architecture | None = None) -> State:
@@ -135,23 +173,13 @@ class _Graph(Nodes):
         super().__init__(weights)
         self._max_pool = opset1.max_pool  # one output; later opsets add the indices as a second
 
-    def convolution(self, x: Any, conv: str, bn: str, stride: int) -> Any:
-        channels = x.output(0).get_shape()[1]
-        weight, bias = self._weights.folded(conv, bn, channels)
-        pad = [weight.shape[2] // 2] * 2
-        kernel = self.constant(weight)
-        x = self._ops.convolution(x, kernel, [stride, stride], pad, pad, [1, 1], name=conv)
-        return self.bias(x, bias, conv)
-
     def block(self, x: Any, block: BlockLayers) -> Any:
         shortcut = x if block.shortcut is None else self.layer(x, block.shortcut)
         first, second, third = block.convolutions
         x = self.layer(self.layer(x, first), second)
         if block.squeeze_excite is not None:
             x = self._excited(x, block.squeeze_excite)
-        return self.activation(
-            self._ops.add(self.layer(x, third), shortcut, name=block.name), block.activation
-        )
+        return self.activation(self.add(self.layer(x, third), shortcut, block.name), block.activation)
 
     def _excited(self, x: Any, excite: SqueezeExcite) -> Any:
         means = self._ops.reduce_mean(x, np.array([2, 3], np.int64), True)
@@ -160,21 +188,6 @@ class _Graph(Nodes):
 
     def max_pool(self, x: Any) -> Any:
         return self._max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], name="maxpool")
-
-    def bottleneck(self, x: Any, prefix: str, stride: int) -> Any:
-        shortcut = x
-        if f"{prefix}.downsample.0.weight" in self._weights:
-            shortcut = self.convolution(x, f"{prefix}.downsample.0", f"{prefix}.downsample.1", stride)
-        x = self.relu(self.convolution(x, f"{prefix}.conv1", f"{prefix}.bn1", 1))
-        x = self.relu(self.convolution(x, f"{prefix}.conv2", f"{prefix}.bn2", stride))
-        x = self.convolution(x, f"{prefix}.conv3", f"{prefix}.bn3", 1)
-        made, kept = x.output(0).get_shape(), shortcut.output(0).get_shape()
-        if made != kept:
-            raise ModelError(
-                f"Block '{prefix}' makes {list(made)} and its shortcut {list(kept)}: "
-                f"'{prefix}.downsample.0.weight' is missing or of the wrong width."
-            )
-        return self.relu(self._ops.add(x, shortcut, name=prefix))
 
     def _pointwise(self, x: Any, name: str) -> Any:
         weight = self._weights.array(f"{name}.weight", 4)

@@ -15,6 +15,7 @@ from harness.model.architecture import (
     KINDS,
     STEMS,
     Architecture,
+    Block,
     Convolution,
     SqueezeExcite,
     pooled,
@@ -23,8 +24,9 @@ from harness.model.architecture import (
 from harness.model.card import Card
 from harness.profiling import stopwatch
 from harness.profiling.chains import Layer, chain, stem
+from harness.profiling.conditions import Conditions
 from harness.profiling.int8 import Network
-from harness.profiling.stopwatch import Conditions, Timer
+from harness.profiling.stopwatch import Timer
 
 _CHAIN = 5
 _PROFILED_INFERENCES = 100
@@ -157,15 +159,14 @@ def _operations(size: int, channels: int) -> Iterator[tuple[str, int, str]]:
 
 
 def _layer(name: str, channels: int, stride: int, activation: str) -> Convolution:
-    kernel = 1 if name == "1x1" else KINDS[name]
-    width = {"1x1": channels, "dense": channels, "group16": 16, "group32": 32}.get(name, 1)
-    return Convolution("", "", channels, channels, kernel, stride, channels // width, activation)
+    kernel, groups = (1, 1) if name == "1x1" else (KINDS[name], Block(channels, name).groups)
+    return Convolution("", "", channels, channels, kernel, stride, groups, activation)
 
 
 def _cost(measure: Ratio, size: int, channels: int, name: str, stride: int, activation: str) -> Cost:
     start = Convolution("", "", 3, channels, 1, activation="relu")
     if name == "squeeze-excite":
-        excite = SqueezeExcite("", channels, max(8, 8 * round(channels / 32)))
+        excite = SqueezeExcite.of("", channels)
         macs = 2 * excite.channels * excite.reduced
         plain = _layer("1x1", channels, 1, "relu")
         time_us = _marginal(measure, size, start, [plain, excite]) - _marginal(measure, size, start, [plain])

@@ -5,9 +5,8 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,21 +14,17 @@ import openvino as ov
 
 from harness.backend import graph
 from harness.backend.graph import Compiled, first_line
-from harness.backend.settings import CompileSettings
 from harness.console import progress
 from harness.errors import HarnessError, RunFailed
-from harness.machine import identity, system
-from harness.mlperf.scenario import SEARCHED, Scenario
 from harness.model import file as model_file
 from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.process.undisturbed import undisturbed
+from harness.profiling.conditions import Conditions
 from harness.profiling.int8 import Network, quantized, quantized_ahead
 
 LARGEST_DRIFT = 0.05
 """The reference may be so much slower than in its quiet moments while a sample is taken."""
-MACHINE = ("cpu", "cpu_signature", "isa")
-"""What `Conditions.to_dict` says of the machine."""
 _BURSTS = 8
 _KEPT_PERCENTILE = 25
 _PATIENCE_S = 120.0
@@ -73,57 +68,8 @@ class Stopwatch(ABC):
         yield from map(self.ratio, architectures)
 
 
-Timer = Callable[[Network, "Conditions"], AbstractContextManager[Stopwatch]]
+Timer = Callable[[Network, Conditions], AbstractContextManager[Stopwatch]]
 """From a reference network and conditions to what measures; `timer` is one."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Under which conditions a time is true."""
-
-    scenario: Scenario
-    threads: int
-    """CPU threads for inference."""
-    elsewhere: Mapping[str, Any] | None = None
-    """What `to_dict` gives of the MACHINE that times are of if it is not this one; none can be taken."""
-
-    def __post_init__(self) -> None:
-        if self.scenario not in SEARCHED:
-            raise HarnessError(f"The search knows no times for {self.scenario}: use {' or '.join(SEARCHED)}.")
-        if self.elsewhere is None and not 1 <= self.threads <= system.usable_cpus():
-            raise HarnessError(
-                f"--threads {self.threads} cannot be had: this process may use {system.usable_cpus()} CPU(s)."
-            )
-
-    @classmethod
-    def of(cls, scenario: Scenario, threads: int | None = None) -> "Conditions":
-        """Return the conditions; without `threads` one in SingleStream, as published, all in Offline."""
-        usual = 1 if scenario is Scenario.SINGLE_STREAM else system.usable_cpus()
-        return cls(scenario, threads or usual)
-
-    @property
-    def compile_settings(self) -> CompileSettings:
-        streams = 1 if self.scenario is Scenario.SINGLE_STREAM else None
-        return CompileSettings(self.scenario.facts.hint, threads=self.threads, streams=streams)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all that a time depends on besides the network, as JSON values.
-
-        What an older record of another machine does not say of it is left out.
-        """
-        machine = system.describe()
-        here = {
-            "cpu" if name == "cpu_model" else name: value
-            for name, value in identity.values(machine, identity.CPU).items()
-        }
-        return {
-            **(here if self.elsewhere is None else self.elsewhere),
-            "openvino": machine.versions["openvino"],
-            "nncf": machine.versions["nncf"],
-            "scenario": str(self.scenario),
-            "hint": self.compile_settings.hint,
-            "threads": self.threads,
-        }
 
 
 def measure_ms(

@@ -23,6 +23,7 @@ COLUMNS = (
     Column("division", "string", "closed, open or network; submissions only."),
     Column("system", "string", "Name of the system."),
     Column("cpu", "string", "Name of the CPU."),
+    Column("cpus", "Int64", "Logical CPUs that the machine has; own tests only."),
     Column("cores", "Int64", "Physical cores that computed; in a submission all of the system's."),
     Column("threads", "Int64", "CPU threads that OpenVINO computed with; own tests only."),
     Column("accelerator", "string", "Name of the accelerator; submissions only."),
@@ -43,6 +44,9 @@ COLUMNS = (
     Column("target", "Float64", "What is wanted of the accuracy, as a fraction; own tests only."),
     Column("passed", "boolean", "Whether the target is reached; own tests only."),
     Column("joules_per_sample", "Float64", "Energy of the processor a sample, unofficial; own tests only."),
+    Column("price_per_hour", "Float64", "What the machine costs an hour, as given; own tests only."),
+    Column("currency", "string", "Of the prices, as given; own tests only."),
+    Column("price_per_million_samples", "Float64", "Of a million samples at that price and score."),
     Column("harness_version", "string", "Version of the harness; own tests only."),
     Column("openvino_version", "string", "Version of OpenVINO; own tests only."),
     Column("nncf_version", "string", "Version of NNCF; own tests only."),
@@ -51,6 +55,23 @@ COLUMNS = (
     Column("fault", "string", "Why the test could not be read; nothing else of it is known then."),
     Column("path", "string", "Folder of the test's logs."),
 )
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a machine costs."""
+
+    per_hour: float
+    currency: str
+
+    def of(self, samples_per_second: float | None) -> Row:
+        """Return the columns of a test with this score."""
+        hours = None if not samples_per_second else 1e6 / samples_per_second / 3600
+        return {
+            "price_per_hour": self.per_hour,
+            "currency": self.currency,
+            "price_per_million_samples": None if hours is None else hours * self.per_hour,
+        }
 
 
 def rate(samples_per_second: float | None, cores: int | None) -> Row:

@@ -25,6 +25,8 @@ _SHOWN = {
     "samples_per_second": "samples/s",
     "samples_per_second_per_core": "samples/s per core",
     "accuracy": "accuracy",
+    "price_per_million_samples": "price of a million",
+    "currency": "currency",
 }
 
 

@@ -1,26 +1,23 @@
 """Rows of the tests that `harness run` and `harness compare` made."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.comparison import document
 from harness.comparison.document import Comparison
+from harness.machine.system import Machine
 from harness.measurement.round import Round
 from harness.mlperf.scenario import Mode
 from harness.results.columns import Row, rate
-from harness.run import result
-from harness.run.document import Latencies
+from harness.run.document import Latencies, RunResult
 from harness.run.folder import ACCURACY_LOGS, PERFORMANCE_LOGS
 
+SOURCES = ("run", "compare")
+"""What wrote the tests."""
 
-def of_run(folder: Path) -> Iterator[Row]:
-    """Yield a row for each finished test of a folder with a run's result.json.
 
-    Raises:
-        HarnessError: the document cannot be read.
-    """
-    found = result.read(folder / result.FILE_NAME)
+def of_run(folder: Path, found: RunResult) -> Iterator[Row]:
+    """Yield a row for each finished test of a folder with a run's result."""
     common = {
         "source": "run",
         "benchmark": found.benchmark,
@@ -28,7 +25,7 @@ def of_run(folder: Path) -> Iterator[Row]:
         "precision": found.precision.computed,
         "scenario": str(found.scenario),
         "date": found.created,
-        **_machine(found.machine.to_dict(), found.precision.threads),
+        **_machine(found.machine, found.precision.threads),
         "harness_version": found.harness,
     }
     if (performance := found.performance) is not None:
@@ -125,13 +122,13 @@ def _common(compared: Comparison, threads: int | None) -> Row:
     }
 
 
-def _machine(machine: Mapping[str, Any], threads: int | None) -> Row:
-    versions = machine["versions"]
-    there = machine.get("cores_allowed") or machine.get("physical_cores")
+def _machine(machine: Machine, threads: int | None) -> Row:
+    versions = machine.versions
     return {
-        "system": machine.get("cpu_model"),
-        "cpu": machine.get("cpu_model"),
-        "cores": min(filter(None, (threads, there)), default=None),
+        "system": machine.cpu_model,
+        "cpu": machine.cpu_model,
+        "cpus": machine.cpus_present,
+        "cores": min(filter(None, (threads, machine.usable_cores)), default=None),
         "threads": threads,
         "openvino_version": versions.get("openvino"),
         "nncf_version": versions.get("nncf"),

@@ -14,7 +14,7 @@ from harness.machine.system import Machine
 from harness.measurement.tuned import Reference
 from harness.mlperf.log import Performance
 from harness.mlperf.scenario import Mode, Scenario
-from harness.model.card import InputSpec, OutputSpec
+from harness.model.card import InputSpec, Output
 from harness.typed import LEFT_OUT
 
 _VERSIONS = ("openvino", "mlcommons_loadgen")
@@ -34,7 +34,7 @@ class Model:
     quantization: Mapping[str, Any] | None
     """What the card says of it."""
     input: InputSpec
-    output: OutputSpec
+    output: Output
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class Settings(RunSettings):
         values = {item.name: getattr(asked, item.name) for item in fields(RunSettings)}
         name = None if asked.user_conf is None else Path(asked.user_conf.name)
         chosen = tuple(key for key in ("batch", "streams") if values[key] is None)
+        if (endpoint := asked.endpoint) is not None and endpoint.ca is not None:
+            values["endpoint"] = replace(endpoint, ca=Path(endpoint.ca.name))
         return cls(**values | {"user_conf": name}, user_conf_sha256=user_conf_sha256, chosen=chosen)
 
     @property
@@ -227,7 +229,6 @@ class AccuracySection:
 
     text: str
     """The line that MLPerf's accuracy script prints."""
-    good: int
     total: int
     accuracy: float
     """As a fraction."""
@@ -239,9 +240,17 @@ class AccuracySection:
     """The first of them; None where there is no target."""
     known_answers: Mapping[str, Any] | None = field(default=None, metadata=LEFT_OUT)
     """What was checked of the answers before and after; None in older results."""
+    good: int | None = field(default=None, metadata=LEFT_OUT)
+    """Classification: right labels."""
+    map50: float | None = field(default=None, metadata=LEFT_OUT)
+    """Detection: average precision at an overlap of 0.5, a fraction."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.good <= self.total or self.total < 1:
+        if self.total < 1 or not 0 <= self.accuracy <= 1:
+            raise ValueError(f"has an accuracy of {self.accuracy:g} of {self.total} samples")
+        if (self.good is None) is (self.map50 is None):
+            raise ValueError("has neither 'good' nor 'map50', or both")
+        if self.good is not None and not 0 <= self.good <= self.total:
             raise ValueError(f"has {self.good} of {self.total} right")
 
 

@@ -2,22 +2,21 @@
 
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
 
 from harness import files
 from harness.console import note
 from harness.dataset.store import Store
 from harness.errors import OutputError
-from harness.loadgen.job import Job
-from harness.machine.noise import Noise, from_dict
 from harness.measurement import advice
-from harness.measurement.plan import ATTEMPTS, Plan
-from harness.measurement.series import run_test, take_place
+from harness.measurement.demands import Demands
+from harness.measurement.plan import Plan
+from harness.measurement.test import Taken, take_place, take_with_bar, until_valid
 from harness.mlperf import conf, log
 from harness.mlperf.benchmark import BENCHMARKS
+from harness.mlperf.rules import SEEDS
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model.card import Card
 from harness.run import result
@@ -26,51 +25,37 @@ from harness.run.folder import ACCURACY_LOGS, PERFORMANCE_LOGS
 from harness.task import task_of
 
 
-def take_test(plan: Plan, mode: Mode) -> PerformanceSection | AccuracySection:
+def take_test(plan: Plan, mode: Mode, folder: Path, staging: Path) -> PerformanceSection | AccuracySection:
     """Run one test of the plan, and return its section of the result.
+
+    Args:
+        plan: what it runs with.
+        mode: which test.
+        folder: the scenario's folder, which takes its files.
+        staging: takes the logs of the test under way; on the same file system.
 
     Raises:
         RunFailed: the test crashed, hung, an inference failed, or its logs are unusable.
     """
-    return _SECTIONS[mode](plan)
+    return _SECTIONS[mode](plan, folder, staging / mode)
 
 
-def _run(plan: Plan, mode: Mode) -> tuple[Path, dict[str, Any]]:
-    request = plan.request
-    logs = plan.staging / mode
-    job = Job(
-        request.card,
-        request.store,
-        request.settings,
-        logs,
-        mode,
-        plan.user_conf,
-        samples_per_query=plan.demands.samples_per_query,
-    )
-    timed = mode is Mode.PERFORMANCE and request.settings.scenario.facts.timed
-    if timed:
-        total = plan.seconds(mode)
-    else:
-        total = plan.store.count if mode is Mode.ACCURACY else plan.offline_samples
-    return logs, run_test(job, total, timed)
+def _performance(plan: Plan, folder: Path, logs: Path) -> PerformanceSection:
+    timed = plan.settings.scenario.facts.timed
 
+    def test(plan: Plan) -> Taken:
+        total = plan.seconds(Mode.PERFORMANCE) if timed else plan.offline_samples
+        return take_with_bar(plan.job(logs, Mode.PERFORMANCE), total, timed)
 
-def _performance(plan: Plan) -> PerformanceSection:
-    for attempt in range(1, ATTEMPTS + 1):
-        logs, done = _run(plan, Mode.PERFORMANCE)
-        detail = logs / log.DETAIL_LOG
-        measured = log.read_performance(detail)
-        if measured.valid or attempt == ATTEMPTS or (better := plan.corrected()) is None:
-            break
+    def retry(better: Plan, measured: log.Performance) -> None:
         told = ", ".join(f"{key} {value:.5g}" for key, value in better.estimate.items())
-        note(f"INVALID, and so repeated with {told}: {advice.of_performance(measured, plan.told)[0]}")
-        shutil.rmtree(logs)
-        plan = better
-    faults = _rule_faults(log.read_detail(detail), plan)
-    noise = from_dict(done["noise"])
-    section = performance_section(measured, plan.told, faults, done["energy"], noise, done["known_answers"])
-    _take_place(logs, plan, Mode.PERFORMANCE)
-    shutil.copyfile(plan.user_conf, plan.folder / "user.conf")
+        note(f"INVALID, and so repeated with {told}: {advice.of_performance(measured, better.told)[0]}")
+
+    plan, measured, taken = until_valid(plan, logs, test, retry)
+    faults = _rule_faults(log.read_detail(logs / log.DETAIL_LOG), plan.demands)
+    section = performance_section(measured, plan.told, faults, taken)
+    _take_place(logs, folder, Mode.PERFORMANCE)
+    shutil.copyfile(plan.user_conf, folder / "user.conf")
     return section
 
 
@@ -78,9 +63,7 @@ def performance_section(
     measured: log.Performance,
     told: advice.Told,
     faults: Sequence[str],
-    energy: Mapping[str, Any] | None = None,
-    noise: Noise | None = None,
-    known_answers: Mapping[str, Any] | None = None,
+    taken: Taken | None = None,
 ) -> PerformanceSection:
     """Return a result's section on a performance test.
 
@@ -88,10 +71,9 @@ def performance_section(
         measured: what LoadGen logged; latencies are of whole queries.
         told: what LoadGen was told in user.conf.
         faults: why the test is not official.
-        energy: `joules` during the test and the `domains` that they are of; None where nothing can be read.
-        noise: what disturbed the test.
-        known_answers: what was checked of the answers (harness.loadgen.known_answers).
+        taken: what went on around it; None where only its logs are known.
     """
+    energy = None if taken is None else taken.energy
     facts = measured.scenario.facts
     percentile = "" if measured.latency_percentile is None else f"p{measured.latency_percentile:g}"
     return PerformanceSection(
@@ -122,17 +104,17 @@ def performance_section(
         energy=None
         if energy is None
         else Energy(energy["joules"], tuple(energy["domains"]), energy["joules"] / measured.sample_count),
-        noise=noise,
-        known_answers=known_answers,
+        noise=None if taken is None else taken.noise,
+        known_answers=None if taken is None else taken.known_answers,
     )
 
 
-def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
+def _take_place(logs: Path, folder: Path, mode: Mode) -> None:
     """Move a test's logs to their place; what the result says of those that were there goes first.
 
     A call that is killed in between leaves no old result beside new logs.
     """
-    path = plan.folder / result.FILE_NAME
+    path = folder / result.FILE_NAME
     if path.exists():
         try:
             held = result.read(path)
@@ -141,16 +123,16 @@ def _take_place(logs: Path, plan: Plan, mode: Mode) -> None:
         else:
             if held.section(mode) is not None:
                 result.write(path, held.having(mode, None))
-    take_place(logs, plan.folder / (PERFORMANCE_LOGS if mode is Mode.PERFORMANCE else ACCURACY_LOGS))
+    take_place(logs, folder / (PERFORMANCE_LOGS if mode is Mode.PERFORMANCE else ACCURACY_LOGS))
 
 
-def _accuracy(plan: Plan) -> AccuracySection:
-    logs, done = _run(plan, Mode.ACCURACY)
+def _accuracy(plan: Plan, folder: Path, logs: Path) -> AccuracySection:
+    taken = take_with_bar(plan.job(logs, Mode.ACCURACY), plan.store.count, timed=False)
     detail = log.read_detail(logs / log.DETAIL_LOG)
-    task = task_of(plan.request.card)
+    task = task_of(plan.card)
     score = task.score(logs / log.ACCURACY_LOG, task.truth(plan.store), plan.store.count)
     files.write_text(logs / log.ACCURACY_TEXT, score.text + "\n")
-    _take_place(logs, plan, Mode.ACCURACY)
+    _take_place(logs, folder, Mode.ACCURACY)
     section = AccuracySection(
         text=score.text,
         **score.counts,
@@ -158,12 +140,12 @@ def _accuracy(plan: Plan) -> AccuracySection:
         errors=tuple(detail.errors),
         verdicts=(),
         passed=None,
-        known_answers=done["known_answers"],
+        known_answers=taken.known_answers,
     )
-    return judged(section, plan.request.card, plan.store)
+    return judged(section, plan.card, plan.store)
 
 
-_SECTIONS: dict[Mode, Callable[[Plan], PerformanceSection | AccuracySection]] = {
+_SECTIONS: dict[Mode, Callable[[Plan, Path, Path], PerformanceSection | AccuracySection]] = {
     Mode.PERFORMANCE: _performance,
     Mode.ACCURACY: _accuracy,
 }
@@ -186,9 +168,10 @@ def judged(section: AccuracySection, card: Card, store: Store) -> AccuracySectio
     targets = []
     if card.accuracy is not None:
         targets.append(("the card's target", card.accuracy.reference, card.accuracy.target_fraction))
-    official = (benchmark.reference_accuracy, benchmark.target_fraction)
-    if store.dataset == benchmark.dataset and official not in [target[1:] for target in targets]:
-        targets.append((f"MLPerf {benchmark.name}, Closed division", *official))
+    for name, share in benchmark.targets.items():
+        official = (benchmark.reference_accuracy, share)
+        if store.dataset == benchmark.dataset and official not in [target[1:] for target in targets]:
+            targets.append((f"MLPerf {name}, Closed division", *official))
     verdicts = []
     for rule, reference, fraction in targets:
         found = task.verdict(score, reference, fraction)
@@ -199,11 +182,11 @@ def judged(section: AccuracySection, card: Card, store: Store) -> AccuracySectio
     return replace(section, verdicts=tuple(verdicts), passed=verdicts[0].passed if verdicts else None)
 
 
-def _rule_faults(detail: log.Detail, plan: Plan) -> list[str]:
+def _rule_faults(detail: log.Detail, demands: Demands) -> list[str]:
     """Return where LoadGen's effective settings fall short of the rules."""
-    rules = plan.demands.rules
+    rules = demands.rules
     faults = []
-    for key in ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"):
+    for key in SEEDS:
         if detail[f"effective_{key}"] != getattr(rules, key):
             faults.append(f"{key} is not that of {conf.read_rules().round}")
     if (percentile := rules.target_latency_percentile) is not None:
@@ -220,6 +203,6 @@ def _rule_faults(detail: log.Detail, plan: Plan) -> list[str]:
     if detail["effective_min_duration_ms"] < rules.min_duration_ms:
         seconds = detail["effective_min_duration_ms"] / 1000
         faults.append(f"short run ({seconds:g} s, the rules ask for {rules.min_duration_ms / 1000:g} s)")
-    elif not plan.request.settings.official:
+    elif not demands.settings.official:
         faults.append("run without --official")
     return faults

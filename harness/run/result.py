@@ -48,16 +48,48 @@ def read(path: Path) -> RunResult:
         Damaged: it cannot be read, or is not one.
         OutputError: a newer harness wrote it.
     """
+    return structured(load(path), path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the values in a result.json.
+
+    Raises:
+        Damaged: they cannot be read, or are no table.
+    """
     try:
-        document = files.read_json(path)
-        form = document.get("format") if isinstance(document, dict) else None
-        if type(form) is int and form > FORMAT:
-            raise OutputError(f"{path} has format {form}, newer than this harness knows: update the harness.")
-        if type(form) is not int or form != FORMAT:
-            raise Damaged(f"{path} is not a result of format {FORMAT}")
-        return _structure(document, RunResult)
+        values = files.read_json(path)
     except (OSError, ValueError) as error:
-        raise Damaged(f"The result {path} is damaged ({error})") from error
+        raise _damaged(path, error) from error
+    if not isinstance(values, dict):
+        raise _no_result(path)
+    return values
+
+
+def structured(values: dict[str, Any], path: Path) -> RunResult:
+    """Return the result that `load` found in `path`.
+
+    Raises:
+        Damaged: it is none.
+        OutputError: a newer harness wrote it.
+    """
+    form = values.get("format")
+    if type(form) is int and form > FORMAT:
+        raise OutputError(f"{path} has format {form}, newer than this harness knows: update the harness.")
+    if type(form) is not int or form != FORMAT:
+        raise _no_result(path)
+    try:
+        return _structure(values, RunResult)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> Damaged:
+    return Damaged(f"The result {path} is damaged ({error})")
+
+
+def _no_result(path: Path) -> Damaged:
+    return Damaged(f"{path} is not a result of format {FORMAT}")
 
 
 def read_identity(path: Path) -> Identity:

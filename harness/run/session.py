@@ -4,27 +4,27 @@ import datetime
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness import __version__, files
 from harness.console import note, progress
 from harness.dataset.store import Store
 from harness.errors import ConfError, HarnessError, OutputError, RunFailed
-from harness.loadgen.job import Estimate, Job
+from harness.loadgen.job import ON_THIS_HOST, Estimate
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import tuned
 from harness.measurement.data import open_for
 from harness.measurement.demands import Demands
-from harness.measurement.outlook import Outlook, refuse_hopeless
-from harness.measurement.plan import Plan, Request, estimates
-from harness.measurement.series import probe, run_test, take_place
+from harness.measurement.plan import Plan
+from harness.measurement.probing import begin
+from harness.measurement.test import take_place, take_with_bar
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card, doubts
+from harness.process import child
 from harness.run import result
 from harness.run.document import (
     AccuracySection,
@@ -41,9 +41,33 @@ from harness.run.folder import PERFORMANCE_SETTINGS, alone_in, differences, test
 from harness.run.measuring import judged, take_test
 from harness.task import task_of
 
-__all__ = ["Request", "open_for", "repeat_performance", "run", "within_limits"]
-
 _FORECAST_FROM_S = 60.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run, and where the result goes."""
+
+    card: Card
+    store: Path
+    settings: RunSettings
+    modes: tuple[Mode, ...]
+    out: Path
+    system: str | None = None
+    """Name of the system's folder; None derives it from the machine."""
+    replace: bool = False
+    """Whether tests that are there already may be replaced."""
+    tuning: bool = True
+    """Whether to use the settings that `harness tune` found, where it was run."""
+
+
+@dataclass(frozen=True)
+class _Conditions:
+    """What all tests of a result were made with."""
+
+    settings: Settings
+    precision: Precision
+    probe: Estimate
 
 
 def run(request: Request) -> tuple[RunResult, Path]:
@@ -112,14 +136,14 @@ def _carry_out(
     if held is not None and not modes:
         return held
     files.make_writable_folder(folder)
+    sections = {} if held is None else {mode: held.section(mode) for mode in Mode if mode not in modes}
     with _staging(folder) as staging:
-        plan, found = _prepare(
-            replace(request, modes=modes), demands, given, store, folder, staging, asked, held
-        )
+        plan, conditions = _prepare(request, modes, demands, given, store, folder, staging, asked, held)
         if request.settings.official or sum(map(plan.seconds, modes)) > _FORECAST_FROM_S:
             note(plan.forecast(modes))
         for mode in modes:
-            found = _concluded(found.having(mode, take_test(plan, mode)), plan)
+            sections[mode] = take_test(plan, mode, folder, staging)
+            found = _result(asked, conditions, sections, store)
             result.write(folder / result.FILE_NAME, found)
     return found
 
@@ -143,7 +167,9 @@ def _missed(held: RunResult, mode: Mode) -> str:
 
 
 def _variant(card: Card, settings: RunSettings) -> str:
-    """Return the folder's name: another precision than f32 makes another model of one card."""
+    """Return the folder's name: another precision than f32, or a server, makes another model of a card."""
+    if settings.endpoint is not None:
+        return f"{card.name}-served"
     return card.name if settings.precision == "f32" else f"{card.name}-{settings.precision}"
 
 
@@ -175,26 +201,19 @@ def repeat_performance(
         raise OutputError(f"{folder} holds no performance result: run the scenario first.")
     settings = held.settings.asked
     request = Request(card, store, settings, (Mode.PERFORMANCE,), folder)
-    unlike = differences(held.identity, _identity(request, open_for(card, store), system.describe(), None))
+    images = open_for(card, store)
+    unlike = differences(held.identity, _identity(request, images, system.describe(), None))
     if unlike:
         raise OutputError(
             f"The result in {folder} is of another {' and '.join(unlike)}: repeat its test with the model "
             f"and the data and on the machine that it was made with."
         )
     demands, _ = _demands(replace(request, settings=replace(settings, user_conf=folder / "user.conf")))
+    plan = Plan(card, images, demands, folder / "user.conf", dict(held.performance.estimate), 1.0)
     files.make_writable_folder(out.parent)
     with _staging(out) as staging:
-        job = Job(
-            card,
-            store,
-            settings,
-            staging / Mode.PERFORMANCE,
-            Mode.PERFORMANCE,
-            folder / "user.conf",
-            audit_config,
-            demands.samples_per_query,
-        )
-        run_test(job, (held.performance.duration_ns or 0) / 1e9, timed=True)
+        job = replace(plan.job(staging / Mode.PERFORMANCE, Mode.PERFORMANCE), audit_config=audit_config)
+        take_with_bar(job, (held.performance.duration_ns or 0) / 1e9, timed=True)
         detail = log.read_detail(job.log_folder / log.DETAIL_LOG)
         if not any("Found Audit Config file" in warning for warning in detail.warnings):
             raise RunFailed(f"LoadGen did not heed the audit file {audit_config}: check its syntax.")
@@ -232,14 +251,13 @@ def _identity(
 def _demands(request: Request) -> tuple[Demands, conf.UserConf | None]:
     """Read the rules, and the user.conf of the request if it has one."""
     settings, benchmark = request.settings, request.card.benchmark
-    rules = conf.read_rules().scenario(benchmark, settings.scenario)
     given = None if settings.user_conf is None else conf.read_user_conf(settings.user_conf, benchmark)
-    demands = Demands(rules, {} if given is None else given.values(settings.scenario), settings)
-    largest = demands.samples_per_query
-    if largest > rules.performance_sample_count:
+    demands = Demands.of(benchmark, settings, given)
+    largest, resident = demands.samples_per_query, demands.rules.performance_sample_count
+    if largest > resident:
         raise ConfError(
             f"{settings.user_conf}: samples_per_query is {largest:,}, and LoadGen keeps "
-            f"{rules.performance_sample_count} samples in memory: give at most so many."
+            f"{resident} samples in memory: give at most so many."
         )
     if settings.scenario is Scenario.MULTI_STREAM and (settings.batch or 1) > largest:
         raise HarnessError(f"A MultiStream query holds {largest} samples: give --batch 1 to {largest}.")
@@ -259,6 +277,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 def _prepare(
     request: Request,
+    modes: tuple[Mode, ...],
     demands: Demands,
     given: conf.UserConf | None,
     store: Store,
@@ -266,68 +285,28 @@ def _prepare(
     staging: Path,
     asked: Asked,
     held: RunResult | None,
-) -> tuple[Plan, RunResult]:
-    """Find out what LoadGen wants to be told: from the tests that are kept, or from a probe.
-
-    Returns:
-        The plan, and the result with no test but those that are held and not in the request's modes.
-    """
-    user_conf, settings = staging / "user.conf", asked.identity.settings
-    kept = {} if held is None else {mode: held.section(mode) for mode in Mode if mode not in request.modes}
+) -> tuple[Plan, _Conditions]:
+    """Find out what LoadGen wants to be told: from the tests that are kept, or from a probe."""
+    card, user_conf, settings = request.card, staging / "user.conf", asked.identity.settings
     if held is not None:
-        request = replace(
-            request, settings=request.settings.choose(held.settings.batch, held.settings.streams)
-        )
-        settings = held.settings
-        if (done := held.performance) is not None and Mode.PERFORMANCE in kept:
+        chosen = demands.settings.choose(held.settings.batch, held.settings.streams)
+        demands, settings = replace(demands, settings=chosen), held.settings
+        if (done := held.performance) is not None and Mode.PERFORMANCE not in modes:
             _take_user_conf(folder, user_conf)
             rate = done.sample_count / done.duration_ns * 1e9 if done.duration_ns else 1.0
-            plan = Plan(request, demands, store, folder, staging, user_conf, dict(done.estimate), rate)
-            return plan, _begun(asked, settings, held.precision, held.probe, kept)
+            plan = Plan(card, store, demands, user_conf, dict(done.estimate), rate)
+            return plan, _Conditions(settings, held.precision, held.probe)
         own = {key: getattr(asked.identity.settings, key) for key in PERFORMANCE_SETTINGS}
         settings = replace(settings, **own)
-    probed = _probe(request, demands, staging)
-    estimate: Estimate = probed["estimate"]
-    text, told = estimates(request, demands, given, estimate)
-    if Mode.PERFORMANCE in request.modes:
-        outlook = Outlook(demands, told[request.settings.scenario.facts.estimate_key], estimate)
-        refuse_hopeless(outlook, given, system.free_memory_bytes())
-    files.write_text(user_conf, text)
-    if request.settings.scenario.facts.batch is None:
-        request = replace(request, settings=request.settings.choose(estimate.batch, estimate.streams))
-    precision = Precision(
-        request.settings.precision, probed["precision"], probed["kernels"], probed["openvino"]
-    )
-    settings = replace(settings, batch=request.settings.batch, streams=request.settings.streams)
-    rate = estimate.samples_per_second
-    plan = Plan(request, demands, store, folder, staging, user_conf, told, rate, given)
-    return plan, _begun(asked, settings, precision, estimate, kept)
+    with progress(f"Probing {card.name}", None, counts=False) as bar:
 
+        def show(now: child.Progress) -> None:
+            bar.update(description=f"{now.phase} {card.name}".capitalize())
 
-def _begun(
-    asked: Asked,
-    settings: Settings,
-    precision: Precision,
-    probe: Estimate,
-    kept: Mapping[Mode, PerformanceSection | AccuracySection | None],
-) -> RunResult:
-    """Return the result of a run with no test but those kept."""
-    found = RunResult(
-        **{item.name: getattr(asked.identity, item.name) for item in fields(Identity)}
-        | {"settings": settings},
-        created=asked.created,
-        benchmark=asked.benchmark,
-        scenario=settings.scenario,
-        tuning=asked.tuning,
-        precision=precision,
-        probe=probe,
-        not_official_because=(),
-        performance=None,
-        accuracy=None,
-    )
-    for mode, section in kept.items():
-        found = found.having(mode, section)
-    return found
+        plan, probed = begin(card, store, demands, given, modes, user_conf, staging, show)
+    settings = replace(settings, batch=plan.settings.batch, streams=plan.settings.streams)
+    precision = Precision(plan.settings.precision, probed.precision, probed.kernels, probed.openvino)
+    return plan, _Conditions(settings, precision, probed.estimate)
 
 
 def _take_user_conf(folder: Path, target: Path) -> None:
@@ -340,28 +319,35 @@ def _take_user_conf(folder: Path, target: Path) -> None:
         ) from error
 
 
-def _probe(request: Request, demands: Demands, staging: Path) -> dict[str, Any]:
-    settings = request.settings
-    search = Mode.PERFORMANCE in request.modes and not demands.estimate_is_own
-    title = f"Probing {request.card.name}"
-    with progress(title, None, counts=False) as bar:
-        return probe(
-            request.card,
-            request.store,
-            settings,
-            demands,
-            staging,
-            lambda now: bar.update(description=f"{now.phase} {request.card.name}".capitalize()),
-            search=search,
-        )
-
-
-def _concluded(found: RunResult, plan: Plan) -> RunResult:
-    """Return the result with all that keeps it from being official."""
-    performance = found.performance
-    faults = (
-        *(() if performance is None else performance.not_official_because),
-        *plan.store.submittable_faults(),
-        *([SPEED_ONLY] if plan.request.card.speed_only else []),
+def _result(
+    asked: Asked,
+    conditions: _Conditions,
+    sections: Mapping[Mode, PerformanceSection | AccuracySection | None],
+    store: Store,
+) -> RunResult:
+    """Return the result, with all that keeps it from being official."""
+    identity = asked.identity
+    performance, accuracy = sections.get(Mode.PERFORMANCE), sections.get(Mode.ACCURACY)
+    assert not isinstance(performance, AccuracySection)
+    assert not isinstance(accuracy, PerformanceSection)
+    return RunResult(
+        harness=identity.harness,
+        created=asked.created,
+        benchmark=asked.benchmark,
+        scenario=conditions.settings.scenario,
+        model=identity.model,
+        data=identity.data,
+        settings=conditions.settings,
+        tuning=asked.tuning,
+        precision=conditions.precision,
+        probe=conditions.probe,
+        machine=identity.machine,
+        not_official_because=(
+            *(() if performance is None else performance.not_official_because),
+            *store.submittable_faults(),
+            *([SPEED_ONLY] if identity.model.note else []),
+            *([ON_THIS_HOST] if (server := conditions.probe.server) and server.is_on_this_host else []),
+        ),
+        performance=performance,
+        accuracy=accuracy,
     )
-    return replace(found, not_official_because=faults)

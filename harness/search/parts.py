@@ -29,11 +29,8 @@ class Parts:
             OutputError: the folder cannot be written, or holds another search or something else.
         """
         self.folder = out / _PARTS
-        if out.exists() and not out.is_dir():
-            raise OutputError(f"{out} is a file: choose a folder with --out.")
         held = asked_before(out)
-        if out.is_dir() and any(out.iterdir()) and not held:
-            raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+        files.require_own(out, *([_PARTS] if held else []))
         files.make_writable_folder(self.folder)
         asked = json.loads(json.dumps(dict(request)))
         if held:

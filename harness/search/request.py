@@ -1,7 +1,7 @@
 """What a search is asked for, and everything that the answer starts from."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
 from harness.model.card import Card
 from harness.model.resnet import State
-from harness.profiling.stopwatch import MACHINE, Conditions
+from harness.profiling.conditions import MACHINE, Conditions
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.parts import Parts, asked_before
 from harness.search.space import baseline
@@ -213,37 +213,8 @@ def _conditions(request: Request) -> Conditions:
     return Conditions(request.scenario, request.threads or there["threads"], machine)
 
 
-def facts(setting: Setting) -> dict[str, Any]:
-    """Return what the request was, as JSON values."""
-    request = setting.request
-    return {
-        "command": request.command,
-        "baseline": {"name": request.card.name, "sha256": model_file.sha256(request.card)},
-        "space": {
-            "key": setting.space.key,
-            "sizes": list(setting.space.sizes),
-            "baseline": setting.space.baseline.to_dict(),
-        },
-        "images": {
-            "train": str(request.train),
-            "learned": len(setting.images.learned.names),
-            "held_out": len(setting.images.held_out.names),
-            "held_out_unseen": request.held_out is not None,
-            "learned_sha256": setting.images.learned.sha256,
-            "held_out_sha256": setting.images.held_out.sha256,
-            "variation": setting.variation,
-        },
-        "conditions": setting.conditions.to_dict(),
-        "max_drop": request.max_drop,
-        "target_ms": request.target_ms,
-        "target_speedup": request.target_speedup,
-        "seed": request.seed,
-        "effort": asdict(request.effort),
-    }
-
-
 def _require_classes(request: Request) -> None:
-    classes = request.card.output.labels
+    classes = request.card.classifier.labels
     for folder in filter(None, (request.train, request.held_out)):
         found = count_classes(folder)
         if found != classes:
@@ -266,7 +237,7 @@ def _sizes(store: Store, recipe: Recipe) -> tuple[int, ...]:
 
 def _images(request: Request) -> Split:
     folders = [folder for folder in (request.train, request.held_out) if folder is not None]
-    found = [find_images(folder, request.card.output.labels) for folder in folders]
+    found = [find_images(folder, request.card.classifier.labels) for folder in folders]
     for remark in (remark for images in found for remark in images.remarks):
         note(remark)
     if request.held_out is None:

@@ -1,36 +1,60 @@
-"""What a search ends with: the LoadGen comparison and OUT/result.json, from which every report is made."""
+"""What a search ends with: the LoadGen comparison and OUT/result.json, made, written and read."""
 
 import datetime
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import __version__, files
+from harness import __version__, files, typed
 from harness.comparison import findings, output
 from harness.comparison import session as comparing
 from harness.comparison.document import Comparison
 from harness.errors import OutputError
-from harness.machine import system
+from harness.machine import identity, system
 from harness.measurement.round import METRICS
 from harness.mlperf import log
 from harness.model import file as model_file
 from harness.model.card import Card
 from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
-from harness.search.request import Setting, facts
+from harness.search.document import (
+    FILE_NAME,
+    Asked,
+    Baseline,
+    Chosen,
+    Control,
+    Converged,
+    EstimatorFacts,
+    ImageFacts,
+    Kernels,
+    Look,
+    OnFront,
+    Pair,
+    Ratio,
+    Searching,
+    SearchResult,
+    Shortlisted,
+    SpaceFacts,
+    Speedup,
+    Table,
+    Test,
+    Tested,
+    TrainedNetwork,
+)
+from harness.search.request import Setting
 from harness.search.strategy.front import Point
-from harness.task import task_of
+from harness.task import PairedAnswers, task_of
 
 if TYPE_CHECKING:
     from harness.search.selection.contest import Trained
 
-FILE_NAME = "result.json"
 COMPARISONS = "comparisons"
 """Folder of the comparisons, each in one of its own, in that of the search."""
-FORMAT = 8
-
-_ACCURACY_LOG = log.ACCURACY_LOG
+FORMAT = 9
+FIRST_FORMAT = 8
+"""The oldest that is read."""
+_FIGURES_APART = 9
+"""From here on a model's figures have a table of their own, by scenario."""
 
 
 def compare(setting: Setting, cards: Sequence[Card]) -> tuple[str, Comparison]:
@@ -61,7 +85,32 @@ def compare(setting: Setting, cards: Sequence[Card]) -> tuple[str, Comparison]:
     return folder, found
 
 
-def document(
+def asked(setting: Setting) -> Asked:
+    """Return what the request was."""
+    request, space, images = setting.request, setting.space, setting.images
+    return Asked(
+        command=request.command,
+        baseline=Baseline(request.card.name, model_file.sha256(request.card)),
+        space=SpaceFacts(space.key, space.sizes, space.baseline),
+        images=ImageFacts(
+            train=str(request.train),
+            learned=len(images.learned.names),
+            held_out=len(images.held_out.names),
+            held_out_unseen=request.held_out is not None,
+            learned_sha256=images.learned.sha256,
+            held_out_sha256=images.held_out.sha256,
+            variation=setting.variation,
+        ),
+        conditions=setting.conditions.facts,
+        max_drop=request.max_drop,
+        target_ms=request.target_ms,
+        target_speedup=request.target_speedup,
+        seed=request.seed,
+        effort=request.effort,
+    )
+
+
+def made(
     *,
     setting: Setting,
     predictor: Mapping[str, Any],
@@ -80,130 +129,156 @@ def document(
     wanted_ms: float,
     converged: Sequence[Mapping[str, Any]],
     comparison: tuple[str, Comparison],
-) -> dict[str, Any]:
-    """Return the whole outcome in JSON values; latencies in ms, accuracies as fractions.
+) -> SearchResult:
+    """Return the whole outcome.
 
-    `controls` are what Contest.train_controls returned, `converged` what Contest.converged did, and
-    `comparison` what `compare` did.
+    `predictor`, `estimator`, `found`, `kernels` and `converged` are JSON values, as the parts of a search are
+    kept; `controls` are what Contest.train_controls returned, and `comparison` what `compare` did.
     """
     brief = {one.key: one.brief for one in candidates}
-    return {
-        "format": FORMAT,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "harness": __version__,
-        "machine": system.describe().to_dict(),
-        "request": facts(setting),
-        "table": dict(predictor),
-        "estimator": dict(estimator),
-        "search": dict(found),
-        "baseline_ms": baseline_ms,
-        "wanted_ms": wanted_ms,
-        "front": [{**point.to_dict(), "measured_ms": latency_ms} for point, latency_ms in front],
-        "looks": [{"key": one.key, "measured_ms": one.latency_ms, "accuracy": one.brief} for one in looks],
-        "shortlist": [
-            {
-                **point.to_dict(),
-                "measured_ms": latency_ms,
-                "brief": brief[point.architecture.key],
-                "kernels": kernels[point.architecture.key],
-            }
+    finished = {key: {**one.int8, "architecture": one.architecture.to_dict()} for key, one in trained.items()}
+    return SearchResult(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        harness=__version__,
+        machine=system.describe(),
+        request=asked(setting),
+        table=typed.structure(dict(predictor), Table),
+        estimator=typed.structure(dict(estimator), EstimatorFacts),
+        search=typed.structure(dict(found), Searching),
+        baseline_ms=baseline_ms,
+        wanted_ms=wanted_ms,
+        front=tuple(OnFront(**_point(point), measured_ms=latency_ms) for point, latency_ms in front),
+        looks=tuple(Look(one.key, one.latency_ms, one.brief) for one in looks),
+        shortlist=tuple(
+            Shortlisted(
+                **_point(point),
+                measured_ms=latency_ms,
+                brief=brief[point.architecture.key],
+                kernels=typed.structure(kernels[point.architecture.key], Kernels),
+            )
             for point, latency_ms in measured
-        ],
-        "bar": {**asdict(bar), "least": bar.least, "safe": bar.safe},
-        "trained": {
-            key: {**one.int8, "architecture": one.architecture.to_dict()} for key, one in trained.items()
-        },
-        SEARCHED: _chosen(picked, trained),
-        UNIFORM: _chosen(controls[0], trained),
-        "controls": [
-            {
-                "key": one.key,
-                "depths": [len(stage.blocks) for stage in one.architecture.stages],
-                "measured_ms": one.latency_ms,
-                "brief": one.brief,
-                "held_out": trained[one.key].int8["accuracy"] if one.key in trained else None,
-            }
+        ),
+        bar=bar,
+        trained={key: typed.structure(one, TrainedNetwork) for key, one in finished.items()},
+        searched=_chosen(picked, trained),
+        uniform=_chosen(controls[0], trained),
+        controls=tuple(
+            Control(
+                one.key,
+                tuple(len(stage.blocks) for stage in one.architecture.stages),
+                one.latency_ms,
+                one.brief,
+                trained[one.key].int8["accuracy"] if one.key in trained else None,
+            )
             for one in controls
-        ],
-        "converged": list(converged),
-        "comparison": comparison[0],
-        "test": _test(setting, *comparison),
-        "seconds": setting.parts.seconds,
-    }
+        ),
+        converged=tuple(typed.structure(dict(one), Converged) for one in converged),
+        comparison=comparison[0],
+        test=_test(setting, *comparison),
+        seconds=setting.parts.seconds,
+    )
 
 
-def write(outcome: Mapping[str, Any], out: Path) -> None:
+def write(found: SearchResult, out: Path) -> None:
     """Write OUT/result.json, atomically."""
-    files.write_json(out / FILE_NAME, outcome)
+    files.write_json(out / FILE_NAME, to_dict(found))
 
 
-def read(out: Path) -> dict[str, Any]:
-    """Read what a search ended with.
+def to_dict(found: SearchResult) -> dict[str, Any]:
+    """Return what result.json holds, as JSON values."""
+    values = typed.unstructure(found)
+    bar = values["bar"] | {"least": found.bar.least, "safe": found.bar.safe}
+    machine = values["machine"] | {"usable_cpus": found.machine.usable_cpus}
+    return {"format": FORMAT, **values, "bar": bar, "machine": machine}
+
+
+def read(out: Path) -> SearchResult:
+    """Read what a search ended with, of any version up to this one.
 
     Raises:
         OutputError: it is missing, damaged, or of another format.
     """
     path = out / FILE_NAME
     try:
-        found: dict[str, Any] = files.read_json(path)
-        form = found["format"]
+        document = files.read_json(path)
+        form = document.get("format") if isinstance(document, dict) else None
+        if type(form) is not int:
+            raise ValueError("it has no format")
+        if not FIRST_FORMAT <= form <= FORMAT:
+            raise OutputError(
+                f"{path} has format {form}, this harness reads {FIRST_FORMAT} to {FORMAT}: repeat the search."
+            )
+        return typed.structure(_upgraded(document, form), SearchResult)
     except FileNotFoundError as error:
         raise OutputError(
             f"{out} holds no {FILE_NAME}: give the --out of a `harness search run` that went through."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"Cannot read {path} ({error!r}): repeat the `harness search run`.") from error
-    if form != FORMAT:
-        raise OutputError(f"{path} has format {form}, this harness reads {FORMAT}: repeat the search.")
-    return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise OutputError(f"Cannot read {path} ({error}): repeat the `harness search run`.") from error
 
 
-def _chosen(candidate: Candidate, trained: "Mapping[str, Trained]") -> dict[str, Any]:
+def _upgraded(document: dict[str, Any], form: int) -> dict[str, Any]:
+    """Return a document as this format has it."""
+    document = {"wanted_ms": None, **document, "machine": {**identity.LATER, **document["machine"]}}
+    if form < _FIGURES_APART:
+        test = document["test"]
+        rows = {
+            name: {**row, "figures": {scenario: row[scenario] for scenario in test["units"]}}
+            for name, row in test["models"].items()
+        }
+        document["test"] = {**test, "models": rows}
+    return document
+
+
+def _point(point: Point) -> dict[str, Any]:
+    architecture = point.architecture
     return {
-        "key": candidate.key,
-        "architecture": candidate.architecture.to_dict(),
-        "macs": candidate.architecture.count_macs(),
-        "parameters": candidate.architecture.count_parameters(),
-        "measured_ms": candidate.latency_ms,
-        "brief": candidate.brief,
-        "held_out": trained[candidate.key].int8["accuracy"],
+        "key": architecture.key,
+        "latency_ms": point.latency_ms,
+        "score": point.score,
+        "architecture": architecture,
     }
 
 
-def _test(setting: Setting, folder: str, compared: Comparison) -> dict[str, Any]:
+def _chosen(candidate: Candidate, trained: "Mapping[str, Trained]") -> Chosen:
+    return Chosen(
+        key=candidate.key,
+        architecture=candidate.architecture,
+        macs=candidate.architecture.count_macs(),
+        parameters=candidate.architecture.count_parameters(),
+        measured_ms=candidate.latency_ms,
+        brief=candidate.brief,
+        held_out=trained[candidate.key].int8["accuracy"],
+    )
+
+
+def _test(setting: Setting, folder: str, compared: Comparison) -> Test:
     """Return the figures on the test images, and what McNemar says of searched against uniform."""
-    rows = {}
+    models = {}
     for variant in compared.variants:
-        row: dict[str, Any] = {"accuracy": None, "passed": None}
-        if variant.accuracy is not None:
-            row = {
-                "good": variant.accuracy.good,
-                "total": variant.accuracy.total,
-                "accuracy": variant.accuracy.fraction,
-                "passed": variant.accuracy.passed,
-            }
+        figures: dict[str, tuple[float, float, float] | None] = {}
         for scenario in compared.scenarios:
             cell = compared.cell(scenario, setting.conditions.threads, variant.name)
             center = cell.interval() if cell else None
-            row[str(scenario)] = None if center is None else [center.center, center.low, center.high]
-        rows[variant.name] = row
-    return {
-        "units": {
+            figures[str(scenario)] = None if center is None else (center.center, center.low, center.high)
+        if (score := variant.accuracy) is None:
+            models[variant.name] = Tested(None, None, figures)
+        else:
+            models[variant.name] = Tested(score.fraction, score.passed, figures, score.good, score.total)
+    return Test(
+        units={
             str(scenario): f"{METRICS[scenario].name}, {METRICS[scenario].unit}"
             for scenario in compared.scenarios
         },
-        "models": rows,
-        "speedups": [
-            {"variant": one.variant, "against": one.against, "text": one.text}
-            for one in findings.speedups(compared)
-        ],
-        "searched_over_uniform": _speeds(setting, compared),
-        "accuracies": [findings.accuracy_text(compared, pair) for pair in compared.accuracy_pairs],
-        "searched_against_uniform": _pair(setting, folder, compared),
-    }
+        models=models,
+        speedups=tuple(Speedup(one.variant, one.against, one.text) for one in findings.speedups(compared)),
+        searched_over_uniform=_speeds(setting, compared),
+        accuracies=tuple(findings.accuracy_text(compared, pair) for pair in compared.accuracy_pairs),
+        searched_against_uniform=_pair(setting, folder, compared),
+    )
 
 
-def _speeds(setting: Setting, compared: Comparison) -> dict[str, Any]:
+def _speeds(setting: Setting, compared: Comparison) -> dict[str, Ratio]:
     """Return by scenario how many times faster searched is than uniform, which need not keep the accuracy."""
     found = {}
     for scenario in compared.scenarios:
@@ -213,25 +288,19 @@ def _speeds(setting: Setting, compared: Comparison) -> dict[str, Any]:
         if subject is not None and reference is not None:
             one = findings.speedup(compared, subject, reference)
             within = one.interval
-            found[str(scenario)] = {
-                "text": one.text,
-                "ratio": within and [within.center, within.low, within.high],
-            }
+            ratio = None if within is None else (within.center, within.low, within.high)
+            found[str(scenario)] = Ratio(one.text, ratio)
     return found
 
 
-def _pair(setting: Setting, folder: str, compared: Comparison) -> dict[str, Any] | None:
+def _pair(setting: Setting, folder: str, compared: Comparison) -> Pair | None:
     scores = [compared.variant(name).accuracy for name in (UNIFORM, SEARCHED)]
-    logs = [setting.path(folder, score.log, _ACCURACY_LOG) for score in scores if score is not None]
+    logs = [setting.path(folder, score.log, log.ACCURACY_LOG) for score in scores if score is not None]
     if len(logs) < 2:
         return None
     task = task_of(setting.request.card)
     first, second = (task.answers(path, setting.store.count) for path in logs)
     found = task.compare(first, second, task.truth(setting.store))
-    return {
-        "count": found.count,
-        "lost": found.lost,
-        "gained": found.gained,
-        "points": 100 * (found.gained - found.lost) / found.count,
-        "p_value": found.p_value,
-    }
+    assert isinstance(found, PairedAnswers)
+    points = 100 * (found.gained - found.lost) / found.count
+    return Pair(found.count, found.lost, found.gained, points, found.p_value)

@@ -9,20 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness import files
+from harness import files, typed
 from harness.console import note
-from harness.errors import DataError, HarnessError, OutputError
+from harness.errors import DataError, HarnessError
 from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.profiling import operations, stopwatch
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 from harness.search import result
 from harness.search.accuracy import distillation
 from harness.search.accuracy.estimator import Additive, Blockwise
 from harness.search.accuracy.finetuning import BRIEF, Material
 from harness.search.decision import SEARCHED, UNIFORM
+from harness.search.document import SearchResult
 from harness.search.latency import table as tables
-from harness.search.request import UNTIL, Request, Setting, facts, open_setting
+from harness.search.request import UNTIL, Request, Setting, open_setting
 from harness.search.selection.contest import Contest, Measure, fast_enough
 from harness.search.selection.finetunings import Tunings
 from harness.search.space.revisions import DEPTHS
@@ -63,7 +64,7 @@ class Tools:
     """How much faster the baseline is in INT8; see timing.int8_gain."""
 
 
-def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
+def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
     """Search, train and compare; return what also goes to OUT/result.json, None if stopped by `until`.
 
     Of several processes, started by torchrun, the first does everything, and the others help it to train and
@@ -85,14 +86,13 @@ def run(request: Request, tools: Tools | None = None) -> dict[str, Any] | None:
         return None
 
 
-def _lead(request: Request, tools: Tools, ranks: Ranks) -> dict[str, Any] | None:
+def _lead(request: Request, tools: Tools, ranks: Ranks) -> SearchResult | None:
     setting = open_setting(request)
-    busy = OutputError(f"Another search is at work in {request.out}: wait for it, or choose another --out.")
-    with files.locked(setting.parts.folder / ".lock", busy):
+    with files.alone(request.out, "search", lock=setting.parts.folder / files.LOCK):
         return _search(setting, tools, ranks)
 
 
-def _search(setting: Setting, tools: Tools, ranks: Ranks) -> dict[str, Any] | None:
+def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None:
     request = setting.request
     _require_a_batch(setting)
     parts = setting.parts
@@ -156,7 +156,9 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> dict[str, Any] | No
         )
         if reached("search"):
             return None
-        provenance = {"search": {**facts(setting), **identity, "estimator_name": weighed.name}}
+        provenance = {
+            "search": {**typed.unstructure(result.asked(setting)), **identity, "estimator_name": weighed.name}
+        }
         contest = Contest(setting, material, tunings, provenance)
         fronts = [[Point.from_dict(one) for one in front] for front in (found["front"], *found["behind"])]
         fronts.append(scouted.points if scouted else [])
@@ -187,7 +189,7 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> dict[str, Any] | No
     kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
     with parts.timed("comparison"):
         comparison = result.compare(setting, cards)
-    document = result.document(
+    outcome = result.made(
         setting=setting,
         predictor=predictor.facts,
         estimator={
@@ -210,8 +212,8 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> dict[str, Any] | No
         converged=converged,
         comparison=comparison,
     )
-    result.write(document, request.out)
-    return document
+    result.write(outcome, request.out)
+    return outcome
 
 
 def _require_a_batch(setting: Setting) -> None:

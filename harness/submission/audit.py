@@ -113,11 +113,11 @@ def run_all(request: Request) -> list[TestOutcome]:
     found, reasons = results.collect(request.results)
     cards, card_reasons = results.find_cards(found, request.models)
     reasons += card_reasons
-    tasks = find_round(NEWEST).tasks
+    made_for = find_round(NEWEST)
     reasons += [
         f"{one.shown}: '{one.document.benchmark}' is no benchmark of {NEWEST}: leave it out."
         for one in found
-        if one.document.benchmark not in tasks
+        if results.entry_of(one, made_for) is None
     ]
     reasons += [
         f"{one.shown}: has no {section} result: run it first."
@@ -138,7 +138,7 @@ def run_all(request: Request) -> list[TestOutcome]:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
     outcomes = []
     for one in found:
-        task = tasks[one.document.benchmark]
+        task = results.sure_entry_of(one, made_for)
         truth = of_benchmark(task.benchmark).truth(store)
         for test in task.audits:
             folder = one.folder / test

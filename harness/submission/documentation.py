@@ -11,7 +11,7 @@ from harness.machine.packages import PACKAGES
 from harness.mlperf.rules import Round, Task
 from harness.mlperf.scenario import parse_scenario
 from harness.model.card import Card, find_card, shipped_cards
-from harness.submission.results import Result
+from harness.submission.results import Result, sure_entry_of
 
 _FLAGS = ("precision", "threads", "streams", "batch", "core_type")
 _SWITCHES = ("pinning", "smt")
@@ -43,7 +43,7 @@ def run_command(one: Result, model: str) -> str:
 def readme(one: Result, card: Card, made_for: Round, division: str) -> str:
     """Return the README.md of a scenario's folder."""
     document = one.document
-    task = made_for.tasks[document.benchmark]
+    task = sure_entry_of(one, made_for)
     data, versions = document.data, document.machine.versions
     shipped = not card.quantization and card.file.url is not None and card.name in shipped_cards()
     model = card.name if shipped else f"{_HOME}/src/{folder_name(one, task, division)}/card.toml"
@@ -237,7 +237,7 @@ def _pip_command(versions: Mapping[str, str | None]) -> str:
 
 def model_mapping(found: Sequence[Result], made_for: Round) -> dict[str, str]:
     """Return model_mapping.json: the checker's name for each model's folder."""
-    return {one.model: made_for.tasks[one.document.benchmark].official_name for one in found}
+    return {one.model: sure_entry_of(one, made_for).official_name for one in found}
 
 
 def small_enough(paths: Sequence[Path], made_for: Round) -> bool:

@@ -13,11 +13,12 @@ from harness.mlperf.rules import Round, Task
 from harness.mlperf.scenario import Mode
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card, find_card
+from harness.run.document import AccuracySection
 from harness.submission import agreement, compliance, logs
-from harness.submission.results import PERFORMANCE, Result
+from harness.submission.results import PERFORMANCE, Result, entry_of, sure_entry_of
 from harness.submission.run_settings import Rules
 from harness.submission.verdict import Check, Ledger, faults
-from harness.task import of_benchmark
+from harness.task import Score, of_benchmark
 
 _AGAIN = "repeat its `harness run`, which runs again what is not sound"
 _MACHINE = (*identity.HARDWARE, "operating_system", "versions")
@@ -48,7 +49,7 @@ def reasons_against(
 
 def check_logs(one: Result, made_for: Round, division: str, system_type: str) -> list[Check]:
     """Hold a result's logs against the rules; the accuracy log is still whole."""
-    task = made_for.tasks.get(one.document.benchmark)
+    task = entry_of(one, made_for)
     if task is None:
         return []
     rules = Rules(made_for, task, division, system_type)
@@ -66,13 +67,20 @@ def check_logs(one: Result, made_for: Round, division: str, system_type: str) ->
         ledger.hold(
             "result.json and accuracy.txt agree",
             path,
-            score is None or all(getattr(stated, name) == count for name, count in score.counts.items()),
+            score is None or _is_of(stated, score),
             "accuracy.txt states another score than result.json",
             _AGAIN,
         )
         _check_whole(ledger, one.folder / "accuracy" / log.ACCURACY_LOG, f"{path}/{log.ACCURACY_LOG}", task)
     _check_user_conf(ledger, one, division)
     return ledger.checks
+
+
+def _is_of(stated: AccuracySection, score: Score) -> bool:
+    """Return whether a result states the score of a line; one of a line alone has no counts."""
+    if not score.counts:
+        return stated.text == score.text
+    return all(getattr(stated, name) == count for name, count in score.counts.items())
 
 
 def _mixtures(found: Sequence[Result]) -> Iterator[str]:
@@ -95,7 +103,7 @@ def _mixtures(found: Sequence[Result]) -> Iterator[str]:
 
 def _follows(check: Check, one: Result, made_for: Round) -> bool:
     """Return whether a fault only repeats what `_about` says of a short run, or of a part of the data."""
-    task = made_for.tasks[one.document.benchmark]
+    task = sure_entry_of(one, made_for)
     short = not one.document.settings.official
     partial = one.document.data.count != task.benchmark.sample_count
     if short and check.name == agreement.SUMMARY_AGREES:
@@ -108,7 +116,7 @@ def _follows(check: Check, one: Result, made_for: Round) -> bool:
 def _about(one: Result, made_for: Round, division: str) -> Iterator[str]:
     """Yield what result.json says against a result."""
     document = one.document
-    task = made_for.tasks.get(document.benchmark)
+    task = entry_of(one, made_for)
     if task is None:
         yield f"{one.shown}: '{document.benchmark}' is no benchmark of {made_for.name}: leave it out."
         return
@@ -210,7 +218,7 @@ def _closed(
         )
     for name, members in models.items():
         card = cards.get(members[0].document.model.name)
-        task = made_for.tasks.get(members[0].document.benchmark)
+        task = entry_of(members[0], made_for)
         if card is not None and task is not None:
             yield from (f"{name}: {reason}" for reason in closed_model(card, task.reference_models))
     several = len({one.system for one in found}) > 1
@@ -218,7 +226,7 @@ def _closed(
     for system, model in places:
         members = [one for one in found if (one.system, one.model) == (system, model)]
         name = f"{system}/{model}" if several else model
-        task = made_for.tasks.get(members[0].document.benchmark)
+        task = entry_of(members[0], made_for)
         if task is None:
             continue
         wanted = task.closed_scenarios.get(system_type)
@@ -259,9 +267,9 @@ def closed_model(card: Card, references: tuple[str, ...]) -> Iterator[str]:
     """Yield why a model is not MLPerf's, or not quantized as Closed allows."""
     root = str(card.quantization.get("original", card.name))
     if root not in references:
+        which = f" ({' or '.join(references)})" if references else ", of which there is no card here"
         yield (
-            f"is not MLPerf's reference model, nor quantized from it ({' or '.join(references)}): "
-            f"submit it in the open division."
+            f"is not MLPerf's reference model, nor quantized from it{which}: submit it in the open division."
         )
         return
     reference = find_card(root)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from harness.errors import HarnessError
 from harness.mlperf.rules import Round
-from harness.submission.results import Result
+from harness.submission.results import Result, entry_of
 
 _EDGE = "edge"
 
@@ -36,7 +36,7 @@ def infer(found: Sequence[Result], made_for: Round, system_type: str) -> list[Re
             one, place = measured.get((system, model, source)), (system, model, target)
             if one is None or place in measured or place in made:
                 continue
-            task = made_for.tasks.get(one.document.benchmark)
+            task = entry_of(one, made_for)
             if task is not None and target in task.closed_scenarios.get(system_type, ()):
                 made[place] = replace(one, scenario=target, inferred=True)
     return list(made.values())

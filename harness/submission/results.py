@@ -7,6 +7,7 @@ from pathlib import Path
 from harness import files
 from harness.errors import HarnessError
 from harness.mlperf.conf_syntax import SCENARIOS
+from harness.mlperf.rules import Round, Task
 from harness.model import file as model_file
 from harness.model.card import Card, find_card
 from harness.run import result
@@ -37,6 +38,19 @@ class Result:
     def measured(self) -> str:
         """The scenario that was run."""
         return str(self.document.scenario)
+
+
+def entry_of(one: Result, made_for: Round) -> Task | None:
+    """Return the benchmark of a round that a result enters, or None."""
+    accuracy = one.document.accuracy
+    return made_for.entry(one.document.benchmark, None if accuracy is None else accuracy.accuracy)
+
+
+def sure_entry_of(one: Result, made_for: Round) -> Task:
+    """Return the benchmark that a result enters, which is known to be one of the round's."""
+    task = entry_of(one, made_for)
+    assert task is not None
+    return task
 
 
 def collect(*folders: Path) -> tuple[list[Result], list[str]]:

@@ -14,7 +14,7 @@ from harness.model.card import Card
 from harness.submission import archive, description, documentation, paperwork, results, tree
 from harness.submission.eligibility import closed_model, reasons_against
 from harness.submission.inference import infer
-from harness.submission.results import PERFORMANCE, Result
+from harness.submission.results import PERFORMANCE, Result, entry_of, sure_entry_of
 from harness.submission.verdict import refusal
 
 
@@ -162,7 +162,7 @@ def _divide(
         parts = {division: [] for division in request.divisions}
         of_closed: dict[str, bool] = {}
         for one in found:
-            name, task = one.document.model.name, made_for.tasks.get(one.document.benchmark)
+            name, task = one.document.model.name, entry_of(one, made_for)
             if name not in of_closed and name in cards and task is not None:
                 of_closed[name] = not any(closed_model(cards[name], task.reference_models))
             parts["closed" if of_closed.get(name) else "open"].append(one)
@@ -217,9 +217,7 @@ def _describe(
         }
         parts, named = description.parts_of(machine), system if len(first) > 1 else None
         try:
-            described[system] = description.describe(
-                machine.to_dict(), made_for, fixed, overrides, parts, named
-            )
+            described[system] = description.describe(machine, made_for, fixed, overrides, parts, named)
         except HarnessError as error:
             reasons.append(str(error))
     return described, reasons
@@ -247,7 +245,7 @@ def _left_out(submission: tree.Submission) -> list[str]:
         card = submission.card(one)
         paths = model_file.files(card)
         if card.file.url is None and not documentation.small_enough(paths, submission.round):
-            task = submission.round.tasks[one.document.benchmark]
+            task = sure_entry_of(one, submission.round)
             folder = documentation.folder_name(one, task, submission.division)
             size = max(path.stat().st_size for path in paths)
             # A card cannot hold the address of an IR, which is two files.
@@ -265,7 +263,6 @@ def _foreign_data(found: Sequence[Result], made_for: Round) -> list[str]:
         {
             one.document.data.dataset
             for one in found
-            if (task := made_for.tasks.get(one.document.benchmark))
-            and one.document.data.dataset != task.benchmark.dataset
+            if (task := entry_of(one, made_for)) and one.document.data.dataset != task.benchmark.dataset
         }
     )

@@ -15,9 +15,9 @@ from harness.mlperf import log
 from harness.mlperf.rules import DIVISIONS, Round
 from harness.model import file as model_file
 from harness.model.card import Card, write_card
-from harness.submission import archive, check, documentation
+from harness.submission import archive, check, compliance, documentation
 from harness.submission.eligibility import calibration_record
-from harness.submission.results import PERFORMANCE, Result
+from harness.submission.results import PERFORMANCE, Result, sure_entry_of
 from harness.submission.truncation import copy_truncated
 from harness.submission.verdict import faults, refusal
 
@@ -132,7 +132,7 @@ def _build(submission: Submission, home: Path) -> None:
         files.write_json(home / "systems" / f"{system}.json", dict(described))
     records: dict[str, dict[str, Any] | None] = {}
     for one in submission.results:
-        task = submission.round.tasks[one.document.benchmark]
+        task = sure_entry_of(one, submission.round)
         folder = documentation.folder_name(one, task, submission.division)
         _write_scenario(submission, one, home / "results" / one.system / folder / one.scenario)
         card = submission.card(one)
@@ -159,19 +159,19 @@ def _write_scenario(submission: Submission, one: Result, target: Path) -> None:
     files.write_json(target / "measurements.json", documentation.measurements(one, card))
     files.write_text(target / "README.md", documentation.readme(one, card, made_for, division))
     if division == "closed":
-        for test in made_for.tasks[one.document.benchmark].audits:
+        for test in sure_entry_of(one, made_for).audits:
             _write_audit(one.folder / test, target / test)
 
 
 def _write_audit(source: Path, target: Path) -> None:
     _copy_logs(source / PERFORMANCE, target / PERFORMANCE)
-    for name in ("verify_performance.txt", "verify_accuracy.txt"):
+    for name in (compliance.PERFORMANCE_FILE, compliance.ACCURACY_FILE):
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
     if (source / "accuracy").is_dir():
         (target / "accuracy").mkdir()
         copy_truncated(source / "accuracy", target / "accuracy")
-        for name in ("baseline_accuracy.txt", "compliance_accuracy.txt"):
+        for name in (compliance.BASELINE, compliance.COMPLIANCE):
             if (source / "accuracy" / name).exists():
                 shutil.copyfile(source / "accuracy" / name, target / "accuracy" / name)
 

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.mlperf.benchmark import Benchmark, find_benchmark
-from harness.task import classification
-from harness.task.scoring import PairedAnswers, Score, Stated, Verdict, mcnemar
+from harness.task import classification, detection
+from harness.task.scoring import Paired, PairedAnswers, PairedBoxes, Score, Stated, Verdict, mcnemar
 
 if TYPE_CHECKING:
     from harness.dataset.store import Store
 
 __all__ = [
     "TASKS",
+    "Paired",
     "PairedAnswers",
+    "PairedBoxes",
     "Score",
     "Stated",
     "Task",
@@ -43,7 +45,7 @@ class Task(Protocol):
         """How long the answer to a sample is that LoadGen logs; None where that differs, and may be 0."""
 
     def truth(self, store: "Store") -> Any:
-        """Return what is right for each sample."""
+        """Return what is right for each sample: its len is their number, a list of places gives a part."""
 
     def require_fit(self, card: Any, store: "Store") -> None:
         """Hold what a store says is right against what a card's model can answer.
@@ -84,10 +86,13 @@ class Task(Protocol):
     def is_same(self, one: bytes, other: bytes) -> bool:
         """Return whether two logged answers to a sample say the same, as TEST01 asks."""
 
-    def rate(self, answer: Any, truth: Any) -> float:
-        """Return how right the answer to one sample is, from 0 to 1, as NNCF's accuracy control asks."""
+    def rates(self, answers: Any, truth: Any) -> tuple[float, list[float]]:
+        """Return how right the answers to some samples are together, and each of them, from 0 to 1.
 
-    def compare(self, first: Any, second: Any, truth: Any) -> PairedAnswers:
+        NNCF's accuracy control asks for both. The truths are of the samples of the answers, in their order.
+        """
+
+    def compare(self, first: Any, second: Any, truth: Any) -> Paired:
         """Compare two variants' answers to the same samples."""
 
     @property
@@ -117,7 +122,9 @@ class HasBenchmark(Protocol):
     def benchmark(self) -> str: ...
 
 
-TASKS: Mapping[str, Task] = {"classification": classification}
+_CLASSIFICATION: Task = classification
+_DETECTION: Task = detection
+TASKS: Mapping[str, Task] = {"classification": _CLASSIFICATION, "detection": _DETECTION}
 
 
 def task_of(card: HasBenchmark) -> Task:

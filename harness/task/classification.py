@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError, HarnessError
-from harness.mlperf import log
-from harness.task.scoring import PairedAnswers, Stated, Verdict, mcnemar
+from harness.task import logged, scoring
+from harness.task.scoring import PairedAnswers, Stated, Verdict, hold, mcnemar
 
 if TYPE_CHECKING:
     from harness.dataset.store import Store
+
+is_far_off = scoring.is_far_off
 
 METRIC = "top1"
 
@@ -25,7 +26,6 @@ ANSWER = np.dtype("<f4")
 """The label as MLPerf's accuracy-imagenet.py reads it."""
 ANSWER_BYTES = ANSWER.itemsize
 
-_SHOWN = 5
 LINE = "accuracy=...%, good=..., total=..."
 """What the line looks like that MLPerf's accuracy-imagenet.py prints."""
 _LINE = re.compile(r"accuracy=(\d+\.\d+)%, good=(\d+), total=(\d+)\s*")
@@ -135,28 +135,12 @@ def answers(log_path: Path, expected_count: int) -> NDArray[np.int64]:
     Raises:
         RunFailed: the log is unreadable or empty, lacks samples, or has entries that are not answers.
     """
-    first = _first_entries(log_path)
-    if not first:
-        raise log.LogFault(f"The accuracy log {log_path} has no entry")
-    unknown = [index for index in first if not 0 <= index < expected_count]
-    missing = [index for index in range(expected_count) if index not in first]
-    classes = {index: _class_of(data) for index, data in first.items()}
-    broken = [index for index, answer in classes.items() if answer is None]
-    faults = [
-        _count(missing, "sample without an answer", "samples without an answer"),
-        _count(unknown, "answer to an unknown sample", "answers to unknown samples"),
-        _count(broken, "answer that is no float32 class", "answers that are no float32 class"),
-    ]
-    if any(faults):
-        raise log.LogFault(
-            f"The accuracy log {log_path} of {expected_count} samples has {'; '.join(filter(None, faults))}"
-        )
-    return np.array([classes[index] for index in range(expected_count)], np.int64)
+    return np.array(logged.answers(log_path, expected_count, _class_of), np.int64)
 
 
 def score_some(log_path: Path, labels: NDArray[np.integer], only: Collection[int]) -> Score | None:
     """Return the score of the samples `only` that an accuracy log answers, or None when it answers none."""
-    first = _first_entries(log_path)
+    first = logged.first_entries(log_path)
     known = [index for index in set(only) & first.keys() if 0 <= index < len(labels)]
     good = sum(_value(first[index]) == int(labels[index]) for index in known)
     return Score(good, len(known)) if known else None
@@ -167,9 +151,10 @@ def is_same(one: bytes, other: bytes) -> bool:
     return _value(one) == _value(other)
 
 
-def rate(label: int, truth: int) -> float:
-    """Return 1 for a right label and 0 for a wrong one."""
-    return float(right(label, truth))
+def rates(answers: Iterable[int], truth: Iterable[int]) -> tuple[float, list[float]]:
+    """Return the share of right labels, and 1 for each that is right and 0 for each that is wrong."""
+    each = [float(right(label, wanted)) for label, wanted in zip(answers, truth, strict=True)]
+    return float(np.mean(each)), each
 
 
 def compare(
@@ -204,24 +189,7 @@ def verdict(score: Score, reference: float, target_fraction: float) -> Verdict:
     The floats count as the decimal numbers that they were written as, so that 37848 of 50000 passes
     0.99 x 0.7646 and 37847 fails.
     """
-    wanted, share = Decimal(repr(float(reference))), Decimal(repr(float(target_fraction)))
-    target = Fraction(wanted) * Fraction(share)
-    reached = Fraction(score.good, score.total)
-    margin = reached - target
-    passed = margin >= 0
-    points = float(100 * margin)
-    shown = f"{points:+.3f}" if points == 0 or abs(points) >= 0.0005 else f"{points:+.1g}"
-    rule = f"{_per_cent(wanted * share)} % ({_per_cent(share)} % of {_per_cent(wanted)} %)"
-    text = (
-        f"{'passed' if passed else 'failed'}: {100 * float(reached):.3f} % against the target {rule}, "
-        f"margin {shown} points"
-    )
-    return Verdict(passed, float(target), float(margin), text)
-
-
-def is_far_off(reached: float, target: float) -> bool:
-    """Return whether an accuracy is so far below its target that it is no matter of the model's quality."""
-    return reached < target / 2
+    return hold(Fraction(score.good, score.total), reference, target_fraction)
 
 
 def advice(score: Score, target: float, quantized: bool) -> str:
@@ -253,31 +221,13 @@ def advice(score: Score, target: float, quantized: bool) -> str:
     )
 
 
-def _first_entries(log_path: Path) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    for _, index, data in log.read_accuracy(log_path):
-        found.setdefault(index, data)
-    return found
-
-
 def _value(data: bytes) -> float | None:
     """Return the first element of a response, or None when it is empty."""
     return float(np.frombuffer(data, ANSWER, count=1)[0]) if len(data) >= ANSWER_BYTES else None
 
 
-def _class_of(data: bytes) -> int | None:
+def _class_of(_: int, data: bytes) -> int:
     answer = _value(data)
-    return None if answer is None or not answer.is_integer() else int(answer)
-
-
-def _count(indices: Iterable[int], one: str, many: str) -> str:
-    found = sorted(indices)
-    if not found:
-        return ""
-    first = ", ".join(map(str, found[:_SHOWN]))
-    more = ", ..." if len(found) > _SHOWN else ""
-    return f"{len(found)} {one if len(found) == 1 else many} (index {first}{more})"
-
-
-def _per_cent(fraction: Decimal) -> str:
-    return f"{(100 * fraction).normalize():f}"
+    if answer is None or not answer.is_integer():
+        raise logged.NoAnswer("answer that is no float32 class", "answers that are no float32 class")
+    return int(answer)

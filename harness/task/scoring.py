@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import Protocol
 
 
@@ -13,8 +15,8 @@ class Score(Protocol):
         """From 0 to 1; references and targets are such fractions, too."""
 
     @property
-    def total(self) -> int:
-        """How many samples were scored."""
+    def total(self) -> int | None:
+        """How many samples were scored; None where only a line is known that does not say it."""
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -46,9 +48,36 @@ class Verdict:
     text: str
 
 
+class Paired(Protocol):
+    """Two variants' answers to the same images."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def changed(self) -> int:
+        """Images with different answers."""
+
+
+@dataclass(frozen=True)
+class PairedBoxes:
+    """Two variants' boxes in the same images."""
+
+    count: int
+    changed: int
+    """Images of whose boxes less than 90 % have a partner in the other variant's answer."""
+    agreement: float
+    """Share of an image's boxes that have one, on average over the images."""
+    difference: float
+    """mAP of the second variant less that of the first, as a fraction."""
+    low: float
+    """95 % interval of it: a bootstrap over the images."""
+    high: float
+
+
 @dataclass(frozen=True)
 class PairedAnswers:
-    """Two variants' answers to the same images."""
+    """Two variants' labels of the same images."""
 
     count: int
     changed: int
@@ -70,3 +99,32 @@ def mcnemar(lost: int, gained: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+
+
+def hold(reached: Fraction, reference: float, target_fraction: float) -> Verdict:
+    """Hold a score against `target_fraction` of the `reference` (all fractions), exactly.
+
+    The floats count as the decimal numbers that they were written as, so that 37848 of 50000 passes
+    0.99 x 0.7646 and 37847 fails.
+    """
+    wanted, share = Decimal(repr(float(reference))), Decimal(repr(float(target_fraction)))
+    target = Fraction(wanted) * Fraction(share)
+    margin = reached - target
+    passed = margin >= 0
+    points = float(100 * margin)
+    shown = f"{points:+.3f}" if points == 0 or abs(points) >= 0.0005 else f"{points:+.1g}"
+    rule = f"{_per_cent(wanted * share)} % ({_per_cent(share)} % of {_per_cent(wanted)} %)"
+    text = (
+        f"{'passed' if passed else 'failed'}: {100 * float(reached):.3f} % against the target {rule}, "
+        f"margin {shown} points"
+    )
+    return Verdict(passed, float(target), float(margin), text)
+
+
+def is_far_off(reached: float, target: float) -> bool:
+    """Return whether an accuracy is so far below its target that it is no matter of the model's quality."""
+    return reached < target / 2
+
+
+def _per_cent(fraction: Decimal) -> str:
+    return f"{(100 * fraction).normalize():f}"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness import console, files
-from harness.backend.answers import require_numbers
 from harness.backend.graph import compile_model, deployed, openvino_version
+from harness.backend.ports import require_number
 from harness.backend.settings import CompileSettings
 from harness.dataset.recipe import MEAN, SCALE, Recipe
 from harness.errors import OutputError
@@ -79,15 +79,16 @@ def measure(card: Card, images: Images) -> float:
     """
     model = deployed(model_file.read(card), card)
     request = compile_model(model, CompileSettings("LATENCY", streams=1)).model.create_infer_request()
-    right = 0.0
+    found, wanted = [], []
     with console.progress("measure the exported model", len(images)) as bar:
         for index in range(len(images)):
             pixels, label = images[0, index]
-            found = request.infer({0: pixels.numpy()[None]}, share_inputs=True)[0]
-            require_numbers(found, card)
-            right += task_of(card).rate(int(found[0]), label)
+            answer = request.infer({0: pixels.numpy()[None]}, share_inputs=True)[0]
+            require_number(float(answer.sum()), card)
+            found.append(int(answer[0, 0]))
+            wanted.append(int(label))
             bar.advance()
-    return right / len(images)
+    return task_of(card).rates(found, wanted)[0]
 
 
 def with_accuracy(card: Card, top1: float, target_fraction: float, source: str) -> Card:

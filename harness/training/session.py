@@ -11,7 +11,7 @@ import torch
 
 from harness import files
 from harness.console import note
-from harness.dataset import builtin
+from harness.dataset import builtin, drawn_set
 from harness.dataset.images import ImageList, count_classes, find_images, require_same_classes
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError, OutputError
@@ -87,10 +87,7 @@ def run(request: Request) -> dict[str, Any] | None:
         )
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    busy = OutputError(
-        f"Another `harness train` is at work in {out}: wait for it, or {files.elsewhere(out)}."
-    )
-    with joined() as ranks, files.locked(out / ".lock", busy) if ranks.is_first else nullcontext():
+    with joined() as ranks, files.alone(out, "`harness train`") if ranks.is_first else nullcontext():
         train_folder, test_folder = _folders(request, ranks)
         classes = count_classes(train_folder)
         recipe = Recipe(request.size, "area", request.crop_fraction)
@@ -152,7 +149,7 @@ def _exported(
         "task": request.task,
         "images": len(images),
         **_builtin_facts(request.task),
-        "parameters": sum(value.numel() for value in network.parameters()),
+        "parameters": network.architecture.count_parameters(),
         **({"origin": origin} if origin else {}),
         **lasting(settings),
         "augmentation": asdict(request.augmentation),
@@ -210,7 +207,7 @@ def _folders(request: Request, ranks: Ranks) -> tuple[Path, Path]:
 def _builtin_facts(task: str) -> dict[str, int]:
     if task != "builtin":
         return {}
-    return {"data_seed": builtin.SEED, "data_version": builtin.VERSION}
+    return {"data_seed": drawn_set.SEED, "data_version": builtin.VERSION}
 
 
 def _task_name(request: Request) -> str:

@@ -31,7 +31,6 @@ from harness.tuner.halving import halve, measurement_count
 _OFFLINE_MARGIN = 1.1
 _OFFLINE_STRETCH = 1.1 * _OFFLINE_MARGIN
 
-_LOCK = ".lock"
 _PLAN = "plan.json"
 _TESTS = "tests"
 
@@ -108,11 +107,8 @@ class _Session:
 
     def tune(self) -> Tuning:
         files.make_writable_folder(self._folder)
-        busy = OutputError(
-            f"Another process is tuning {self._request.card.name} for {self._request.scenario} in "
-            f"{self._folder}: wait for it."
-        )
-        with files.locked(self._folder / _LOCK, busy):
+        of = f"tuning of {self._request.card.name} for {self._request.scenario}"
+        with files.alone(self._folder, of, cure=""):
             return self._tune()
 
     def _tune(self) -> Tuning:
@@ -159,7 +155,7 @@ class _Session:
         with files.staging(self._folder, "under-way") as staging:
             return series.prepare(
                 self._request.card,
-                self._store.path,
+                self._store,
                 replace(self._settings, duration_s=2 * PILOT_S),
                 self._folder / _TESTS / "default",
                 staging,
@@ -174,7 +170,7 @@ class _Session:
             replace(self._settings, threads=self._request.threads),
             default.effective,
             system.allowance(),
-            default.samples_per_query,
+            default.plan.demands.samples_per_query,
         )
         if "schedule" not in plan:
             # It is the time that a pilot takes now from which the schedule follows.
@@ -284,16 +280,15 @@ class _Session:
         with files.staging(self._folder, "under-way") as staging:
             if settings.scenario is Scenario.SERVER:
                 # Its metric is the rate that a search finds.
-                card, store = self._request.card, self._request.store
-                one = series.prepare(card, store, settings, folder, staging, self._show)
+                one = series.prepare(self._request.card, self._store, settings, folder, staging, self._show)
             else:
-                told = self._default.facts["estimate"]
+                told = dict(self._default.plan.estimate)
                 if speed is not None and settings.scenario is Scenario.OFFLINE:
                     told = {"target_qps": speed * _OFFLINE_MARGIN}
                 one = series.beside(self._default, settings, told, folder)
             entry = series.held(folder, 1)
             if entry is None:
-                _, entry = series.measure_until_valid(one, 1, self._folder, staging, self._show)
+                _, entry = series.measure(one, 1, self._folder, staging, self._show)
         return entry
 
     def _conclude(
@@ -309,7 +304,7 @@ class _Session:
             if self._request.threads is not None:
                 del chosen["threads"]
         watched = {
-            name: [noise.from_dict(dict(pair[side].noise)) for pair in pairs]
+            name: [pair[side].noise for pair in pairs]
             for side, name in enumerate(("the default", "the best candidate"))
         }
         return Tuning(

@@ -197,7 +197,7 @@ def test_the_drop_is_measured_on_all_classes_of_a_store_that_is_sorted_by_class(
 def label_of(card: Card, store: Store, index: int) -> int:
     pixels = store.samples(card.input.recipe)[index : index + 1]
     compiled = ov.Core().compile_model(graph.deployed(model_file.read(card), card), "CPU")
-    return int(compiled([pixels])[0][0])
+    return int(compiled([pixels])[0][0, 0])
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def on_one_core(card: Card, store: Store) -> tuple[graph.Compiled, Any, float]:
         graph.deployed(model_file.read(card), card), CompileSettings("LATENCY", threads=1)
     )
     request, samples = compiled.model.create_infer_request(), store.samples(card.input.recipe)
-    labels = [int(request.infer([samples[index : index + 1]])[0][0]) for index in range(store.count)]
+    labels = [int(request.infer([samples[index : index + 1]])[0][0, 0]) for index in range(store.count)]
     return compiled, request, float(np.mean(labels == store.labels))
 
 
@@ -374,7 +374,7 @@ def test_a_transformer_is_quantized_as_nncf_does_transformers(oracle: Oracle, tm
 def test_two_processes_do_not_make_one_model(oracle: Oracle, tmp_path: Path) -> None:
     with (
         files.locked(tmp_path / ".int8.lock", OutputError("busy")),
-        pytest.raises(OutputError, match=r"Another process is making .*int8\.xml: wait for it"),
+        pytest.raises(OutputError, match=r"Another process is at work on .*int8\.xml: wait for it"),
     ):
         calibration.quantize(oracle.card, oracle.store, [0], CalibrationSettings(), tmp_path / "int8.xml")
     assert list(tmp_path.iterdir()) == []

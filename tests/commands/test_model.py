@@ -26,8 +26,8 @@ def test_list_shows_every_shipped_model_with_its_state_and_target() -> None:
 
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert result.exit_code == 0
-    assert rows["MODEL"].split() == ["MODEL", "FILE", "INPUT", "TARGET", "TOP-1", "NOTE"]
-    assert "not fetched  224x224 f32  75.70%" in rows["resnet50-mlperf"]
+    assert rows["MODEL"].split() == ["MODEL", "FILE", "INPUT", "TARGET", "NOTE"]
+    assert "not fetched  224x224 f32  75.70% top-1" in rows["resnet50-mlperf"]
     assert "built in     224x224 f32  none          speed only: no trained weights" in rows["resnet50-seeded"]
 
 
@@ -44,8 +44,16 @@ def test_show_gives_place_checksum_target_and_source(cache: Path) -> None:
 
     assert f"{cache / 'resnet50-torchvision' / 'resnet50-0676ba61.pth'} (not fetched)" in result.stdout
     assert "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a" in result.stdout
-    assert "target top-1  75.37%" in result.stdout
+    assert "target        75.37% top-1" in result.stdout
     assert "torchvision, ResNet50_Weights.IMAGENET1K_V1" in result.stdout
+
+
+def test_show_says_how_a_detector_answers_and_that_its_target_is_of_map() -> None:
+    shown = harness("show", "builtin-detector").stdout
+    assert "task          detection" in shown
+    assert "output        yolox, 8 classes, score from 0.01, IoU up to 0.65, at most 100 boxes" in shown
+    assert "linear, letterbox, centre, border 114" in shown
+    assert "target        20.47% mAP" in shown
 
 
 def test_show_gives_the_size_of_a_file_that_is_there(cache: Path) -> None:

@@ -132,3 +132,83 @@ def test_another_size_than_the_models_is_another_recipe(harness):
     assert code == 0
     assert out.startswith("store: 40 images, recipe area-24-0.875, ")
     assert harness("--size", "0")[0] == 2
+
+
+DETECTOR = (
+    CARD.partition("[output]")[0]
+    .replace('"resnet50"', '"yolo"\ntask = "detection"')
+    .replace("crop_fraction = 0.875", 'fit = "letterbox"')
+    + """
+[output]
+decoder = "yolox"
+classes = 2
+score_threshold = 0.01
+iou_threshold = 0.65
+max_detections = 100
+"""
+)
+
+
+@pytest.fixture
+def detector(harness, tmp_path):
+    """Return the card of a detector, and write annotations of the first three of the 40 images."""
+    (tmp_path / "detector.toml").write_text(DETECTOR)
+    images = [
+        {"id": k, "file_name": name, "width": 80, "height": 60, "license": k}
+        for k, name in enumerate(harness.images.names[:3])
+    ]
+    box = {"id": 1, "image_id": 0, "category_id": 2, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0}
+    licences = [{"id": k, "url": f"http://creativecommons.org/licenses/by{k * '-nc'}/2.0/"} for k in range(3)]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    content = {"images": images, "annotations": [box], "categories": categories, "licenses": licences}
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    return "detector.toml"
+
+
+def test_a_detectors_images_are_prepared_with_their_boxes(harness, detector):
+    code, out, err = harness("--annotations", "boxes.json", dataset="coco", model=detector)
+    assert code == 0
+    assert out.startswith("store: 3 images, recipe area-32-letterbox-0, 9.2 kB, sha256 ")
+    assert "Not for submission: the store store holds 3 images, where coco has 1,525." in err
+
+
+def test_images_are_left_out_for_their_licence(harness, detector):
+    arguments = ("--annotations", "boxes.json", "--mlperf-licences", "--json")
+    code, out, err = harness(*arguments, dataset="coco", model=detector)
+    assert code == 0
+    assert json.loads(out)["count"] == 1
+    assert "Left out for their licence: 2 of 3 images." in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dataset", "fault"),
+    [
+        ((), "coco", "Model 'tiny' is for detection: give the boxes in the images with --annotations"),
+        (("--mlperf-licences",), "coco", "give the boxes in the images with --annotations"),
+        (("--annotations", "boxes.json", "--labels", "images/val_map.txt"), "coco", "and no --labels."),
+        (("--annotations", "gone.json"), "coco", "No annotations at gone.json"),
+        (("--annotations", "boxes.json"), "cooc", "Did you mean 'coco'?"),
+    ],
+)
+def test_what_a_detector_lacks_is_said_in_a_sentence(harness, detector, arguments, dataset, fault):
+    code, _, err = harness(*arguments, dataset=dataset, model=detector)
+    assert code == 2
+    assert fault in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dataset"),
+    [((), "coco"), (("--annotations", "boxes.json"), "custom"), (("--mlperf-licences",), "custom")],
+)
+def test_boxes_are_not_for_a_classifier(harness, detector, arguments, dataset):
+    code, _, err = harness(*arguments, dataset=dataset)
+    assert code == 2
+    assert "Model 'tiny' is for classification, and boxes are for detectors: give another --model" in err
+
+
+def test_boxes_of_a_category_that_the_card_lacks_are_refused(harness, detector, tmp_path):
+    (tmp_path / detector).write_text(DETECTOR.replace("classes = 2", "classes = 1"))
+    code, _, err = harness("--annotations", "boxes.json", dataset="coco", model=detector)
+    assert code == 2
+    assert "boxes.json has 1 boxes of categories that model 'tiny' does not know (2 dog): correct" in err

@@ -74,7 +74,7 @@ def test_figures_that_cannot_be_are_one_sentence(tmp_path: Path, old: str, new: 
 
 def test_two_machines_share_one_table(tmp_path: Path) -> None:
     write(tmp_path / "a")
-    write(tmp_path / "b", machine=MACHINE | {"cpu_model": "Other CPU"})
+    write(tmp_path / "b", machine=replace(MACHINE, cpu_model="Other CPU"))
     merged = merge.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "all")
     output.write(merged, tmp_path / "all")
     assert [one.source for one in merged] == ["../a", "../b"]
@@ -117,9 +117,9 @@ def changed(part: str) -> dict[str, Any]:
             "accuracy_pairs": (),
         },
         "models": {"variants": tuple(replace(one, origin="another") for one in plain.variants)},
-        "data": {"data": {**plain.data, "list_sha256": "00"}},
-        "recipes": {"data": {**plain.data, "pixels_sha256": {"x": "00"}}},
-        "rules": {"settings": {**plain.settings, "mlperf": "v5.0"}},
+        "data": {"data": replace(plain.data, list_sha256="00")},
+        "recipes": {"data": replace(plain.data, pixels_sha256={"x": "00"})},
+        "rules": {"settings": replace(plain.settings, mlperf="v5.0")},
         "baseline": {"baseline": "int8"},
     }[part]
 

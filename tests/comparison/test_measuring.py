@@ -14,6 +14,7 @@ from harness.comparison import measuring, session
 from harness.comparison.document import Cell
 from harness.comparison.measuring import Entry, Setting
 from harness.comparison.variants import Candidate
+from harness.dataset.store import Store
 from harness.machine import system
 from harness.measurement import series, statistics
 from harness.measurement.order import groups
@@ -34,7 +35,7 @@ class Machine:
         self.invalid: set[int] = set()
         """Tests, counted from 0, that are not valid."""
 
-    def prepare(self, card: Any, store: Path, settings: Any, folder: Path, *rest: Any) -> Series:
+    def prepare(self, card: Any, store: Store, settings: Any, folder: Path, *rest: Any) -> Series:
         return prepared(PROPERTIES, card, store, settings, folder)
 
     def measure(
@@ -58,7 +59,7 @@ class Machine:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     one = Machine()
     monkeypatch.setattr(series, "prepare", one.prepare)
-    monkeypatch.setattr(series, "measure_until_valid", one.measure)
+    monkeypatch.setattr(series, "measure", one.measure)
     monkeypatch.setattr(series, "unsound", lambda *_: "")
     return one
 
@@ -172,9 +173,9 @@ def test_each_variants_frequency_is_held_against_its_own_only() -> None:
     cells = []
     for name, frequency_hz in (("fp32", 3.0e9), ("int8", 2.0e9)):
         one = cell(Scenario.OFFLINE, 1, name, RATES[name])
-        heard = tuple(replace(done, noise=QUIET | {"frequency_hz": frequency_hz}) for done in one.rounds)
+        heard = tuple(replace(done, noise=replace(QUIET, frequency_hz=frequency_hz)) for done in one.rounds)
         cells.append(replace(one, rounds=heard))
     assert list(session._remarks(tuple(cells))) == []
-    sunk = (*heard[:2], replace(heard[2], noise=QUIET | {"frequency_hz": 1.8e9}))
+    sunk = (*heard[:2], replace(heard[2], noise=replace(QUIET, frequency_hz=1.8e9)))
     (remark,) = session._remarks((cells[0], replace(cells[1], rounds=sunk)))
     assert "went from 1.80 to 2.00 GHz between rounds of int8, Offline, 1 thread:" in remark

@@ -106,7 +106,7 @@ def test_links_of_a_merged_page_lead_through_the_folders() -> None:
 
 def test_names_cannot_break_the_page() -> None:
     sly = "<b>&\"'"
-    made = comparison(machine=MACHINE | {"cpu_model": sly}, remarks=(sly,), not_official_because=(sly,))
+    made = comparison(machine=replace(MACHINE, cpu_model=sly), remarks=(sly,), not_official_because=(sly,))
     found = Page(page.render([made]))
     assert "b" not in found.tags
     assert any(sly in text for text in found.texts)
@@ -185,13 +185,13 @@ def test_the_per_core_chart_shows_every_published_cpu_beside_ours() -> None:
 def test_the_per_core_chart_is_for_images_as_large_as_the_published_ones(recipe: str, shown: bool) -> None:
     cells = (cell(Scenario.OFFLINE, 4, "int8", [200.0, 200.0]),)
     found = comparison(cells=cells)
-    data = {**found.data, "dataset": "builtin", "pixels_sha256": {recipe: "cd"}}
+    data = replace(found.data, dataset="builtin", pixels_sha256={recipe: "cd"})
     assert (charts.per_core([replace(found, data=data)]) is not None) == shown
 
 
 def test_only_cores_that_were_allowed_count_per_core() -> None:
     cells = (cell(Scenario.OFFLINE, 2, "int8", [200.0, 200.0]),)
-    text = charts.per_core([comparison(cells=cells, machine=MACHINE | {"cores_allowed": 1})])
+    text = charts.per_core([comparison(cells=cells, machine=replace(MACHINE, cores_allowed=1))])
     # Both threads ran on the same core.
     assert "200  int8 on Imaginary CPU 9000, 2 threads" in (text or "")
 

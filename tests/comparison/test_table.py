@@ -120,7 +120,7 @@ def test_the_boosts_subject_is_told_of_each_machine_where_they_differ() -> None:
     one = comparison(source="../a")
     cells = tuple(cell for cell in one.cells if cell.variant != "searched")
     other = comparison(
-        machine=MACHINE | {"cpu_model": "Other"},
+        machine=replace(MACHINE, cpu_model="Other"),
         source="../b",
         variants=(variant("fp32"), variant("int8"), lacking),
         cells=cells,
@@ -236,7 +236,7 @@ def test_rows_of_equal_machines_are_told_apart_by_their_folders() -> None:
     twins = [comparison(source="../a"), comparison(source="../b")]
     labels = [label for _, _, label in table.labelled(twins)]
     assert labels == ["Imaginary CPU 9000, 1 thread (../a)", "Imaginary CPU 9000, 1 thread (../b)"]
-    other = comparison(machine=MACHINE | {"cpu_model": "Other"}, source="../b")
+    other = comparison(machine=replace(MACHINE, cpu_model="Other"), source="../b")
     assert [label for _, _, label in table.labelled([twins[0], other])] == [
         "Imaginary CPU 9000, 1 thread",
         "Other, 1 thread",

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.dataset import builtin
-from harness.dataset.builtin import CLASSES, SPLITS, draw, generate
+from harness.dataset import drawn_set
+from harness.dataset.builtin import CLASSES, draw, generate
+from harness.dataset.drawn_set import SPLITS
 from harness.dataset.image_file import decode
 from harness.dataset.images import find_images
 from harness.errors import DataError, OutputError
@@ -56,8 +57,8 @@ def test_the_splits_share_no_image() -> None:
 
 def test_an_image_depends_neither_on_the_count_nor_on_the_workers(tmp_path: Path) -> None:
     few = generate(tmp_path / "few", 50, workers=1)
-    many = generate(tmp_path / "many", builtin._FEW + 50, workers=2)
-    assert len(list(many.glob("*.JPEG"))) == builtin._FEW + 50
+    many = generate(tmp_path / "many", drawn_set.FEW + 50, workers=2)
+    assert len(list(many.glob("*.JPEG"))) == drawn_set.FEW + 50
     for path in few.glob("*.JPEG"):
         assert path.read_bytes() == (many / path.name).read_bytes()
 
@@ -137,7 +138,7 @@ def test_too_small_a_disk_is_refused_before_drawing(tmp_path: Path, monkeypatch:
 
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(OutputError, match="holds something else: choose a new or empty folder"):
+    with pytest.raises(OutputError, match="holds something else: choose a new or empty one"):
         generate(tmp_path, 30)
     assert names(tmp_path) == {"thesis.txt"}
 

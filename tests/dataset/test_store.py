@@ -117,10 +117,10 @@ def test_a_recipe_that_is_there_is_not_made_again(images, made, monkeypatch, cap
 
 def test_another_list_is_refused(images, made):
     other = ImageList(images.names[::-1], images.labels, images.root)
-    with pytest.raises(DataError, match="holds another list of images or labels"):
+    with pytest.raises(DataError, match="holds another list of images, labels or boxes"):
         prepare(other, PILLOW, made.path, "imagenet")
     shorter = ImageList(images.names[:-1], images.labels[:-1], images.root)
-    with pytest.raises(DataError, match="holds another list of images or labels"):
+    with pytest.raises(DataError, match="holds another list of images, labels or boxes"):
         prepare(shorter, SMALL, made.path, "imagenet")
 
 
@@ -246,7 +246,7 @@ def test_two_prepares_of_one_store_do_not_mix(tmp_path, images):
     out.mkdir()
     with (out / ".prepare.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="Another `harness prepare` is at work on"):
+        with pytest.raises(OutputError, match="Another `harness prepare` is at work on"):
             prepare(images, SMALL, out, "imagenet")
     assert prepare(images, SMALL, out, "imagenet").count == 70
 

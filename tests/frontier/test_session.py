@@ -19,7 +19,7 @@ from harness.frontier import catalogue, document, report, request, session
 from harness.frontier.request import Request
 from harness.mlperf.scenario import Scenario
 from harness.model.card import Card, find_card, read_card
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 
 COUNT = 240
 SIZES = (48, 64)
@@ -88,23 +88,23 @@ def found(card: Card, store: Store, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_the_pick_is_the_fastest_that_keeps_the_target_and_goes_through_loadgen(found: Path) -> None:
     told = document.read(found)
-    pick = told["pick"]
-    rows = {row["name"]: row for row in told["networks"]}
-    assert pick["keeps"]
-    assert pick["total"] == COUNT
-    assert pick["good"] >= pick["needed"]
-    assert pick["good"] == rows[pick["name"]]["race"]["right"], "LoadGen and the race see the same answers"
+    pick = told.pick
+    rows = {row.name: row for row in told.networks}
+    assert pick.keeps
+    assert pick.total == COUNT
+    assert pick.good >= pick.needed
+    assert pick.good == rows[pick.name].race.right, "LoadGen and the race see the same answers"
     for row in rows.values():
-        if row["speed"]["ms"]["center"] < rows[pick["name"]]["speed"]["ms"]["center"]:
-            assert row["race"]["fate"] == "cannot reach the target"
-    assert (found / pick["loadgen"] / "result.json").is_file()
-    assert (found / pick["compared"] / COMPARED).is_file()
-    assert {one["against"] for one in pick["speedups"]} == {f"{BASELINE}-f32", f"{BASELINE}-int8"}
+        if row.speed.ms.center < rows[pick.name].speed.ms.center:
+            assert row.race.fate == "cannot reach the target"
+    assert (found / pick.loadgen / "result.json").is_file()
+    assert (found / pick.compared / COMPARED).is_file()
+    assert {one.against for one in pick.speedups} == {f"{BASELINE}-f32", f"{BASELINE}-int8"}
 
 
 def test_the_picks_card_is_one_that_every_command_takes(found: Path) -> None:
-    pick = document.read(found)["pick"]
-    card = read_card(found / pick["card"])
+    pick = document.read(found).pick
+    card = read_card(found / pick.card)
     assert card.quantization["original"]
     assert card.accuracy is not None
     assert card.accuracy.target == pytest.approx(0.9)
@@ -116,20 +116,20 @@ def test_the_same_call_again_measures_nothing_twice(found: Path, card: Card, sto
     stopwatch = Planted()
     again = session.find(asked(found, card, store), stopwatch)
     assert stopwatch.visits_made == 0
-    assert again["pick"]["good"] == document.read(found)["pick"]["good"]
+    assert again.pick.good == document.read(found).pick.good
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
 
 
 def test_the_report_tells_the_pick_what_it_is_worth_and_what_to_do_next(found: Path) -> None:
-    pick = document.read(found)["pick"]
+    pick = document.read(found).pick
     told = report.text(found)
-    assert f"The pick is {pick['name']}" in told
-    assert f"harness run --model {found / pick['card']}" in told
+    assert f"The pick is {pick.name}" in told
+    assert f"harness run --model {found / pick.card}" in told
     assert "standard error" in told
     page = report.write(found).read_text()
     others = sum(one.top1 >= 0.7 for one in catalogue.of_others())
-    assert page.count("<circle") == len(document.read(found)["networks"]) + len(ROWS) + others
-    assert pick["name"] in page
+    assert page.count("<circle") == len(document.read(found).networks) + len(ROWS) + others
+    assert pick.name in page
 
 
 def test_times_of_other_conditions_are_refused(found: Path, card: Card, store: Store) -> None:
@@ -150,18 +150,19 @@ def test_where_nothing_keeps_the_target_the_nearest_is_told_and_by_how_much(
     found: Path, tmp_path: Path
 ) -> None:
     told = document.read(found)
-    told["pick"] |= {"keeps": False, "good": 200, "needed": 221}
-    (tmp_path / document.FILE_NAME).write_text(json.dumps(told))
-    nearest = f"The nearest is {told['pick']['name']}: it knows 200 of"
+    assert told.pick is not None
+    told = replace(told, pick=replace(told.pick, keeps=False, good=200, needed=221))
+    document.write(told, tmp_path)
+    nearest = f"The nearest is {told.pick.name}: it knows 200 of"
     assert f"Nothing keeps 90.00 % by a standard error. {nearest}" in report.text(tmp_path)
     assert "21 images too few" in report.text(tmp_path)
 
 
 def test_without_a_store_accuracies_stay_published_and_named_so(card: Card, tmp_path: Path) -> None:
     told = session.find(asked(tmp_path / "out", card, None), Planted())
-    assert told["pick"] is None
-    assert told["networks"][0]["race"] is None
-    assert told["networks"][0]["published"]["top1"] == pytest.approx(0.955)
+    assert told.pick is None
+    assert told.networks[0].race is None
+    assert told.networks[0].published.top1 == pytest.approx(0.955)
     assert "No accuracy was measured: give a store" in report.text(tmp_path / "out")
 
 
@@ -171,9 +172,9 @@ def test_a_network_that_cannot_be_built_is_a_row_with_its_reason(
     row = request.catalogue.choose(["levit_128s"])[0]
     monkeypatch.setattr(request, "published", lambda asked: [replace(row, tag="no_such_network.in1k")])
     told = session.find(asked(tmp_path / "out", card, None), Planted())
-    broken = next(one for one in told["networks"] if one["name"].startswith("no_such_network"))
-    assert broken["speed"] is None
-    assert broken["failure"]
+    broken = next(one for one in told.networks if one.name.startswith("no_such_network"))
+    assert broken.speed is None
+    assert broken.failure
     assert "Could not be timed: no_such_network@224" in report.text(tmp_path / "out")
 
 

@@ -1,6 +1,7 @@
 """A model that was compiled wrongly is found: planted faults, through real LoadGen and OpenVINO."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,14 +44,20 @@ def wrongly_compiled(model: ov.Model, settings: Any) -> graph.Compiled:
     return graph.compile_model(model, settings)
 
 
-def perform_with_wrong_compilations(backend: Backend, *, batch: int, count: int) -> dict[str, Any]:
+def perform_with_wrong_compilations(
+    backend: Backend,
+    *,
+    batch: int,
+    count: int,
+    make: Callable[[ov.Model, Any], graph.Compiled] = wrongly_compiled,
+) -> dict[str, Any]:
     """Perform the job's test; the first `count` compilations for a batch are wrong."""
     right, wrong = backend.compile, []
 
     def compile_model(settings: RunSettings, size: int) -> graph.Compiled:
         if size == batch and len(wrong) < count:
             wrong.append(size)
-            return wrongly_compiled(backend.deployed(size), settings.compile_settings)
+            return make(backend.deployed(size).clone(), settings.compile_settings)
         return right(settings, size)
 
     backend.compile = compile_model  # type: ignore[method-assign]
@@ -161,42 +168,31 @@ def test_a_result_says_what_was_checked(oracle: Oracle, tmp_path: Path) -> None:
         }
 
 
-def test_samples_are_chosen_whose_labels_are_clear_and_differ() -> None:
-    asked: list[list[int]] = []
-
-    def reference(indices: list[int], batch: int) -> known_answers.Expected:
-        labels, clear = np.array([7, 7, 7, 3, 5, 1], np.float32), np.array([1, 1, 1, 0, 1, 1], bool)
-        return known_answers.Expected(labels, clear)
-
-    def copy(indices: list[int]) -> Any:
-        asked.append(indices)
-        return np.zeros((len(indices), 2, 2, 3), np.uint8)
-
-    known = known_answers.KnownAnswers([10, 11, 12, 13, 14, 15], copy, reference)
-    assert known.samples == 3
-    assert asked == [[10, 14, 15]]
+def rounded(model: ov.Model, settings: Any, change: float) -> graph.Compiled:
+    """Compile the oracle such that all of its scores are higher by a share of its best score's height."""
+    scores = next(node for node in model.get_ordered_ops() if node.get_type_name() == "Negative")
+    height = (CLASSES - 1) * (CLASSES + 1) * 20 / (4 * CLASSES)
+    shifted = ops.add(scores, np.float32(change * height))
+    for target in list(scores.output(0).get_target_inputs()):
+        if target.get_node() != shifted:
+            target.replace_source_output(shifted.output(0))
+    return graph.compile_model(model, settings)
 
 
-@pytest.mark.parametrize(
-    ("scores", "label", "is_clear"),
-    [
-        ([0.0, 1.0, 0.5], 12, True),
-        ([0.0, 1.0, 0.995], 12, False),
-        ([1.0, 1.0, 1.0], 11, False),
-        ([np.nan, 1.0, 0.0], 11, False),
-    ],
-)
-def test_a_label_counts_where_the_best_score_leads_clearly(
-    scores: list[float], label: int, is_clear: bool
+@pytest.mark.parametrize(("change", "compilations"), [(0.004, 1), (0.05, 2)])
+def test_scores_count_as_well_as_labels_and_may_differ_by_rounding(
+    oracle: Oracle, tmp_path: Path, change: float, compilations: int
 ) -> None:
-    found = known_answers.expected_of(np.array([scores], np.float32), 11, are_labels=False)
-    assert found.labels.tolist() == [label]
-    assert found.is_clear.tolist() == [is_clear]
+    job = job_of(oracle, tmp_path, Scenario.OFFLINE, streams=2)
+    make = partial(rounded, change=change)
+    done = work.run(job, work=partial(perform_with_wrong_compilations, batch=1, count=1, make=make))
+    assert done["known_answers"]["compilations"] == compilations
 
 
-def test_a_label_of_the_model_itself_counts_always() -> None:
-    found = known_answers.expected_of(np.array([[3], [4]], np.int64), 1, are_labels=True)
-    assert (found.labels.tolist(), found.is_clear.tolist()) == ([4.0, 5.0], [True, True])
+def test_samples_come_from_all_over_the_store() -> None:
+    assert known_answers.spread(1000) == [0, 499, 999]
+    assert known_answers.spread(2) == [0, 1]
+    assert known_answers.spread(1) == [0]
 
 
 def test_a_real_model_with_packed_weights_answers_rightly_in_two_streams(

@@ -44,7 +44,7 @@ def wrong_at_first(backend: Backend, *, place: Place, times: int) -> dict[str, A
         key = (settings.streams, size, profile)
         made[key] += 1
         if made[key] <= times:
-            return wrongly_compiled(backend.deployed(size), settings.compile_settings)
+            return wrongly_compiled(backend.deployed(size).clone(), settings.compile_settings)
         return right(settings, size, profile=profile)
 
     backend.compile = compile_model  # type: ignore[assignment,method-assign]
@@ -101,7 +101,7 @@ def test_the_frontiers_race_asks_only_what_answers_rightly(
     def compile_model(self: Backend, settings: RunSettings, size: int, **options: Any) -> graph.Compiled:
         made.append(size)
         if len(made) < 3:
-            return wrongly_compiled(self.deployed(size), settings.compile_settings)
+            return wrongly_compiled(self.deployed(size).clone(), settings.compile_settings)
         return right(self, settings, size, **options)
 
     monkeypatch.setattr(Backend, "compile", compile_model)

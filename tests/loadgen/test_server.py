@@ -18,7 +18,7 @@ from harness.loadgen import drive, rate
 from harness.loadgen.job import Estimate, Trial
 from harness.loadgen.qsl import Qsl
 from harness.loadgen.settings import RunSettings
-from harness.measurement import advice, plan
+from harness.measurement import advice, probing, test
 from harness.mlperf import log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.process import child
@@ -155,7 +155,8 @@ def test_samples_that_are_being_loaded_are_counted_and_are_no_hang(monkeypatch: 
         monkeypatch.setattr(drive.lg, name, lambda *_: None)
     monkeypatch.setattr(drive.lg, "ConstructQSL", lambda count, resident, load, unload: load)
     monkeypatch.setattr(drive.lg, "StartTestWithLogSettings", start)
-    job = SimpleNamespace(log_folder=Path(), audit_config=None)
+    settings = SimpleNamespace(endpoint=None)
+    job = SimpleNamespace(log_folder=Path(), audit_config=None, settings=settings)
     drive._start_test(job, Qsl(Slow()), sut, lambda *_: None, report)  # type: ignore[arg-type]
     phases = [content for event, content in beats if event == "phase"]
     assert phases == ["running", "loading", "running"]
@@ -192,7 +193,7 @@ def test_the_rate_that_the_search_found_is_told_to_loadgen(oracle: Oracle, tmp_p
     found = document.probe.target_qps
     told = document.performance.estimate["target_qps"]
     # A busy neighbour can make a test INVALID, which is then repeated a little slower.
-    assert told in [pytest.approx(found * advice.RETRY_SHARE**times) for times in range(plan.ATTEMPTS)]
+    assert told in [pytest.approx(found * advice.RETRY_SHARE**times) for times in range(test.ATTEMPTS)]
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
     assert detail["effective_target_qps"] == pytest.approx(told, rel=1e-4)
     assert found in [trial.target_qps for trial in document.probe.trials if trial.held]
@@ -328,11 +329,7 @@ def test_a_model_too_slow_for_the_bound_is_told_with_its_latency(
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Estimate(20.0, 1, 1, latency_ns=36.04e6, target_qps=None)
-    monkeypatch.setattr(
-        run_session,
-        "_probe",
-        lambda *_: {"precision": "f32", "kernels": {}, "openvino": {}, "estimate": slow},
-    )
+    monkeypatch.setattr(probing, "_probe", lambda *_, **__: probing.Probed("f32", {}, {}, slow))
     with pytest.raises(
         RunFailed, match=r"oracle answers 99 % of Server's queries within 15 ms at no rate: .* 36.0 ms"
     ):

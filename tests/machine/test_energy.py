@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from sample_comparison import QUIET
 
 from harness import typed
 from harness.machine.energy import open_meter
 from harness.measurement.advice import Told
+from harness.measurement.test import Taken
 from harness.mlperf import log
 from harness.run import measuring
 
@@ -98,7 +100,7 @@ def test_energy_stands_in_the_document_only_where_it_was_read() -> None:
     without = measuring.performance_section(measured, Told({"target_qps": 1.0}), [])
     assert "energy" not in typed.unstructure(without)
     energy = {"joules": 66.0, "domains": ["package-0"]}
-    section = measuring.performance_section(measured, Told({"target_qps": 1.0}), [], energy)
+    section = measuring.performance_section(measured, Told({"target_qps": 1.0}), [], Taken(QUIET, energy, {}))
     assert typed.unstructure(section)["energy"] == {
         "joules": 66.0,
         "domains": ["package-0"],

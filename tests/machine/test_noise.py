@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import typed
 from harness.machine import noise
 from harness.machine.noise import Noise, Watch
 
@@ -152,7 +153,7 @@ def test_unstable_results_are_said_with_the_worst_number() -> None:
 
 
 def test_noise_survives_its_file() -> None:
-    assert noise.from_dict(QUIET.to_dict()) == QUIET
+    assert typed.structure(typed.unstructure(QUIET), Noise) == QUIET
 
 
 def test_this_machine_can_be_watched() -> None:

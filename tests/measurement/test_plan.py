@@ -22,10 +22,9 @@ def planned(
 ) -> Plan:
     settings = RunSettings(scenario, **{"official": True, **changes})
     rules = conf.read_rules().scenario("resnet50", scenario)
-    request: Any = SimpleNamespace(settings=settings)
+    card: Any = None
     store: Any = SimpleNamespace(count=50_000)
-    here = Path()
-    return Plan(request, Demands(rules, own or {}, settings), store, here, here, here, estimate, rate)
+    return Plan(card, store, Demands(rules, own or {}, settings), Path(), estimate, rate)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from harness import resources
 from harness.errors import ConfError
 from harness.files import sha256_file
-from harness.mlperf.conf import read_user_conf, render_user_conf
+from harness.mlperf.conf import read_rules, read_user_conf, render_user_conf
 
 GOOD = """\
 # estimates of one machine
@@ -84,7 +84,7 @@ def test_comments_blank_lines_and_windows_line_ends_are_fine(text, tmp_path):
         (
             "resnet.Offline.target_qps = 5",
             "model 'resnet' is not known to LoadGen's rules, which go by "
-            "benchmark and not by model card: use 'resnet50' or '*'.",
+            "benchmark and not by model card: use 'resnet50' or 'yolo' or '*'.",
         ),
         ("mobilenet_v2.Offline.target_qps = 5", "model 'mobilenet_v2' is not known"),
         ("Offline.target_qps = 5", "is not of the form model.Scenario.key"),
@@ -337,3 +337,18 @@ def loadgen_reads(texts, folder):
         timeout=60,
     )
     return [dict(zip(UNTOUCHED, values, strict=True)) for values in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("name", ["yolo-95", "yolo-99"])
+def test_a_line_by_the_checkers_name_of_the_benchmark_is_refused_as_loadgen_ignores_it(name, tmp_path):
+    path = write(tmp_path, f"{name}.Offline.target_qps = 5\n")
+    with pytest.raises(ConfError, match=rf"line 1: '{name}' is the checker's name, .* write 'yolo'"):
+        read_user_conf(path, "yolo")
+    assert read_user_conf(path, "resnet50").entries == ()
+
+
+def test_yolo_has_no_server() -> None:
+    with pytest.raises(
+        ConfError, match=r"yolo has no scenario Server: choose SingleStream, MultiStream, Off"
+    ):
+        read_rules().scenario("yolo", "Server")

@@ -7,17 +7,20 @@ from pathlib import Path
 import pytest
 
 from harness import resources
+from harness.loadgen.settings import RunSettings
+from harness.measurement.demands import Demands
 from harness.mlperf import conf
 from harness.mlperf.log import Detail, read_detail
+from harness.mlperf.scenario import Scenario
 
 # One test per process: LoadGen applies its built-in rules at the first FromConfig only.
 RUN = """
 import sys
 import mlperf_loadgen as lg
 
-user_conf, scenario, folder = sys.argv[1:]
+user_conf, scenario, folder, benchmark = sys.argv[1:]
 settings = lg.TestSettings()
-assert settings.FromConfig(user_conf, "resnet50", scenario, 1) == 0
+assert settings.FromConfig(user_conf, benchmark, scenario, 1) == 0
 settings.scenario = getattr(lg.TestScenario, scenario)
 settings.mode = lg.TestMode.AccuracyOnly
 
@@ -37,10 +40,10 @@ lg.DestroySUT(sut)
 """
 
 
-def effective_settings(user_conf: Path, scenario: str, folder: Path) -> Detail:
+def effective_settings(user_conf: Path, scenario: str, folder: Path, benchmark: str = "resnet50") -> Detail:
     folder.mkdir(exist_ok=True)
     subprocess.run(
-        [sys.executable, "-c", RUN, str(user_conf), scenario, str(folder)],
+        [sys.executable, "-c", RUN, str(user_conf), scenario, str(folder), benchmark],
         check=True,
         capture_output=True,
         timeout=60,
@@ -52,6 +55,21 @@ def effective_settings(user_conf: Path, scenario: str, folder: Path) -> Detail:
 
 def test_the_rules_name_their_round():
     assert conf.read_rules().round == "v6.1"
+
+
+@pytest.mark.parametrize("scenario", ["SingleStream", "MultiStream", "Offline"])
+def test_loadgen_obeys_the_rules_of_yolo_and_is_told_what_it_lacks(scenario, tmp_path):
+    rules = conf.read_rules().scenario("yolo", scenario)
+    demands = Demands(rules, {}, RunSettings(Scenario(scenario), official=True))
+    told = demands.raised_query_count
+    assert told == (1525 if scenario == "Offline" else None)
+    text = conf.render_user_conf("yolo", scenario, **({} if told is None else {"min_query_count": told}))
+    (tmp_path / "user.conf").write_text(text)
+    detail = effective_settings(tmp_path / "user.conf", scenario, tmp_path, "yolo")
+    assert detail["effective_performance_sample_count"] == rules.performance_sample_count == 64
+    assert detail["requested_min_query_count"] == rules.min_query_count
+    assert detail["effective_min_sample_count"] == rules.min_sample_count
+    assert detail["effective_samples_per_query"] == (rules.samples_per_query or 1525)
 
 
 @pytest.mark.parametrize("scenario", conf.SCENARIOS)

@@ -16,7 +16,7 @@ from harness.mlperf.rules import NEWEST, ROUNDS, find_round, round_of, rounds_of
 def test_the_newest_round_has_the_numbers_of_mlperf_conf() -> None:
     rules = conf.read_rules()
     assert rules.round == NEWEST
-    made, task = ROUNDS[NEWEST], ROUNDS[NEWEST].tasks["resnet50"]
+    made, task = ROUNDS[NEWEST], ROUNDS[NEWEST].tasks["resnet"]
     offline, server = rules.scenario("resnet50", "Offline"), rules.scenario("resnet50", "Server")
     for key, seed in vars(made.seeds).items():
         assert getattr(offline, key) == seed
@@ -24,6 +24,29 @@ def test_the_newest_round_has_the_numbers_of_mlperf_conf() -> None:
     assert task.performance_sample_count == offline.performance_sample_count
     assert task.offline_sample_count == offline.min_query_count
     assert task.server_latency_ns == server.target_latency_ms * 1e6
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "name"), [(None, "yolo-95"), (0.3, "yolo-95"), (0.52865, "yolo-95"), (0.52866, "yolo-99")]
+)
+def test_a_detector_enters_the_highest_target_that_it_reaches(accuracy: float | None, name: str) -> None:
+    task = ROUNDS[NEWEST].entry("yolo", accuracy)
+    assert task is not None
+    assert task.official_name == name
+    assert ROUNDS[NEWEST].entry("resnet50", accuracy) is ROUNDS[NEWEST].task("resnet")
+    assert ROUNDS[NEWEST].entry("bert") is None
+
+
+@pytest.mark.parametrize("name", ["yolo-95", "yolo-99"])
+def test_the_rules_of_detection_are_those_of_mlperf_conf_and_of_the_checkers(name: str) -> None:
+    task, offline = ROUNDS[NEWEST].task(name), conf.read_rules().scenario("yolo", "Offline")
+    assert task is not None
+    assert task.performance_sample_count == offline.performance_sample_count == 64
+    assert task.offline_sample_count == offline.min_query_count == task.benchmark.sample_count == 1525
+    assert task.closed_scenarios["edge"] == ("SingleStream", "MultiStream", "Offline")
+    assert (task.audits, task.audit_sampling_target) == (("TEST01",), 64)
+    target = {"yolo-95": 0.5073, "yolo-99": 0.52866}[name]
+    assert task.target_fraction * task.benchmark.reference_accuracy == pytest.approx(target)
 
 
 # LoadGen applies its built-in rules, where the seeds are, at the first FromConfig of a process only.

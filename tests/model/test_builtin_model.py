@@ -8,7 +8,7 @@ import pytest
 
 from harness.backend.graph import compile_model, deployed
 from harness.backend.settings import CompileSettings
-from harness.dataset import builtin
+from harness.dataset import builtin, drawn_set, scenes
 from harness.dataset.builtin import CLASSES, generate
 from harness.dataset.image_file import decode
 from harness.dataset.images import find_images
@@ -27,7 +27,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[np.ndarray], 
 
 def top1(model: ov.Model, card: Card, sample: tuple[list[np.ndarray], tuple[int, ...]]) -> float:
     compiled = compile_model(deployed(model, card), CompileSettings("LATENCY")).model
-    found = [int(compiled(pixels[None])[0][0]) for pixels in sample[0]]
+    found = [int(compiled(pixels[None])[0][0, 0]) for pixels in sample[0]]
     return float(np.mean(np.array(found) == sample[1]))
 
 
@@ -76,11 +76,20 @@ def test_a_damaged_model_falls_clearly_below(
     assert top1(model, card, sample) < card.accuracy.target - 0.1
 
 
-def test_the_shipped_weights_are_small_and_the_card_tells_how_they_came_about() -> None:
-    card = find_card("builtin-resnet50")
+@pytest.mark.parametrize(
+    ("name", "version", "classes"),
+    [
+        ("builtin-resnet50", builtin.VERSION, len(CLASSES)),
+        ("builtin-detector", scenes.VERSION, len(scenes.CLASSES)),
+    ],
+)
+def test_the_shipped_weights_are_small_and_the_card_tells_how_they_came_about(
+    name: str, version: int, classes: int
+) -> None:
+    card = find_card(name)
     assert sum(path.stat().st_size for path in model_file.files(card)) <= 4_000_000
     assert {"data_seed", "images", "epochs", "seed", "command", "torch_version"} <= set(card.training)
-    assert card.training["data_seed"] == builtin.SEED
-    assert card.training["data_version"] == builtin.VERSION
-    assert card.output.classes == len(CLASSES)
+    assert card.training["data_seed"] == drawn_set.SEED
+    assert card.training["data_version"] == version
+    assert card.output.classes == classes
     assert not card.speed_only

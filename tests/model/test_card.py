@@ -1,12 +1,16 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness import typed
 from harness.dataset.recipe import Recipe
 from harness.errors import CardError
 from harness.mlperf.benchmark import BENCHMARKS
 from harness.model.card import Card, InputSpec, doubts, find_card, read_card, shipped_cards, write_card
+from harness.model.card_parts import CLASS_MAPS
+from harness.run.document import Model
 
 MOBILENET = """\
 name = "mobilenet_v2"
@@ -48,7 +52,7 @@ def test_the_card_of_the_documentation_works_as_written(path: Path) -> None:
 
     assert card.name == "mobilenet_v2"
     assert card.path == path.parent / "mobilenet_v2_1.0_224_quant.tflite"
-    assert card.output.labels == 1000
+    assert card.classifier.labels == 1000
     assert card.accuracy is not None
     assert card.accuracy.target == pytest.approx(0.71082)
     assert card.input.recipe.key == "area-224-0.875"
@@ -221,6 +225,11 @@ def test_a_broken_card_is_refused_by_key_and_file(path: Path, old: str, new: str
         ("crop_fraction = 1\nsquash = true", Recipe(240, "area", 1.0, squash=True)),
         ("crop_fraction = 0.9\ncrop_first = true", Recipe(240, "area", 0.9, crop_first=True)),
         ("resize_to = 256\nexif_rotation = false", Recipe(240, "area", resize_to=256, exif_rotation=False)),
+        ('fit = "stretch"', Recipe(240, "area", fit="stretch")),
+        (
+            'fit = "letterbox"\nplace = "top-left"\nborder = 114\nrounding = "round"',
+            Recipe(240, "area", fit="letterbox", place="top-left", border=114, rounding="round"),
+        ),
     ],
 )
 def test_a_card_says_how_its_images_are_cut(path: Path, tmp_path: Path, lines: str, recipe: Recipe) -> None:
@@ -277,3 +286,142 @@ def test_a_models_path_is_relative_to_its_card(path: Path, tmp_path: Path) -> No
     copy.write_bytes(path.read_bytes())
 
     assert read_card(copy).path == copy.parent / "mobilenet_v2_1.0_224_quant.tflite"
+
+
+DETECTOR = """\
+name = "nanodet_m"
+task = "detection"
+benchmark = "yolo"
+[file]
+path = "nanodet_m.onnx"
+[input]
+size = 416
+layout = "NCHW"
+element_type = "f32"
+channels = "BGR"
+resize = "linear"
+fit = "warp"
+mean = [103.53, 116.28, 123.675]
+scale = [57.375, 57.12, 58.395]
+[output]
+decoder = "nanodet"
+classes = 80
+class_map = "coco80to91"
+score_threshold = 0.05
+iou_threshold = 0.6
+max_detections = 100
+"""
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    target = tmp_path / "detector.toml"
+    target.write_text(DETECTOR)
+    return target
+
+
+def test_a_detectors_card_says_how_its_tensors_become_boxes(detector: Path, tmp_path: Path) -> None:
+    card = read_card(detector)
+    assert card.detector is card.output
+    assert card.detector.categories[:1] + card.detector.categories[-1:] == (1, 90)
+    assert len(card.detector.categories) == 80
+    write_card(card, tmp_path / "written.toml")
+    assert read_card(tmp_path / "written.toml") == card
+    with pytest.raises(CardError, match="'nanodet_m' is for detection: give one for classification"):
+        _ = card.classifier
+
+
+@pytest.mark.parametrize(
+    ("line", "categories"),
+    [("", (1, 2, 3)), ("class_map = [7, 0, 12]\n", (7, 0, 12))],
+)
+def test_the_categories_of_a_detectors_classes_count_from_1_or_are_listed(
+    detector: Path, line: str, categories: tuple[int, ...]
+) -> None:
+    detector.write_text(
+        DETECTOR.replace("classes = 80", "classes = 3").replace('class_map = "coco80to91"\n', line)
+    )
+    assert read_card(detector).detector.categories == categories
+
+
+def test_the_named_class_map_is_that_of_cocos_own_file(shared_data: Path) -> None:
+    file = shared_data / "coco-tiny" / "annotations" / "instances_val2017.json"
+    categories = json.loads(file.read_text(encoding="utf-8"))["categories"]
+    assert CLASS_MAPS["coco80to91"] == tuple(sorted(one["id"] for one in categories))
+
+
+def test_a_model_that_suppresses_itself_states_no_iou(detector: Path) -> None:
+    text = DETECTOR.replace("iou_threshold = 0.6\n", "").replace('"nanodet"\nc', '"boxes-labels-scores"\nc')
+    detector.write_text(text)
+    assert read_card(detector).detector.iou_threshold is None
+
+
+BROKEN_DETECTOR = {
+    "unknown task": ('"detection"', '"detecting"', "'task'.* Did you mean 'detection'"),
+    "task that is no text": ('task = "detection"', "task = 1", "'task'.* must be a text, not 1"),
+    "benchmark of another task": ('"yolo"', '"resnet50"', "'benchmark' is 'resnet50', for classification"),
+    "a classifier's key": ("classes = 80", 'classes = 80\nkind = "logits"', "'output.kind' is for classific"),
+    "no task": (
+        'task = "detection"\n',
+        "",
+        "'output.decoder' is for detection, and 'task' is",
+    ),
+    "only the number of classes": (
+        DETECTOR.partition("[output]")[2],
+        "\nclasses = 80\n",
+        "'output.decoder' is missing",
+    ),
+    "misspelt key": (
+        "max_detections",
+        "max_detection",
+        "'output.max_detection'.* mean 'max_detections'",
+    ),
+    "unknown decoder": ('"nanodet"\nc', '"nanodets"\nc', "'output.decoder'.* Did you mean 'nanodet'"),
+    "score above 1": ("score_threshold = 0.05", "score_threshold = 5", "'output.score_threshold' must lie"),
+    "no overlap": ("iou_threshold = 0.6", "iou_threshold = 0", "'output.iou_threshold' must lie"),
+    "overlap forgotten": ("iou_threshold = 0.6\n", "", "'output.iou_threshold' is missing"),
+    "nothing wanted": ("max_detections = 100", "max_detections = 0", "'output.max_detections'"),
+    "unknown class map": ("coco80to91", "coco80", "'output.class_map'.* Did you mean 'coco80to91'"),
+    "class map of other classes": ("classes = 80", "classes = 79", "80 category ids for 79 classes"),
+    "a category twice": ('"coco80to91"', str([*range(79), 3]), "'output.class_map' has a category id more"),
+    "a category that no answer holds": ('"coco80to91"', str([*range(79), 2**25]), "must lie between 0 and"),
+    "a category as text": ('"coco80to91"', '[1, "two"]', r"'output.class_map\[1\]'.* must be a whole number"),
+    "no classes": ("classes = 80", "classes = 0", "'output.classes' must be at least 1"),
+    "unknown fit": ('"warp"', '"wrap"', "'input.fit'.* Did you mean 'warp'"),
+    "unknown place": ('"warp"', '"warp"\nplace = "center"', "'input.place'.* Did you mean 'centre'"),
+    "border above a byte": ('"warp"', '"warp"\nborder = 256', "'input.border' must lie between 0 and 255"),
+    "crop of what is warped": ('"warp"', '"warp"\ncrop_fraction = 1', "'input.crop_fraction' cannot apply"),
+    "warp of whole pixels": ('"warp"', '"warp"\nrounding = "round"', "'input.rounding' cannot apply"),
+    "warp by areas": ('"linear"', '"area"', "'input.resize' .*is 'area'.* Known: cubic, linear, nearest"),
+    "letterbox without resize": (
+        '"linear"\nfit = "warp"',
+        '"none"\nfit = "letterbox"',
+        "so 'input.fit'",
+    ),
+    "unknown rounding": ('"warp"', '"letterbox"\nrounding = "up"', "'input.rounding'"),
+    "strides out of order": (
+        "classes",
+        "strides = [32, 16, 8]\nclasses",
+        "'output.strides'.* first",
+    ),
+    "stride of nothing": ("classes", "strides = [0, 8]\nclasses", "'output.strides'.* above 0"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "fault"), BROKEN_DETECTOR.values(), ids=BROKEN_DETECTOR)
+def test_a_broken_card_of_a_detector_is_refused_by_key_and_file(
+    detector: Path, old: str, new: str, fault: str
+) -> None:
+    assert old in DETECTOR
+    detector.write_text(DETECTOR.replace(old, new, 1))
+    with pytest.raises(CardError, match=fault) as caught:
+        read_card(detector)
+    assert str(detector) in str(caught.value)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_what_a_model_gives_is_the_same_after_a_result_held_it(path: Path, detector: Path, task: str) -> None:
+    card = read_card(path if task == "classification" else detector)
+    said = Model("m", "0" * 64, "", None, card.input, card.output)
+    written = json.loads(json.dumps(typed.unstructure(said)))
+    assert typed.structure(written, Model) == said

@@ -126,7 +126,7 @@ def test_the_real_weights_know_the_real_images_as_counted(
         deployed, CompileSettings("LATENCY", streams=1)
     ).model.create_infer_request()
     right = sum(
-        int(request.infer([samples[place : place + 1]])[0].item()) == label
+        int(request.infer([samples[place : place + 1]])[0][0, 0]) == label
         for place, label in enumerate(sample_store.labels)
     )
     assert abs(right - counted) <= 1

@@ -17,8 +17,9 @@ from harness.errors import ModelError
 from harness.mlperf.scenario import Scenario
 from harness.model.architecture import KINDS, STEMS, Architecture, Block, Stage
 from harness.profiling import operations, stopwatch
+from harness.profiling.conditions import Conditions
 from harness.profiling.operations import Cost
-from harness.profiling.stopwatch import Conditions, Stopwatch
+from harness.profiling.stopwatch import Stopwatch
 
 HERE = Conditions.of(Scenario.SINGLE_STREAM)
 CANDIDATE = Architecture(

@@ -10,15 +10,15 @@ import pandas
 import pytest
 from conftest import Oracle
 
-from harness.errors import OutputError
+from harness.errors import HarnessError, OutputError
 from harness.loadgen.settings import RunSettings
-from harness.measurement.plan import Request
 from harness.mlperf.scenario import Mode, Scenario
-from harness.results.columns import COLUMNS
+from harness.results.columns import COLUMNS, Price
 from harness.results.frame import frame
 from harness.run import session
 
 OFFICIAL = Path(__file__).parents[1] / "fixtures" / "official"
+COMPARISON = OFFICIAL.parent / "v0.1.0" / "comparison"
 SYSTEM = {
     "system_name": "A box",
     "host_processor_model_name": "A CPU",
@@ -35,7 +35,9 @@ def run_folder(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path
     out = tmp_path_factory.mktemp("results") / "out"
     settings = RunSettings(Scenario.SINGLE_STREAM, duration_s=0.2, threads=1)
     modes = (Mode.PERFORMANCE, Mode.ACCURACY)
-    _, folder = session.run(Request(oracle.card, oracle.store.path, settings, modes, out, system="here"))
+    _, folder = session.run(
+        session.Request(oracle.card, oracle.store.path, settings, modes, out, system="here")
+    )
     return folder
 
 
@@ -102,6 +104,33 @@ def test_a_test_that_cannot_be_read_is_a_row_with_its_fault(tree: Path) -> None:
     assert pandas.isna(faulty["valid"].item())
 
 
+def test_a_price_an_hour_says_what_a_million_samples_cost() -> None:
+    found = frame([COMPARISON], Price(3.6, "EUR"))
+    offline = found[(found["scenario"] == "Offline") & (found["mode"] == "performance")]
+    assert len(offline) == 4
+    for row in offline.itertuples():
+        assert row.price_per_million_samples == pytest.approx(1000 / row.samples_per_second)
+        assert row.currency == "EUR"
+    assert found[found["mode"] == "accuracy"]["price_per_million_samples"].isna().all()
+
+
+def test_one_price_for_several_machines_is_refused(tmp_path: Path) -> None:
+    for name, cpu in (("one", "A CPU"), ("other", "Another")):
+        shutil.copytree(COMPARISON, tmp_path / name)
+        path = tmp_path / name / "compare.json"
+        values = json.loads(path.read_text())
+        values["comparisons"][0]["machine"]["cpu_model"] = cpu
+        path.write_text(json.dumps(values))
+    with pytest.raises(HarnessError, match=r"are of 2 \(A CPU with 2 CPUs, Another with 2 CPUs\)"):
+        frame([tmp_path], Price(1.0, "EUR"))
+
+
+def test_a_search_is_no_run_and_what_lies_in_it_is_found(tmp_path: Path) -> None:
+    shutil.copytree(COMPARISON.parent / "search", tmp_path / "search")
+    shutil.copytree(COMPARISON, tmp_path / "search" / "comparisons" / "one")
+    assert set(frame([tmp_path])["source"]) == {"compare"}
+
+
 def test_a_folder_without_tests_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No test was found in"):
         frame([tmp_path])
@@ -126,4 +155,5 @@ def test_the_command_prints_each_format_and_writes_parquet(run_folder: Path, tmp
     pandas.testing.assert_frame_equal(
         pandas.read_parquet(path).astype(frame([run_folder]).dtypes.to_dict()), frame([run_folder])
     )
+    assert "price_per_million_samples" in harness("--price", "0.34", "EUR", "--csv")
     assert "name a new file" in harness("--parquet", str(path), code=2)

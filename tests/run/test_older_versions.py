@@ -17,6 +17,7 @@ from harness.run import result
 from harness.run.folder import unsound
 from harness.run.summary import summary
 from harness.search import report
+from harness.search import result as search_result
 from harness.submission import compliance, results
 from harness.task import classification
 
@@ -119,6 +120,17 @@ def test_a_tuning_is_found_by_its_key() -> None:
     assert found is not None
     assert found.settings == {"streams": 1, "batch": 1, "pinning": False}
     assert found.text == "batch 1, 1 stream, not pinned"
+
+
+def test_a_search_is_read_and_written_as_this_version_does(tmp_path: Path) -> None:
+    found = search_result.read(OLD / "search")
+    search_result.write(found, tmp_path)
+    assert search_result.read(tmp_path) == found
+    held = json.loads((OLD / "search" / "result.json").read_text(encoding="utf-8"))
+    for row in held["test"]["models"].values():
+        row["figures"] = {scenario: row.pop(scenario) for scenario in held["test"]["units"]}
+    written = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert written == held | {"format": search_result.FORMAT}
 
 
 def test_a_search_is_reported() -> None:

@@ -14,7 +14,7 @@ from harness.errors import OutputError, RunFailed
 from harness.loadgen import work
 from harness.loadgen.job import Job
 from harness.loadgen.settings import RunSettings
-from harness.measurement import series
+from harness.measurement import test
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model.card import read_card
 from harness.run import folder, measuring, result
@@ -141,7 +141,7 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_test(
     assert result.read(folder / "result.json") == document
 
 
-def _interrupt(plan: Any) -> dict[str, Any]:
+def _interrupt(*_: Any) -> dict[str, Any]:
     raise KeyboardInterrupt
 
 
@@ -268,7 +268,7 @@ def test_what_a_killed_call_left_while_it_cleared_away_does_no_harm(tmp_path: Pa
     for name in ("new", "run_1", ".run_1.old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "log").write_text(name)
-    series.take_place(tmp_path / "new", tmp_path / "run_1")
+    test.take_place(tmp_path / "new", tmp_path / "run_1")
     assert (tmp_path / "run_1" / "log").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["run_1"]
 
@@ -349,12 +349,12 @@ def test_an_audit_file_that_is_missing_or_not_heeded_fails(
         )
     audit = tmp_path / "audit.config"
     audit.write_text(AUDIT_TEST01)
-    original = run_session.run_test
+    original = run_session.take_with_bar
 
-    def without(job: Job, *rest: Any, **options: Any) -> dict[str, Any]:
+    def without(job: Job, *rest: Any, **options: Any) -> test.Taken:
         return original(replace(job, audit_config=None), *rest, **options)
 
-    monkeypatch.setattr(run_session, "run_test", without)
+    monkeypatch.setattr(run_session, "take_with_bar", without)
     with pytest.raises(RunFailed, match="did not heed the audit file"):
         run_session.repeat_performance(
             oracle.card, oracle.store.path, folder_of(out), audit, tmp_path / "logs"

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import signal
@@ -11,8 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import click.testing
@@ -25,7 +24,11 @@ from harness.backend import graph
 from harness.dataset import pixels, store
 from harness.errors import ConfError, DataError, HarnessError, OutputError, RunFailed
 from harness.loadgen.settings import RunSettings
-from harness.measurement import plan, series
+from harness.machine import procfs
+from harness.machine.noise import Watch
+from harness.measurement import probing
+from harness.measurement import test as measurement_test
+from harness.measurement.demands import Demands
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.process import child
@@ -266,15 +269,13 @@ def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
 ) -> None:
     # Far from what a busy neighbour does between probe and test; and so more attempts are needed.
     margin = 0.03
-    monkeypatch.setattr(plan, "_SHORT_OFFLINE_MARGIN", margin)
-    monkeypatch.setattr(measuring, "ATTEMPTS", 10)
+    monkeypatch.setattr(probing, "_SHORT_OFFLINE_MARGIN", margin)
+    monkeypatch.setattr(measurement_test, "ATTEMPTS", 10)
     document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
     assert document.performance.valid
     assert "INVALID, and so repeated with target_qps" in capsys.readouterr().err
     told = document.performance.estimate["target_qps"]
-    doublings = math.log2(told / (document.probe.samples_per_second * margin))
-    assert doublings >= 1
-    assert doublings == pytest.approx(round(doublings))
+    assert told >= 2 * margin * document.probe.samples_per_second
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
     assert detail["effective_target_qps"] == pytest.approx(told, rel=1e-4)
     assert conf.read_user_conf(folder / "user.conf", "resnet50").values(Scenario.OFFLINE)[
@@ -315,7 +316,7 @@ def test_a_hung_test_is_stopped_and_reported(
 
 def _signal_when_running(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     """Send a signal to the child as soon as its LoadGen test has completed something."""
-    original = series._show
+    original = measurement_test._show
     sent: list[int] = []
 
     def show(now: child.Progress, *rest: Any) -> None:
@@ -326,7 +327,7 @@ def _signal_when_running(monkeypatch: pytest.MonkeyPatch, number: signal.Signals
             os.kill(process.pid, number)
             sent.append(process.pid)
 
-    monkeypatch.setattr(series, "_show", show)
+    monkeypatch.setattr(measurement_test, "_show", show)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +390,7 @@ def test_a_call_that_is_killed_while_results_are_replaced_leaves_no_old_verdict_
 ) -> None:
     asked = request(oracle, tmp_path, Scenario.OFFLINE)
     _, folder = run_session.run(asked)
-    place = series.take_place
+    place = measurement_test.take_place
 
     def placed_and_killed(source: Path, target: Path) -> None:
         place(source, target)
@@ -531,10 +532,7 @@ def test_a_run_of_official_length_is_not_official_without_the_word() -> None:
     rules = conf.read_rules().scenario("resnet50", Scenario.OFFLINE)
     for official, faults in ((True, []), (False, ["run without --official"])):
         settings = RunSettings(Scenario.OFFLINE, official=official)
-        made = SimpleNamespace(
-            demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)
-        )
-        assert measuring._rule_faults(detail, made) == faults
+        assert measuring._rule_faults(detail, Demands(rules, {}, settings)) == faults
 
 
 def test_a_score_of_another_percentile_has_its_name_and_is_not_official(
@@ -570,10 +568,7 @@ def test_server_with_a_larger_latency_bound_is_not_official(bound_ms: int, fault
     detail |= {"effective_min_duration_ms": 600_000, "effective_target_latency_ns": bound_ms * 1_000_000}
     detail["effective_target_latency_percentile"] = 0.99
     settings = RunSettings(Scenario.SERVER, official=True)
-    made = SimpleNamespace(
-        demands=plan.Demands(rules, {}, settings), request=SimpleNamespace(settings=settings)
-    )
-    assert measuring._rule_faults(detail, made) == faults  # type: ignore[arg-type]
+    assert measuring._rule_faults(detail, Demands(rules, {}, settings)) == faults  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["../up", "/abs", "a/b", ".", "..", "", "a b", ".hidden", "a\nb"])
@@ -587,13 +582,10 @@ def test_the_system_s_name_is_no_path(oracle: Oracle, tmp_path: Path, name: str)
 def test_a_run_samples_the_frequency_while_it_measures(
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken: list[float] = []
-    original = series.Watch.sample
-
-    def sample(watch: Any) -> None:
-        original(watch)
-        taken.append(1.0)
-
-    monkeypatch.setattr(series.Watch, "sample", sample)
-    run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,)))
-    assert taken
+    # Containers hide the frequency, so the machine's files are made up.
+    cpu = tmp_path / procfs.CPUS / "cpu0" / "cpufreq"
+    cpu.mkdir(parents=True)
+    (cpu / "scaling_cur_freq").write_text("2500000\n")
+    monkeypatch.setattr(measurement_test, "Watch", partial(Watch, tmp_path))
+    document, _ = run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,)))
+    assert document.performance.noise.frequency_hz == 2.5e9

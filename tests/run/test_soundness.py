@@ -75,7 +75,7 @@ DAMAGES: dict[str, tuple[Mode, str, Callable[[Path], Any], str]] = {
         Mode.ACCURACY,
         "accuracy/mlperf_log_accuracy.json",
         swap_answers,
-        "result.json says that 19 of 20 are right, and its log ",
+        "result.json says accuracy=95.000%, good=19, total=20, and its log ",
     ),
     "no accuracy log": (Mode.ACCURACY, "accuracy/mlperf_log_accuracy.json", Path.unlink, "No log at"),
     "no summary of the accuracy": (

@@ -20,7 +20,8 @@ from harness.errors import HarnessError, OutputError
 from harness.mlperf.scenario import Scenario
 from harness.model.architecture import Architecture, Block, Stage, resnet50
 from harness.profiling import int8, stopwatch
-from harness.profiling.stopwatch import Conditions, Stopwatch
+from harness.profiling.conditions import MACHINE, Conditions
+from harness.profiling.stopwatch import Stopwatch
 from harness.search.latency import entries
 from harness.search.latency import table as tables
 from harness.search.latency.prediction import Design
@@ -156,7 +157,7 @@ def test_a_table_that_does_not_tell_the_cpus_generation_holds(good: Path, tmp_pa
 def test_times_of_elsewhere_are_told_as_they_were_there() -> None:
     there = {"cpu": "another CPU", "isa": ["avx512_fp16"]}
     told = Conditions(HERE.scenario, HERE.threads, there).to_dict()
-    assert {name: told[name] for name in stopwatch.MACHINE if name in told} == there
+    assert {name: told[name] for name in MACHINE if name in told} == there
     assert {*HERE.to_dict()} - {*told} == {"cpu_signature"}
 
 
@@ -299,7 +300,7 @@ def test_two_processes_do_not_measure_one_table(tmp_path: Path) -> None:
     def again(network: Architecture) -> float:
         return build(tmp_path / "table.json").predict_ms(network)
 
-    with pytest.raises(OutputError, match=r"Another process is measuring the latency table .*: wait for it"):
+    with pytest.raises(OutputError, match=r"Another process is at work on .*: wait for it"):
         build(tmp_path / "table.json", again)
 
 

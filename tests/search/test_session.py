@@ -33,9 +33,10 @@ pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed
 
 from harness.commands.search.report import command as report_command  # noqa: E402 - they need torch
 from harness.profiling import stopwatch  # noqa: E402
-from harness.search import report, result, session  # noqa: E402
+from harness.search import report, result, sentences, session  # noqa: E402
 from harness.search.accuracy import finetuning  # noqa: E402
 from harness.search.accuracy.finetuning import BRIEF, FINAL, MANY_EPOCHS, VERSIONS, Material  # noqa: E402
+from harness.search.document import Pair, Ratio, SearchResult  # noqa: E402
 from harness.search.selection import contest  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
@@ -113,7 +114,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Request:
 
 
 @pytest.fixture(scope="module")
-def outcome(task: Request) -> dict[str, Any]:
+def outcome(task: Request) -> SearchResult:
     stopped = session.run(replace(task, until="front"), TOOLS)
     assert stopped is None
     found = session.run(task, TOOLS)
@@ -122,64 +123,64 @@ def outcome(task: Request) -> dict[str, Any]:
     return found
 
 
-def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: dict[str, Any]) -> None:
-    assert result.read(task.out) == json.loads(json.dumps(outcome))
-    assert set(outcome["test"]["models"]) == {"tiny", "tiny-int8", "uniform", "searched"}
-    for row in outcome["test"]["models"].values():
-        assert row["total"] == 48
-        assert row["SingleStream"][0] > 0
-        assert row["Offline"][0] > 0
-    assert len(outcome["search"]["runs"]) == 3
-    front = {one["key"]: one for one in outcome["front"]}
-    assert set(front) == {one["key"] for one in outcome["search"]["front"]}
-    behind = {one["key"] for further in outcome["search"]["behind"] for one in further}
-    looks = {one["key"]: one for one in outcome["looks"]}
-    assert outcome["shortlist"]
-    assert len(looks) > len(outcome["shortlist"]) == EFFORT.shortlist
-    highest = max(one["accuracy"] for one in looks.values())
-    assert highest in {looks[one["key"]]["accuracy"] for one in outcome["shortlist"]}
-    scouts = {one["key"] for one in outcome["estimator"]["scouts"]["seen"]}
+def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: SearchResult) -> None:
+    assert result.read(task.out) == outcome
+    assert set(outcome.test.models) == {"tiny", "tiny-int8", "uniform", "searched"}
+    for row in outcome.test.models.values():
+        assert row.total == 48
+        assert row.figures["SingleStream"][0] > 0
+        assert row.figures["Offline"][0] > 0
+    assert len(outcome.search.runs) == 3
+    front = {one.key: one for one in outcome.front}
+    assert set(front) == {one.key for one in outcome.search.front}
+    behind = {one.key for further in outcome.search.behind for one in further}
+    looks = {one.key: one for one in outcome.looks}
+    assert outcome.shortlist
+    assert len(looks) > len(outcome.shortlist) == EFFORT.shortlist
+    highest = max(one.accuracy for one in looks.values())
+    assert highest in {looks[one.key].accuracy for one in outcome.shortlist}
+    scouts = {one.key for one in outcome.estimator.scouts.seen}
     assert len(scouts) >= EFFORT.scouts
     assert set(looks) <= set(front) | behind | scouts
-    for one in outcome["shortlist"]:
-        look = looks[one["key"]]
-        assert one["measured_ms"] == look["measured_ms"] == pytest.approx(1.02 * one["latency_ms"])
-    assert outcome["test"]["searched_against_uniform"]["count"] == 48
+    for one in outcome.shortlist:
+        look = looks[one.key]
+        assert one.measured_ms == look.measured_ms == pytest.approx(1.02 * one.latency_ms)
+    assert outcome.test.searched_against_uniform.count == 48
 
 
-def test_the_control_is_not_faster_than_the_pick(outcome: dict[str, Any]) -> None:
-    assert outcome["uniform"]["measured_ms"] >= outcome["searched"]["measured_ms"]
+def test_the_control_is_not_faster_than_the_pick(outcome: SearchResult) -> None:
+    assert outcome.uniform.measured_ms >= outcome.searched.measured_ms
 
 
-def test_the_control_is_the_best_of_uniform_scalings_of_several_depths(outcome: dict[str, Any]) -> None:
-    controls = outcome["controls"]
-    assert controls[0]["key"] == outcome["uniform"]["key"]
-    finished = [one["held_out"] for one in controls if one["held_out"] is not None]
-    candidates = {one["key"] for one in outcome["shortlist"]} & set(outcome["trained"])
+def test_the_control_is_the_best_of_uniform_scalings_of_several_depths(outcome: SearchResult) -> None:
+    controls = outcome.controls
+    assert controls[0].key == outcome.uniform.key
+    finished = [one.held_out for one in controls if one.held_out is not None]
+    candidates = {one.key for one in outcome.shortlist} & set(outcome.trained)
     assert len(finished) == min(len(candidates), len(controls))
-    assert controls[0]["held_out"] == outcome["uniform"]["held_out"] == max(finished)
-    assert {tuple(one["depths"]) for one in controls} <= {(2, 2), (1, 1)}
+    assert controls[0].held_out == outcome.uniform.held_out == max(finished)
+    assert {tuple(one.depths) for one in controls} <= {(2, 2), (1, 1)}
 
 
 def test_what_is_wanted_over_the_baseline_is_held_against_it_as_it_was_measured(
-    outcome: dict[str, Any],
+    outcome: SearchResult,
 ) -> None:
-    assert outcome["wanted_ms"] == pytest.approx(1.02 * cheap_ms(SHAPE)) == outcome["baseline_ms"]
+    assert outcome.wanted_ms == pytest.approx(1.02 * cheap_ms(SHAPE)) == outcome.baseline_ms
 
 
-def test_each_int8_model_is_the_better_of_both_bias_corrections(outcome: dict[str, Any]) -> None:
-    for one in outcome["trained"].values():
-        assert set(one["accuracies"]) == {"fast", "accurate"}
-        assert one["accuracy"] == max(one["accuracies"].values())
+def test_each_int8_model_is_the_better_of_both_bias_corrections(outcome: SearchResult) -> None:
+    for one in outcome.trained.values():
+        assert set(one.accuracies) == {"fast", "accurate"}
+        assert one.accuracy == max(one.accuracies.values())
 
 
-def test_the_cards_say_where_they_come_from(task: Request, outcome: dict[str, Any]) -> None:
+def test_the_cards_say_where_they_come_from(task: Request, outcome: SearchResult) -> None:
     for name in ("searched", "uniform"):
         card = read_card(task.out / "models" / name / "card.toml")
         assert card.name == name
         facts = card.training
-        assert Architecture.from_dict(facts["architecture"]).key == outcome[name]["key"]
-        assert facts["search"]["space"]["key"] == outcome["request"]["space"]["key"]
+        assert Architecture.from_dict(facts["architecture"]).key == getattr(outcome, name).key
+        assert facts["search"]["space"]["key"] == outcome.request.space.key
         assert facts["search"]["table"] == "cheap"
         assert facts["search"]["seed"] == 1
         assert Augmentation(**facts["augmentation"]) == Augmentation(0.5, flip=False)
@@ -188,11 +189,11 @@ def test_the_cards_say_where_they_come_from(task: Request, outcome: dict[str, An
         assert read_card(task.out / "models" / f"{name}-fp32" / "card.toml").name == f"{name}-fp32"
 
 
-def test_a_second_call_measures_and_trains_nothing_again(task: Request, outcome: dict[str, Any]) -> None:
+def test_a_second_call_measures_and_trains_nothing_again(task: Request, outcome: SearchResult) -> None:
     again = session.run(task, replace(TOOLS, measure=never))
     assert again is not None
-    assert again["test"]["models"] == outcome["test"]["models"]
-    assert again["searched"] == outcome["searched"]
+    assert again.test.models == outcome.test.models
+    assert again.searched == outcome.searched
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def finetunings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
 
 def test_a_call_with_longer_trainings_goes_on_from_what_is_finished(
-    task: Request, outcome: dict[str, Any], finetunings: list[Settings]
+    task: Request, outcome: SearchResult, finetunings: list[Settings]
 ) -> None:
     longer = replace(EFFORT, epochs=2, finals=1)
     assert session.run(replace(task, effort=longer, until="finals"), TOOLS) is None
@@ -219,7 +220,7 @@ def test_a_call_with_longer_trainings_goes_on_from_what_is_finished(
 
 
 def test_rankings_are_held_against_random_networks_trained_to_the_end(
-    task: Request, outcome: dict[str, Any], finetunings: list[Settings]
+    task: Request, outcome: SearchResult, finetunings: list[Settings]
 ) -> None:
     found = session.run(replace(task, converged=2), TOOLS)
     assert found is not None
@@ -227,19 +228,19 @@ def test_rankings_are_held_against_random_networks_trained_to_the_end(
     for seed in (task.seed + 1, task.seed + 2):
         assert trainings.count((seed, FINAL.optimizer)) == trainings.count((seed, BRIEF.optimizer)) == 2
     assert not trainings.count((task.seed, FINAL.optimizer))
-    assert found["searched"] == outcome["searched"]
-    assert len({row["key"] for row in found["converged"]}) == 2
-    for row in found["converged"]:
-        assert set(row["scores"]) == {"work, weighed", "inherited weights", "first look", "brief fine-tuning"}
-        assert all(0 <= accuracy <= 1 for accuracy in row["accuracies"])
+    assert found.searched == outcome.searched
+    assert len({row.key for row in found.converged}) == 2
+    for row in found.converged:
+        assert set(row.scores) == {"work, weighed", "inherited weights", "first look", "brief fine-tuning"}
+        assert all(0 <= accuracy <= 1 for accuracy in row.accuracies)
     assert not any((task.out / "converged").iterdir())
     assert "2 networks trained to convergence, 10 are needed" in report.text(task.out)
-    result.write({**found, "converged": 5 * found["converged"]}, task.out)
+    result.write(replace(found, converged=5 * found.converged), task.out)
     assert "Kendall tau on 10 converged networks: work, weighed" in report.text(task.out)
     result.write(found, task.out)
 
 
-def test_a_folder_keeps_to_its_search(task: Request, outcome: dict[str, Any]) -> None:
+def test_a_folder_keeps_to_its_search(task: Request, outcome: SearchResult) -> None:
     with pytest.raises(OutputError, match="holds a search with another allowed drop, another wanted latency"):
         open_setting(replace(task, max_drop=0.5, target_ms=5.0))
     mirrored = {**task.card.training, "augmentation": {"flip": True}}
@@ -247,16 +248,16 @@ def test_a_folder_keeps_to_its_search(task: Request, outcome: dict[str, Any]) ->
         open_setting(replace(task, card=replace(task.card, training=mirrored)))
 
 
-def test_two_searches_do_not_work_in_one_folder(task: Request, outcome: dict[str, Any]) -> None:
+def test_two_searches_do_not_work_in_one_folder(task: Request, outcome: SearchResult) -> None:
     with (
         files.locked(task.out / "parts" / ".lock", OutputError("busy")),
-        pytest.raises(OutputError, match=r"Another search is at work in .*: wait for it"),
+        pytest.raises(OutputError, match=r"Another search is at work on .*: wait for it"),
     ):
         session.run(task, TOOLS)
 
 
 def test_images_encoded_anew_under_their_names_are_another_set(
-    task: Request, outcome: dict[str, Any], tmp_path: Path
+    task: Request, outcome: SearchResult, tmp_path: Path
 ) -> None:
     train = shutil.copytree(task.train, tmp_path / "train")
     open_setting(replace(task, train=train))
@@ -267,7 +268,7 @@ def test_images_encoded_anew_under_their_names_are_another_set(
 
 
 def test_cards_are_held_to_the_baseline_s_accuracy_as_its_card_states_it_now(
-    task: Request, outcome: dict[str, Any], tmp_path: Path
+    task: Request, outcome: SearchResult, tmp_path: Path
 ) -> None:
     out = shutil.copytree(task.out, tmp_path / "out")
     stated = replace(task.card, accuracy=AccuracySpec("top1", 0.8, 0.99))
@@ -293,7 +294,7 @@ def test_a_baseline_with_the_name_of_what_comes_out_is_refused(task: Request, tm
 
 
 @pytest.fixture
-def begun_elsewhere(task: Request, outcome: dict[str, Any], tmp_path: Path) -> Request:
+def begun_elsewhere(task: Request, outcome: SearchResult, tmp_path: Path) -> Request:
     """Return the request of the search as if it had been begun on another machine."""
     out = shutil.copytree(task.out, tmp_path / "out")
     path = out / "parts" / "request.json"
@@ -328,7 +329,7 @@ def test_a_search_with_more_threads_than_there_are_here_is_trained_here(begun_el
 
 
 def test_a_search_that_was_moved_publishes_the_models_that_moved_with_it(
-    task: Request, outcome: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: Request, outcome: SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = shutil.copytree(task.out, tmp_path / "moved")
     read: list[Path] = []
@@ -344,7 +345,7 @@ def test_a_search_that_was_moved_publishes_the_models_that_moved_with_it(
 
 
 def test_a_search_keeps_to_the_latency_table_that_it_was_begun_with(
-    task: Request, outcome: dict[str, Any]
+    task: Request, outcome: SearchResult
 ) -> None:
     other = session.Predictor(cheap_ms, {"sha256": "another", "file": "another"})
     with pytest.raises(HarnessError, match="begun with another latency table: repeat the --latency-table"):
@@ -366,18 +367,18 @@ def test_held_out_images_that_are_learned_from_are_refused(task: Request, tmp_pa
 
 
 def test_a_wanted_latency_that_nothing_keeps_is_said_in_the_report(
-    task: Request, outcome: dict[str, Any]
+    task: Request, outcome: SearchResult
 ) -> None:
-    missed = outcome | {"wanted_ms": outcome["searched"]["measured_ms"] / 2}
-    said = [" ".join(report._sentences(one)) for one in (outcome, missed)]
+    missed = replace(outcome, wanted_ms=outcome.searched.measured_ms / 2)
+    said = [" ".join(sentences.sentences(one)) for one in (outcome, missed)]
     assert ["is missed" in one for one in said] == [False, True]
 
 
 def test_candidates_learn_from_images_varied_as_the_baselines_were(
-    task: Request, outcome: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: Request, outcome: SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     varied = {"smallest_area": 0.5, "flip": False, "trivial": True}
-    assert outcome["request"]["images"]["variation"] == varied
+    assert outcome.request.images.variation == varied
     short = Augmentation(0.5, flip=False)
     long = replace(short, trivial=True, versions=VERSIONS)
     material = session._material(open_setting(replace(task, out=tmp_path)), Ranks(0, 1, torch.device("cpu")))
@@ -390,11 +391,11 @@ def test_candidates_learn_from_images_varied_as_the_baselines_were(
         assert checkpoint["identity"]["augmentation"] == asdict(expected)
 
 
-def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) -> None:
+def test_report_shows_page_and_tables(task: Request, outcome: SearchResult) -> None:
     # Which of the two is faster in so short tests is chance, and the verdict goes by it.
-    test = outcome["test"]
-    speeds = {name: one | {"ratio": None} for name, one in test["searched_over_uniform"].items()}
-    result.write(outcome | {"test": test | {"searched_over_uniform": speeds}}, task.out)
+    test = outcome.test
+    speeds = {name: replace(one, ratio=None) for name, one in test.searched_over_uniform.items()}
+    result.write(replace(outcome, test=replace(test, searched_over_uniform=speeds)), task.out)
     shown = CliRunner().invoke(report_command, ["--out", str(task.out)])
     result.write(outcome, task.out)
     assert shown.exit_code == 0, shown.output
@@ -409,8 +410,8 @@ def test_report_shows_page_and_tables(task: Request, outcome: dict[str, Any]) ->
     )
     for word in (*words, "Minutes", "50 %", "planted", "points of the front, measured"):
         assert word in shown.output
-    bar = outcome["bar"]
-    error = (bar["least"] * (1 - bar["least"]) / bar["images"]) ** 0.5
+    bar = outcome.bar
+    error = (bar.least * (1 - bar.least) / bar.images) ** 0.5
     assert f"on so many has a standard error of {100 * error:.2f} points" in shown.output
     page = (task.out / report.FILE_NAME).read_text(encoding="utf-8")
     assert page.count("<svg") == 5
@@ -456,19 +457,19 @@ def test_where_int8_alone_is_as_fast_as_wanted_the_search_looks_far_for_what_is_
 @pytest.mark.parametrize(
     ("p_value", "points", "ratio", "verdict"),
     [
-        (0.5, 0.1, [1.02, 0.98, 1.06], "uniform is the plainer one"),
+        (0.5, 0.1, (1.02, 0.98, 1.06), "uniform is the plainer one"),
         (0.5, 0.1, None, "uniform is the plainer one"),
-        (0.5, 0.1, [1.08, 1.05, 1.10], "but searched is faster: take it"),
-        (0.01, 0.5, [1.02, 0.98, 1.06], "Take searched."),
-        (0.01, 0.5, [1.08, 1.05, 1.10], "Take searched."),
-        (0.01, 0.5, [0.93, 0.90, 0.95], "searched is more accurate and uniform faster"),
-        (0.01, -0.5, [1.02, 0.98, 1.06], "Take uniform."),
+        (0.5, 0.1, (1.08, 1.05, 1.10), "but searched is faster: take it"),
+        (0.01, 0.5, (1.02, 0.98, 1.06), "Take searched."),
+        (0.01, 0.5, (1.08, 1.05, 1.10), "Take searched."),
+        (0.01, 0.5, (0.93, 0.90, 0.95), "searched is more accurate and uniform faster"),
+        (0.01, -0.5, (1.02, 0.98, 1.06), "Take uniform."),
     ],
 )
 def test_the_verdict_looks_at_accuracy_and_speed(
-    p_value: float, points: float, ratio: list[float] | None, verdict: str
+    p_value: float, points: float, ratio: tuple[float, float, float] | None, verdict: str
 ) -> None:
-    assert verdict in report._verdict({"p_value": p_value, "points": points}, {"ratio": ratio, "text": ""})
+    assert verdict in sentences._verdict(Pair(48, 0, 0, points, p_value), Ratio("", ratio))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from harness.model import resnet
 from harness.model.architecture import Architecture, Block, Stage, resnet50
 from harness.model.card import find_card
 from harness.profiling import stopwatch
-from harness.profiling.stopwatch import Conditions, Watch
+from harness.profiling.conditions import Conditions
+from harness.profiling.stopwatch import Watch
 from harness.search.space import baseline
 
 SMALL = Architecture(

@@ -165,7 +165,7 @@ def write_scenario(
         if dataset == "imagenet"
         else (f"'{dataset}' is not the data set of an MLPerf benchmark",),
         performance=performance_section(measured, Told({key: estimate}), ()),
-        accuracy=AccuracySection(score.text, score.good, score.total, score.fraction, (), (), None),
+        accuracy=AccuracySection(score.text, score.total, score.fraction, (), (), None, good=score.good),
     )
     result.write(folder / result.FILE_NAME, found)
 

@@ -247,7 +247,7 @@ def test_a_kept_test_that_fails_is_run_again_and_no_other(
 ) -> None:
     found, _ = results.collect(closed_results.folder)
     one = next(one for one in found if one.scenario == "Offline")
-    task = find_round(NEWEST).tasks["resnet50"]
+    task = find_round(NEWEST).tasks["resnet"]
     path = one.folder / "TEST01" / file
     text = path.read_text()
     path.write_text(re.sub(pattern, by, text, count=1, flags=re.DOTALL))

@@ -93,21 +93,19 @@ class Lengths:
 
     def score(self, log_path: Path, truth: list[int], count: int) -> Share:
         found = self.answers(log_path, count)
-        return Share(sum(map(self.rate, found, truth)) / count, count)
+        return Share(self.rates(found, truth)[0], count)
 
     def score_some(self, log_path: Path, truth: list[int], only: Collection[int]) -> Share | None:
-        rates = [
-            self.rate(len(data) // 4, truth[index])
-            for _, index, data in log.read_accuracy(log_path)
-            if index in only
-        ]
-        return Share(sum(rates) / len(rates), len(rates)) if rates else None
+        lengths = {index: len(data) // 4 for _, index, data in log.read_accuracy(log_path) if index in only}
+        wanted = [truth[index] for index in lengths]
+        return Share(self.rates(list(lengths.values()), wanted)[0], len(lengths)) if lengths else None
 
     def is_same(self, one: bytes, other: bytes) -> bool:
         return len(one) == len(other)
 
-    def rate(self, answer: int, truth: int) -> float:
-        return float(answer == truth)
+    def rates(self, answers: list[int], truth: list[int]) -> tuple[float, list[float]]:
+        each = [float(answer == wanted) for answer, wanted in zip(answers, truth, strict=True)]
+        return sum(each) / len(each), each
 
     def compare(self, first: list[int], second: list[int], truth: list[int]) -> PairedAnswers:
         changed = sum(one != other for one, other in zip(first, second, strict=True))
@@ -149,7 +147,7 @@ def lengths(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def card(oracle: Oracle, lengths: str) -> Card:
     stated = AccuracySpec("lengths", reference=0.5, target_fraction=1.0)
-    return replace(oracle.card, benchmark=lengths, accuracy=stated)
+    return replace(oracle.card, benchmark=lengths, task=lengths, accuracy=stated)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +165,7 @@ def test_a_card_s_task_is_that_of_its_benchmark(oracle: Oracle, card: Card) -> N
 def test_a_card_s_metric_is_its_task_s(card: Card, tmp_path: Path) -> None:
     write_card(card, tmp_path / "card.toml")
     assert read_card(tmp_path / "card.toml").accuracy == card.accuracy
-    write_card(replace(card, benchmark="resnet50"), tmp_path / "card.toml")
+    write_card(replace(card, benchmark="resnet50", task="classification"), tmp_path / "card.toml")
     with pytest.raises(HarnessError, match=r"'accuracy\.metric' .* Did you mean|top1"):
         read_card(tmp_path / "card.toml")
 
@@ -209,7 +207,7 @@ def test_a_score_is_judged_by_its_task_as_often_as_one_likes(
     card: Card, oracle: Oracle, fraction: float, passed: bool
 ) -> None:
     score = Share(fraction, 8)
-    section = AccuracySection(score.text, 0, 8, fraction, (), (), None, None)
+    section = AccuracySection(score.text, 8, fraction, (), (), None, None, good=0)
     found = judged(section, card, oracle.store)
     assert found.passed is passed
     assert found.verdicts[0].advice == (None if passed else "Count again: 0.25 is less than 0.5.")
@@ -218,7 +216,7 @@ def test_a_score_is_judged_by_its_task_as_often_as_one_likes(
 
 def test_a_result_without_a_score_is_not_judged_again(oracle: Oracle) -> None:
     with pytest.raises(HarnessError, match=r"states no accuracy .* repeat the run with --replace"):
-        judged(AccuracySection("mAP=50.0%", 1, 2, 0.5, (), (), None, None), oracle.card, oracle.store)
+        judged(AccuracySection("mAP=50.0%", 2, 0.5, (), (), None, None, good=1), oracle.card, oracle.store)
 
 
 @pytest.mark.parametrize(

@@ -15,18 +15,19 @@ from harness.errors import OutputError
 from harness.loadgen.settings import RunSettings
 from harness.machine import system
 from harness.measurement import tuned
-from harness.measurement.tuned import Tuning
+from harness.measurement.tuned import Key, Reference, Tuning
 from harness.mlperf.scenario import Scenario
 from harness.model.card import Card, read_card
 
-TUNED = {"created": "2026-11-21T09:00:00+00:00", "settings": {"batch": 4}}
+KEY = Key("m", None, None, 1, None, "Offline", "f32", None)
+TUNED = Reference("2026-11-21T09:00:00+00:00", KEY, "tuning.json", {"batch": 4}, "faster")
 SETTINGS = {"threads": 2, "streams": 2, "batch": 4, "pinning": True, "smt": None, "core_type": None}
 
 
 def tune(card: Card, settings: dict[str, Any], threads: int | None) -> None:
     asked = RunSettings(Scenario.OFFLINE, threads=threads)
     key = tuned.key_of(card, asked, system.describe())
-    tuned.write(Tuning(key, card.name, TUNED["created"], "0.1.0", settings, "x"))  # type: ignore[arg-type]
+    tuned.write(Tuning(key, card.name, TUNED.created, "0.1.0", settings, "x"))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_each_variant_runs_with_its_own_tuning_and_the_files_say_so(
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Tuning")]
     assert len(notes) == 1
     assert notes[0].startswith(
-        f"Tuning of {TUNED['created']} for oracle, Offline, 1 thread: batch 4, 1 stream ("
+        f"Tuning of {TUNED.created} for oracle, Offline, 1 thread: batch 4, 1 stream ("
     )
     assert notes[0].endswith("tuning.json; without it: --no-tuning).")
     output.write([found], out)

@@ -14,10 +14,12 @@ from conftest import Oracle
 from sample_comparison import QUIET, entry, prepared
 
 from harness import files
+from harness.dataset.store import Store
 from harness.errors import DataError, HarnessError, ModelError, OutputError, RunFailed
 from harness.loadgen.settings import RunSettings
 from harness.machine import system
-from harness.measurement import series, tuned
+from harness.measurement import test as measurement_test
+from harness.measurement import tuned
 from harness.measurement.round import Round
 from harness.measurement.series import Series
 from harness.measurement.tuned import Key, Tuning, write
@@ -54,7 +56,7 @@ class Machine:
     def clock(self) -> float:
         return self.now_s
 
-    def prepare(self, card: Any, store: Path, settings: RunSettings, folder: Path, *rest: Any) -> Series:
+    def prepare(self, card: Any, store: Store, settings: RunSettings, folder: Path, *rest: Any) -> Series:
         return prepared(PROPERTIES, card, store, settings, folder)
 
     def measure(
@@ -71,7 +73,7 @@ class Machine:
         place = series.folder / f"round_{number}"
         place.mkdir()
         # As with wider vectors, other settings run at another frequency.
-        seen = QUIET | {"frequency_hz": 3.0e9 - 0.1e9 * (series.settings.batch or 1)}
+        seen = replace(QUIET, frequency_hz=3.0e9 - 0.1e9 * (series.settings.batch or 1))
         one = replace(entry(number, 1.0, rate, place.relative_to(root).as_posix()), noise=seen)
         (place / "round.json").write_text(json.dumps(asdict(one)))
         self.tests.append(place)
@@ -82,7 +84,7 @@ class Machine:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     one = Machine()
     monkeypatch.setattr(session.series, "prepare", one.prepare)
-    monkeypatch.setattr(session.series, "measure_until_valid", one.measure)
+    monkeypatch.setattr(session.series, "measure", one.measure)
     monkeypatch.setattr(session.series, "unsound", lambda *_: "")
     return one
 
@@ -128,7 +130,7 @@ def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
     monkeypatch.setattr(budget, "LEAST_ROUNDS", 2)
     monkeypatch.setattr(budget, "MOST_ROUNDS", 2)
     # In tests of a fifth of a second a busy neighbour misleads one estimate after the other.
-    monkeypatch.setattr(series, "ATTEMPTS", 9)
+    monkeypatch.setattr(measurement_test, "ATTEMPTS", 9)
     # With a clock that stands, every test has its least duration.
     request = Request(oracle.card, oracle.store.path, Scenario.OFFLINE, budget_min=0.02)
     (found,) = session.tune(request, clock=lambda: 0.0)
@@ -381,7 +383,7 @@ def test_two_tunings_of_the_same_do_not_mix(oracle: Oracle, cache: Path, machine
     folder.mkdir(parents=True)
     with (
         files.locked(folder / ".lock", OutputError("not expected")),
-        pytest.raises(OutputError, match=r"^Another process is tuning oracle for Offline in .*: wait for it"),
+        pytest.raises(OutputError, match=r"^Another tuning of oracle for Offline is .*: wait for it"),
     ):
         session.tune(planted(oracle), machine.clock)
     assert not machine.tests
@@ -432,7 +434,7 @@ def test_the_budget_is_kept_even_when_tests_take_longer_than_the_pilot(
         return Machine.measure(again, *given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session.series, "measure_until_valid", slowed)
+        patch.setattr(session.series, "measure", slowed)
         (found,) = session.tune(planted(oracle, budget_min=budget_min, replace=True), again.clock)
     checks = sum(trial["stage"] == "check" for trial in found.details["trials"])
     assert 2 * LEAST_ROUNDS <= checks <= 2 * found.details["schedule"]["rounds"]

@@ -10,7 +10,7 @@ from harness import console
 from harness.commands import options
 from harness.mlperf.scenario import Scenario
 from harness.model.card import find_card
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 from harness.report.table import Table, aligned
 from harness.search.latency import table as tables
 from harness.search.latency.table import LatencyTable
@@ -28,6 +28,7 @@ from harness.search.space.baseline import space as space_of
     metavar="FILE",
     help="Table to write; default: a file in the cache, named after space and conditions.",
 )
+@options.measures
 @options.as_json
 def command(
     baseline: str,

@@ -11,8 +11,8 @@ from harness.mlperf.scenario import Scenario
 from harness.model.architecture import read_architecture
 from harness.model.card import find_card
 from harness.profiling import operations
+from harness.profiling.conditions import Conditions
 from harness.profiling.operations import Cost, Kernels
-from harness.profiling.stopwatch import Conditions
 from harness.report.table import Table, aligned
 
 
@@ -33,6 +33,7 @@ from harness.report.table import Table, aligned
     help="Show the kernels of this network instead: an architecture in JSON, as the search writes them.",
 )
 @click.option("--model", metavar="CARD", help="Show the kernels of this model instead, as it is.")
+@options.measures
 @options.as_json
 def command(
     size: int, threads: int | None, architecture: Path | None, model: str | None, as_json: bool

@@ -21,4 +21,6 @@ def command(out: Path, as_json: bool) -> None:
     """
     outcome = result.read(out)
     report.write(out)
-    click.echo(json.dumps(outcome, indent=2, ensure_ascii=False) if as_json else report.text(out))
+    click.echo(
+        json.dumps(result.to_dict(outcome), indent=2, ensure_ascii=False) if as_json else report.text(out)
+    )

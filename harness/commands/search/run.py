@@ -11,8 +11,10 @@ import click
 
 from harness.commands import options
 from harness.errors import HarnessError
-from harness.mlperf.scenario import parse_scenario
+from harness.mlperf.scenario import SEARCHED, parse_scenario
 from harness.model.card import find_card
+from harness.search import decision, result
+from harness.search.document import SearchResult
 from harness.search.request import MEASURING, UNTIL, Effort, Request
 
 _USUAL = Effort()
@@ -52,8 +54,8 @@ def _effort(
 @options.data
 @click.option(
     "--objective",
-    type=click.Choice(["SingleStream", "Offline"]),
-    default="SingleStream",
+    type=click.Choice([str(scenario) for scenario in SEARCHED]),
+    default=str(SEARCHED[0]),
     show_default=True,
     help="What shall be fast: one image, or many.",
 )
@@ -128,6 +130,7 @@ def _effort(
     "10 are needed.",
 )
 @options.config
+@options.measures
 @options.as_json
 def command(as_json: bool, out: Path, **given: Any) -> None:
     """Find, train, quantize and measure a smaller network that this CPU runs fast in INT8.
@@ -141,8 +144,8 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
     outcome, text = _run(_request(out, **given))
     if outcome is None:
         return
-    click.echo(json.dumps(outcome, indent=2, ensure_ascii=False) if as_json else text)
-    if outcome["test"]["models"]["searched"]["passed"] is False:
+    click.echo(json.dumps(result.to_dict(outcome), indent=2, ensure_ascii=False) if as_json else text)
+    if outcome.test.models[decision.SEARCHED].passed is False:
         sys.exit(1)
 
 
@@ -158,7 +161,7 @@ def _request(out: Path, *, baseline: str, objective: str, duration: float, **giv
     )
 
 
-def _run(request: Request) -> tuple[dict[str, Any] | None, str]:
+def _run(request: Request) -> tuple[SearchResult | None, str]:
     try:
         from harness.search import report, session
     except ModuleNotFoundError as error:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from harness.backend.answers import NOT_A_NUMBER
 from harness.backend.graph import Compiled
+from harness.backend.ports import NOT_A_NUMBER
 from harness.loadgen.qsl import Pixels, Qsl
 
 MakeSlot = Callable[[int, int], Any]
@@ -22,8 +22,9 @@ Complete = Callable[[list[Any]], None]
 Fail = Callable[[int, Exception], None]
 """Report that the inference of a sample failed; does not return to the query."""
 
-Answers = tuple[int, npt.NDArray[np.float32]]
-"""The batch of a lane, and its labels for row after row; samples begin anew after the last."""
+Outputs = tuple[int, list[list[npt.NDArray[Any]]]]
+"""The batch of a lane, and all outputs of its inferences one after another, in which samples begin anew after
+the last."""
 
 Issue = Callable[[list[int], list[int]], None]
 """Take a query: response ids and sample indices."""
@@ -33,7 +34,7 @@ _WARM_UPS = 1
 
 
 class NotANumber(Exception):
-    """The label of a sample is NaN, as the graph has it where a score is."""
+    """A sample has a score that is NaN."""
 
     def __init__(self, row: int) -> None:
         super().__init__(f"the model gives {NOT_A_NUMBER}")
@@ -62,6 +63,7 @@ class Sut(ABC):
         complete: Complete,
         fail: Fail,
         samples_per_query: int = 1,
+        make_lane: "MakeLane | None" = None,
     ) -> None:
         self._compiled = compiled[-1]
         self._ladder = compiled
@@ -70,6 +72,7 @@ class Sut(ABC):
         self._complete = complete
         self._fail = fail
         self._samples_per_query = samples_per_query
+        self._make_lane = make_lane or LabelLane
         self.lanes: list[Lane] = []
         """All requests that compute."""
 
@@ -90,8 +93,8 @@ class Sut(ABC):
     def issue(self, ids: list[int], indices: list[int]) -> None:
         """Take a query: response ids and sample indices, in LoadGen's order."""
 
-    def answers_to(self, pixels: Pixels) -> list[Answers]:
-        """Let every lane compute all samples, in the thread of its queries, and return what each answers.
+    def answers_to(self, pixels: Pixels) -> list[Outputs]:
+        """Let every lane compute all samples, in the thread of its queries, and return what each computes.
 
         Args:
             pixels: u8 [samples, height, width, 3].
@@ -109,28 +112,32 @@ class Sut(ABC):
         self._fail(indices[error.row if isinstance(error, NotANumber) else 0], error)
 
     def _lane(self, compiled: Compiled | None = None) -> "Lane":
-        lane = Lane(compiled or self._compiled, self._make_slot, self._qsl.sample_shape)
+        lane = self._make_lane(compiled or self._compiled, self._make_slot, self._qsl.sample_shape)
         self.lanes.append(lane)
         return lane
 
 
-class Lane:
-    """One infer request with its own label buffer and response slots."""
+class Lane(ABC):
+    """One infer request; a kind of lane says what LoadGen gets of its outputs."""
 
-    def __init__(self, compiled: Compiled, make_slot: MakeSlot, sample_shape: tuple[int, ...]) -> None:
+    def __init__(self, compiled: Compiled, sample_shape: tuple[int, ...]) -> None:
         self.batch = compiled.batch
         self._request = compiled.model.create_infer_request()
-        output = compiled.model.output(0)
-        self._labels = np.zeros(tuple(output.shape), output.element_type.to_dtype())
-        self._request.set_output_tensor(ov.Tensor(self._labels, shared_memory=True))
-        self._row_values = self._labels[0].size
-        self._numbers = self._labels.reshape(-1).data
-        address, row_bytes = self._labels.ctypes.data, self._labels[0].nbytes
-        self._slots = [make_slot(address + row_bytes * row, row_bytes) for row in range(compiled.batch)]
         self._gathered = np.zeros((compiled.batch, *sample_shape), np.uint8)
         self._gathered_tensor = ov.Tensor(self._gathered, shared_memory=True)
-        for _ in range(_WARM_UPS):
-            self.infer(self._gathered_tensor)
+
+    @property
+    @abstractmethod
+    def outputs(self) -> list[npt.NDArray[Any]]:
+        """A copy of what was computed last."""
+
+    @abstractmethod
+    def answers(self, ids: Sequence[int], indices: Sequence[int]) -> list[Any]:
+        """Return the responses to the first samples of the batch, whose indices these are.
+
+        Raises:
+            NotANumber: a score of one is NaN.
+        """
 
     def infer(self, tensor: Any) -> None:
         """Compute a batch in this thread."""
@@ -150,13 +157,13 @@ class Lane:
         np.take(block, rows, axis=0, out=self._gathered[: len(rows)], mode="clip")
         return self._gathered_tensor
 
-    def answers_to(self, pixels: Pixels) -> Answers:
-        """Compute all samples in this thread, and return the labels of every row of every batch."""
+    def answers_to(self, pixels: Pixels) -> Outputs:
+        """Compute all samples in this thread, and return the outputs of every batch."""
         found = []
         for part in range(self.parts(pixels)):
             self.infer(self.part(pixels, part))
-            found.append(self.labels)
-        return self.batch, np.concatenate(found)
+            found.append(self.outputs)
+        return self.batch, found
 
     def parts(self, pixels: Pixels) -> int:
         """Return how many batches it takes to compute all samples."""
@@ -166,23 +173,40 @@ class Lane:
         """Copy a batch of the samples, which begin anew after the last, and return its tensor."""
         return self.gather(pixels, (np.arange(self.batch) + number * self.batch) % len(pixels))
 
+    def _warm_up(self) -> None:
+        for _ in range(_WARM_UPS):
+            self.infer(self._gathered_tensor)
+
+
+MakeLane = Callable[[Compiled, MakeSlot, tuple[int, ...]], Lane]
+"""Make a lane for samples of a shape."""
+
+
+class LabelLane(Lane):
+    """Answers with the first number of each row of the only output (harness.backend.labels)."""
+
+    def __init__(self, compiled: Compiled, make_slot: MakeSlot, sample_shape: tuple[int, ...]) -> None:
+        super().__init__(compiled, sample_shape)
+        output = compiled.model.output(0)
+        self._rows = np.zeros(tuple(output.shape), output.element_type.to_dtype())
+        self._request.set_output_tensor(ov.Tensor(self._rows, shared_memory=True))
+        self._row_values = self._rows[0].size
+        self._numbers = self._rows.reshape(-1).data
+        address, row_bytes, item_bytes = self._rows.ctypes.data, self._rows[0].nbytes, self._rows.itemsize
+        self._slots = [make_slot(address + row_bytes * row, item_bytes) for row in range(compiled.batch)]
+        self._warm_up()
+
     @property
-    def labels(self) -> npt.NDArray[np.float32]:
-        """A copy of what was answered last, f32 [batch]."""
-        return self._labels.copy()
+    def outputs(self) -> list[npt.NDArray[Any]]:
+        return [self._rows.copy()]
 
-    def answers(self, ids: Sequence[int]) -> list[Any]:
-        """Return the responses to the first samples of the batch.
-
-        Raises:
-            NotANumber: the label of one is NaN.
-        """
-        slots, labels = self._slots, self._numbers
+    def answers(self, ids: Sequence[int], indices: Sequence[int]) -> list[Any]:
+        slots, numbers = self._slots, self._numbers
         if len(ids) != self.batch:
-            slots, labels = slots[: len(ids)], labels[: len(ids) * self._row_values]
+            slots, numbers = slots[: len(ids)], numbers[: len(ids) * self._row_values]
         # A sum is NaN if a term is, and costs less than asking each.
-        if isnan(sum(labels)):
-            place = next((place for place, label in enumerate(labels) if isnan(label)), 0)
+        if isnan(sum(numbers)):
+            place = next((place for place, number in enumerate(numbers) if isnan(number)), 0)
             raise NotANumber(place // self._row_values)
         for slot, identity in zip(slots, ids, strict=True):
             slot.id = identity
@@ -196,7 +220,7 @@ class Question:
         self._pixels = pixels
         self._threads = threads
         self._together = Barrier(threads)
-        self._found: SimpleQueue[list[Answers] | Exception] = SimpleQueue()
+        self._found: SimpleQueue[list[Outputs] | Exception] = SimpleQueue()
 
     def answer(self, lanes: Sequence[Lane]) -> None:
         """Compute in this thread, once all threads have come: so none takes the question of another."""
@@ -206,13 +230,13 @@ class Question:
         except Exception as error:
             self._found.put(error)
 
-    def answers(self) -> list[Answers]:
-        """Wait for all threads, and return what their lanes answered.
+    def answers(self) -> list[Outputs]:
+        """Wait for all threads, and return what their lanes computed.
 
         Raises:
             RuntimeError: OpenVINO's, when an inference failed.
         """
-        found: list[Answers] = []
+        found: list[Outputs] = []
         for each in [self._found.get() for _ in range(self._threads)]:
             if isinstance(each, Exception):
                 raise each

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.loadgen.qsl import Pixels
-from harness.loadgen.sut.lane import Answers, Lane, Question, Sut, windows
+from harness.loadgen.sut.lane import Lane, Outputs, Question, Sut, windows
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class OfflineSut(Sut):
         for _ in self._threads:
             self._work.put(query)
 
-    def answers_to(self, pixels: Pixels) -> list[Answers]:
+    def answers_to(self, pixels: Pixels) -> list[Outputs]:
         question = Question(pixels, len(self._threads))
         for _ in self._threads:
             self._work.put(question)
@@ -85,7 +85,7 @@ class OfflineSut(Sut):
                         if neighbours
                         else lane.gather(self._qsl.block, query.rows[start:end])
                     )
-                    answers = lane.answers(query.ids[start:end])
+                    answers = lane.answers(query.ids[start:end], query.indices[start:end])
                 except Exception as error:
                     self._failed(query.indices[start:end], error)
                     return

@@ -5,7 +5,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from harness.loadgen.qsl import Pixels
-from harness.loadgen.sut.lane import Answers, Lane, Question, Sut, windows
+from harness.loadgen.sut.lane import Lane, Outputs, Question, Sut, windows
 
 
 class ServerSut(Sut):
@@ -48,7 +48,7 @@ class ServerSut(Sut):
         for waiting in zip(ids, indices, strict=True):
             self._waiting.put(waiting)
 
-    def answers_to(self, pixels: Pixels) -> list[Answers]:
+    def answers_to(self, pixels: Pixels) -> list[Outputs]:
         """Let every lane compute all samples; no query may be under way."""
         question = Question(pixels, len(self._threads))
         for _ in self._threads:
@@ -81,7 +81,7 @@ class ServerSut(Sut):
                 lane.infer(
                     self._windows[int(rows[0])] if lane.batch == 1 else lane.gather(self._qsl.block, rows)
                 )
-                answers = lane.answers([identity for identity, _ in taken])
+                answers = lane.answers([identity for identity, _ in taken], indices)
             except Exception as error:
                 self._failed(indices, error)
                 return

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from harness.loadgen.qsl import Pixels
-from harness.loadgen.sut.lane import Answers, Sut, windows
+from harness.loadgen.sut.lane import Outputs, Sut, windows
 
 _NOT_LOADED = "LoadGen has not loaded it"
 
@@ -35,7 +33,7 @@ class SingleStreamSut(Sut):
         lane = self._lane_of_thread
         try:
             lane.infer(self._tensor_of[indices[0]])
-            answers = lane.answers(ids)
+            answers = lane.answers(ids, indices)
         except Exception as error:
             self._failed(indices, error)
             return
@@ -64,17 +62,17 @@ class MultiStreamSut(Sut):
     def samples_loaded(self) -> None:
         self._windows = windows(self._qsl.block, self._compiled.batch)
 
-    def answers_to(self, pixels: Pixels) -> list[Answers]:
+    def answers_to(self, pixels: Pixels) -> list[Outputs]:
         if len(self.lanes) == 1:
             return super().answers_to(pixels)
         found: list[list[Any]] = [[] for _ in self.lanes]
         for part in range(self.lanes[0].parts(pixels)):
             for lane in self.lanes:
                 lane.start(lane.part(pixels, part))
-            for lane, labels in zip(self.lanes, found, strict=True):
+            for lane, outputs in zip(self.lanes, found, strict=True):
                 lane.wait()
-                labels.append(lane.labels)
-        return [(self._compiled.batch, np.concatenate(labels)) for labels in found]
+                outputs.append(lane.outputs)
+        return [(self._compiled.batch, outputs) for outputs in found]
 
     def issue(self, ids: list[int], indices: list[int]) -> None:
         count, batch = len(ids), self._compiled.batch
@@ -104,7 +102,7 @@ class MultiStreamSut(Sut):
             for lane, start, end in parts:
                 if len(parts) > 1:
                     lane.wait()
-                answers = lane.answers(ids[start:end])
+                answers = lane.answers(ids[start:end], indices[start:end])
                 # Counted first: the last answer lets LoadGen go on.
                 self._completed += end - start
                 self._complete(answers)

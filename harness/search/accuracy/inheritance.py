@@ -15,12 +15,10 @@ from scipy.optimize import linear_sum_assignment
 
 from harness.model import resnet
 from harness.model.architecture import Architecture, BlockLayers, Convolution, Layers, SqueezeExcite
-from harness.model.nodes import BN_EPSILON
+from harness.model.nodes import BN_EPSILON, BN_PARTS
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
-
-_BN = ("weight", "bias", "running_mean", "running_var")
 
 
 def inherit(wanted: Architecture, baseline: Architecture, state: resnet.State) -> resnet.State:
@@ -161,16 +159,16 @@ class _Heir:
             out = np.pad(out, ((0, 0), (0, missing), (0, 0), (0, 0)))
             unit = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
             norms = tuple(  # type: ignore[assignment]
-                {part: np.concatenate([norm[part], np.full(missing, unit[part])]) for part in _BN}
+                {part: np.concatenate([norm[part], np.full(missing, unit[part])]) for part in BN_PARTS}
                 for norm in norms
             )
         return _Middle(into, dense, out, norms)
 
     def _norm(self, name: str) -> dict[str, Floats]:
-        return {part: self._old[f"{name}.{part}"] for part in _BN}
+        return {part: self._old[f"{name}.{part}"] for part in BN_PARTS}
 
     def _take_norm(self, name: str, norm: dict[str, Floats], kept: Indices) -> None:
-        for part in _BN:
+        for part in BN_PARTS:
             self._new[f"{name}.{part}"] = norm[part][kept]
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from harness import files
 from harness.console import note, progress
-from harness.errors import HarnessError, OutputError
+from harness.errors import HarnessError
 from harness.model.architecture import Architecture
 from harness.profiling import stopwatch
-from harness.profiling.stopwatch import Conditions, Timer
+from harness.profiling.conditions import Conditions
+from harness.profiling.stopwatch import Timer
 from harness.resources import cache_folder
 from harness.search.latency.prediction import Design, Prediction
 from harness.search.latency.validation import Validation, validate
@@ -148,8 +149,7 @@ def build(
             measuring it.
     """
     files.make_writable_folder(out.parent)
-    busy = OutputError(f"Another process is measuring the latency table {out}: wait for it.")
-    with files.locked(out.with_name(f".{out.name}.lock"), busy):
+    with files.alone(out, cure="", lock=out.with_name(f".{out.name}.lock")):
         return _measured(space, conditions, out, design or Design(), timer or stopwatch.timer)
 
 

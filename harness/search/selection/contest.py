@@ -12,7 +12,7 @@ from harness.dataset.images import ImageList
 from harness.dataset.store import Store, prepare
 from harness.model.architecture import Architecture
 from harness.model.card import CARD_NAME, AccuracySpec, Card, read_card, write_card
-from harness.profiling.stopwatch import Conditions
+from harness.profiling.conditions import Conditions
 from harness.search.accuracy.estimator import Estimator, Inherited
 from harness.search.accuracy.finetuning import Material
 from harness.search.decision import (

@@ -76,7 +76,7 @@ def _require_usual_input(card: Card) -> None:
         and np.allclose(given.mean, MEAN, rtol=0, atol=_PIXEL_TOLERANCE)
         and np.allclose(given.scale, SCALE, rtol=0, atol=_PIXEL_TOLERANCE)
     )
-    if not usual or card.output.kind != "logits" or card.output.label_offset:
+    if not usual or card.classifier.kind != "logits" or card.classifier.label_offset:
         raise ModelError(
             f"Model '{card.name}' cannot be a baseline, the trainer gives f32 NCHW RGB with mean "
             f"{list(MEAN)} and scale {list(SCALE)} and takes logits, one a label: {_CURE}."

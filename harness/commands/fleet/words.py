@@ -1,0 +1,56 @@
+"""The words behind ` -- ` of `harness fleet run`, read as the command itself reads them."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from harness.errors import HarnessError
+from harness.fleet.duty import OUT
+from harness.fleet.order import Command, packed
+
+COMMANDS = ("compare", "run", "tune", "frontier")
+_CARDS = ("model", "models", "cards")
+_STORES = ("data", "calibration_data")
+_OURS = {"--out", "--json"}
+_STAY_HERE = ("user_conf",)
+
+
+def parse(given: Sequence[str]) -> Command:
+    """Return the command for all machines.
+
+    Raises:
+        HarnessError: it is none for a fleet, sets what the fleet sets, or a model is not there.
+        click.UsageError: the command refuses an option.
+    """
+    name = given[0]
+    if name not in COMMANDS:
+        raise HarnessError(f"A fleet cannot do '{name}': write one of {', '.join(COMMANDS)} behind ` -- `.")
+    command: click.Command = importlib.import_module(f"harness.commands.{name}").command
+    words = [part for word in given[1:] for part in _parts(word)]
+    if _OURS & set(words):
+        raise HarnessError("The fleet gives --out and --json to the command behind ` -- `: leave them out.")
+    words += ["--out", OUT] if any(one.name == "out" for one in command.params) else []
+    words.append("--json")
+    with command.make_context(f"harness {name}", list(words)) as context:
+        values = context.params
+    for option in _STAY_HERE:
+        if values.get(option) is not None:
+            raise HarnessError(f"--{option.replace('_', '-')} does not travel: leave it out.")
+    return packed(given, (name, *words), _named(values, _CARDS), _named(values, _STORES))
+
+
+def _named(values: Mapping[str, Any], options: Sequence[str]) -> list[str]:
+    """Return the words that were given to some options."""
+    found: list[str] = []
+    for option in options:
+        value = values.get(option)
+        found += map(str, value) if isinstance(value, tuple) else [] if value is None else [str(value)]
+    return found
+
+
+def _parts(word: str) -> list[str]:
+    """Return an option and its value of one word."""
+    name, equals, value = word.partition("=")
+    return [name, value] if word.startswith("--") and equals else [word]

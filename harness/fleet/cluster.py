@@ -1,0 +1,166 @@
+"""Ray: the nodes of a cluster, and a function at work on one of them, alone. No other module imports Ray."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from harness.errors import HarnessError
+
+LOCAL = "local:"
+_CONNECT_S = 5.0
+_MEMORY_BYTES = 100_000_000
+"""Object store of a cluster made here; models and logs are small."""
+
+
+class Lost(HarnessError):
+    """A node, or its worker, is no more."""
+
+
+class Failed(HarnessError):
+    """A node could not call the function, or the function broke."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of Ray."""
+
+    id: str
+    resources: dict[str, float]
+
+
+class Cluster:
+    """A cluster that this process is connected to."""
+
+    def __init__(self, ray: ModuleType) -> None:
+        self._ray = ray
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that are alive."""
+        return [Node(one["NodeID"], one["Resources"]) for one in self._ray.nodes() if one["Alive"]]
+
+    def send(self, value: Any) -> Any:
+        """Put what several tasks need into the object store, and return what stands for it."""
+        return self._ray.put(value)
+
+    def start(self, node: Node, function: Callable[..., Any], *given: Any, exclusively: bool = True) -> Any:
+        """Let a node call a function, once, in a process of its own, and return what stands for its result.
+
+        Args:
+            node: it alone; the task is not moved when it is lost.
+            function: of a module that the node can import.
+            given: what to call it with.
+            exclusively: with all CPUs of the node, so that no other task of Ray runs beside it.
+        """
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        task = self._ray.remote(max_retries=0, max_calls=1)(function)
+        return task.options(
+            num_cpus=node.resources.get("CPU", 0) if exclusively else 0,
+            resources=_own(node) if exclusively else {},
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+        ).remote(*given)
+
+    def result(self, started: Any) -> Any:
+        """Return a result, when it is there.
+
+        Raises:
+            Lost: its node or worker is no more.
+            Failed: it broke there.
+            HarnessError: the function's own.
+        """
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(started)
+        except errors.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, HarnessError):
+                raise cause from error
+            raise Failed(f"it failed there ({str(cause).strip().splitlines()[-1]})") from error
+        except errors.RayError as error:
+            raise Lost(f"node lost ({type(error).__name__})") from error
+
+    def wait(self, started: Sequence[Any], seconds: float) -> list[Any]:
+        """Return those whose results are there, after so long at most."""
+        return list(self._ray.wait(list(started), num_returns=len(started), timeout=seconds)[0])
+
+    def cancel(self, started: Any) -> None:
+        """End a task's worker at once."""
+        self._ray.cancel(started, force=True)
+
+
+@contextmanager
+def joined(address: str) -> Iterator[Cluster]:
+    """Connect to a cluster, or make one on this machine alone; it ends with the block.
+
+    Args:
+        address: HOST:PORT of the head node, 'auto' for that of this machine, or 'local:N' for N nodes here.
+
+    Raises:
+        HarnessError: Ray is not installed, nobody answers there, or what answers is no such cluster.
+    """
+    # Ray reports on its use to the outside unless told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise HarnessError("`harness fleet` needs Ray: pip install 'inference-harness[fleet]'.") from error
+    made = None
+    if address.startswith(LOCAL):
+        made = _make(address)
+        address = made.address
+    elif address != "auto":
+        _require_somebody(address)
+    try:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            why = str(error).strip().splitlines()[0]
+            raise HarnessError(
+                f"No Ray cluster can be joined at {address} ({why}): start one with `ray start --head`, with "
+                f"the same versions of Python and Ray as here."
+            ) from error
+        yield Cluster(ray)
+    finally:
+        ray.shutdown()
+        if made is not None:
+            made.shutdown()
+
+
+def _own(node: Node) -> dict[str, float]:
+    """Return the resource that each node has of its own, and that no two tasks can have at once."""
+    names = [name for name in node.resources if name.startswith("node:") and "__" not in name]
+    return dict.fromkeys(names, 1.0)
+
+
+def _require_somebody(address: str) -> None:
+    name, _, port = address.rpartition(":")
+    if not name or not port.isdigit():
+        raise HarnessError(
+            f"--address {address} is no address: give HOST:PORT as `ray start --head` prints it, 'auto' or "
+            f"'local:N'."
+        )
+    try:
+        socket.create_connection((name, int(port)), timeout=_CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise HarnessError(
+            f"Nobody answers at {address} ({error}): start a cluster with `ray start --head` there, or "
+            f"correct --address."
+        ) from error
+
+
+def _make(address: str) -> Any:
+    count = address.removeprefix(LOCAL)
+    if not count.isdigit() or not 1 <= int(count) <= 64:
+        raise HarnessError(f"--address {address}: give a number of nodes, as in local:1.")
+    from ray.cluster_utils import Cluster as Made
+
+    facts: dict[str, Any] = {"object_store_memory": _MEMORY_BYTES}
+    made: Any = Made(initialize_head=True, head_node_args={**facts, "include_dashboard": False})
+    for _ in range(int(count) - 1):
+        made.add_node(**facts)
+    return made

@@ -1,0 +1,196 @@
+"""One command on the machines of a cluster: each alone on its host, nothing twice, what is missing said."""
+
+import datetime
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import __version__, files
+from harness.console import note, progress
+from harness.errors import HarnessError, OutputError
+from harness.fleet import duty, home, member
+from harness.fleet.cluster import Cluster, Failed, Lost, Node, joined
+from harness.fleet.duty import Order, Outcome
+from harness.fleet.member import Member
+from harness.fleet.order import Command
+from harness.machine import system
+
+FILE_NAME = "fleet.json"
+FORMAT = 1
+_POLL_S = 0.5
+_QUIET_S = 60.0
+_ENDED = (0, 1)
+"""Exit codes of a command that came to its end: all is good, or a test is invalid or misses its target."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure, where, and where the results come home to."""
+
+    address: str
+    command: Command
+    out: Path
+    kinds: tuple[str, ...] = ()
+    """Of machines; empty: one of each kind."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One machine of the table."""
+
+    member: Member
+    folder: Path
+    task: home.Task | None
+    missing: str = ""
+    """Why there is no task."""
+
+    def to_dict(self, out: Path) -> dict[str, Any]:
+        done = (
+            home.to_dict(self.task) if self.task else {"machine": self.member.name, "missing": self.missing}
+        )
+        return {**done, "cpu": self.member.cpu, "folder": self.folder.relative_to(out).as_posix()}
+
+
+def status(address: str) -> list[Member]:
+    """Return the machines of a cluster.
+
+    Raises:
+        HarnessError: the cluster cannot be joined, or a node cannot answer.
+    """
+    with joined(address) as cluster:
+        return _greet(cluster, ())
+
+
+def run(request: Request) -> list[Row]:
+    """Measure what is missing, and return a row a machine; fleet.json in the folder tells the same.
+
+    A machine that is lost, or whose command fails, is a row that says why; the same call measures just those
+    again. When interrupted, it waits until no machine measures any more.
+
+    Raises:
+        HarnessError: the command, the cluster, the machines or the folder do not fit.
+    """
+    command = request.command
+    _require_ours(request.out)
+    files.make_writable_folder(request.out)
+    busy = OutputError(f"Another process is at work on {request.out}: wait for it, or give another --out.")
+    with files.locked(request.out / ".lock", busy), joined(request.address) as cluster:
+        chosen = member.choose(_greet(cluster, command.stores), request.kinds)
+        wanted = member.versions(system.describe())
+        member.require_same(chosen, wanted)
+        rows = _measured(request.out, command, chosen, cluster)
+    _write(request, rows)
+    return rows
+
+
+def _greet(cluster: Cluster, stores: Sequence[str]) -> list[Member]:
+    """Return one member a host."""
+    asked = [
+        (node, cluster.start(node, member.hello, list(stores), exclusively=False)) for node in cluster.nodes()
+    ]
+    found = []
+    for node, started in asked:
+        try:
+            found.append(Member(node=node.id, **cluster.result(started)))
+        except Lost as lost:
+            note(f"Ray's node {node.id[:8]} is left out: {lost}.")
+        except Failed as failed:
+            raise HarnessError(
+                f"Ray's node {node.id[:8]} cannot answer for its machine: {failed}; install the harness "
+                f"there, or take the node out of the cluster."
+            ) from failed
+    return member.machines(found)
+
+
+def _measured(out: Path, command: Command, chosen: Sequence[Member], cluster: Cluster) -> list[Row]:
+    nodes = {node.id: node for node in cluster.nodes()}
+    rows: dict[str, Row] = {}
+    under_way: dict[Any, tuple[Member, Order, Path]] = {}
+    parcels = cluster.send(command.parcels)
+    for one in chosen:
+        settings = command.settings(one.versions, one.stores)
+        folder = home.folder_of(out, one, command.models, settings)
+        if (task := home.read(folder)) is not None:
+            rows[one.name] = Row(one, folder, task)
+            continue
+        order = Order(f"{command.models[:12]}-{settings[:12]}", command.words)
+        started = cluster.start(nodes[one.node], duty.carry_out, order, parcels)
+        under_way[started] = (one, order, folder)
+    if rows:
+        note(f"{len(rows)} of {len(chosen)} machines have measured this already.")
+    with progress(f"{command.name} on {len(chosen)} machines", len(chosen)) as bar:
+        bar.advance(len(rows))
+        try:
+            while under_way:
+                for started in cluster.wait(list(under_way), _POLL_S):
+                    one, order, folder = under_way.pop(started)
+                    rows[one.name] = _row(cluster, started, out, command, one, folder)
+                    if rows[one.name].task is not None:
+                        _clear(cluster, nodes[one.node], order)
+                    bar.advance()
+        except BaseException:
+            _stop(cluster, [(started, nodes[one.node]) for started, (one, _, _) in under_way.items()])
+            raise
+    return [rows[one.name] for one in chosen]
+
+
+def _row(cluster: Cluster, started: Any, out: Path, command: Command, one: Member, folder: Path) -> Row:
+    try:
+        outcome: Outcome = cluster.result(started)
+    except HarnessError as error:
+        note(f"{one.name}: {error}")
+        return Row(one, folder, None, str(error))
+    if outcome.exit_code not in _ENDED or not _is_json(outcome.stdout):
+        why = (outcome.last_words or f"exit code {outcome.exit_code}").splitlines()[-1]
+        note(f"{one.name}: {why}")
+        return Row(one, folder, None, why.removeprefix("harness: "))
+    return Row(one, folder, home.write(out, folder, one, command.given, outcome))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _clear(cluster: Cluster, node: Node, order: Order) -> None:
+    """Remove on the machine what has come home; a machine that is lost by now keeps it."""
+    try:
+        cluster.result(cluster.start(node, duty.clear, order.key, exclusively=False))
+    except HarnessError as error:
+        note(f"The copy of a result stays on node {node.id[:8]}: {error}")
+
+
+def _stop(cluster: Cluster, under_way: Sequence[tuple[Any, Node]]) -> None:
+    """End what is under way, and wait until no machine measures."""
+    for started, _ in under_way:
+        cluster.cancel(started)
+    for _, node in under_way:
+        try:
+            cluster.result(cluster.start(node, duty.wait_until_quiet, _QUIET_S, exclusively=False))
+        except HarnessError as error:
+            note(f"Node {node.id[:8]} may still measure: {error}")
+
+
+def _require_ours(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()) and not (out / FILE_NAME).exists():
+        known = {path.name for path in out.iterdir()} - {".lock"}
+        if not any((out / name).is_dir() and any((out / name).rglob(home.TASK)) for name in known):
+            raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+
+
+def _write(request: Request, rows: Sequence[Row]) -> None:
+    files.write_json(
+        request.out / FILE_NAME,
+        {
+            "format": FORMAT,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "harness": __version__,
+            "command": list(request.command.given),
+            "rows": [row.to_dict(request.out) for row in rows],
+        },
+    )

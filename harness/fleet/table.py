@@ -1,0 +1,75 @@
+"""What a fleet shows: its machines, and the tables of what came home from them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.comparison import document, merge, output, table
+from harness.errors import OutputError
+from harness.files import format_bytes
+from harness.fleet.home import RESULTS, TASK
+from harness.fleet.member import Member
+from harness.fleet.session import Row
+from harness.report.table import Table, aligned
+
+TABLE = "table"
+"""Folder of the table over all machines."""
+
+
+def machines(members: Sequence[Member]) -> str:
+    """Return the machines of a fleet as text."""
+    rows = tuple(
+        (
+            one.name,
+            one.hostname,
+            str(one.cores or "unknown"),
+            "unknown" if one.memory_bytes is None else format_bytes(one.memory_bytes),
+            *(one.versions.get(name) or "none" for name in ("harness", "openvino")),
+        )
+        for one in members
+    )
+    header = ("machine", "host", "cores", "memory", "harness", "OpenVINO")
+    return aligned(Table("Machines, one a host", header, rows))
+
+
+def rows(found: Sequence[Row], out: Path) -> str:
+    """Return what became of each machine as text."""
+    lines = tuple(
+        (
+            row.member.name,
+            "measured" if row.task else f"missing: {row.missing}",
+            row.folder.relative_to(out).as_posix() if row.task else "",
+        )
+        for row in found
+    )
+    return aligned(Table("Machines of this fleet", ("machine", "state", "folder"), lines))
+
+
+def compared(roots: Sequence[Path], out: Path) -> str | None:
+    """Write the table of all comparisons that came home below some folders, and return it as text.
+
+    Args:
+        roots: folders that `fleet run` filled.
+        out: folder for the table, where there are comparisons of several machines; one is shown as it is.
+
+    Returns:
+        None where no machine compared anything.
+
+    Raises:
+        OutputError: the comparisons are of different models or data, or cannot be read.
+    """
+    folders = [path.parent / RESULTS for root in roots for path in sorted(root.rglob(TASK))]
+    folders = [folder for folder in folders if (folder / document.FILE_NAME).is_file()]
+    if not folders:
+        return None
+    if len(folders) == 1:
+        return table.text(document.read(folders[0] / document.FILE_NAME))
+    comparisons = merge.merge(folders, out)
+    output.write(comparisons, out)
+    return table.text(comparisons)
+
+
+def require_roots(roots: Sequence[Path]) -> None:
+    """Raise OutputError where a folder is none that `fleet run` filled."""
+    for root in roots:
+        if not root.is_dir() or next(root.rglob(TASK), None) is None:
+            raise OutputError(f"{root} holds nothing of a fleet: give a folder that `fleet run` has filled.")

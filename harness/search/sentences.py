@@ -1,0 +1,166 @@
+"""What a search found, in sentences."""
+
+import math
+import statistics
+from collections.abc import Iterator
+
+from harness.comparison.findings import figure_text
+from harness.search.accuracy.estimator import agreement, kendall
+from harness.search.decision import SEARCHED, UNIFORM
+from harness.search.document import Pair, Ratio, SearchResult
+
+_SIGNIFICANT = 0.05
+
+
+def sentences(outcome: SearchResult) -> Iterator[str]:
+    """Yield what is to be said: the pick, what it was held against, and what the estimates were worth."""
+    bar = outcome.bar
+    picked, rival = outcome.searched, outcome.uniform
+    keeps = "does not keep"
+    if picked.held_out >= bar.least:
+        margin = "more" if picked.held_out >= bar.safe else "less"
+        keeps = f"keeps, by {margin} than a standard error,"
+    yield (
+        f"Chosen: {picked.key}, {figure_text(picked.measured_ms)} ms where the baseline in INT8 takes "
+        f"{figure_text(outcome.baseline_ms)} ms; {100 * picked.held_out:.2f} % in INT8 on held-out "
+        f"training images, which {keeps} the {100 * bar.least:.2f} % that were needed "
+        f"(the baseline's {100 * bar.baseline:.2f} % less {100 * bar.max_drop:g} % of it)."
+    )
+    if outcome.wanted_ms is not None and picked.measured_ms > outcome.wanted_ms:
+        yield (
+            f"The wanted latency of {figure_text(outcome.wanted_ms)} ms is missed: no point of the front "
+            "that is predicted to keep it keeps it when measured."
+        )
+    if not outcome.request.images.held_out_unseen:
+        yield (
+            "The held-out images are part of --train, which the baseline has probably learned from: its own "
+            "accuracy on them flatters, and the bar is rather too high (--held-out mends that)."
+        )
+    yield (
+        f"Control: the uniform scaling {rival.key}, {figure_text(rival.measured_ms)} ms, trained the "
+        f"same way, has {100 * rival.held_out:.2f} % on the same {bar.images:,} images. An accuracy on "
+        f"so many has a standard error of {100 * bar.standard_error:.2f} points."
+    )
+    yield _rivals(outcome)
+    speeds = outcome.test.searched_over_uniform
+    yield from (
+        one.text for one in outcome.test.speedups if one.variant == SEARCHED and one.against != UNIFORM
+    )
+    yield from (one.text for one in speeds.values())
+    yield from outcome.test.accuracies
+    pair = outcome.test.searched_against_uniform
+    if pair is not None:
+        yield (
+            f"{SEARCHED} against {UNIFORM} on {pair.count:,} test images: {pair.points:+.2f} points "
+            f"(McNemar's exact test: p = {pair.p_value:.2g}). "
+            f"{_verdict(pair, speeds.get(str(outcome.request.conditions.scenario)))}"
+        )
+    yield from _wide(outcome)
+    if (proof := outcome.table.validation) is not None:
+        yield (
+            f"Latency table on {proof.networks} unseen networks: mean error {100 * proof.mape:.1f} %, "
+            f"bias {100 * proof.bias:+.1f} %, Kendall's tau {proof.tau:.3f} (calibrated MACs: "
+            f"{100 * proof.macs_mape:.1f} %, {proof.macs_tau:.3f})."
+        )
+    front = outcome.front
+    errors = [abs(one.latency_ms / one.measured_ms - 1) for one in front]
+    ranked = kendall([one.latency_ms for one in front], [one.measured_ms for one in front])
+    yield (
+        f"On the {len(front)} points of the front, measured end to end: mean error "
+        f"{100 * statistics.fmean(errors):.1f} %, largest {100 * max(errors):.1f} %, "
+        f"Kendall's tau {ranked:.3f}."
+    )
+    yield from _scouted(outcome)
+    yield from _first_look(outcome)
+    yield from _trust(outcome)
+
+
+def _verdict(pair: Pair, speed: Ratio | None) -> str:
+    """Say which of the two to take, as far as the test images and the objective's speed tell."""
+    _, low, high = (speed and speed.ratio) or (1.0, 0.0, math.inf)
+    faster = SEARCHED if low > 1 else UNIFORM if high < 1 else None
+    better = None
+    if pair.p_value <= _SIGNIFICANT:
+        better = SEARCHED if pair.points > 0 else UNIFORM
+    if better is None and faster is None:
+        return f"That shows no difference, nor do their speeds: {UNIFORM} is the plainer one."
+    if better is None:
+        return f"That shows no difference, but {faster} is faster: take it."
+    if faster in (None, better):
+        return f"Take {better}."
+    return f"{better} is more accurate and {faster} faster: choose by what matters more."
+
+
+def _rivals(outcome: SearchResult) -> str:
+    finished = sum(one.held_out is not None for one in outcome.controls)
+    found = "; ".join(
+        f"{'-'.join(map(str, one.depths))} blocks, {figure_text(one.measured_ms)} ms, "
+        f"{100 * one.brief:.2f} %"
+        + ("" if one.held_out is None else f", in the end {100 * one.held_out:.2f} %")
+        for one in outcome.controls
+    )
+    return (
+        f"It is the best of {finished} uniform scalings that were trained to the end, as many as were "
+        f"candidates if there are so many, those first that lead after the brief fine-tuning: {found}."
+    )
+
+
+def _first_look(outcome: SearchResult) -> Iterator[str]:
+    looks = {one.key: one.accuracy for one in outcome.looks}
+    if not looks:
+        return
+    shortlist, front = outcome.shortlist, {one.key for one in outcome.front}
+    others = sum(one.key not in front for one in shortlist)
+    tau = kendall([looks[one.key] for one in shortlist], [one.brief for one in shortlist])
+    images = min(outcome.request.effort.look_images, outcome.request.images.learned)
+    yield (
+        f"First look: {len(looks)} networks of the front, those behind it and the scouts, fine-tuned on "
+        f"{images:,} images; {others} of the {len(shortlist)} in the "
+        f"shortlist are not of the front. Kendall's tau of their looks with the brief fine-tuning: {tau:.2f}."
+    )
+
+
+def _scouted(outcome: SearchResult) -> Iterator[str]:
+    """Say how far what was seen before the search agrees with the estimator, before and after it learned."""
+    scouts = outcome.estimator.scouts
+    if scouts is None:
+        return
+    taus = ", ".join(f"{name} {tau:.2f}" for name, tau in scouts.taus.items())
+    times = sorted(one.latency_ms for one in scouts.seen)
+    yield (
+        f"Scouts: {len(times)} networks of {figure_text(times[0])} to {figure_text(times[-1])} ms, as "
+        "predicted, looked at before the search. "
+        f"Kendall's tau with their accuracies: {taus}, where each is predicted from the others alone."
+    )
+
+
+def _trust(outcome: SearchResult) -> Iterator[str]:
+    """Say what the estimator's ranking is worth, as far as that is known."""
+    name, shortlist, rows = outcome.estimator.name, outcome.shortlist, outcome.converged
+    found = agreement(
+        {ranked: [row.scores[ranked] for row in rows] for ranked in (rows[0].scores if rows else ())},
+        [row.accuracies[0] for row in rows],
+        [row.architecture for row in rows],
+        [row.accuracies[1] for row in rows],
+    )
+    yield f"Accuracy estimator, {name}: {found.line}."
+    briefly = agreement(
+        {name: [one.score for one in shortlist]},
+        [one.brief for one in shortlist],
+        [one.architecture for one in shortlist],
+    )
+    taus = ", ".join(f"{ranked} {tau:.2f}" for ranked, tau in briefly.taus.items())
+    yield (
+        f"Kendall's tau with the brief fine-tuning of the shortlist's {briefly.networks} networks, which is "
+        f"no convergence: {taus}."
+    )
+
+
+def _wide(outcome: SearchResult) -> Iterator[str]:
+    """Name the layers of the chosen network that the compiler did not put into INT8 kernels."""
+    kernels = next(one.kernels for one in outcome.shortlist if one.key == outcome.searched.key)
+    named = list(dict.fromkeys(layer.name for layer in (*kernels.wide, *kernels.fallbacks)))
+    if named:
+        yield f"Not in INT8 kernels of their own in {SEARCHED}: {', '.join(named)}."
+    elif kernels.int8_share is not None:
+        yield f"All convolutions and matrix products of {SEARCHED} run in INT8 kernels; none falls back."

@@ -1,0 +1,103 @@
+"""One measurement a host: who has the turn, who waits, and what a killed process leaves."""
+
+import fcntl
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.machine import host
+
+HOLD = """
+import sys, time
+from harness.machine import host
+with host.measuring("harness compare"):
+    print("has it", flush=True)
+    time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_HOST_ID", f"test of {tmp_path}")
+
+
+@contextmanager
+def another(seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that has the turn."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(seconds)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "has it\n"
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_who_measures_second_is_told_who_measures_first_and_what_to_do() -> None:
+    with (
+        another(60) as holder,
+        pytest.raises(HarnessError, match=rf"process {holder.pid} \(harness compare\).*--wait SECONDS"),
+        host.measuring("harness run"),
+    ):
+        pytest.fail("two measure at once")
+
+
+def test_who_waits_measures_when_the_first_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    with another(0.5) as holder, host.measuring("harness run", wait_s=60):
+        holder.wait()
+    assert f"Waiting for up to 60 s: process {holder.pid} (harness compare)" in capsys.readouterr().err
+
+
+def test_waiting_ends_at_its_time() -> None:
+    began = time.monotonic()
+    with another(60), pytest.raises(HarnessError, match="is measuring"), host.measuring("harness run", 1.0):
+        pytest.fail("two measure at once")
+    assert 1.0 <= time.monotonic() - began < 30
+
+
+def test_a_killed_process_leaves_the_turn_to_the_next() -> None:
+    with another(60) as holder:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with host.measuring("harness run"):
+            pass
+
+
+def test_other_hosts_have_turns_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    with another(60):
+        monkeypatch.setenv("HARNESS_HOST_ID", "another")
+        with host.measuring("harness run"):
+            pass
+
+
+def test_a_host_has_one_identity_whatever_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HARNESS_HOST_ID")
+    first = host.identity()
+    monkeypatch.setenv("TMPDIR", "/")
+    monkeypatch.setenv("HOME", "/")
+    assert host.identity() == first
+    assert len(first) == 16
+
+
+def test_another_users_measurement_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    turn = host._turn_of("0x1")
+    with turn.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            with host.measuring("harness run"):
+                pass
+        finally:
+            turn.unlink()
+    assert "User 0x1 is measuring on this host, too" in capsys.readouterr().err
+    with host.measuring("harness run"):
+        pass
+    assert capsys.readouterr().err == ""
