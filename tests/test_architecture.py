@@ -64,7 +64,7 @@ ROWS = {
         {"hub"},
     ],
     "backend": [
-        {"calibration_list", "folding", "kernels", "macs", "ports", "settings"},
+        {"calibration_list", "folding", "fusing", "kernels", "macs", "ports", "settings"},
         {"decoders", "labels"},
         {"detections"},
         {"answers"},

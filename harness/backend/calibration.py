@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files
-from harness.backend import answers, calibration_list, folding, graph, ports
+from harness.backend import answers, calibration_list, folding, fusing, graph, ports
 from harness.backend.settings import CompileSettings
 from harness.console import note, progress
 from harness.dataset.images import official_name
@@ -119,6 +119,7 @@ def _quantize(
             f"Model '{card.name}' is quantized already, in {left} places of its graph: give the "
             f"floating-point model that it was made from, or run it as it is."
         )
+    fusing.fuse_swish(model)
     graph.set_batch_of_one(model, card)
     if settings.max_drop is not None and _official(store, indices):
         note("Closed takes no model made with --max-drop, which looks at images outside the list.")
@@ -148,10 +149,12 @@ def quantize_uncorrected(model: Any, inputs: Iterable[npt.NDArray[Any]]) -> Any:
         inputs: a few of its inputs, for the ranges of the activations.
     """
     arrays = list(inputs)
+    whole = folding.folded(model)
+    fusing.fuse_swish(whole)
     # It takes a second, and its progress bars would garble ours.
     with _nncf(f"'{model.get_friendly_name()}'") as nncf, contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(
-            folding.folded(model),
+            whole,
             nncf.Dataset(arrays),
             **_arguments(nncf, USUAL, len(arrays)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),

@@ -191,10 +191,13 @@ def model_input(pixels: npt.NDArray[np.uint8], card: Card) -> npt.NDArray[Any]:
     return np.ascontiguousarray(values, np.float16 if given.element_type == "f16" else None)
 
 
-def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool = False) -> Compiled:
+def compile_model(
+    model: ov.Model, settings: CompileSettings, *, profile: bool = False, is_folded: bool = False
+) -> Compiled:
     """Fold the constants, compile for the CPU and report what OpenVINO really chose.
 
-    With `profile`, every layer's time is taken (harness.backend.kernels), which costs a little of it.
+    With `profile`, every layer's time is taken (harness.backend.kernels), which costs a little of it. What
+    `deployed` gave need not be folded again.
 
     Raises:
         ModelError: the CPU cannot compute in the precision asked for, or OpenVINO silently chose another.
@@ -206,7 +209,8 @@ def compile_model(model: ov.Model, settings: CompileSettings, *, profile: bool =
     if profile:
         config["PERF_COUNT"] = True
     try:
-        compiled = ov.Core().compile_model(folding.folded(model), "CPU", config)
+        ready = model if is_folded else folding.folded(model)
+        compiled = ov.Core().compile_model(ready, "CPU", config)
     except RuntimeError as error:
         raise ModelError(
             f"OpenVINO cannot compile '{model.get_friendly_name()}' with {config}: {first_line(error)}"

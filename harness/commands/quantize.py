@@ -45,7 +45,7 @@ from harness.model.card import find_card
     "--max-drop",
     type=options.Finite(min=0, max=1),
     metavar="X",
-    help="Restore layers until top-1 is within X (a fraction) of the original.",
+    help="Restore layers until the accuracy is within X (a fraction) of the original.",
 )
 @click.option(
     "--out",

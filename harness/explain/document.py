@@ -14,7 +14,7 @@ from harness.profiling.peak import Peak
 FILE_NAME = "explain.json"
 FORMAT = 1
 
-PARTS = ("compute", "dispatch", "copying", "queueing")
+PARTS = ("compute", "answers", "dispatch", "copying", "queueing")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,11 @@ class Explanation:
         return next(way for way in self.ways if way.name == name)
 
     def part_ns(self, part: str) -> float:
-        """Return the median over the rounds of one of PARTS."""
+        """Return the median over the rounds of one of PARTS; answers have their share of the layers' time."""
+        if part in ("compute", "answers"):
+            share = kernels.answers_share(self.layers) or 0.0
+            of_model = statistics.median(split.compute_ns for split in self.splits)
+            return float(of_model * (share if part == "answers" else 1 - share))
         return float(statistics.median(getattr(split, f"{part}_ns") for split in self.splits))
 
     @property

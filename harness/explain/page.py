@@ -19,7 +19,8 @@ _TITLES = {
 }
 _MEANINGS = {
     "compute": "the model itself: infer() less its call",
-    "dispatch": "infer() on an empty model, and making the answers",
+    "answers": "the graph's end: the best label, or decoding and suppressing boxes",
+    "dispatch": "infer() on an empty model, and handing over the answers",
     "copying": "handing samples over",
     "queueing": "LoadGen's time less ours: waiting",
 }
@@ -57,10 +58,6 @@ def _parts(found: Explanation) -> Iterator[RenderableType]:
 def _layers_title(found: Explanation) -> str:
     whole_us, share = kernels.total_us(found.layers), kernels.int8_share(found.layers)
     shown = "" if share is None else f" {100 * share:.1f} % of the time of convolutions and products is INT8."
-    if (made := kernels.answers_share(found.layers)) is not None:
-        shown += (
-            f" Making answers of the model's outputs ({kernels.OF_ANSWERS}) takes {100 * made:.1f} % of all."
-        )
     return (
         f"The slowest of {len(found.layers)} layers, by their own clocks: {whole_us / 1e3:.3f} ms an "
         f"inference at one at a time, in whole µs cut off, over {found.profiled_inferences} of them.{shown}"

@@ -62,7 +62,9 @@ class Backend:
         Raises:
             ModelError: the model does not admit the batch, or the CPU the precision.
         """
-        return graph.compile_model(self.deployed(batch), settings.compile_settings, profile=profile)
+        return graph.compile_model(
+            self.deployed(batch), settings.compile_settings, profile=profile, is_folded=True
+        )
 
     def compile_ladder(self, settings: RunSettings) -> list[graph.Compiled]:
         """Compile what the scenario's SUT needs, by rising batch."""
@@ -93,7 +95,7 @@ class Backend:
     def one_stream(self, settings: RunSettings, batch: int) -> graph.Compiled:
         """Compile the model for one stream in the same precision."""
         alone = replace(settings.compile_settings, hint="LATENCY", streams=1)
-        return graph.compile_model(self.deployed(batch), alone)
+        return graph.compile_model(self.deployed(batch), alone, is_folded=True)
 
     def make_lane(self, compiled: graph.Compiled, make_slot: MakeSlot, shape: tuple[int, ...]) -> Lane:
         """Return the lane that answers as the card's task does (harness.loadgen.sut)."""

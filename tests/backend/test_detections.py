@@ -11,8 +11,9 @@ import pytest
 from openvino import opset13 as ops
 from sample_detectors import make_spotter, spotter_model
 
-from harness.backend import answers, graph
+from harness.backend import answers, graph, kernels
 from harness.backend.detections import Found
+from harness.backend.settings import CompileSettings
 from harness.errors import ModelError
 from harness.model.card import Card, DetectionOutput, FileSpec, InputSpec
 
@@ -193,3 +194,18 @@ def test_what_follows_a_model_s_outputs_makes_the_answers_that_are_scored(tmp_pa
     answer = sorted(read(one, 5).tolist())
     assert [(one[0], one[6]) for one in answer] == [(5, 3), (5, 7)]
     assert [one[1:5] for one in answer] == [[0.0, 0.0, 0.5, 0.25], [0.5, 0.25, 1.0, 0.5]]
+
+
+def test_the_layers_that_make_the_answers_are_known_by_their_names() -> None:
+    described = replace(card("yolo"), output=DetectionOutput("yolo", 3, 0.3, 0.5, 10))
+    compiled = graph.compile_model(
+        graph.deployed(spotter_model(), described), CompileSettings("LATENCY"), profile=True
+    )
+    pixels = ov.Tensor(RANDOM.integers(0, 255, (1, SIZE, SIZE, 3), np.uint8))
+    layers = kernels.profiled(compiled.model, [pixels], 3)
+    ends = {layer.type for layer in layers if layer.makes_answers}
+    assert "MulticlassNms" in ends
+    assert "Reduce" in {layer.type for layer in layers if not layer.makes_answers}
+    whole = [replace(layer, time_us=1.0) for layer in layers]
+    assert kernels.answers_share(whole) == sum(layer.makes_answers for layer in layers) / len(layers)
+    assert kernels.answers_share([]) is None

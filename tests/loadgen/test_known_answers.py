@@ -80,7 +80,7 @@ def test_a_model_that_was_compiled_wrongly_is_compiled_again(
     job = job_of(oracle, tmp_path, scenario, **settings)
     done = work.run(job, work=partial(perform_with_wrong_compilations, batch=batch, count=3))
     assert done["known_answers"] == {
-        "samples": 3,
+        "samples": 2,
         "requests": requests,
         "compilations": 4,
         "checked_after_the_test": True,
@@ -161,7 +161,7 @@ def test_a_result_says_what_was_checked(oracle: Oracle, tmp_path: Path) -> None:
         section = document.section(mode)
         assert section is not None
         assert section.known_answers == {
-            "samples": 3,
+            "samples": 2,
             "requests": 2,
             "compilations": 1,
             "checked_after_the_test": True,
@@ -190,7 +190,7 @@ def test_scores_count_as_well_as_labels_and_may_differ_by_rounding(
 
 
 def test_samples_come_from_all_over_the_store() -> None:
-    assert known_answers.spread(1000) == [0, 499, 999]
+    assert known_answers.spread(1000) == [0, 999]
     assert known_answers.spread(2) == [0, 1]
     assert known_answers.spread(1) == [0]
 

@@ -11,9 +11,10 @@ from openvino import opset13 as ops
 from sample_detectors import Spotter, make_spotter, write_card
 
 from harness.backend import answers, graph
+from harness.backend.calibration import CalibrationSettings, quantize
 from harness.backend.settings import CompileSettings
 from harness.dataset import coco
-from harness.dataset.store import prepare
+from harness.dataset.store import Store, prepare
 from harness.errors import DataError, RunFailed
 from harness.loadgen import drive, work
 from harness.loadgen.job import Job
@@ -23,9 +24,9 @@ from harness.measurement.data import open_for
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
-from harness.model.card import read_card
+from harness.model.card import Card, read_card
 from harness.run import session
-from harness.task import TASKS, average_precision
+from harness.task import TASKS, PairedBoxes, average_precision
 
 
 @pytest.fixture(scope="module")
@@ -132,22 +133,40 @@ def real(shared_data: Path, folder: Path, name: str, *changes: tuple[str, str]) 
     return Spotter(card_path, store)
 
 
+def found_by(card: Card, store: Store) -> list[np.ndarray]:
+    """Return what a model finds in all images of a store, without LoadGen."""
+    end = answers.end_of(card)
+    deployed = graph.deployed(model_file.read(card), card)
+    request = graph.compile_model(deployed, CompileSettings("LATENCY")).model.create_infer_request()
+    samples, read = store.samples(card.input.recipe), end.reader(store)
+    found = []
+    for index in range(store.count):
+        outputs = list(request.infer([samples[index : index + 1]]).values())
+        found += [read(each, index) for each in end.split(outputs)]
+    return found
+
+
 @pytest.mark.parametrize(("name", "changes", "overall", "at_half"), REAL[1:3])
 def test_real_detectors_reach_the_map_that_independent_code_found(
     shared_data: Path, tmp_path: Path, name: str, changes: Any, overall: float, at_half: float
 ) -> None:
     one = real(shared_data, tmp_path, name, *changes)
-    end = answers.end_of(one.card)
-    deployed = graph.deployed(model_file.read(one.card), one.card)
-    request = graph.compile_model(deployed, CompileSettings("LATENCY")).model.create_infer_request()
-    samples, read = one.store.samples(one.card.input.recipe), end.reader(one.store)
-    found = []
-    for index in range(one.store.count):
-        outputs = list(request.infer([samples[index : index + 1]]).values())
-        found += [read(each, index) for each in end.split(outputs)]
     truth = TASKS["detection"].truth(one.store)
-    reached = average_precision.means(average_precision.evaluate(found, truth))
+    reached = average_precision.means(average_precision.evaluate(found_by(one.card, one.store), truth))
     assert reached == pytest.approx((overall, at_half), abs=0.0001)
+
+
+def test_int8_costs_a_detector_at_most_a_point_and_a_half(shared_data: Path, tmp_path: Path) -> None:
+    """YOLOX, whose activations are products that NNCF would quantize."""
+    one = real(shared_data, tmp_path, "yolox-nano")
+    made, _ = quantize(one.card, one.store, range(0, 50, 5), CalibrationSettings(), tmp_path / "int8.xml")
+    task = TASKS["detection"]
+    whole, int8 = found_by(one.card, one.store), found_by(made, one.store)
+    compared = task.compare(whole, int8, task.truth(one.store))
+    assert isinstance(compared, PairedBoxes)
+    assert compared.difference > -0.015
+    assert compared.low < compared.difference < compared.high
+    assert compared.agreement > 0.75
 
 
 @pytest.mark.parametrize(
