@@ -1,4 +1,4 @@
-.PHONY: check lint types test format docs bench
+.PHONY: check lint types test coverage format docs bench
 
 check: lint types test
 
@@ -11,6 +11,12 @@ types:
 
 test:
 	pytest
+
+coverage:
+	coverage run -m pytest -n 0 -m "not alone" tests/mlperf tests/results tests/task tests/machine tests/test_files.py \
+		tests/comparison/test_document.py tests/comparison/test_table.py tests/comparison/test_page.py \
+		tests/submission/test_description.py
+	coverage report
 
 format:
 	ruff check --fix .

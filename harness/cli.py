@@ -27,6 +27,7 @@ _COMMANDS = {
     "check": "Hold a submission against the rules.",
     "compare": "Compare models or precisions: speed, accuracy, and how sure both are.",
     "results": "Show every test below some folders as one table.",
+    "export": "Write what a model server wants to serve a model.",
     "explain": "Show where the time of an inference goes.",
     "search": "Look for a smaller network that this CPU runs fast in INT8.",
     "frontier": "Find the fastest ImageNet network here that keeps an accuracy.",

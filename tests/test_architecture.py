@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.mlperf import log
+from harness.mlperf.rules import SEEDS
+from harness.mlperf.scenario import Scenario
+
 PACKAGE = Path(__file__).parents[1] / "harness"
 
 # A module imports only from rows above its own; neighbours in a row do not know each other.
@@ -19,11 +23,12 @@ ROWS = {
         {"dataset"},
         {"task"},
         {"model"},
+        {"endpoint"},
         {"backend"},
         {"loadgen", "profiling"},
         {"training", "doctor"},
         {"measurement"},
-        {"run", "explain"},
+        {"run", "explain", "serving"},
         {"comparison", "submission", "tuner"},
         {"search", "quickstart", "frontier", "results", "fleet"},
         {"commands"},
@@ -63,14 +68,15 @@ ROWS = {
         {"detections"},
         {"answers"},
         {"graph"},
-        {"calibration", "labelling"},
+        {"calibration", "deployment", "labelling", "served"},
     ],
+    "endpoint": [{"address", "contract", "host"}, {"wire"}, {"grpc_wire", "http_wire"}, {"meeting"}],
     "loadgen": [
         {"qsl", "settings"},
         {"job", "sut"},
         {"known_answers", "rate"},
         {"subject"},
-        {"proof"},
+        {"proof", "served"},
         {"drive", "probe"},
         {"work"},
     ],
@@ -120,6 +126,15 @@ ROWS = {
         {"tree"},
         {"submit"},
     ],
+    "serving": [
+        {"programs"},
+        {"layout"},
+        {"kserve", "mlserver", "ovms", "triton"},
+        {"triton_python"},
+        {"formats", "repository"},
+        {"session"},
+    ],
+    "serving/programs": [{"mlserver_runtime", "triton_model"}],
     "tuner": [{"candidates", "halving", "report"}, {"budget"}, {"session"}],
     "fleet": [{"cluster", "member", "parcel"}, {"duty"}, {"home", "order"}, {"session"}, {"table"}],
     "frontier": [
@@ -149,12 +164,14 @@ ROWS = {
     "search/strategy": [{"front"}, {"study"}, {"evolution"}, {"climbing"}, {"scouting", "searching"}],
     "commands": [
         {"lazy", "options"},
+        {"endpoint_options"},
         {
             "check",
             "compare",
             "compliance",
             "doctor",
             "explain",
+            "export",
             "fleet",
             "frontier",
             "model",
@@ -174,9 +191,11 @@ ROWS = {
 }
 # Rooms, or single modules, that may import a library.
 DOORS = {
-    "openvino": {"backend", "loadgen/sut", "model", "profiling"},
+    "openvino": {"backend", "loadgen/sut", "model", "profiling", "serving/programs"},
     "nncf": {"backend"},
     "mlperf_loadgen": {"loadgen"},
+    "grpc": {"endpoint"},
+    "tritonclient": {"endpoint"},
     "click": {"cli", "commands"},
     "pandas": {"results"},
     "pyarrow": {"results"},
@@ -260,3 +279,22 @@ def test_only_a_task_knows_how_its_answers_are_written() -> None:
         if any(name in text for name in HANDLE_ANSWERS):
             assert 4 not in [one for one in constants if type(one) is int], f"{place} counts bytes"
             assert "frombuffer" not in text, f"{place} reads an answer"
+
+
+WORDS_OF_MLPERF = {
+    *map(str, Scenario),
+    *SEEDS,
+    log.DETAIL_LOG,
+    log.SUMMARY_LOG,
+    log.ACCURACY_LOG,
+    log.TRACE_LOG,
+}
+
+
+def test_the_words_of_mlperf_stand_in_its_room_alone() -> None:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE).as_posix()
+        if not place.startswith("mlperf/"):
+            tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            written = {node.value for node in tree if isinstance(node, ast.Constant)}
+            assert not written & WORDS_OF_MLPERF, place

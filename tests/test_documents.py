@@ -146,7 +146,7 @@ def _frontier(folder: Path) -> Document:
         "format": 1,
         "harness": "0.2.0",
         "created": "2026-11-28T20:00:00+00:00",
-        "machine": comparison().machine,
+        "machine": typed.unstructure(comparison().machine),
         "conditions": HERE.to_dict(),
         "target": 0.757,
         "data": None,

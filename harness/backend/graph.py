@@ -1,6 +1,6 @@
 """The deployed graph: raw `u8` pixels in, answers out, compiled for the CPU at a stated precision."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
 from harness.backend import answers, folding, kernels, ports
-from harness.backend.settings import OPENVINO_CORE_TYPES, CompileSettings
+from harness.backend.settings import CompileSettings
 from harness.errors import ModelError
 from harness.machine import system
 from harness.model.card import Card
@@ -204,21 +204,8 @@ def compile_model(
     """
     if settings.precision == "bf16" and not has_bf16():
         raise ModelError("OpenVINO computes no BF16 on this CPU: use --precision f32.")
-    config: dict[str, Any] = {
-        "PERFORMANCE_HINT": settings.hint,
-        "INFERENCE_PRECISION_HINT": settings.precision,
-    }
-    if settings.threads is not None:
-        config["INFERENCE_NUM_THREADS"] = settings.threads
-    if settings.streams is not None:
-        config["NUM_STREAMS"] = settings.streams
     pinning = system.default_pinning() if settings.pinning is None else settings.pinning
-    if pinning is not None:
-        config["ENABLE_CPU_PINNING"] = pinning
-    if settings.smt is not None:
-        config["ENABLE_HYPER_THREADING"] = settings.smt
-    if settings.core_type is not None:
-        config["SCHEDULING_CORE_TYPE"] = OPENVINO_CORE_TYPES[settings.core_type]
+    config: dict[str, Any] = replace(settings, pinning=pinning).properties
     if profile:
         config["PERF_COUNT"] = True
     try:

@@ -14,6 +14,8 @@ CORE_TYPES = tuple(OPENVINO_CORE_TYPES)
 
 
 PRECISIONS = ("f32", "bf16")
+SERVED = "served"
+"""In place of a precision, where a server computes: it decides, and does not say."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,28 @@ class CompileSettings:
     core_type: str | None = None
     """SCHEDULING_CORE_TYPE, where there are several: any, performance or efficiency."""
 
+    @property
+    def properties(self) -> dict[str, str | int | bool]:
+        """OpenVINO's properties; what is left to it has none."""
+        named = {
+            "PERFORMANCE_HINT": self.hint,
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": self.streams,
+            "ENABLE_CPU_PINNING": self.pinning,
+            "ENABLE_HYPER_THREADING": self.smt,
+            "SCHEDULING_CORE_TYPE": None if self.core_type is None else OPENVINO_CORE_TYPES[self.core_type],
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
 
 def effective(properties: Mapping[str, Any]) -> dict[str, int | bool | str | None]:
-    """Return what a compiled model's OpenVINO properties say of what a tuning may set; all but the batch."""
+    """Return what a compiled model's OpenVINO properties say of what a tuning may set; all but the batch.
+
+    A served model has no properties, which say nothing.
+    """
+    if not properties:
+        return {}
     cores = {name: kind for kind, name in OPENVINO_CORE_TYPES.items()}
     return {
         "threads": properties["INFERENCE_NUM_THREADS"],

@@ -9,6 +9,7 @@ import click
 
 from harness.commands import options
 from harness.comparison import DEFAULT_ROUNDS
+from harness.endpoint.address import parse
 from harness.errors import HarnessError
 from harness.mlperf.scenario import parse_scenario
 from harness.model.card import find_card
@@ -62,6 +63,13 @@ if TYPE_CHECKING:
     metavar="STORE",
     help="Store with other images to calibrate int8 on; default: --data.",
 )
+@click.option(
+    "--endpoint",
+    "endpoints",
+    multiple=True,
+    metavar="URL",
+    help="Where the first --model is served (see `harness run --help`), as another variant; once per server.",
+)
 @options.duration
 @options.tuning
 @click.option("--out", type=options.PATH, metavar="DIR", help="Folder for logs and tables.")
@@ -78,6 +86,7 @@ def command(
     baseline: str | None,
     precisions: str | None,
     calibration_data: Path | None,
+    endpoints: tuple[str, ...],
     duration: float,
     tuning: bool,
     out: Path | None,
@@ -106,6 +115,7 @@ def command(
         baseline=baseline,
         precisions=_words(precisions),
         calibration_data=calibration_data,
+        endpoints=tuple(map(parse, endpoints)),
         duration_s=duration,
         tuning=tuning,
     )

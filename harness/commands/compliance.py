@@ -13,13 +13,7 @@ from harness.submission import audit
 @click.command("compliance")
 @options.results
 @options.data
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="CARD",
-    help="Card of a model that is not shipped; may be repeated.",
-)
+@options.other_models
 @click.option("--replace", is_flag=True, help="Run tests again that are there already.")
 @options.measures
 @options.as_json

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import click
 
-from harness.backend.settings import PRECISIONS
 from harness.commands import options
 from harness.explain import DEFAULT_ROUNDS
 from harness.loadgen.settings import RunSettings
-from harness.mlperf.scenario import parse_scenario
+from harness.mlperf.scenario import Scenario, parse_scenario
 from harness.model.card import find_card
 
 
@@ -23,20 +22,14 @@ from harness.model.card import find_card
 )
 @click.option(
     "--scenario",
-    default="SingleStream",
+    default=str(Scenario.SINGLE_STREAM),
     show_default=True,
     metavar="SCENARIO",
     help="SingleStream or Offline.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all we may use.")
 @click.option("--batch", type=click.IntRange(min=1), help="Samples an inference computes, in Offline.")
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="f32",
-    show_default=True,
-    help="Arithmetic of the layers that are not quantized.",
-)
+@options.precision
 @click.option(
     "--rounds", type=int, default=DEFAULT_ROUNDS, show_default=True, metavar="N", help="How often to measure."
 )

@@ -11,15 +11,17 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from harness.backend.settings import PRECISIONS
 from harness.errors import HarnessError, did_you_mean
 from harness.machine import host, system
-from harness.mlperf.scenario import SEARCHED
+from harness.mlperf.scenario import SEARCHED, Scenario
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 _MOST_WORKERS_A_CPU = 8
 _LONGEST_S = 86_400
+_NAMES = tuple(Scenario)
 
 
 class Finite(click.FloatRange):
@@ -52,6 +54,23 @@ data = click.option(
 )
 results = click.option(
     "--results", required=True, type=PATH, metavar="DIR", help="Folder that `harness run --out` wrote."
+)
+other_models = click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="CARD",
+    help="Card of a model that is not shipped; may be repeated.",
+)
+scenario = click.option(
+    "--scenario", required=True, metavar="SCENARIO", help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}."
+)
+precision = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="f32",
+    show_default=True,
+    help="Arithmetic of the layers that are not quantized.",
 )
 duration = click.option(
     "--duration",

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from harness.backend.settings import CORE_TYPES, PRECISIONS
-from harness.commands import options
+from harness.backend.settings import CORE_TYPES
+from harness.commands import endpoint_options, options
 from harness.console import note
+from harness.endpoint.address import Endpoint
 from harness.loadgen.settings import RunSettings
 from harness.mlperf import calendar
 from harness.mlperf.scenario import Mode, parse_scenario
@@ -21,9 +22,7 @@ from harness.run.summary import summary
 @click.command()
 @options.model
 @options.data
-@click.option(
-    "--scenario", required=True, metavar="SCENARIO", help="SingleStream, MultiStream, Server or Offline."
-)
+@options.scenario
 @click.option(
     "--mode",
     type=click.Choice(["performance", "accuracy", "both"]),
@@ -41,13 +40,7 @@ from harness.run.summary import summary
     help="Samples an inference computes (Offline: 1 by default); MultiStream: 8 computes a query at once, 1 "
     "shares it out over the streams; Server: the largest batch. Default in these two: the probe's choice.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="f32",
-    show_default=True,
-    help="Arithmetic of the layers that are not quantized.",
-)
+@options.precision
 @click.option(
     "--pinning/--no-pinning",
     default=None,
@@ -55,6 +48,7 @@ from harness.run.summary import summary
 )
 @click.option("--smt/--no-smt", default=None, help="Whether two threads may share a core.")
 @click.option("--core-type", type=click.Choice(CORE_TYPES), help="Cores to use on CPUs with several types.")
+@endpoint_options.endpoint
 @options.tuning
 @options.duration
 @click.option("--official", is_flag=True, help="Use the durations and counts of the rules (mlperf.conf).")
@@ -89,6 +83,8 @@ def command(
     pinning: bool | None,
     smt: bool | None,
     core_type: str | None,
+    endpoint: Endpoint | None,
+    concurrency: int | None,
     tuning: bool,
     duration: float,
     official: bool,
@@ -105,13 +101,14 @@ def command(
     is there, finished and valid, is not repeated: after an interruption the same command goes on. Exits with
     0 when all is good, 1 when the run is invalid or misses its accuracy target, 2 when the request cannot be
     carried out. What `harness tune` found for the model is used wherever an option leaves the choice open.
+    With --endpoint a server computes, and the model here only says which answers are right.
     """
     card = find_card(model)
     settings = RunSettings(
         scenario=parse_scenario(scenario),
         precision=precision,
         threads=threads,
-        streams=streams,
+        streams=endpoint_options.in_flight(endpoint, streams, concurrency),
         batch=batch,
         pinning=pinning,
         smt=smt,
@@ -120,13 +117,14 @@ def command(
         official=official,
         user_conf=user_conf,
         stall_timeout_s=stall_timeout,
+        endpoint=endpoint,
     )
     if official:
         note(calendar.outlook_of_installed())
     if mode is None:
         mode = "performance" if card.speed_only else "both"
     modes = tuple(Mode) if mode == "both" else (Mode(mode),)
-    request = runner.Request(card, data, settings, modes, out, system, replace, tuning)
+    request = runner.Request(card, data, settings, modes, out, system, replace, tuning and endpoint is None)
     found, folder = runner.run(request)
     if as_json:
         click.echo(json.dumps(result.to_dict(found), indent=2, ensure_ascii=False))

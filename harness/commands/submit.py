@@ -36,13 +36,7 @@ from harness.submission import submit
     metavar="FILE",
     help="TOML file with the fields that the machine does not tell; those of one system in a table [NAME].",
 )
-@click.option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="CARD",
-    help="Card of a model that is not shipped; may be repeated.",
-)
+@options.other_models
 @click.option("--round", "round_name", metavar="ROUND", help="Default: the one whose seeds the runs have.")
 @click.option(
     "--inferred",

@@ -15,9 +15,7 @@ from harness.tuner import DEFAULT_BUDGET_MIN
 @click.command()
 @options.model
 @options.data
-@click.option(
-    "--scenario", required=True, metavar="SCENARIO", help="SingleStream, MultiStream, Server or Offline."
-)
+@options.scenario
 @click.option(
     "--threads",
     type=click.IntRange(min=1),

@@ -71,12 +71,14 @@ class Setting:
     tuned: bool
     """Whether to use the settings that `harness tune` found."""
 
-    def run_settings(self, scenario: Scenario, precision: str, threads: int) -> RunSettings:
-        return RunSettings(scenario, precision, threads=threads, duration_s=self.duration_s)
+    def run_settings(self, scenario: Scenario, candidate: Candidate, threads: int) -> RunSettings:
+        if candidate.endpoint is not None:
+            return RunSettings(scenario, duration_s=self.duration_s, endpoint=candidate.endpoint)
+        return RunSettings(scenario, candidate.precision, threads=threads, duration_s=self.duration_s)
 
     def tuning_of(self, entry: Entry, scenario: Scenario, threads: int) -> Tuning | None:
         """Return the variant's tuning, if there is one and it is to be used."""
-        if not self.tuned:
+        if not self.tuned or entry.candidate.endpoint is not None:
             return None
         given = threads if self.threads_given else None
         asked = RunSettings(scenario, entry.candidate.precision, threads=given)
@@ -98,7 +100,7 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
     for entry in entries:
         if entry.no_accuracy:
             continue
-        settings = setting.run_settings(scenario, entry.candidate.precision, threads)
+        settings = setting.run_settings(scenario, entry.candidate, threads)
         request = run_session.Request(
             entry.card, store.path, settings, (Mode.ACCURACY,), out / _ACCURACY, entry.name, tuning=False
         )
@@ -224,7 +226,7 @@ def _all_series(entries: list[Entry], setting: Setting) -> tuple[dict[Key, serie
             def show(now: child.Progress, name: str = entry.name) -> None:
                 bar.update(description=f"{now.phase} {name}".capitalize())
 
-            settings = setting.run_settings(scenario, entry.candidate.precision, threads)
+            settings = setting.run_settings(scenario, entry.candidate, threads)
             found = setting.tuning_of(entry, scenario, threads)
             if found is not None:
                 if not setting.threads_given:

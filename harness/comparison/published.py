@@ -8,6 +8,7 @@ import csv
 from dataclasses import dataclass
 
 from harness import resources
+from harness.mlperf.scenario import Scenario
 
 SOURCE = "Deci and Intel, MLPerf Inference v0.7, Open division, 2020"
 
@@ -66,7 +67,7 @@ def cpu_results() -> list[CpuResult]:
     """
     rows = [{**row, "round": "v0.7"} for row in _rows("v07_offline_cpu.csv")]
     for row in _rows("later_cpu.csv"):
-        if row["scenario"] == "Offline" and row["on_cpu"] == "1":
+        if row["scenario"] == Scenario.OFFLINE and row["on_cpu"] == "1":
             per_core = float(row["samples_per_second"]) / int(row["cores"])
             how = ", ".join(filter(None, (row["note"], row["software"])))
             more = {"framework": how, "per_core": str(per_core), "top1_percent": "", "note": ""}

@@ -24,7 +24,10 @@ from harness.dataset import builtin
 from harness.dataset.images import find_images
 from harness.dataset.store import Store, open_store
 from harness.dataset.store import prepare as prepare_store
+from harness.endpoint.address import Endpoint
+from harness.endpoint.host import is_this_host
 from harness.errors import HarnessError, OutputError, did_you_mean
+from harness.loadgen.job import ON_THIS_HOST
 from harness.machine import identity, noise, system
 from harness.measurement import statistics
 from harness.measurement.data import require_fit
@@ -82,6 +85,8 @@ class Request:
     """LoadGen's minimum duration of a round."""
     tuning: bool = True
     """Whether to use the settings that `harness tune` found for a variant, where it was run."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Where the first model is served, too; each is a variant."""
     scored: bool = True
     """Whether the images are of the models' task; else they are there for speed only."""
 
@@ -97,7 +102,7 @@ def compare(request: Request) -> Comparison:
         raise HarnessError(
             f"--rounds {request.rounds} gives no interval: give at least 2, better {DEFAULT_ROUNDS} or more."
         )
-    candidates = variants.candidates(request.cards, request.precisions)
+    candidates = variants.candidates(request.cards, request.precisions, request.endpoints)
     baseline = _baseline(request.baseline, candidates)
     for scenario in request.scenarios:
         if scenario not in METRICS:
@@ -107,6 +112,11 @@ def compare(request: Request) -> Comparison:
             )
     machine = system.describe()
     threads = _threads(request.threads, machine)
+    if request.endpoints and len(threads) > 1:
+        raise HarnessError(
+            f"--threads {','.join(map(str, threads))} with --endpoint: the server was started with its own: "
+            f"give one number."
+        )
     for candidate in candidates:
         model_file.sha256(candidate.card)
     if request.data is not None:
@@ -191,6 +201,7 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
                 model_file.sha256(candidate.card),
                 candidate.card.input.to_dict(),
                 asdict(candidate.card.output),
+                *([] if candidate.endpoint is None else [str(candidate.endpoint)]),
             ]
             for candidate in candidates
         ],
@@ -300,7 +311,7 @@ def _document(
         variants=tuple(made),
         cells=cells,
         accuracy_pairs=tuple(_pairs(entries, baseline, store)),
-        remarks=tuple(_remarks(cells)),
+        remarks=(*_remarks(cells), *_neighbours(request.endpoints)),
         not_official_because=(
             f"rounds of {request.duration_s:g} s, made to compare",
             *store.submittable_faults(),
@@ -319,6 +330,13 @@ def _pairs(entries: list[Entry], baseline: str, store: Store) -> Iterator[Accura
         if entry is not first and entry.answers is not None:
             found = task.compare(first.answers, entry.answers, truth)
             yield AccuracyPair(entry.name, baseline, **vars(found))
+
+
+def _neighbours(endpoints: Sequence[Endpoint]) -> Iterator[str]:
+    """Yield what there is to say of servers that share this machine."""
+    for endpoint in endpoints:
+        if is_this_host(endpoint.host, endpoint.port):
+            yield f"{endpoint}: {ON_THIS_HOST}."
 
 
 def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:

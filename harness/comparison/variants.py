@@ -1,5 +1,6 @@
 """What is compared: each model in each precision asked for, INT8 twins made where they are missing."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,8 +9,10 @@ import numpy as np
 
 from harness import files
 from harness.backend import calibration, calibration_list
+from harness.backend.settings import SERVED
 from harness.console import note
 from harness.dataset.store import Store
+from harness.endpoint.address import Endpoint
 from harness.errors import HarnessError, ModelError, did_you_mean
 from harness.model import file as model_file
 from harness.model.card import Card, read_card
@@ -18,6 +21,7 @@ from harness.task import task_of
 PRECISIONS = ("f32", "bf16", "int8")
 
 _SPEED_ONLY_SAMPLES = 16
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,22 @@ class Candidate:
     """Of the layers that are not quantized: f32 or bf16."""
     quantize: bool = False
     """Whether its INT8 twin is meant, which is still to be made."""
+    endpoint: Endpoint | None = None
+    """Where it is served; None: it is computed here."""
 
     @property
     def shown_precision(self) -> str:
+        if self.endpoint is not None:
+            return SERVED
         return "int8" if self.quantize or self.card.quantization else self.precision
 
 
-def candidates(cards: Sequence[Card], precisions: Sequence[str]) -> list[Candidate]:
+def candidates(
+    cards: Sequence[Card], precisions: Sequence[str], endpoints: Sequence[Endpoint] = ()
+) -> list[Candidate]:
     """Return each model in each precision; a model that is quantized already stands for itself.
+
+    The first model is also each endpoint's.
 
     Raises:
         HarnessError: a precision is unknown, fewer than two variants, two of one name, models of different
@@ -54,6 +66,9 @@ def candidates(cards: Sequence[Card], precisions: Sequence[str]) -> list[Candida
         for precision in precisions:
             name, quantize = f"{card.name}-{precision}", precision == "int8"
             found.append(Candidate(name, card, "f32" if quantize else precision, quantize))
+    for endpoint in endpoints if cards else ():
+        name = _NOT_PLAIN.sub("-", f"{cards[0].name}-{endpoint.scheme}-{endpoint.target}")
+        found.append(Candidate(name, cards[0], "f32", endpoint=endpoint))
     names = [candidate.name for candidate in found]
     for name in names:
         if names.count(name) > 1:
@@ -63,7 +78,8 @@ def candidates(cards: Sequence[Card], precisions: Sequence[str]) -> list[Candida
             )
     if len(found) < 2:
         raise HarnessError(
-            "A comparison needs at least two variants: give --model twice, or --precision f32,int8."
+            "A comparison needs at least two variants: give --model twice, or --precision f32,int8, or an "
+            "--endpoint of the model."
         )
     _require_one_task(cards)
     return found

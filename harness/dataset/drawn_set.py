@@ -114,7 +114,7 @@ def _claim(out: Path, drawn: DrawnSet, split: str) -> None:
         except ValueError as error:
             raise OutputError(f"The file {marker} is damaged ({error}): delete the folder {out}.") from error
     elif any(out.iterdir()):
-        raise OutputError(f"The folder {out} holds something else: choose a new or empty folder.")
+        raise files.foreign(out)
     if found == ours:
         return
     if found is not None:

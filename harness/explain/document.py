@@ -8,6 +8,7 @@ from typing import Any
 from harness.backend import kernels
 from harness.backend.kernels import Layer
 from harness.explain.clocks import Split
+from harness.mlperf.scenario import Scenario
 from harness.profiling.peak import Peak
 
 FILE_NAME = "explain.json"
@@ -68,7 +69,7 @@ class Explanation:
 
     @property
     def is_latency(self) -> bool:
-        return self.scenario == "SingleStream"
+        return self.scenario == Scenario.SINGLE_STREAM
 
     @property
     def streams(self) -> int:

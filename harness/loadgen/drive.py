@@ -4,7 +4,7 @@ LoadGen reads its built-in mlperf.conf only at the first FromConfig of a process
 and an aborted test cannot be taken back; see harness.process.child for the parent's side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import Any
 
@@ -101,7 +101,7 @@ def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> d
 
     performance_sample_count = min(qsl.count, settings.performance_sample_count_override or qsl.count)
     library = lg.ConstructQSL(qsl.count, performance_sample_count, load, unload)
-    system = lg.ConstructFastSUT(issue, lambda: None)
+    system, destroy = _system(job, issue)
     # The audit file is always named, so that a stray audit.config in the working directory has no effect.
     audit_config = job.audit_config or job.log_folder / "no-audit.config"
     stop = Event()
@@ -114,11 +114,24 @@ def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> d
         stop.set()
         heart.join()
         joules = None if meter is None else meter.read_joules()
-    lg.DestroyFastSUT(system)
+    destroy(system)
     lg.DestroyQSL(library)
     if meter is None or joules is None:
         return None
     return {"joules": joules, "domains": meter.domains}
+
+
+def _system(job: Job, issue: Issue) -> tuple[Any, Callable[[Any], None]]:
+    """Return LoadGen's handle of the system under test, and what gives it back."""
+    if job.settings.endpoint is None:
+        return lg.ConstructFastSUT(issue, lambda: None), lg.DestroyFastSUT
+    # What the rules ask of its name (inference_rules.adoc, "Network"); an error in here would be a crash.
+    name = f"Network SUT at {job.settings.endpoint}"
+
+    def issue_samples(samples: list[Any]) -> None:
+        issue([sample.id for sample in samples], [sample.index for sample in samples])
+
+    return lg.ConstructQDL(issue_samples, lambda: None, lambda: name), lg.DestroyQDL
 
 
 def _test_settings(job: Job) -> Any:

@@ -1,12 +1,17 @@
 """What a child process is told, and what it answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.endpoint.meeting import ServedBy
 from harness.errors import ModelError
 from harness.loadgen.settings import RunSettings
 from harness.mlperf.scenario import Mode
 from harness.model.card import Card
+from harness.typed import LEFT_OUT
+
+ON_THIS_HOST = "the server is on this host: it shares the CPUs with LoadGen, and no network lies between"
+"""What is said of every such measurement."""
 
 
 @dataclass(frozen=True)
@@ -66,3 +71,5 @@ class Estimate:
     trials: tuple[Trial, ...] = ()
     candidates: tuple[tuple[int, int, float], ...] = ()
     """Settings that were compared: batch, streams, and latency in ns (MultiStream) or samples/s (Server)."""
+    server: ServedBy | None = field(default=None, metadata=LEFT_OUT)
+    """Who answered, where a served model was measured; None where it was compiled here."""

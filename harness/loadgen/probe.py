@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from threading import Event, Lock
 from typing import Any
@@ -26,6 +26,9 @@ _MAX_BATCH = 8
 # A larger batch must be worth its latency; and a sample that comes while one is computed waits for two.
 _LEAST_GAIN = 1.03
 _BOUND_SHARE = 0.5
+_MOST_CALLS = 64
+_FLAT = 2
+"""So often in turn more calls in flight may bring nothing, as one measurement may be disturbed."""
 
 
 def measure(backend: Backend) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def measure(backend: Backend) -> dict[str, Any]:
     qsl.load(order)
     with undisturbed():
         compiled, estimate = _PROBES[backend.job.settings.scenario](backend, order)
-    return {**backend.facts(compiled), "estimate": estimate}
+    return {**backend.facts(compiled), "estimate": replace(estimate, server=backend.server(compiled))}
 
 
 class _Slot:
@@ -132,8 +135,16 @@ def _parts(backend: Backend) -> Iterator[RunSettings]:
 
 
 def _throughput(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
-    """Offline: the rate over the fastest window."""
-    (compiled,) = Prover(backend).compile_ladder(backend.job.settings)
+    """Offline: the rate over the fastest window; a server's with as many calls in flight as it gains by."""
+    settings, prover = backend.job.settings, Prover(backend)
+    if settings.endpoint is not None and settings.streams is None:
+        seconds = backend.job.probe_s / _WINDOWS
+        backend.report("phase", "probing")
+        found = _widened(
+            backend, prover, settings.batch or 1, lambda model: _rate(backend, model, order, seconds)
+        )
+        settings = max(found, key=lambda one: one[2])[1]
+    (compiled,) = prover.compile_ladder(settings)
     backend.report("phase", "probing")
     rate = _rate(backend, compiled, order, backend.job.probe_s)
     return compiled, Estimate(rate, compiled.batch, compiled.streams)
@@ -153,10 +164,10 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
         compared.append((compiled.batch, compiled.streams, rate))
         return rate, compiled.batch * compiled.streams / rate * 1e9
 
-    singles = []
-    for settings in _stream_counts(job.settings):
-        compiled = prover.compile(settings, 1)
-        singles.append((compiled, settings, *busy(compiled)))
+    singles = [
+        (compiled, settings, rate, compiled.streams / rate * 1e9)
+        for compiled, settings, rate in _widened(backend, prover, 1, lambda model: busy(model)[0])
+    ]
     prompt = [single for single in singles if single[3] <= limit_ns]
     if prompt:
         single, settings, rate, _ = max(prompt, key=lambda one: one[2])
@@ -202,6 +213,21 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
     return single, replace(estimate, target_qps=target_qps, trials=trials)
 
 
+def _widened(
+    backend: Backend, prover: Prover, batch: int, rate_of: Callable[[Compiled], float]
+) -> Iterator[tuple[Compiled, RunSettings, float]]:
+    """Yield the model with ever more streams and its rate; calls to a server only while they raise it."""
+    best, flat = 0.0, 0
+    for settings in _stream_counts(backend.job.settings):
+        compiled = prover.compile(settings, batch)
+        rate = rate_of(compiled)
+        yield compiled, settings, rate
+        flat = flat + 1 if rate < _LEAST_GAIN * best else 0
+        best = max(best, rate)
+        if settings.endpoint is not None and flat == _FLAT:
+            return
+
+
 def _stream_counts(settings: RunSettings) -> list[RunSettings]:
     """Return settings from one stream with all cores to a stream for each."""
     if settings.streams is not None:
@@ -239,6 +265,9 @@ def _compile(
 
 
 def _threads(settings: RunSettings) -> int:
+    """Return how many streams are worth a try: one for each thread, or calls that a server may have to do."""
+    if settings.endpoint is not None:
+        return _MOST_CALLS
     return settings.threads or system.usable_cpus()
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from harness.backend.graph import Compiled
 from harness.errors import RunFailed
-from harness.loadgen.job import AnsweredWrongly
 from harness.loadgen.known_answers import COMPILATIONS, KnownAnswers
 from harness.loadgen.settings import RunSettings
 from harness.loadgen.subject import Backend
@@ -80,6 +79,7 @@ class Prover:
         backend = self._backend
         settings, name = backend.job.settings, backend.job.card.name
         known = self._known = self._known or backend.known_answers(settings)
+        attempts = min(attempts, backend.compilations)
         for attempt in range(1, attempts + 1):
             ladder = backend.compile_ladder(settings) if compile_ladder is None else compile_ladder()
             sut = make(ladder)
@@ -88,13 +88,7 @@ class Prover:
             if not wrong:
                 return sut, ladder, Check(name, known, len(sut.lanes), attempt)
             sut.close()
-        streams = ladder[-1].streams
-        cure = "another version of OpenVINO" if streams == 1 else "--streams 1 or another version of OpenVINO"
-        raise AnsweredWrongly(
-            f"OpenVINO compiled model '{name}' for {streams} stream(s) and {attempts} time(s), and each time "
-            f"it answered known samples wrongly, the last time in {wrong} of {len(sut.lanes)} requests: use "
-            f"{cure}."
-        )
+        raise backend.answers_wrongly(ladder, attempts, f"{wrong} of {len(sut.lanes)}")
 
     def compile(self, settings: RunSettings, batch: int, *, profile: bool = False) -> Compiled:
         """Return what `Backend.compile` does, once it answers rightly; errors are those of `prove`."""

@@ -1,14 +1,17 @@
 """What one run was asked to do, resolved once and stored with its result."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from harness import typed
 from harness.backend.settings import CORE_TYPES, CompileSettings
+from harness.endpoint.address import Endpoint
 from harness.errors import HarnessError, did_you_mean
 from harness.machine import system
 from harness.mlperf.scenario import Scenario
+from harness.typed import LEFT_OUT
 
 TUNABLE = ("threads", "streams", "batch", "pinning", "smt", "core_type")
 """What a tuning may set; whatever of it the user gives stays as given."""
@@ -41,15 +44,20 @@ class RunSettings:
     """Estimates that take the place of the probe's."""
     stall_timeout_s: float = 120.0
     """A test in which no sample is finished for so long is stopped and reported as hung."""
+    endpoint: Endpoint | None = field(default=None, metadata=LEFT_OUT)
+    """A served model in place of one compiled here; then `streams` are calls in flight."""
 
     def __post_init__(self) -> None:
         facts = self.scenario.facts
+        if self.endpoint is not None:
+            self._require_remote(self.endpoint)
         if facts.batch == facts.streams == 1:
             if self.batch not in (None, 1):
                 raise HarnessError(f"{facts.query}: leave out --batch or use another scenario.")
             if self.streams not in (None, 1):
+                option = "--streams" if self.endpoint is None else "--concurrency"
                 raise HarnessError(
-                    f"{self.scenario} runs one query at a time: leave out --streams or use another scenario."
+                    f"{self.scenario} runs one query at a time: leave out {option} or use another scenario."
                 )
         if self.core_type not in (None, *CORE_TYPES):
             raise HarnessError(
@@ -59,6 +67,30 @@ class RunSettings:
             raise HarnessError(
                 f"{self.streams} streams need at least as many threads, but --threads is {self.threads}."
             )
+
+    def _require_remote(self, endpoint: Endpoint) -> None:
+        """Raise HarnessError for what only concerns a model that is compiled here."""
+        if self.official:
+            raise HarnessError(
+                f"--official with --endpoint {endpoint}: MLPerf's Network division wants systems that are "
+                f"physically apart, and entries that this harness does not make: leave out one of the two."
+            )
+        local = {
+            "--precision": self.precision != "f32",
+            "--threads": self.threads is not None,
+            "--pinning": self.pinning is not None,
+            "--smt": self.smt is not None,
+            "--core-type": self.core_type is not None,
+        }
+        if given := [name for name, is_given in local.items() if is_given]:
+            raise HarnessError(
+                f"{given[0]} with --endpoint {endpoint}: the server was started with its own: leave it out."
+            )
+
+    @property
+    def is_left_to_probe(self) -> bool:
+        """Whether the probe chooses the batch and the streams that nobody gave."""
+        return self.scenario.facts.batch is None or self.endpoint is not None
 
     @property
     def compile_settings(self) -> CompileSettings:
@@ -102,13 +134,18 @@ class RunSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON values, without paths of this machine."""
         values = asdict(self)
+        del values["endpoint"]
+        if self.endpoint is not None:
+            values["endpoint"] = typed.unstructure(self.endpoint)
         values["user_conf"] = None if self.user_conf is None else self.user_conf.name
         return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunSettings":
         """Return the settings of a result document; the user.conf is the one in its folder."""
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        known = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        if "endpoint" in known:
+            known["endpoint"] = typed.structure(known["endpoint"], Endpoint)
         return cls(**known | {"scenario": Scenario(values["scenario"]), "user_conf": None})
 
 
@@ -139,6 +176,8 @@ def within_limits(settings: RunSettings, machine: system.Machine) -> RunSettings
     Raises:
         HarnessError: there are fewer.
     """
+    if settings.endpoint is not None:
+        return settings
     usable = machine.usable_cpus
     if settings.streams is not None and settings.streams > usable:
         raise HarnessError(

@@ -1,6 +1,6 @@
 """What a child process sets up before it measures: the store, the model, an undisturbed interpreter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +9,10 @@ import numpy as np
 from harness.backend import answers, graph
 from harness.backend.detections import Frames, Writer
 from harness.dataset.store import open_store
+from harness.endpoint.meeting import ServedBy
 from harness.loadgen import known_answers
-from harness.loadgen.job import Job
-from harness.loadgen.known_answers import KnownAnswers
+from harness.loadgen.job import AnsweredWrongly, Job
+from harness.loadgen.known_answers import COMPILATIONS, KnownAnswers
 from harness.loadgen.qsl import Qsl
 from harness.loadgen.settings import RunSettings, doublings
 from harness.loadgen.sut import BoxLane, LabelLane, Lane, MakeSlot
@@ -106,6 +107,25 @@ class Backend:
     def inference_failed(self, index: int, error: Exception) -> None:
         self._fail(
             f"Inference failed on sample {index} ({self._store.names[index]}): {graph.first_line(error)}"
+        )
+
+    def server(self, compiled: graph.Compiled) -> ServedBy | None:
+        """Return what answers in the model's place: nothing, as it is compiled here."""
+        return None
+
+    @property
+    def compilations(self) -> int:
+        """How often to compile a model at most until it answers rightly."""
+        return COMPILATIONS
+
+    def answers_wrongly(self, ladder: Sequence[graph.Compiled], attempts: int, wrong: str) -> AnsweredWrongly:
+        """Return what to raise when the last attempt failed, too; `wrong` says how many requests did."""
+        streams = ladder[-1].streams
+        other = "another version of OpenVINO"
+        cure = other if streams == 1 else f"--streams 1 or {other}"
+        return AnsweredWrongly(
+            f"OpenVINO compiled model '{self.job.card.name}' for {streams} stream(s) and {attempts} time(s), "
+            f"and each time it answered known samples wrongly, the last time in {wrong} requests: use {cure}."
         )
 
     @staticmethod

@@ -51,7 +51,9 @@ def run(
 def _work(job: Job, work: Work | None, link: child.Link) -> dict[str, Any]:
     """Run in the child, where alone LoadGen and OpenVINO are loaded."""
     from harness.loadgen import drive, probe
+    from harness.loadgen.served import ServedBackend
     from harness.loadgen.subject import Backend
 
     usual = probe.measure if job.mode is None else drive.perform
-    return (work or usual)(Backend(job, link.report, link.fail))
+    kind = Backend if job.settings.endpoint is None else ServedBackend
+    return (work or usual)(kind(job, link.report, link.fail))

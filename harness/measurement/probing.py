@@ -89,7 +89,7 @@ def begin(
         told = _expected(card, demands, estimate, performance)
     if performance:
         refuse_hopeless(Outlook(demands, told, estimate), given, system.free_memory_bytes())
-    if settings.scenario.facts.batch is None:
+    if settings.is_left_to_probe:
         settings = settings.choose(estimate.batch, estimate.streams)
     chosen = replace(demands, settings=settings)
     plan = Plan(card, store, chosen, user_conf, {key: told}, estimate.samples_per_second, given)

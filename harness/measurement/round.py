@@ -29,7 +29,7 @@ METRICS: Mapping[Scenario, Metric] = MappingProxyType(
     {
         Scenario.SINGLE_STREAM: Metric("Single-Stream", "p90 latency", "ms", "90.00"),
         Scenario.MULTI_STREAM: Metric("Multi-Stream", "p99 query latency", "ms", "99.00"),
-        Scenario.OFFLINE: Metric("Offline", "throughput", "images/s"),
+        Scenario.OFFLINE: Metric(str(Scenario.OFFLINE), "throughput", "images/s"),
     }
 )
 

@@ -186,7 +186,7 @@ def _read(path: Path) -> Facts:
         if len(facts.estimate) != 1 or not all(value > 0 for value in facts.estimate.values()):
             raise ValueError("it has no estimate above 0")
         _ = facts.effective
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(
             f"{path} is damaged ({error!r}): delete the folder {path.parent} and repeat the command, which "
             f"runs its tests again."

@@ -15,7 +15,7 @@ from typing import Any
 from harness import files, resources
 from harness.errors import HarnessError, OutputError
 from harness.loadgen.settings import TUNABLE, RunSettings, in_words
-from harness.machine import system
+from harness.machine import identity, system
 from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
 from harness.model.card import Card
@@ -133,14 +133,12 @@ def key_of(card: Card, settings: RunSettings, machine: system.Machine) -> Key:
     """
     return Key(
         model_sha256=model_file.sha256(card),
-        cpu_model=machine.cpu_model,
-        isa=machine.isa,
+        **{name: getattr(machine, name) for name in identity.CPU},
         usable_cpus=machine.usable_cpus,
         openvino=machine.versions["openvino"],
         scenario=str(settings.scenario),
         precision=settings.precision,
         threads=settings.threads,
-        cpu_signature=machine.cpu_signature,
         cores=machine.cores_allowed,
         performance_cpus=machine.performance_cpus_allowed,
         whole=not machine.is_under_quota,

@@ -12,6 +12,7 @@ from harness import resources
 from harness.errors import ConfError, did_you_mean
 from harness.mlperf.benchmark import BENCHMARKS, find_benchmark
 from harness.mlperf.conf_syntax import KEYS, SCENARIOS, Entry, Fault, check_names, lookup, message, parse
+from harness.mlperf.rules import SEEDS
 
 _ROUND = re.compile(r"^# MLPerf Inference round: (v\d+\.\d+)$", re.MULTILINE)
 _SLACK = 1.1
@@ -200,7 +201,7 @@ _CUTS = "cuts a run short, which LoadGen logs as an error: remove the line"
 _COMPLIANCE = "belongs to MLPerf's compliance tests (audit.config): remove the line"
 _TOKENS = "is for language models: remove the line"
 _REFUSED = {
-    **dict.fromkeys(("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"), _BUILT_IN),
+    **dict.fromkeys(SEEDS, _BUILT_IN),
     **dict.fromkeys(("accuracy_log_probability", "test05", "test05_qsl_rng_seed"), _BUILT_IN),
     **dict.fromkeys(("test05_sample_index_rng_seed", "test05_schedule_rng_seed"), _BUILT_IN),
     **dict.fromkeys(("max_duration", "max_query_count"), _CUTS),

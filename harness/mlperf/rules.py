@@ -4,7 +4,7 @@ Source: the submission checker's constants.py (mlcommons/inference, August 2026)
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -24,6 +24,9 @@ class Seeds:
     qsl_rng_seed: int
     sample_index_rng_seed: int
     schedule_rng_seed: int
+
+
+SEEDS = tuple(item.name for item in fields(Seeds))
 
 
 @dataclass(frozen=True)

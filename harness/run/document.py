@@ -78,6 +78,8 @@ class Settings(RunSettings):
         values = {item.name: getattr(asked, item.name) for item in fields(RunSettings)}
         name = None if asked.user_conf is None else Path(asked.user_conf.name)
         chosen = tuple(key for key in ("batch", "streams") if values[key] is None)
+        if (endpoint := asked.endpoint) is not None and endpoint.ca is not None:
+            values["endpoint"] = replace(endpoint, ca=Path(endpoint.ca.name))
         return cls(**values | {"user_conf": name}, user_conf_sha256=user_conf_sha256, chosen=chosen)
 
     @property

@@ -20,7 +20,7 @@ PERFORMANCE_LOGS = Path("performance", "run_1")
 ACCURACY_LOGS = Path("accuracy")
 
 _IDENTITY = ("harness", "model", "data")
-_SETTINGS = ("scenario", "precision", *TUNABLE)
+_SETTINGS = ("scenario", "precision", "endpoint", *TUNABLE)
 PERFORMANCE_SETTINGS = ("official", "user_conf", "user_conf_sha256", "duration_s", "stall_timeout_s")
 """What only a performance test depends on: with the accuracy of one run goes the speed of another."""
 _MACHINE = ("cpu_model", "cpu_signature", "isa", "usable_cpus", "versions")
@@ -159,8 +159,8 @@ def _unsound_performance(held: RunResult, folder: Path) -> str:
     section = held.performance
     if section is None or not section.valid:
         return "it is not valid"
-    log.require_summary(folder / PERFORMANCE_LOGS / "mlperf_log_summary.txt")
-    measured = log.read_performance(folder / PERFORMANCE_LOGS / "mlperf_log_detail.txt")
+    log.require_summary(folder / PERFORMANCE_LOGS / log.SUMMARY_LOG)
+    measured = log.read_performance(folder / PERFORMANCE_LOGS / log.DETAIL_LOG)
     if unlike := section.unlike(measured):
         return f"result.json and its log tell other figures ({', '.join(unlike)})"
     conf.read_user_conf(folder / "user.conf", held.benchmark)
@@ -172,12 +172,12 @@ def _unsound_accuracy(held: RunResult, folder: Path, truth: Any) -> str:
     if section is None or section.errors:
         return "LoadGen logged an error"
     logs = folder / ACCURACY_LOGS
-    log.require_summary(logs / "mlperf_log_summary.txt")
-    log.require_end(log.read_detail(logs / "mlperf_log_detail.txt"))
-    score = task.score(logs / "mlperf_log_accuracy.json", truth, len(truth))
+    log.require_summary(logs / log.SUMMARY_LOG)
+    log.require_end(log.read_detail(logs / log.DETAIL_LOG))
+    score = task.score(logs / log.ACCURACY_LOG, truth, len(truth))
     if score.counts != {name: getattr(section, name) for name in score.counts}:
         return f"result.json says {section.text}, and its log {score.text}"
-    if log.read_text(logs / "accuracy.txt").strip() != score.text:
+    if log.read_text(logs / log.ACCURACY_TEXT).strip() != score.text:
         return "accuracy.txt is not of its log"
     missed = [one for one in section.verdicts if task.is_far_off(score.fraction, one.target)]
     return f"it is so far off its target that something was wrong ({missed[0].text})" if missed else ""

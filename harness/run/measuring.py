@@ -16,6 +16,7 @@ from harness.measurement.plan import Plan
 from harness.measurement.test import Taken, take_place, take_with_bar, until_valid
 from harness.mlperf import conf, log
 from harness.mlperf.benchmark import BENCHMARKS
+from harness.mlperf.rules import SEEDS
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model.card import Card
 from harness.run import result
@@ -185,7 +186,7 @@ def _rule_faults(detail: log.Detail, demands: Demands) -> list[str]:
     """Return where LoadGen's effective settings fall short of the rules."""
     rules = demands.rules
     faults = []
-    for key in ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed"):
+    for key in SEEDS:
         if detail[f"effective_{key}"] != getattr(rules, key):
             faults.append(f"{key} is not that of {conf.read_rules().round}")
     if (percentile := rules.target_latency_percentile) is not None:

@@ -11,7 +11,7 @@ from harness import __version__, files
 from harness.console import note, progress
 from harness.dataset.store import Store
 from harness.errors import ConfError, HarnessError, OutputError, RunFailed
-from harness.loadgen.job import Estimate
+from harness.loadgen.job import ON_THIS_HOST, Estimate
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import tuned
@@ -167,7 +167,9 @@ def _missed(held: RunResult, mode: Mode) -> str:
 
 
 def _variant(card: Card, settings: RunSettings) -> str:
-    """Return the folder's name: another precision than f32 makes another model of one card."""
+    """Return the folder's name: another precision than f32, or a server, makes another model of a card."""
+    if settings.endpoint is not None:
+        return f"{card.name}-served"
     return card.name if settings.precision == "f32" else f"{card.name}-{settings.precision}"
 
 
@@ -344,6 +346,7 @@ def _result(
             *(() if performance is None else performance.not_official_because),
             *store.submittable_faults(),
             *([SPEED_ONLY] if identity.model.note else []),
+            *([ON_THIS_HOST] if (server := conditions.probe.server) and server.is_on_this_host else []),
         ),
         performance=performance,
         accuracy=accuracy,

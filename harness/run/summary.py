@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.backend import kernels
+from harness.loadgen.job import ON_THIS_HOST
 from harness.loadgen.settings import in_words
 from harness.run.document import AccuracySection, PerformanceSection, RunResult
 
@@ -12,6 +13,7 @@ def summary(found: RunResult, folder: Path) -> str:
     """Return what a person wants to know of the result in `folder`, in a few lines."""
     lines = [
         f"{found.model.name}, {found.scenario}, {found.precision.computed} on {found.machine.cpu_model}",
+        *_server_lines(found),
         *([f"  {found.model.note}"] if found.model.note else []),
         *_mixture_lines(found.precision.kernels),
     ]
@@ -25,6 +27,21 @@ def summary(found: RunResult, folder: Path) -> str:
         lines.append(f"  not official: {'; '.join(found.not_official_because)}")
     lines.append(f"  files: {folder}")
     return "\n".join(lines)
+
+
+def _server_lines(found: RunResult) -> list[str]:
+    """Return who answered, where a server did, and how far away it is."""
+    server = found.probe.server
+    if server is None:
+        return []
+    named = f"{server.server} {server.server_version}".strip() or "a server"
+    version = f", version {server.model_version}" if server.model_version else ""
+    calls = found.settings.streams
+    lines = [
+        f"  served by {named} at {server.endpoint}{version}",
+        f"  {calls} call{'' if calls == 1 else 's'} in flight, {in_words({'batch': found.settings.batch})}",
+    ]
+    return [*lines, f"  {ON_THIS_HOST}"] if server.is_on_this_host else lines
 
 
 def _mixture_lines(counts: Mapping[str, int]) -> list[str]:

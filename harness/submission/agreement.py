@@ -9,6 +9,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.mlperf import conf
 from harness.mlperf.conf_syntax import SCENARIOS
+from harness.mlperf.scenario import Scenario
 from harness.submission.verdict import Ledger
 
 SUMMARY_AGREES = "the summary and the detail log agree"
@@ -34,28 +35,31 @@ _RESULTS = {
 }
 _NEEDED = ("Scenario", "Mode", "Result is")
 # Offline's scores have a line of their own; a stream's is its percentile, which the line's name tells.
-_SCORED = {"Offline": "Samples per second", "Server": "Completed samples per second"}
+_SCORED: dict[str, str] = {
+    Scenario.OFFLINE: "Samples per second",
+    Scenario.SERVER: "Completed samples per second",
+}
 _MS = 1e6
 # LoadGen's key -> the entry that says what was asked for, and the factor from one unit to the other
 # (test_settings_internal.cc, FromConfig and LogRequestedTestSettings).
 _REQUESTED: Mapping[str, Mapping[str, tuple[str, float]]] = {
     "target_latency": {
-        "SingleStream": ("requested_single_stream_expected_latency_ns", _MS),
-        "MultiStream": ("requested_multi_stream_expected_latency_ns", _MS),
-        "Server": ("requested_server_target_latency_ns", _MS),
+        Scenario.SINGLE_STREAM: ("requested_single_stream_expected_latency_ns", _MS),
+        Scenario.MULTI_STREAM: ("requested_multi_stream_expected_latency_ns", _MS),
+        Scenario.SERVER: ("requested_server_target_latency_ns", _MS),
     },
     "target_latency_percentile": {
-        "SingleStream": ("requested_single_stream_target_latency_percentile", 0.01),
-        "MultiStream": ("requested_multi_stream_target_latency_percentile", 0.01),
-        "Server": ("requested_server_target_latency_percentile", 0.01),
+        Scenario.SINGLE_STREAM: ("requested_single_stream_target_latency_percentile", 0.01),
+        Scenario.MULTI_STREAM: ("requested_multi_stream_target_latency_percentile", 0.01),
+        Scenario.SERVER: ("requested_server_target_latency_percentile", 0.01),
     },
-    "samples_per_query": {"MultiStream": ("requested_multi_stream_samples_per_query", 1)},
+    "samples_per_query": {Scenario.MULTI_STREAM: ("requested_multi_stream_samples_per_query", 1)},
     "target_qps": {
-        "Server": ("requested_server_target_qps", 1),
-        "Offline": ("requested_offline_expected_qps", 1),
+        Scenario.SERVER: ("requested_server_target_qps", 1),
+        Scenario.OFFLINE: ("requested_offline_expected_qps", 1),
     },
-    "max_async_queries": {"Server": ("requested_server_max_async_queries", 1)},
-    "coalesce_queries": {"Server": ("requested_server_coalesce_queries", 1)},
+    "max_async_queries": {Scenario.SERVER: ("requested_server_max_async_queries", 1)},
+    "coalesce_queries": {Scenario.SERVER: ("requested_server_coalesce_queries", 1)},
     **{
         key: dict.fromkeys(SCENARIOS, (entry, 1))
         for key, entry in (
@@ -195,7 +199,7 @@ def _score_label(said: Mapping[str, str]) -> tuple[str, ...]:
 
 def _key_of(label: str, scenario: str) -> str:
     """Return the key of the detail log that the summary has under `label`."""
-    per = "per_query_" if scenario == "MultiStream" else ""
+    per = "per_query_" if scenario == Scenario.MULTI_STREAM else ""
     percentile = _PERCENTILE.fullmatch(label)
     if percentile:
         return f"result_{float(percentile[1]):.2f}_percentile_{per}latency_ns"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import RunFailed
 from harness.mlperf import log
+from harness.mlperf.scenario import Scenario
 from harness.run import result
 from harness.run.document import RunResult
 from harness.run.folder import differences
@@ -40,8 +41,8 @@ _ACCURACY_TOLERANCE = 1.0
 # verify_performance.py allows more where a query is so short that the operating system disturbs it.
 _TOLERANCE = 0.10
 _SHORT_TOLERANCE = 0.20
-_SHORT_NS = {"SingleStream": 200_000, "MultiStream": 1_600_000}
-_LATENCY_SCENARIOS = ("SingleStream", "MultiStream")
+_SHORT_NS: dict[str, int] = {Scenario.SINGLE_STREAM: 200_000, Scenario.MULTI_STREAM: 1_600_000}
+_LATENCY_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def verify_performance(test: str, reference: log.Detail, tested: log.Detail) -> 
     if ran != again:
         return _concluded(False, [], f"the reference run is of {ran} and the test run of {again}")
     bounds = [detail.get("effective_target_latency_ns") for detail in (reference, tested)]
-    if ran == "Server" and bounds[0] != bounds[1]:
+    if ran == Scenario.SERVER and bounds[0] != bounds[1]:
         return _concluded(False, [], f"the latency bounds differ ({bounds[0]} and {bounds[1]} ns)")
     score, test_score = _score(reference, ran), _score(tested, ran)
     if test == "TEST01":

@@ -3,13 +3,14 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, did_you_mean
 from harness.machine import hardware, identity, system
 from harness.machine.hardware import Hardware
+from harness.machine.system import Cache, Machine
 from harness.mlperf.rules import STATUSES, SYSTEM_POWER, Round
 from harness.submission.verdict import refusal
 
@@ -30,7 +31,7 @@ _WATTS = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?")
 
 
 def describe(
-    machine: Mapping[str, Any],
+    machine: Machine,
     made_for: Round,
     fixed: Mapping[str, str],
     overrides: Mapping[str, str],
@@ -40,7 +41,7 @@ def describe(
     """Return the system's JSON.
 
     Args:
-        machine: the machine of the results, as result.json has it.
+        machine: the machine of the results.
         made_for: the round, which says what fields there are.
         fixed: division, submitter and system_type.
         overrides: what the submitter states (see `read_overrides`).
@@ -120,25 +121,25 @@ def _faults_of(fields: Mapping[str, Any], made_for: Round) -> list[str]:
     return reasons
 
 
-def parts_of(machine: system.Machine) -> Hardware | None:
+def parts_of(machine: Machine) -> Hardware | None:
     """Return this machine's parts, if it is the one that the results were made on."""
     same = not identity.unlike(machine, system.describe(), _SAME_MACHINE)
     return hardware.describe() if same else None
 
 
-def _detected(machine: Mapping[str, Any], parts: Hardware | None) -> dict[str, str | None]:
-    sockets, cores = machine.get("sockets"), machine.get("physical_cores")
-    versions = {name: value for name, value in machine.get("versions", {}).items() if value}
-    frequency = machine.get("max_frequency_hz")
-    kernel = machine.get("kernel")
-    os_name = machine.get("operating_system")
+def _detected(machine: Machine, parts: Hardware | None) -> dict[str, str | None]:
+    sockets, cores = machine.sockets, machine.physical_cores
+    versions = {name: value for name, value in machine.versions.items() if value}
+    frequency = machine.max_frequency_hz
+    kernel = machine.kernel
+    os_name = machine.operating_system
     return {
         "number_of_nodes": "1",
-        "host_processor_model_name": machine.get("cpu_model"),
+        "host_processor_model_name": machine.cpu_model,
         "host_processors_per_node": None if sockets is None else str(sockets),
         "host_processor_core_count": str(cores // sockets) if sockets and cores else None,
         "host_processor_frequency": f"{frequency / 1e9:.2f} GHz (highest)" if frequency else None,
-        "host_processor_caches": _caches(machine.get("caches") or ()),
+        "host_processor_caches": _caches(machine.caches or ()),
         "host_memory_capacity": _memory_capacity(machine, parts),
         # LoadGen and the system under test are one process.
         "host_networking_topology": "N/A",
@@ -178,17 +179,17 @@ def _no_accelerator() -> dict[str, str]:
     }
 
 
-def _memory_capacity(machine: Mapping[str, Any], parts: Hardware | None) -> str | None:
+def _memory_capacity(machine: Machine, parts: Hardware | None) -> str | None:
     if parts is not None and parts.memory_modules:
         return f"{sum(size for size, _ in parts.memory_modules) >> 30} GiB"
-    memory = machine.get("memory_bytes")
+    memory = machine.memory_bytes
     return f"{memory / 2**30:.1f} GiB usable" if memory else None
 
 
-def _caches(caches: Any) -> str:
+def _caches(caches: Sequence[Cache]) -> str:
     names = {"Data": "d", "Instruction": "i", "Unified": ""}
     return ", ".join(
-        f"{cache['count']} x L{cache['level']}{names.get(cache['kind'], '')} {_size(cache['size_bytes'])}"
+        f"{cache.count} x L{cache.level}{names.get(cache.kind, '')} {_size(cache.size_bytes)}"
         for cache in caches
     )
 
@@ -197,12 +198,12 @@ def _size(count: int) -> str:
     return f"{count / 2**20:g} MiB" if count >= 2**20 else f"{count / 2**10:g} KiB"
 
 
-def _hardware_notes(machine: Mapping[str, Any]) -> str:
+def _hardware_notes(machine: Machine) -> str:
     notes = []
-    if machine.get("hypervisor"):
-        maker = machine.get("virtualization")
+    if machine.hypervisor:
+        maker = machine.virtualization
         notes.append(f"virtual machine ({maker})" if maker else "virtual machine")
-    usable, present = machine.get("usable_cpus"), machine.get("cpus_present")
-    if usable and present and usable < present:
+    usable, present = machine.usable_cpus, machine.cpus_present
+    if present and usable < present:
         notes.append(f"the test may use {usable} of {present} logical CPUs")
     return "; ".join(notes)

@@ -223,7 +223,7 @@ def _check_result(ledger: Ledger, detail: log.Detail, path: str, ran: str, scena
         f"LoadGen's verdict is {validity}{f' ({reason})' if reason else ''}",
         again,
     )
-    if ran != "Offline":
+    if ran != Scenario.OFFLINE:
         met = detail.get("early_stopping_met")
         said = re.sub(r"\s+", " ", str(detail.get("early_stopping_result", ""))).strip(" *")
         ledger.hold(
@@ -234,7 +234,7 @@ def _check_result(ledger: Ledger, detail: log.Detail, path: str, ran: str, scena
             again,
         )
     # What stands in for MultiStream needs that score, too (performance_check.py, get_inferred_result).
-    wanted = [ran] if (ran, scenario) != ("SingleStream", "MultiStream") else [ran, scenario]
+    wanted = [ran] if (ran, scenario) != (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM) else [ran, scenario]
     for key in (score_key(one) for one in wanted):
         value = detail.get(key) if key else None
         ledger.hold(

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.mlperf import conf
 from harness.mlperf.rules import Round, Task
+from harness.mlperf.scenario import Scenario
 from harness.submission.verdict import Ledger
 from harness.task import Task as AnswerTask
 from harness.task import of_benchmark
@@ -57,9 +58,9 @@ def check(
     least("effective_min_duration_ms", rules.round.min_duration_ms, "the least duration in ms")
     least("effective_performance_sample_count", task.performance_sample_count, "the performance sample count")
     least("effective_min_query_count", _least_queries(rules, ran), "the least number of queries")
-    if ran == "Offline":
+    if ran == Scenario.OFFLINE:
         least("effective_samples_per_query", task.offline_sample_count, "the number of samples in the query")
-    if ran == "Server" and task.server_latency_ns is not None:
+    if ran == Scenario.SERVER and task.server_latency_ns is not None:
         # MLPerf's checker asks for it in Open, too (performance_check.py, latency_check).
         bound = detail.get("effective_target_latency_ns")
         ledger.hold(
@@ -104,7 +105,7 @@ def _check_closed(
             None if per_cent is None else per_cent / 100,
         ),
     }
-    if ran == "Server":
+    if ran == Scenario.SERVER:
         wanted["effective_target_latency_ns"] = ("target_latency", rules.task.server_latency_ns)
     for key, (setting, value) in wanted.items():
         found = detail.get(key)
@@ -120,6 +121,6 @@ def _check_closed(
 def _least_queries(rules: Rules, ran: str) -> int:
     """Return the least number that the log may state; LoadGen states 1 for Offline's one query."""
     benchmark = rules.task.benchmark
-    if rules.division == "open" or ran not in benchmark.scenarios or ran == "Offline":
+    if rules.division == "open" or ran not in benchmark.scenarios or ran == Scenario.OFFLINE:
         return 1
     return conf.shipped_rules().scenario(benchmark.name, ran).min_query_count

@@ -217,9 +217,7 @@ def _describe(
         }
         parts, named = description.parts_of(machine), system if len(first) > 1 else None
         try:
-            described[system] = description.describe(
-                machine.to_dict(), made_for, fixed, overrides, parts, named
-            )
+            described[system] = description.describe(machine, made_for, fixed, overrides, parts, named)
         except HarnessError as error:
             reasons.append(str(error))
     return described, reasons

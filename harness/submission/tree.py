@@ -15,7 +15,7 @@ from harness.mlperf import log
 from harness.mlperf.rules import DIVISIONS, Round
 from harness.model import file as model_file
 from harness.model.card import Card, write_card
-from harness.submission import archive, check, documentation
+from harness.submission import archive, check, compliance, documentation
 from harness.submission.eligibility import calibration_record
 from harness.submission.results import PERFORMANCE, Result, sure_entry_of
 from harness.submission.truncation import copy_truncated
@@ -165,13 +165,13 @@ def _write_scenario(submission: Submission, one: Result, target: Path) -> None:
 
 def _write_audit(source: Path, target: Path) -> None:
     _copy_logs(source / PERFORMANCE, target / PERFORMANCE)
-    for name in ("verify_performance.txt", "verify_accuracy.txt"):
+    for name in (compliance.PERFORMANCE_FILE, compliance.ACCURACY_FILE):
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
     if (source / "accuracy").is_dir():
         (target / "accuracy").mkdir()
         copy_truncated(source / "accuracy", target / "accuracy")
-        for name in ("baseline_accuracy.txt", "compliance_accuracy.txt"):
+        for name in (compliance.BASELINE, compliance.COMPLIANCE):
             if (source / "accuracy" / name).exists():
                 shutil.copyfile(source / "accuracy" / name, target / "accuracy" / name)
 

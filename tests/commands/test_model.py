@@ -48,6 +48,14 @@ def test_show_gives_place_checksum_target_and_source(cache: Path) -> None:
     assert "torchvision, ResNet50_Weights.IMAGENET1K_V1" in result.stdout
 
 
+def test_show_says_how_a_detector_answers_and_that_its_target_is_of_map() -> None:
+    shown = harness("show", "builtin-detector").stdout
+    assert "task          detection" in shown
+    assert "output        yolox, 8 classes, score from 0.01, IoU up to 0.65, at most 100 boxes" in shown
+    assert "linear, letterbox, centre, border 114" in shown
+    assert "target        20.47% mAP" in shown
+
+
 def test_show_gives_the_size_of_a_file_that_is_there(cache: Path) -> None:
     path = cache / "resnet50-mlperf" / "resnet50_v1.onnx"
     path.parent.mkdir(parents=True)

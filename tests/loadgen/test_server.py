@@ -155,7 +155,8 @@ def test_samples_that_are_being_loaded_are_counted_and_are_no_hang(monkeypatch: 
         monkeypatch.setattr(drive.lg, name, lambda *_: None)
     monkeypatch.setattr(drive.lg, "ConstructQSL", lambda count, resident, load, unload: load)
     monkeypatch.setattr(drive.lg, "StartTestWithLogSettings", start)
-    job = SimpleNamespace(log_folder=Path(), audit_config=None)
+    settings = SimpleNamespace(endpoint=None)
+    job = SimpleNamespace(log_folder=Path(), audit_config=None, settings=settings)
     drive._start_test(job, Qsl(Slow()), sut, lambda *_: None, report)  # type: ignore[arg-type]
     phases = [content for event, content in beats if event == "phase"]
     assert phases == ["running", "loading", "running"]

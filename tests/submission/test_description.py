@@ -3,36 +3,34 @@
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sample_comparison import MACHINE as OTHER
 
 from harness.errors import HarnessError
 from harness.machine import hardware, system
 from harness.machine.hardware import Disk, Hardware
+from harness.machine.system import Cache
 from harness.mlperf.rules import find_round
 from harness.submission import description
 
 V6_1 = find_round("v6.1")
 FIXED = {"division": "open", "submitter": "Us", "system_type": "edge"}
-MACHINE: dict[str, Any] = {
-    "architecture": "x86_64",
-    "cpu_model": "Intel(R) Xeon(R) Gold 6448Y",
-    "sockets": 2,
-    "physical_cores": 64,
-    "cpus_present": 128,
-    "usable_cpus": 64,
-    "caches": [
-        {"level": 1, "kind": "Data", "size_bytes": 49_152, "count": 64},
-        {"level": 3, "kind": "Unified", "size_bytes": 62_914_560, "count": 2},
-    ],
-    "max_frequency_hz": 4_100_000_000,
-    "memory_bytes": 540_000_000_000,
-    "operating_system": "Ubuntu 24.04",
-    "kernel": "6.8.0",
-    "hypervisor": False,
-    "versions": {"python": "3.12.3", "openvino": "2026.4.1", "mlcommons_loadgen": "6.0.17", "nncf": None},
-}
+MACHINE = replace(
+    OTHER,
+    cpu_model="Intel(R) Xeon(R) Gold 6448Y",
+    sockets=2,
+    physical_cores=64,
+    cpus_present=128,
+    cpus_allowed=64,
+    caches=(Cache(1, "Data", 49_152, 64), Cache(3, "Unified", 62_914_560, 2)),
+    max_frequency_hz=4_100_000_000,
+    memory_bytes=540_000_000_000,
+    operating_system="Ubuntu 24.04",
+    kernel="6.8.0",
+    hypervisor=False,
+    versions={"python": "3.12.3", "openvino": "2026.4.1", "mlcommons_loadgen": "6.0.17", "nncf": None},
+)
 PARTS = Hardware(
     product="Maker Model",
     disks=(Disk("NVMe SSD", 1_920_000_000_000), Disk("NVMe SSD", 1_920_000_000_000)),
@@ -192,7 +190,7 @@ def test_a_machine_that_tells_nothing_is_described_by_nothing(tmp_path: Path) ->
 def test_this_machine_can_be_described() -> None:
     machine = system.describe()
     try:
-        description.describe(machine.to_dict(), V6_1, FIXED, {}, description.parts_of(machine))
+        description.describe(machine, V6_1, FIXED, {}, description.parts_of(machine))
     except HarnessError as error:
         asked = re.findall(r"^(\S+) = ", str(error), re.MULTILINE)
         assert {"status", "cooling"} <= set(asked)

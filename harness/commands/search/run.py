@@ -11,10 +11,9 @@ import click
 
 from harness.commands import options
 from harness.errors import HarnessError
-from harness.mlperf.scenario import parse_scenario
+from harness.mlperf.scenario import SEARCHED, parse_scenario
 from harness.model.card import find_card
-from harness.search import result
-from harness.search.decision import SEARCHED
+from harness.search import decision, result
 from harness.search.document import SearchResult
 from harness.search.request import MEASURING, UNTIL, Effort, Request
 
@@ -55,8 +54,8 @@ def _effort(
 @options.data
 @click.option(
     "--objective",
-    type=click.Choice(["SingleStream", "Offline"]),
-    default="SingleStream",
+    type=click.Choice([str(scenario) for scenario in SEARCHED]),
+    default=str(SEARCHED[0]),
     show_default=True,
     help="What shall be fast: one image, or many.",
 )
@@ -146,7 +145,7 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
     if outcome is None:
         return
     click.echo(json.dumps(result.to_dict(outcome), indent=2, ensure_ascii=False) if as_json else text)
-    if outcome.test.models[SEARCHED].passed is False:
+    if outcome.test.models[decision.SEARCHED].passed is False:
         sys.exit(1)
 
 

@@ -1,0 +1,147 @@
+"""An export, start to finish: settings, the model's next version, what the server wants beside it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import __version__, files
+from harness.backend import deployment as written
+from harness.console import note
+from harness.loadgen.settings import RunSettings, within_limits
+from harness.machine import system
+from harness.measurement import tuned
+from harness.model import file as model_file
+from harness.model.card import Card
+from harness.serving import repository
+from harness.serving.formats import FORMATS
+from harness.serving.layout import MODEL_FILE, Deployment, Format, Start
+
+DOCUMENT = "export.json"
+_FORMAT = 1
+_ANSWERS = {
+    "classification": "for each image the label, the class that comes second, their scores, and the sum of "
+    "all scores (NaN if one is)",
+    "detection": "what the end of the graph makes of the model's boxes (harness/backend/detections.py)",
+}
+"""By task, what an exported model answers with."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to export."""
+
+    card: Card
+    format: str
+    """A key of FORMATS."""
+    out: Path
+    settings: RunSettings
+    """What the user gave; a tuning for its scenario fills in the rest."""
+    version: int | None = None
+    """None: the next one."""
+    scores: bool = False
+    """Whether the model gives its own output in place of its task's answers."""
+    tuning: bool = True
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    folder: Path
+    """The version's."""
+    deployment: Deployment
+    start: Start
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "folder": str(self.folder),
+            "version": self.deployment.version,
+            "inputs": [asdict(one) for one in self.deployment.interface.inputs],
+            "outputs": [asdict(one) for one in self.deployment.interface.outputs],
+            "openvino": self.deployment.properties,
+            "start": self.start.command,
+            "endpoint": self.start.endpoint,
+        }
+
+
+def export(request: Request) -> Exported:
+    """Write the next version of a model for a server.
+
+    Raises:
+        OutputError: the version is not the next one, the folder has other settings, or cannot be written.
+        ModelError: the model is unusable, or does not admit what was asked for.
+    """
+    card, kind, folder = request.card, FORMATS[request.format], request.out.resolve()
+    machine = system.describe()
+    found = tuned.find(tuned.key_of(card, request.settings, machine)) if request.tuning else None
+    settings = request.settings if found is None else found.apply(request.settings)
+    settings = within_limits(settings, machine)
+    if found is not None:
+        note(found.told())
+    files.require_plain_name(card.name, "The model's name")
+    with repository.writing(folder) as staging:
+        version = repository.next_version(folder / card.name, request.version)
+        staged = staging / str(version)
+        staged.mkdir()
+        interface = written.write(card, staged / MODEL_FILE, settings.batch or 1, scores=request.scores)
+        deployment = Deployment(card.name, version, interface, settings.compile_settings, card.description)
+        added = kind.files(deployment, folder)
+        repository.require_same(folder / card.name, added.of_model)
+        for name, text in added.of_version.items():
+            files.write_text(staged / name, text)
+        files.write_json(staged / DOCUMENT, _document(request, deployment))
+        repository.write_sums(staged)
+        start = kind.start(deployment, folder)
+        readme = _readme(deployment, kind, start, request)
+        place = repository.place(staged, folder, card.name, version, added, readme)
+    return Exported(place, deployment, start)
+
+
+def run_line(model: str, settings: RunSettings, start: Start) -> str:
+    """Return the command that measures a model where `start` serves it."""
+    return (
+        f"harness run --model {model} --data STORE --scenario {settings.scenario} "
+        f"--endpoint {start.endpoint} --out DIR"
+    )
+
+
+def _document(request: Request, deployment: Deployment) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "harness": __version__,
+        "model": request.card.name,
+        "model_sha256": model_file.sha256(request.card),
+        "server": request.format,
+        "version": deployment.version,
+        "inputs": [asdict(one) for one in deployment.interface.inputs],
+        "outputs": [asdict(one) for one in deployment.interface.outputs],
+        "openvino": deployment.properties,
+    }
+
+
+def _readme(deployment: Deployment, kind: Format, start: Start, request: Request) -> str:
+    interface, card = deployment.interface, request.card
+    model = card.name if request.card.folder.name == card.name else "CARD"
+    rgb = "RGB pixels, row by row, as `harness prepare` writes them: nothing else is to be done to them"
+    answers = "the model's own output" if request.scores else _ANSWERS[card.task]
+    lines = [
+        f"# {card.name} for {kind.SERVER}",
+        "",
+        *([card.description, ""] if card.description else []),
+        *(f"- takes {one}: {rgb}" for one in interface.inputs),
+        *(f"- gives {one}: {answers}" for one in interface.outputs),
+        f"- OpenVINO: {', '.join(f'{name} {value}' for name, value in deployment.properties.items())}",
+        *(f"- {remark}" for remark in kind.REMARKS),
+        "",
+        "Start the server:",
+        "",
+        f"    {start.command}",
+        "",
+        "Measure it with LoadGen, accuracy included:",
+        "",
+        f"    {run_line(model, request.settings, start)}",
+        "",
+        f"Check the files of a version: `cd VERSION && sha256sum -c {repository.SUMS}`.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,59 @@
+"""A served model beside the model itself: the same rounds, the same answers, and what serving costs."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Oracle
+from endpoint.serving_process import free_ports, serving
+
+from harness.backend import deployment
+from harness.comparison import session, table, variants
+from harness.endpoint.address import parse
+from harness.errors import HarnessError
+from harness.mlperf.scenario import Scenario
+
+
+def test_a_served_model_is_compared_with_the_model_itself(oracle: Oracle, tmp_path: Path) -> None:
+    deployment.write(oracle.card, tmp_path / "model.xml")
+    with serving(tmp_path / "model.xml") as running:
+        endpoint = running.endpoint()
+        request = session.Request(
+            (oracle.card,),
+            tmp_path / "out",
+            oracle.store.path,
+            (Scenario.SINGLE_STREAM,),
+            rounds=2,
+            duration_s=0.2,
+            endpoints=(endpoint,),
+        )
+        found = session.compare(request)
+        here, there = found.variants
+        assert there.name == f"oracle-grpc-127.0.0.1-{running.grpc_port}"
+        assert (there.precision, there.computed) == ("served", "served")
+        assert here.accuracy is not None
+        assert there.accuracy is not None
+        assert there.accuracy.good == here.accuracy.good == 57
+        assert [pair.changed for pair in found.accuracy_pairs] == [0]
+        means = {cell.variant: cell.interval() for cell in found.cells}
+        assert means[there.name].center > means[here.name].center, "a call costs more than a function"
+        assert any("the server is on this host" in remark for remark in found.remarks)
+        assert there.name in table.text([found])
+        other = session.Request(
+            (oracle.card,), tmp_path / "out", oracle.store.path, precisions=("f32", "int8")
+        )
+        with pytest.raises(HarnessError, match="another set of models"):
+            session.compare(other)
+
+
+def test_a_model_and_its_endpoint_are_two_variants(oracle: Oracle) -> None:
+    endpoints = [parse(f"grpc://[::1]:{port}/m") for port in free_ports(2)]
+    found = variants.candidates([oracle.card], (), endpoints)
+    assert [one.endpoint for one in found] == [None, *endpoints]
+    with pytest.raises(HarnessError, match="Two variants are called"):
+        variants.candidates([oracle.card], (), endpoints[:1] * 2)
+
+
+def test_endpoints_have_one_number_of_threads(oracle: Oracle, tmp_path: Path) -> None:
+    request = session.Request((oracle.card,), tmp_path, threads=(1, 2), endpoints=(parse("grpc://h:1/m"),))
+    with pytest.raises(HarnessError, match="--threads 1,2 with --endpoint"):
+        session.compare(request)
