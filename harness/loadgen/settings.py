@@ -8,6 +8,7 @@ from typing import Any
 from harness import typed
 from harness.backend.settings import CORE_TYPES, CompileSettings
 from harness.endpoint.address import Endpoint
+from harness.endpoint.meeting import ServedBy
 from harness.errors import HarnessError, did_you_mean
 from harness.machine import system
 from harness.mlperf.scenario import Scenario
@@ -121,6 +122,15 @@ class RunSettings:
             batch=batch if self.batch is None else self.batch,
             streams=streams if self.streams is None else self.streams,
         )
+
+    def answered_by(self, server: ServedBy | None) -> "RunSettings":
+        """Return the settings that ask for the version that answered, where an endpoint names none.
+
+        So all tests of one result are of one version.
+        """
+        if self.endpoint is None or self.endpoint.version or server is None or not server.model_version:
+            return self
+        return replace(self, endpoint=replace(self.endpoint, version=server.model_version))
 
     def fill(self, values: Mapping[str, int | bool | str | None]) -> "RunSettings":
         """Return the settings with these values, by field name, wherever the user left one open.
