@@ -1,7 +1,7 @@
 """What one run was asked to do, resolved once and stored with its result."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,14 +149,6 @@ class RunSettings:
             values["endpoint"] = typed.unstructure(self.endpoint)
         values["user_conf"] = None if self.user_conf is None else self.user_conf.name
         return values
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "RunSettings":
-        """Return the settings of a result document; the user.conf is the one in its folder."""
-        known = {item.name: values[item.name] for item in fields(cls) if item.name in values}
-        if "endpoint" in known:
-            known["endpoint"] = typed.structure(known["endpoint"], Endpoint)
-        return cls(**known | {"scenario": Scenario(values["scenario"]), "user_conf": None})
 
 
 def doublings(limit: int) -> list[int]:

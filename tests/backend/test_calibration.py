@@ -181,7 +181,7 @@ def test_the_drop_is_measured_on_all_classes_of_a_store_that_is_sorted_by_class(
     judged: list[int] = []
 
     def looks(model: ov.Model, _: Any, held_out: Any, accuracy: Any, **settings: Any) -> ov.Model:
-        judged.extend(label for label, _ in held_out.get_data())
+        judged.extend(int(store.labels[index]) for index, _ in held_out.get_data())
         accuracy(ov.compile_model(model, "CPU"), held_out.get_data())
         return model
 

@@ -10,7 +10,7 @@ import pytest
 from sample_comparison import LATENCIES_MS, MACHINE, cell, comparison, variant
 
 from harness.comparison import findings, table
-from harness.comparison.document import AccuracyPair
+from harness.comparison.document import Accuracy, AccuracyPair
 from harness.comparison.findings import Speedup
 from harness.measurement.statistics import Interval
 from harness.mlperf.scenario import Scenario
@@ -230,6 +230,34 @@ def test_a_real_loss_of_accuracy_is_called_one() -> None:
     text = findings.accuracy_text(comparison(), AccuracyPair("int8", "fp32", 1000, 60, 50, 10, 1.7e-7))
     assert text.startswith("int8 against fp32: -4.00 points top-1; 60 of 1,000 answers changed")
     assert text.endswith("p = 2e-07): a difference that chance would hardly make.")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (-0.021, -0.004, "a difference that chance would hardly make"),
+        (-0.02, 0.001, "no difference can be told"),
+    ],
+)
+def test_detectors_are_compared_by_map_with_an_interval_over_the_images(
+    low: float, high: float, told: str
+) -> None:
+    boxes = {"agreement": 0.905, "difference": -0.0125, "low": low, "high": high}
+    text = findings.accuracy_text(comparison(), AccuracyPair("int8", "fp32", 50, 12, **boxes))
+    assert text == (
+        f"int8 against fp32: -1.25 points mAP (95 % {100 * low:+.2f} to {100 * high:+.2f}, a bootstrap over "
+        f"50 images); 90.5 % of an image's boxes stayed on average: {told}."
+    )
+    with pytest.raises(ValueError, match="neither labels nor boxes, or both"):
+        AccuracyPair("int8", "fp32", 50, 12, lost=1, gained=2, p_value=0.5, **boxes)
+
+
+def test_the_accuracy_of_detectors_is_shown_as_map() -> None:
+    score = Accuracy(50, False, 0.5073, "failed", True, "accuracy/fp32", map=0.28913)
+    shown = table.accuracy_table([comparison(variants=(replace(variant("fp32"), accuracy=score),))])
+    assert shown is not None
+    assert shown.header == ("", "mAP", "images", "target")
+    assert shown.rows == (("fp32", "28.91 %", "50", "50.73 %: missed"),)
 
 
 def test_rows_of_equal_machines_are_told_apart_by_their_folders() -> None:
