@@ -53,7 +53,7 @@ ROWS = {
     ],
     "task": [{"average_precision", "boxes", "logged", "scoring"}, {"classification", "detection"}],
     "model": [
-        {"onnx_file"},
+        {"licence", "onnx_file"},
         {"architecture", "card_parts", "download"},
         {"card_rules"},
         {"card"},
@@ -61,6 +61,7 @@ ROWS = {
         {"detector", "efficientnet", "resnet"},
         {"builders"},
         {"file", "zoo"},
+        {"hub"},
     ],
     "backend": [
         {"calibration_list", "folding", "fusing", "kernels", "macs", "ports", "settings"},

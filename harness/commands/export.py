@@ -7,7 +7,7 @@ import click
 
 from harness.commands import options
 from harness.loadgen.settings import RunSettings
-from harness.mlperf.scenario import parse_scenario
+from harness.mlperf.scenario import Scenario, parse_scenario
 from harness.model.card import find_card
 from harness.serving.formats import FORMATS
 
@@ -24,7 +24,7 @@ from harness.serving.formats import FORMATS
 @click.option("--scores", is_flag=True, help="Serve the model's own scores in place of labels.")
 @click.option(
     "--scenario",
-    default="Server",
+    default=str(Scenario.SERVER),
     show_default=True,
     metavar="SCENARIO",
     help="Whose tuning and OpenVINO hint to use.",

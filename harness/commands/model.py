@@ -10,6 +10,7 @@ from harness import console
 from harness.commands import options
 from harness.files import format_bytes
 from harness.model import file as model_file
+from harness.model import hub
 from harness.model.card import find_card, read_card, shipped_cards
 
 _METRICS = {"top1": "top-1", "map": "mAP"}
@@ -50,12 +51,29 @@ def show(name: str, as_json: bool) -> None:
     metavar="FILE",
     help="Take the file from here, where you have brought it by hand; its hash is checked.",
 )
-def fetch(name: str, force: bool, carried: Path | None) -> None:
+@click.option("--sha256", metavar="HEX", help="timm: hash of --weights, where the hub cannot be asked.")
+@click.option(
+    "--accept-licence",
+    "accepted",
+    metavar="NAME",
+    help="timm: accept a licence that may not allow commercial use, or 'none'.",
+)
+def fetch(name: str, force: bool, carried: Path | None, sha256: str | None, accepted: str | None) -> None:
     """Bring a model's file into the model cache.
 
     A download that broke off goes on where it stopped. The cache is $HARNESS_CACHE, else the folder
     'harness' in the user's cache folder.
+
+    timm:TAG is a network with the weights that timm publishes under this tag, such as
+    timm:efficientnet_lite0.ra_in1k (needs the extra frontier). It becomes an OpenVINO model with a card,
+    whose path is printed and which every command takes; the card pins the revision and hash of the weights.
     """
+    if name.startswith(hub.PREFIX):
+        tag = name.removeprefix(hub.PREFIX)
+        click.echo(hub.fetch(tag, force=force, carried=carried, sha256=sha256, accepted=accepted))
+        return
+    if sha256 or accepted:
+        raise click.UsageError("--sha256 and --accept-licence are for timm:TAG.")
     path = model_file.fetch(find_card(name), force=force, carried=carried)
     if path is None:
         console.note(f"Model '{name}' is built in: there is nothing to fetch.")

@@ -117,7 +117,14 @@ def _print(story: quickstart.Story) -> None:
             *(f"{findings.ratio_text(gain)}x" for gain in gains),
         )
     console.print(resnet50)
-    if story.today is not None and story.today.accuracy is not None:
+    if story.today is None:
+        console.print(
+            f"A third row, {quickstart.TODAY_MODEL} with real weights: {quickstart.GET_TODAY}, then again.",
+            style="dim",
+            soft_wrap=True,
+            markup=False,
+        )
+    elif story.today.accuracy is not None:
         stated = story.today.accuracy
         published_top1 = f"{stated.reference:.2%} ({stated.source})"
         console.print(

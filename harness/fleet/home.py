@@ -1,7 +1,6 @@
 """Where results come home to: OUT/<machine>/<models>/<settings>/, each folder whole or not there."""
 
 import io
-import json
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ def read(folder: Path) -> Task | None:
     if not path.exists():
         return None
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = files.read_json(path)
         if (found := document.pop("format", None)) != FORMAT:
             raise ValueError(f"its format is {found!r}, not {FORMAT}")
         return typed.structure(document, Task)

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness import __version__, files
 from harness.console import note, progress
-from harness.errors import HarnessError, OutputError
+from harness.errors import HarnessError
 from harness.fleet import duty, home, member
 from harness.fleet.cluster import Cluster, Failed, Lost, Node, joined
 from harness.fleet.duty import Order, Outcome
@@ -75,8 +75,7 @@ def run(request: Request) -> list[Row]:
     command = request.command
     _require_ours(request.out)
     files.make_writable_folder(request.out)
-    busy = OutputError(f"Another process is at work on {request.out}: wait for it, or give another --out.")
-    with files.locked(request.out / ".lock", busy), joined(request.address) as cluster:
+    with files.alone(request.out), joined(request.address) as cluster:
         chosen = member.choose(_greet(cluster, command.stores), request.kinds)
         wanted = member.versions(system.describe())
         member.require_same(chosen, wanted)
@@ -177,10 +176,11 @@ def _stop(cluster: Cluster, under_way: Sequence[tuple[Any, Node]]) -> None:
 
 
 def _require_ours(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()) and not (out / FILE_NAME).exists():
-        known = {path.name for path in out.iterdir()} - {".lock"}
-        if not any((out / name).is_dir() and any((out / name).rglob(home.TASK)) for name in known):
-            raise OutputError(f"The folder {out} holds something else: choose a new or empty one with --out.")
+    """Refuse a folder that holds something, and nothing of a fleet; a killed one leaves hidden files."""
+    names = [path.name for path in out.iterdir()] if out.is_dir() else []
+    there = [name for name in names if not name.startswith(".")]
+    if there and FILE_NAME not in there and next(out.glob(f"*/*/*/{home.TASK}"), None) is None:
+        raise files.foreign(out)
 
 
 def _write(request: Request, rows: Sequence[Row]) -> None:

@@ -8,6 +8,7 @@ from functools import cache
 
 from harness import resources
 from harness.errors import ModelError, did_you_mean
+from harness.model.licence import PERMISSIVE
 
 COLUMNS = (
     "tag",
@@ -21,8 +22,6 @@ COLUMNS = (
     "licence",
     "p90_ms",
 )
-PERMISSIVE = frozenset(("apache-2.0", "mit", "bsd-3-clause"))
-"""Licences that allow commercial use, as timm's configurations name them."""
 TIMM = "timm"
 """The source whose networks can be built here."""
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from harness.errors import CardError, HarnessError, ModelError
 from harness.frontier import catalogue
-from harness.frontier.catalogue import PERMISSIVE, Published
+from harness.frontier.catalogue import Published
 from harness.frontier.speed import BASELINE
 from harness.model import file as model_file
-from harness.model import zoo
+from harness.model import licence, zoo
 from harness.model.card import CLASSIFICATION, Card, find_card, shipped_cards
 from harness.profiling.conditions import Conditions
 
@@ -74,12 +74,8 @@ def cards_at_hand(names: Sequence[str]) -> tuple[Card, ...]:
 def require_licences(cards: Sequence[Card]) -> None:
     """Raise HarnessError for a card whose licence forbids commercial use, or that states none."""
     for card in cards:
-        if card.licence.lower() not in PERMISSIVE:
-            stated = f"the licence '{card.licence}'" if card.licence else "no licence"
-            raise HarnessError(
-                f"Model '{card.name}' states {stated}, which may not allow commercial use: give "
-                "--licence any, or another --card."
-            )
+        if doubt := licence.doubt(card.licence):
+            raise HarnessError(f"Model '{card.name}' {doubt}: give --licence any, or another --card.")
 
 
 def published(request: Request) -> list[Published]:

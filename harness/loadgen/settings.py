@@ -1,13 +1,14 @@
 """What one run was asked to do, resolved once and stored with its result."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness import typed
 from harness.backend.settings import CORE_TYPES, CompileSettings
 from harness.endpoint.address import Endpoint
+from harness.endpoint.meeting import ServedBy
 from harness.errors import HarnessError, did_you_mean
 from harness.machine import system
 from harness.mlperf.scenario import Scenario
@@ -122,6 +123,15 @@ class RunSettings:
             streams=streams if self.streams is None else self.streams,
         )
 
+    def answered_by(self, server: ServedBy | None) -> "RunSettings":
+        """Return the settings that ask for the version that answered, where an endpoint names none.
+
+        So all tests of one result are of one version.
+        """
+        if self.endpoint is None or self.endpoint.version or server is None or not server.model_version:
+            return self
+        return replace(self, endpoint=replace(self.endpoint, version=server.model_version))
+
     def fill(self, values: Mapping[str, int | bool | str | None]) -> "RunSettings":
         """Return the settings with these values, by field name, wherever the user left one open.
 
@@ -139,14 +149,6 @@ class RunSettings:
             values["endpoint"] = typed.unstructure(self.endpoint)
         values["user_conf"] = None if self.user_conf is None else self.user_conf.name
         return values
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "RunSettings":
-        """Return the settings of a result document; the user.conf is the one in its folder."""
-        known = {item.name: values[item.name] for item in fields(cls) if item.name in values}
-        if "endpoint" in known:
-            known["endpoint"] = typed.structure(known["endpoint"], Endpoint)
-        return cls(**known | {"scenario": Scenario(values["scenario"]), "user_conf": None})
 
 
 def doublings(limit: int) -> list[int]:

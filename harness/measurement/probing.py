@@ -90,7 +90,7 @@ def begin(
     if performance:
         refuse_hopeless(Outlook(demands, told, estimate), given, system.free_memory_bytes())
     if settings.is_left_to_probe:
-        settings = settings.choose(estimate.batch, estimate.streams)
+        settings = settings.choose(estimate.batch, estimate.streams).answered_by(estimate.server)
     chosen = replace(demands, settings=settings)
     plan = Plan(card, store, chosen, user_conf, {key: told}, estimate.samples_per_second, given)
     plan.write()

@@ -59,6 +59,17 @@ def is_slow(path: Path | None) -> bool:
     return path is not None and path.suffix != ".safetensors"
 
 
+def tensors_in(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a safetensors file by name.
+
+    Raises:
+        ModelError: it is none, or cannot be read.
+    """
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path} is no .safetensors file, the only kind that runs no code: give one.")
+    return _safetensors(path)
+
+
 def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

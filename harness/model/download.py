@@ -2,10 +2,12 @@
 
 import http.client
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from harness import __version__, console, files
 from harness.errors import OutputError
@@ -13,10 +15,54 @@ from harness.errors import OutputError
 _BLOCK_BYTES = 1 << 18
 _TIMEOUT_S = 30.0
 _REDRAW_S = 0.1
+_REDIRECTIONS = 5
+_AGENT = {"User-Agent": f"inference-harness/{__version__}"}
+_LINKED = "X-Linked-Etag"
+"""The hash of a large file, as a hub's answer names it that points to where the file lies."""
 
 
 class DownloadFailed(Exception):
     """Why the file did not arrive, in words that fit between parentheses."""
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection, whose answer is what we want."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def head(url: str) -> Mapping[str, str]:
+    """Return the headers of the first answer about `url` itself; redirections on its server are followed.
+
+    Raises:
+        DownloadFailed: no network, or the server refused.
+    """
+    opener = urllib.request.build_opener(_Stay)
+    for _ in range(_REDIRECTIONS):
+        request = urllib.request.Request(url, headers=_AGENT, method="HEAD")
+        try:
+            with opener.open(request, timeout=_TIMEOUT_S) as response:
+                return dict(response.headers)
+        except urllib.error.HTTPError as error:
+            error.close()
+            target = urllib.parse.urljoin(url, error.headers.get("Location", ""))
+            if not 300 <= error.code < 400:
+                raise DownloadFailed(f"the server answered {error.code} {error.reason}") from error
+            if _place(target) != _place(url) or target == url or _LINKED in error.headers:
+                return dict(error.headers)
+            url = target
+        except (OSError, http.client.HTTPException) as error:
+            raise DownloadFailed(f"{_reason(error)}") from error
+    raise DownloadFailed("the server sends us round in circles")
+
+
+def _place(url: str) -> str:
+    return urllib.parse.urlsplit(url).netloc
+
+
+def _reason(error: Exception) -> Any:
+    return error.reason if isinstance(error, urllib.error.URLError) else error
 
 
 def download(url: str, path: Path, check: Callable[[Path], None], *, again: bool = False) -> None:
@@ -90,8 +136,7 @@ def _fill(url: str, part: Path) -> None:
         part.unlink()
         raise _WrongPart("the part fetched earlier is longer than the file") from error
     except (OSError, http.client.HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise DownloadFailed(f"{reason}") from error
+        raise DownloadFailed(f"{_reason(error)}") from error
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
             done = 0
@@ -106,7 +151,7 @@ def _fill(url: str, part: Path) -> None:
 
 
 def _open(url: str, start: int) -> http.client.HTTPResponse:
-    headers = {"User-Agent": f"inference-harness/{__version__}"}
+    headers = dict(_AGENT)
     if start:
         headers["Range"] = f"bytes={start}-"
     response: http.client.HTTPResponse = urllib.request.urlopen(

@@ -3,7 +3,10 @@
 import contextlib
 import io
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from harness.errors import ModelError, did_you_mean
 
@@ -11,6 +14,7 @@ if TYPE_CHECKING:
     import openvino as ov
 
 _SEED = 1
+_COUNTER = "num_batches_tracked"
 
 
 def require() -> Any:
@@ -30,11 +34,17 @@ def require() -> Any:
     return timm
 
 
-def build(architecture: str, size: int) -> "ov.Model":
+def build(architecture: str, size: int, weights: Mapping[str, NDArray[Any]] | None = None) -> "ov.Model":
     """Return the network with f32 [1, 3, size, size] in and logits [1, classes] out, constants folded.
 
+    Args:
+        architecture: timm's name, with or without the tag of its weights.
+        size: pixels of an image's side.
+        weights: its tensors by timm's names; None: random ones.
+
     Raises:
-        ModelError: timm is missing, does not know the architecture, or OpenVINO cannot convert it.
+        ModelError: timm is missing, or does not know the architecture; OpenVINO cannot convert it; or the
+            weights are of another network.
     """
     timm = require()
     import openvino as ov
@@ -50,7 +60,44 @@ def build(architecture: str, size: int) -> "ov.Model":
         warnings.simplefilter("ignore")
         sized = {"img_size": size} if timm.get_pretrained_cfg(architecture).fixed_input_size else {}
         network = timm.create_model(architecture, pretrained=False, exportable=True, **sized).eval()
-        model = ov.convert_model(network, input=[1, 3, size, size], example_input=image)
+        if weights is not None:
+            _load(network, weights, architecture)
+        try:
+            model = ov.convert_model(network, input=[1, 3, size, size], example_input=image)
+        except Exception as error:  # whatever tracing the network leads to
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise ModelError(
+                f"OpenVINO cannot convert timm's '{architecture}' ({reason[0]}): give another one."
+            ) from error
     model.inputs[0].set_names({"image"})
     model.set_friendly_name(f"{architecture}@{size}")
     return model
+
+
+def _load(network: Any, weights: Mapping[str, NDArray[Any]], architecture: str) -> None:
+    """Put weights into a network, all of them and nothing else.
+
+    Raises:
+        ModelError: the first tensor that is missing, of another shape or superfluous.
+    """
+    import torch
+
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name, shape in wanted.items():
+        if name.endswith(_COUNTER):
+            continue
+        found = tuple(weights[name].shape) if name in weights else None
+        if found != shape:
+            stated = "is missing" if found is None else f"is {list(found)}"
+            raise ModelError(
+                f"Tensor '{name}' {stated} in the weights, and {architecture} has it as {list(shape)}: they "
+                "are of another network."
+            )
+    for name in weights:
+        if name not in wanted:
+            raise ModelError(
+                f"Tensor '{name}' of the weights has no place in {architecture}: they are of another network."
+            )
+    # Networks of timm's newer versions count batches, and not all weights do; nothing computes with it.
+    state = {name: torch.from_numpy(tensor.copy()) for name, tensor in weights.items()}
+    network.load_state_dict({**network.state_dict(), **state})

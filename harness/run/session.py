@@ -290,6 +290,7 @@ def _prepare(
     card, user_conf, settings = request.card, staging / "user.conf", asked.identity.settings
     if held is not None:
         chosen = demands.settings.choose(held.settings.batch, held.settings.streams)
+        chosen = chosen.answered_by(held.probe.server)
         demands, settings = replace(demands, settings=chosen), held.settings
         if (done := held.performance) is not None and Mode.PERFORMANCE not in modes:
             _take_user_conf(folder, user_conf)

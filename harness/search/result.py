@@ -115,7 +115,7 @@ def made(
     setting: Setting,
     predictor: Mapping[str, Any],
     estimator: Mapping[str, Any],
-    found: Mapping[str, Any],
+    found: Searching,
     baseline_ms: float,
     front: Sequence[tuple[Point, float]],
     looks: Sequence[Candidate],
@@ -132,7 +132,7 @@ def made(
 ) -> SearchResult:
     """Return the whole outcome.
 
-    `predictor`, `estimator`, `found`, `kernels` and `converged` are JSON values, as the parts of a search are
+    `predictor`, `estimator`, `kernels` and `converged` are JSON values, as the parts of a search are
     kept; `controls` are what Contest.train_controls returned, and `comparison` what `compare` did.
     """
     brief = {one.key: one.brief for one in candidates}
@@ -144,7 +144,7 @@ def made(
         request=asked(setting),
         table=typed.structure(dict(predictor), Table),
         estimator=typed.structure(dict(estimator), EstimatorFacts),
-        search=typed.structure(dict(found), Searching),
+        search=found,
         baseline_ms=baseline_ms,
         wanted_ms=wanted_ms,
         front=tuple(OnFront(**_point(point), measured_ms=latency_ms) for point, latency_ms in front),

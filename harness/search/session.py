@@ -21,7 +21,7 @@ from harness.search.accuracy import distillation
 from harness.search.accuracy.estimator import Additive, Blockwise
 from harness.search.accuracy.finetuning import BRIEF, Material
 from harness.search.decision import SEARCHED, UNIFORM
-from harness.search.document import SearchResult
+from harness.search.document import Searching, SearchResult
 from harness.search.latency import table as tables
 from harness.search.request import UNTIL, Request, Setting, open_setting
 from harness.search.selection.contest import Contest, Measure, fast_enough
@@ -143,7 +143,7 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None
             "estimator": estimated["sha256"],
             "weights": dict(scouted.weighed.weights) if scouted else None,
         }
-        found = parts.kept(
+        kept = parts.kept(
             "search",
             lambda: search(
                 problem,
@@ -154,13 +154,17 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None
             ),
             **request.effort.on_fronts,
         )
+        found = typed.structure(kept, Searching)
         if reached("search"):
             return None
         provenance = {
             "search": {**typed.unstructure(result.asked(setting)), **identity, "estimator_name": weighed.name}
         }
         contest = Contest(setting, material, tunings, provenance)
-        fronts = [[Point.from_dict(one) for one in front] for front in (found["front"], *found["behind"])]
+        fronts = [
+            [Point(one.architecture, one.latency_ms, one.score) for one in front]
+            for front in (found.front, *found.behind)
+        ]
         fronts.append(scouted.points if scouted else [])
         baseline_ms, on_fronts = contest.measured(fronts, tools.measure)
         if reached("front"):

@@ -151,6 +151,7 @@ class Http(BaseHTTPRequestHandler):
     """The HTTP half."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     model: Model
 
     def do_GET(self) -> None:

@@ -121,6 +121,15 @@ def test_a_server_killed_in_a_call_is_told(scheme: str, oracle: Oracle, exported
             ask(request, 3)
 
 
+def test_another_version_than_was_asked_for_is_told(oracle: Oracle, server: Running) -> None:
+    request = served_model(oracle, server, version="3").create_infer_request()
+    assert ask(request, 1) == 1
+    with server.told(fault="version"):
+        other = served_model(oracle, server, version="3").create_infer_request()
+        with pytest.raises(ServerFault, match="oracle:3 answered with version '4'"):
+            ask(other, 1)
+
+
 def test_a_server_that_was_restarted_between_two_calls_is_noticed(
     oracle: Oracle, exported_oracle: Path
 ) -> None:

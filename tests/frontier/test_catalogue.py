@@ -4,7 +4,7 @@ import pytest
 
 from harness.errors import ModelError
 from harness.frontier import catalogue
-from harness.frontier.catalogue import PERMISSIVE
+from harness.model.licence import PERMISSIVE
 from harness.resources import PUBLISHED
 
 

@@ -112,10 +112,15 @@ def test_a_server_with_other_answers_is_not_measured(oracle: Oracle, server: Run
         run(oracle, tmp_path, server, Scenario.SINGLE_STREAM)
 
 
-def test_one_folder_holds_the_tests_of_one_endpoint(oracle: Oracle, server: Running, tmp_path: Path) -> None:
+def test_one_folder_holds_the_tests_of_one_endpoint_and_version(
+    oracle: Oracle, server: Running, tmp_path: Path
+) -> None:
     run(oracle, tmp_path, server, Scenario.SINGLE_STREAM, Mode.ACCURACY)
     with pytest.raises(HarnessError, match="is of another endpoint"):
         run(oracle, tmp_path, server, Scenario.SINGLE_STREAM, Mode.ACCURACY, scheme="http")
+    # The server has another version by now.
+    with server.told(fault="version"), pytest.raises(RunFailed, match="answered with version '4'"):
+        run(oracle, tmp_path, server, Scenario.SINGLE_STREAM, Mode.PERFORMANCE)
 
 
 ENDPOINT = ("--endpoint", "grpc://127.0.0.1:1/oracle")

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from harness import typed
 from harness.model.architecture import resnet50
+from harness.search.document import Found
 from harness.search.space.revisions import Space
 from harness.search.strategy.front import Point, best, feasible, hypervolume, layers, nearest, pareto, spread
 
@@ -106,4 +108,5 @@ def test_a_spread_keeps_both_ends_and_thins_out_what_is_crowded() -> None:
 
 def test_a_point_survives_json() -> None:
     one = replace(point(1.5, 0.25))
-    assert Point.from_dict(one.to_dict()) == one
+    found = typed.structure(one.to_dict(), Found)
+    assert Point(found.architecture, found.latency_ms, found.score) == one

@@ -1,6 +1,6 @@
 """What a search found: points of latency and score, those that no other beats, and how good they are."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +25,6 @@ class Point:
             "score": self.score,
             "architecture": self.architecture.to_dict(),
         }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Point":
-        """Return the point that `to_dict` wrote."""
-        return cls(Architecture.from_dict(values["architecture"]), values["latency_ms"], values["score"])
 
 
 def pareto(points: Iterable[Point]) -> list[Point]:
