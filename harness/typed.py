@@ -139,18 +139,28 @@ def _first(error: Exception) -> Misfit:
 
 def _must_be(words: str, value: Any) -> Misfit:
     shown = repr(value)
-    return Misfit(f"must be {words}, not {shown if len(shown) < _LONGEST else type(value).__name__}")
+    if len(shown) >= _LONGEST:
+        shown = "one of so many digits" if type(value) is int else type(value).__name__
+    return Misfit(f"must be {words}, not {shown}")
 
 
 def _only(kinds: tuple[type, ...], words: str) -> _Hook:
     """Return the reader of a plain value, which is kept as it is."""
 
     def read(value: Any, _: Any) -> Any:
-        if type(value) not in kinds or (isinstance(value, float) and not math.isfinite(value)):
+        if type(value) not in kinds or (float in kinds and not _is_finite(value)):
             raise _must_be(words, value)
         return value
 
     return read
+
+
+def _is_finite(value: float) -> bool:
+    """Return whether a number is one that a float holds."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _text(value: Any, kind: type[str]) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from harness.mlperf import conf
 from harness.mlperf.early_stopping import least_queries
 from harness.mlperf.log import Performance
 from harness.mlperf.scenario import Scenario
@@ -105,10 +106,10 @@ def _late(measured: Performance, told: Told) -> str:
             f"{_set(measured, told, 'min_query_count', more)}."
         )
     if measured.latency_min_ns > bound_ns:
-        return (
-            f"{came}, and even the fastest took {measured.latency_min_ns / 1e6:.3g} ms: use a quieter "
-            f"machine, more cores, or a smaller or quantized model."
-        )
+        cure = "use a quieter machine, more cores, or a smaller or quantized model"
+        if _bound_is_too_tight(measured, told):
+            cure = f"remove target_latency from the --user-conf, or {cure}"
+        return f"{came}, and even the fastest took {measured.latency_min_ns / 1e6:.3g} ms: {cure}."
     why = "so early stopping is not sure of " + _name(percentile)
     if not measured.perf_constraints_met:
         why = f"{100 * allowed:.3g} % may be"
@@ -116,6 +117,14 @@ def _late(measured: Performance, told: Told) -> str:
     if "target_qps" in told.own:
         cure += ", or remove target_qps for the probe to find a rate"
     return f"{came} ({why}): {cure}, or use a quieter machine."
+
+
+def _bound_is_too_tight(measured: Performance, told: Told) -> bool:
+    """Return whether the user's own bound is missed where that of the rules can be kept."""
+    if "target_latency" not in told.own or told.benchmark is None:
+        return False
+    ruled_ms = conf.shipped_rules().lookup(told.benchmark, measured.scenario, "target_latency")
+    return ruled_ms is not None and measured.latency_min_ns < ruled_ms * 1e6
 
 
 def _held_rate(measured: Performance, told: Told, allowed: float) -> float:

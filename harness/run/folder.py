@@ -163,7 +163,9 @@ def _unsound_performance(held: RunResult, folder: Path) -> str:
     measured = log.read_performance(folder / PERFORMANCE_LOGS / log.DETAIL_LOG)
     if unlike := section.unlike(measured):
         return f"result.json and its log tell other figures ({', '.join(unlike)})"
-    conf.read_user_conf(folder / "user.conf", held.benchmark)
+    stated = conf.read_user_conf(folder / "user.conf", held.benchmark).values(held.scenario)
+    if any(stated.get(key, value) != value for key, value in section.estimate.items()):
+        return "user.conf is not the one of its log"
     return ""
 
 

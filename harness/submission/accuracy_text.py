@@ -8,18 +8,17 @@ from harness.mlperf.rules import Round
 from harness.submission.verdict import Ledger
 from harness.task import Score, Task
 
-_AGAIN = "run the test again"
 _SUBMIT_AGAIN = "make the tree again with `harness submit`"
 _HASH = re.compile(r"^hash=([0-9a-f]{64})$", re.MULTILINE)
 
 
-def check(ledger: Ledger, folder: Path, shown: str, task: Task, *, hashed: bool) -> Score | None:
-    """Check accuracy.txt; return the score that it states."""
+def check(ledger: Ledger, folder: Path, shown: str, task: Task, again: str, *, hashed: bool) -> Score | None:
+    """Check accuracy.txt; return the score that it states. `again` says how its test is repeated."""
     path = f"{shown}/{ACCURACY_TEXT}"
     try:
         text = (folder / ACCURACY_TEXT).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        ledger.hold("accuracy.txt is there", path, False, f"cannot be read ({error})", _AGAIN)
+        ledger.hold("accuracy.txt is there", path, False, f"cannot be read ({error})", again)
         return None
     hashes = _HASH.findall(text)
     ledger.hold(
@@ -35,7 +34,7 @@ def check(ledger: Ledger, folder: Path, shown: str, task: Task, *, hashed: bool)
         path,
         len(lines) == 1,
         f"states several scores ({', '.join(lines[:3])})" if lines else f"has no line '{task.LINE}'",
-        _AGAIN,
+        again,
     ):
         return None
     found = task.read_line(lines[0])
@@ -44,7 +43,7 @@ def check(ledger: Ledger, folder: Path, shown: str, task: Task, *, hashed: bool)
         path,
         found is not None,
         f"has the line '{lines[0]}', where '{task.LINE}' belongs",
-        _AGAIN,
+        again,
     ):
         return None
     assert found is not None
@@ -53,7 +52,7 @@ def check(ledger: Ledger, folder: Path, shown: str, task: Task, *, hashed: bool)
         path,
         not found.fault,
         found.fault,
-        _AGAIN,
+        again,
     )
     return None if found.fault else found.score
 
@@ -68,12 +67,12 @@ def percentage_in(path: Path, task: Task) -> float | None:
     return None if found is None else found.percentage
 
 
-def check_truncated(ledger: Ledger, log_path: Path, path: str, made_for: Round) -> None:
+def check_truncated(ledger: Ledger, log_path: Path, path: str, made_for: Round, again: str) -> None:
     """Check that an accuracy log was truncated as MLPerf's truncate_accuracy_log.py does it."""
     try:
         data = log_path.read_bytes()
     except OSError as error:
-        ledger.hold("the accuracy log is there", path, False, f"cannot be read ({error.strerror})", _AGAIN)
+        ledger.hold("the accuracy log is there", path, False, f"cannot be read ({error.strerror})", again)
         return
     ledger.hold(
         "the accuracy log is truncated",

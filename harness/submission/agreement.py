@@ -10,12 +10,11 @@ from harness.errors import HarnessError
 from harness.mlperf import conf
 from harness.mlperf.conf_syntax import SCENARIOS
 from harness.mlperf.scenario import Scenario
-from harness.submission.verdict import Ledger
+from harness.submission.verdict import RUN_AGAIN, Ledger
 
 SUMMARY_AGREES = "the summary and the detail log agree"
 
-_AGAIN = "run the test again"
-_ITS_OWN = "put the files of one run together"
+_ITS_OWN = "put the files of one run together, or"
 _NO_ERRORS = "No errors encountered during test."
 _PAIR = re.compile(r"^ *(\S.*?) *: *(\S.*?) *$")
 _PERCENTILE = re.compile(r"(\d+\.\d+)(?:th)? percentile latency \(ns\)")
@@ -74,15 +73,24 @@ _REQUESTED: Mapping[str, Mapping[str, tuple[str, float]]] = {
 
 
 def check_summary(
-    ledger: Ledger, summary: Path, path: str, detail: Mapping[str, Any] | None, *, performance: bool
+    ledger: Ledger,
+    summary: Path,
+    path: str,
+    detail: Mapping[str, Any] | None,
+    again: str,
+    *,
+    performance: bool,
 ) -> None:
-    """Check a summary log, and hold it against the detail log beside it where that could be read."""
+    """Check a summary log, and hold it against the detail log beside it where that could be read.
+
+    `again` says how the test is repeated.
+    """
     try:
         text = summary.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        ledger.hold("the summary log is there", path, False, f"cannot be read ({error})", _AGAIN)
+        ledger.hold("the summary log is there", path, False, f"cannot be read ({error})", again)
         return
-    if not ledger.hold("the summary log is not empty", path, bool(text.strip()), "is empty", _AGAIN):
+    if not ledger.hold("the summary log is not empty", path, bool(text.strip()), "is empty", again):
         return
     said = dict(_said(text))
     if performance:
@@ -92,7 +100,7 @@ def check_summary(
             path,
             verdict == "VALID",
             f"LoadGen's verdict is {verdict}, not VALID",
-            _AGAIN,
+            again,
         )
         lacking = [label for label in (*_NEEDED, *_score_label(said)) if label not in said]
         ledger.hold(
@@ -100,14 +108,14 @@ def check_summary(
             path,
             not lacking,
             f"is cut off or edited: it lacks '{', '.join(lacking)}'",
-            _AGAIN,
+            again,
         )
     ledger.hold(
         "the summary tells of no error",
         path,
-        _NO_ERRORS in text.splitlines(),
+        _NO_ERRORS in text.split("\n"),
         f"is cut off or tells of errors: it lacks '{_NO_ERRORS}'",
-        _AGAIN,
+        again,
     )
     if detail is None:
         return
@@ -121,7 +129,7 @@ def check_summary(
         path,
         not unlike,
         f"is of another run than the detail log beside it ({'; '.join(unlike[:3])})",
-        _ITS_OWN,
+        f"{_ITS_OWN} {again}",
     )
 
 
@@ -141,7 +149,7 @@ def check_user_conf(
     except HarnessError as error:
         said = re.sub(r"\s+", " ", str(error).replace(f"{user_conf}, ", "").replace(f"{user_conf} ", ""))
         said = said.rstrip(".")
-        ledger.hold("user.conf is sound", path, False, said, "use the one of the run")
+        ledger.hold("user.conf is sound", path, False, said, f"use the one of the run, or {RUN_AGAIN}")
         return
     for fault in given.open_only:
         ledger.hold(
@@ -160,7 +168,7 @@ def check_user_conf(
         path,
         not unlike,
         f"is not the one that the run was made with ({'; '.join(unlike)})",
-        "use the one of the run",
+        f"use the one of the run, or {RUN_AGAIN}",
     )
 
 
@@ -186,7 +194,7 @@ def _unlike_settings(
 
 
 def _said(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         found = _PAIR.match(line)
         if found:
             yield found[1], found[2]

@@ -14,7 +14,7 @@ from harness.run.document import RunResult
 from harness.run.folder import differences
 from harness.submission import accuracy_text, logs
 from harness.submission.run_settings import Rules
-from harness.submission.verdict import Ledger
+from harness.submission.verdict import AUDIT_AGAIN, Ledger
 from harness.task import Task
 
 PERFORMANCE_FILE = "verify_performance.txt"
@@ -205,9 +205,9 @@ def accuracies_agree(baseline: float, compliance: float) -> bool:
 
 def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: Rules) -> None:
     path = folder / "accuracy"
-    accuracy_text.check(ledger, path, f"{shown}/accuracy", rules.answers, hashed=True)
+    accuracy_text.check(ledger, path, f"{shown}/accuracy", rules.answers, AUDIT_AGAIN, hashed=True)
     accuracy_text.check_truncated(
-        ledger, path / log.ACCURACY_LOG, f"{shown}/accuracy/{log.ACCURACY_LOG}", rules.round
+        ledger, path / log.ACCURACY_LOG, f"{shown}/accuracy/{log.ACCURACY_LOG}", rules.round, AUDIT_AGAIN
     )
     verdict = f"{shown}/{ACCURACY_FILE}"
     said = _lines(folder / ACCURACY_FILE)
@@ -217,7 +217,7 @@ def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: Rules) -> No
         verdict,
         passed or not any(PASS in line for line in said),
         f"says {PASS} within a line, where the checkers differ",
-        logs.AUDIT_AGAIN,
+        AUDIT_AGAIN,
     )
     besides = [name for name in (BASELINE, COMPLIANCE) if (path / name).exists()]
     if passed:
@@ -234,7 +234,7 @@ def _check_answers(ledger: Ledger, folder: Path, shown: str, rules: Rules) -> No
         verdict,
         _equally_accurate(path, rules.answers),
         f"does not say {PASS}, and {BASELINE} and {COMPLIANCE} do not show an equal accuracy",
-        logs.AUDIT_AGAIN,
+        AUDIT_AGAIN,
     )
 
 
@@ -249,7 +249,7 @@ def _check_audit_settings(ledger: Ledger, detail: log.Detail, path: str, test: s
         path,
         good,
         f"did not run with the settings of {test}",
-        logs.AUDIT_AGAIN,
+        AUDIT_AGAIN,
     )
 
 
@@ -263,7 +263,7 @@ def _check_ratio(ledger: Ledger, test: str, reference: log.Detail, detail: log.D
         path,
         found.passed,
         found.fault,
-        logs.AUDIT_AGAIN,
+        AUDIT_AGAIN,
     )
 
 
@@ -273,7 +273,7 @@ def _hold_pass(ledger: Ledger, path: Path, shown: str) -> None:
         shown,
         _passes(path),
         f"does not say {PASS}",
-        logs.AUDIT_AGAIN,
+        AUDIT_AGAIN,
     )
 
 
@@ -288,9 +288,9 @@ def _passes(path: Path) -> bool:
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of a verdict; none where it cannot be read, which is no pass."""
+    """Return the lines of a verdict, as the checkers divide it; none where it cannot be read: no pass."""
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        return [line.strip() for line in path.read_text(encoding="utf-8").split("\n")]
     except (OSError, UnicodeDecodeError):
         return []
 
@@ -298,7 +298,9 @@ def _lines(path: Path) -> list[str]:
 def _score(detail: log.Detail, scenario: str) -> float:
     value = detail.get(logs.score_key(scenario) or "")
     if not isinstance(value, int | float) or value <= 0:
-        raise RunFailed(f"The log {detail.path} has no score: run the test again.")
+        raise RunFailed(
+            f"The log {detail.path} has no score: repeat the command that ran the test with --replace."
+        )
     return float(value)
 
 

@@ -11,10 +11,9 @@ from harness.mlperf.rules import round_of, rounds_of_loadgen
 from harness.mlperf.scenario import Scenario
 from harness.submission import accuracy_text, agreement, run_settings
 from harness.submission.run_settings import Rules
-from harness.submission.verdict import Ledger
+from harness.submission.verdict import AUDIT_AGAIN, RUN_AGAIN, Ledger
 from harness.task import Score
 
-_AGAIN = "run the test again with `harness run --replace`"
 _LIBRARY = "the sample library is the whole data set"
 _COVERED = "the accuracy run covers the whole data set"
 _SCORED = "the score is of the whole data set"
@@ -22,7 +21,6 @@ EVERY_ANSWER = "the accuracy log answers every sample"
 WHOLE_DATA_SET = (_LIBRARY, _COVERED, _SCORED, EVERY_ANSWER)
 """Names of the checks that fail together when a run was made on a part of the data set."""
 OFFICIAL = "run it again with `harness run --official --replace`"
-AUDIT_AGAIN = "run `harness compliance`, which repeats a test that failed"
 _AUDIT_FOUND = "Found Audit Config file"
 # What LoadGen writes several times: messages, and in accuracy mode what it does for each set of samples.
 _MAY_REPEAT = re.compile(
@@ -35,10 +33,12 @@ def check_performance(
 ) -> log.Detail | None:
     """Check a run_1 folder; `audit` for one of a compliance test. Return its detail log if it can be read."""
     path = f"{shown}/{DETAIL_LOG}"
-    detail = _read(ledger, folder / DETAIL_LOG, path)
+    again = AUDIT_AGAIN if audit else RUN_AGAIN
+    detail = _read(ledger, folder / DETAIL_LOG, path, again)
     if detail is not None:
         _check_run(ledger, detail, path, scenario, rules, audit=audit)
-    agreement.check_summary(ledger, folder / SUMMARY_LOG, f"{shown}/{SUMMARY_LOG}", detail, performance=True)
+    summary = f"{shown}/{SUMMARY_LOG}"
+    agreement.check_summary(ledger, folder / SUMMARY_LOG, summary, detail, again, performance=True)
     return detail
 
 
@@ -47,11 +47,12 @@ def check_accuracy(
 ) -> Score | None:
     """Check an accuracy folder, before or after its log was truncated; return the score it states."""
     path = f"{shown}/{DETAIL_LOG}"
-    detail = _read(ledger, folder / DETAIL_LOG, path)
-    agreement.check_summary(ledger, folder / SUMMARY_LOG, f"{shown}/{SUMMARY_LOG}", detail, performance=False)
+    detail = _read(ledger, folder / DETAIL_LOG, path, RUN_AGAIN)
+    summary = f"{shown}/{SUMMARY_LOG}"
+    agreement.check_summary(ledger, folder / SUMMARY_LOG, summary, detail, RUN_AGAIN, performance=False)
     count = rules.task.benchmark.sample_count
     if detail is not None:
-        _check_common(ledger, detail, path, rules, "AccuracyOnly")
+        _check_common(ledger, detail, path, rules, "AccuracyOnly", RUN_AGAIN)
         _check_scenario(ledger, detail, path, scenario, rules)
         scored = detail.get("effective_accuracy_sample_count", detail.get("qsl_reported_total_count"))
         ledger.hold(
@@ -59,7 +60,7 @@ def check_accuracy(
             path,
             _issued(detail) >= (scored if isinstance(scored, int) else count),
             f"is cut off: it tells of {_issued(detail)} of {scored} samples",
-            _AGAIN,
+            RUN_AGAIN,
         )
         ledger.hold(
             _COVERED,
@@ -68,7 +69,7 @@ def check_accuracy(
             f"the accuracy run has {scored} samples where the data set has {count}",
             "run it on the whole data set",
         )
-    score = accuracy_text.check(ledger, folder, shown, rules.answers, hashed=truncated)
+    score = accuracy_text.check(ledger, folder, shown, rules.answers, RUN_AGAIN, hashed=truncated)
     if score is not None:
         ledger.hold(
             _SCORED,
@@ -89,7 +90,8 @@ def check_accuracy(
                 "submit it in the open division",
             )
     if truncated:
-        accuracy_text.check_truncated(ledger, folder / ACCURACY_LOG, f"{shown}/{ACCURACY_LOG}", rules.round)
+        answers = f"{shown}/{ACCURACY_LOG}"
+        accuracy_text.check_truncated(ledger, folder / ACCURACY_LOG, answers, rules.round, RUN_AGAIN)
     return score
 
 
@@ -97,7 +99,7 @@ def _check_run(
     ledger: Ledger, detail: log.Detail, path: str, scenario: str, rules: Rules, *, audit: bool
 ) -> None:
     again = AUDIT_AGAIN if audit else OFFICIAL
-    _check_common(ledger, detail, path, rules, "PerformanceOnly")
+    _check_common(ledger, detail, path, rules, "PerformanceOnly", AUDIT_AGAIN if audit else RUN_AGAIN)
     ran = _check_scenario(ledger, detail, path, scenario, rules)
     ledger.hold(
         "the log is whole",
@@ -120,11 +122,11 @@ def _check_run(
     _check_result(ledger, detail, path, ran, scenario, again)
 
 
-def _read(ledger: Ledger, log_path: Path, path: str) -> log.Detail | None:
+def _read(ledger: Ledger, log_path: Path, path: str, again: str) -> log.Detail | None:
     try:
         detail = log.read_detail(log_path)
     except RunFailed as error:
-        ledger.hold("the detail log can be read", path, False, _fault_of(error), _AGAIN)
+        ledger.hold("the detail log can be read", path, False, _fault_of(error), again)
         return None
     ledger.hold("the detail log can be read", path, True, "", "")
     return detail
@@ -135,16 +137,16 @@ def _fault_of(error: RunFailed) -> str:
     return f"cannot be used ({str(error).rstrip('.').rpartition(':')[0] or error})"
 
 
-def _check_common(ledger: Ledger, detail: log.Detail, path: str, rules: Rules, mode: str) -> None:
+def _check_common(ledger: Ledger, detail: log.Detail, path: str, rules: Rules, mode: str, again: str) -> None:
     ran = detail.get("effective_test_mode")
-    ledger.hold("the log is of the right mode", path, ran == mode, f"is of mode {ran}, not {mode}", _AGAIN)
+    ledger.hold("the log is of the right mode", path, ran == mode, f"is of mode {ran}, not {mode}", again)
     first = detail.errors[0] if detail.errors else ""
     ledger.hold(
         "LoadGen logged no error",
         path,
         not detail.errors,
         f"LoadGen logged {len(detail.errors)} errors, first: {first}",
-        _AGAIN,
+        again,
     )
     counted = detail.get("num_errors", 0)
     ledger.hold(
@@ -152,7 +154,7 @@ def _check_common(ledger: Ledger, detail: log.Detail, path: str, rules: Rules, m
         path,
         counted == 0 or bool(detail.errors),
         f"LoadGen counted {json.dumps(counted)} errors ('num_errors'), and none is logged",
-        _AGAIN,
+        again,
     )
     twice = sorted(key for key in detail.repeated if not _MAY_REPEAT.fullmatch(key))
     ledger.hold(
@@ -242,7 +244,7 @@ def _check_result(ledger: Ledger, detail: log.Detail, path: str, ran: str, scena
             path,
             isinstance(value, int | float) and value > 0,
             f"has no score ('{key}' is {value})",
-            _AGAIN,
+            again,
         )
 
 

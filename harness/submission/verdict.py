@@ -6,6 +6,9 @@ from typing import Any
 
 from harness.errors import HarnessError
 
+RUN_AGAIN = "run the test again with `harness run --replace`"
+AUDIT_AGAIN = "run `harness compliance`, which repeats a test that failed"
+
 
 @dataclass(frozen=True)
 class Check:

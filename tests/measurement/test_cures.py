@@ -1,6 +1,7 @@
 """Each kind of INVALID that LoadGen gives, made by the real LoadGen, and gone when the advice is followed."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,12 @@ def test_a_server_whose_fastest_answer_is_late_is_not_told_another_rate(tmp_path
     measured, (sentence,) = performed(tmp_path / "slow", SERVER, text, service_s=0.002)
     assert measured.late_queries == measured.query_count == 662
     assert "and even the fastest took " in sentence
-    assert sentence.endswith("use a quieter machine, more cores, or a smaller or quantized model.")
+    machine = "use a quieter machine, more cores, or a smaller or quantized model."
+    assert sentence.endswith(f": remove target_latency from the --user-conf, or {machine}")
+    own = advice.Told({"target_qps": 1000}, "resnet50", frozenset({"target_latency"}))
+    # The rule's 15 ms would be missed, too.
+    (sentence,) = advice.of_performance(replace(measured, latency_min_ns=15_000_000), own)
+    assert sentence.endswith(f"took 15 ms: {machine}")
 
 
 @pytest.mark.parametrize(("percentile", "late"), [(90, 1), (97, 1), (99, 1), (99.5, 1), (99.9, 1)])

@@ -120,6 +120,12 @@ DAMAGES: dict[str, tuple[Mode, str, Callable[[Path], Any], str]] = {
         lambda path: path.write_text(""),
         "is empty",
     ),
+    "another user.conf": (
+        Mode.PERFORMANCE,
+        "user.conf",
+        lambda path: path.write_text("resnet50.Offline.target_qps = 7\n"),
+        "user.conf is not the one of its log",
+    ),
     "no user.conf": (Mode.PERFORMANCE, "user.conf", Path.unlink, "user.conf"),
 }
 
@@ -150,6 +156,17 @@ def test_an_accuracy_far_below_its_target_is_not_reused(results: Path) -> None:
         missed = replace(found, accuracy=replace(found.accuracy, verdicts=verdicts, passed=False))
         assert unsound(missed, Mode.ACCURACY, folder, LABELS).startswith(words)
         assert bool(unsound(missed, Mode.ACCURACY, folder, LABELS)) is bool(words)
+
+
+def test_a_score_that_no_float_holds_is_named(results: Path) -> None:
+    path = folder_of(results) / result.FILE_NAME
+    document = json.loads(path.read_text())
+    document["performance"]["score"]["value"] = 10**400
+    path.write_text(json.dumps(document))
+    with pytest.raises(
+        OutputError, match=r"'performance\.score\.value' must be a number, not one of so many"
+    ):
+        result.read(path)
 
 
 def test_a_damaged_result_is_repaired_by_what_its_refusal_names(results: Path) -> None:

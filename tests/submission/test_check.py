@@ -397,6 +397,21 @@ CLOSED_ONLY: dict[str, tuple[Break, str, str]] = {
         f"{OFFLINE}/TEST01/verify_accuracy.txt",
         "do not show an equal accuracy",
     ),
+    "TEST01's verdict is a line to Unicode only": (
+        lambda tree: tree.write(tree.scenario() / "TEST01/verify_accuracy.txt", "none\u2028TEST PASS\n"),
+        f"{OFFLINE}/TEST01/verify_accuracy.txt",
+        "says TEST PASS within a line",
+    ),
+    "TEST01's summary is empty": (
+        lambda tree: tree.write(tree.scenario() / "TEST01" / SUMMARY, ""),
+        f"{OFFLINE}/TEST01/{SUMMARY}",
+        "is empty: run `harness compliance`, which repeats a test that failed",
+    ),
+    "TEST01's accuracy.txt has no score": (
+        lambda tree: tree.write(tree.scenario() / "TEST01/accuracy/accuracy.txt", f"hash={'0' * 64}\n"),
+        f"{OFFLINE}/TEST01/accuracy/accuracy.txt",
+        "run `harness compliance`, which repeats a test that failed",
+    ),
     "a compliance test is INVALID": (
         lambda tree: tree.log("result_validity", "INVALID", f"TEST04/{DETAIL}"),
         f"{OFFLINE}/TEST04/{DETAIL}",

@@ -233,7 +233,7 @@ def test_a_result_without_a_score_is_not_judged_again(oracle: Oracle) -> None:
 def test_the_line_of_accuracy_txt_is_the_task_s(tmp_path: Path, text: str, faults: list[str]) -> None:
     (tmp_path / log.ACCURACY_TEXT).write_text(text)
     ledger = Ledger()
-    score = accuracy_text.check(ledger, tmp_path, "accuracy", LENGTHS, hashed=False)
+    score = accuracy_text.check(ledger, tmp_path, "accuracy", LENGTHS, "run it again", hashed=False)
     assert [check.detail for check in ledger.checks if not check.passed] == faults
     assert score == (None if faults else Share(0.5, 8))
 
