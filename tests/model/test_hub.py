@@ -302,4 +302,4 @@ def test_what_is_only_for_timm_is_refused_elsewhere() -> None:
         cli, ["model", "fetch", "resnet50-mlperf", "--accept-licence", "x"]
     )
     assert done.exit_code == 2
-    assert "--sha256 and --accept-licence are for timm:TAG." in done.stderr
+    assert "--sha256 and --accept-licence are for timm:TAG." in done.output
