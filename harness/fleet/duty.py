@@ -4,6 +4,7 @@ import ctypes
 import datetime
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,8 +98,6 @@ def carry_out(order: Order, parcels: Sequence[Parcel]) -> Outcome:
 
 def clear(key: str) -> None:
     """Remove the folder of an order whose outcome is safe at home."""
-    import shutil
-
     folder = resources.cache_folder() / "fleet" / key
     if folder.is_dir():
         shutil.rmtree(folder)

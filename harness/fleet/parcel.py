@@ -8,7 +8,7 @@ from pathlib import Path
 from harness import files, resources
 from harness.errors import ModelError
 from harness.model import file as model_file
-from harness.model.card import Card, read_card, write_card
+from harness.model.card import Card, write_card
 
 _MOST_BYTES = 200_000_000
 """What Ray's object store takes without pressing on the memory of a machine that is measured."""
@@ -69,14 +69,10 @@ def unpack(parcel: Parcel, folder: Path) -> Path:
     if not card.is_file():
         files.make_writable_folder(folder)
         with files.staging(folder, parcel.digest) as staged:
+            whole = staged / "whole"
             for name, data in parcel.files.items():
-                path = staged / name
+                path = whole / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            place.mkdir(exist_ok=True)
-            # The card comes last: where it is, all is.
-            for name in sorted(parcel.files, key=lambda name: name == card.name):
-                (place / name).parent.mkdir(parents=True, exist_ok=True)
-                (staged / name).replace(place / name)
-    read_card(card)
+            whole.replace(place)
     return card

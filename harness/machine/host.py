@@ -85,12 +85,8 @@ def _turn_of(user: int | str) -> Path:
 def _others() -> list[str]:
     """Return the names of other users who are measuring."""
     mine = _turn_of(os.getuid())
-    prefix, suffix = mine.name.removesuffix(f"{os.getuid()}{mine.suffix}"), mine.suffix
-    found = []
-    for path in sorted(_TURNS.glob(_turn_of("*").name)):
-        if path != mine and _is_locked(path):
-            found.append(_name(path.name.removeprefix(prefix).removesuffix(suffix)))
-    return found
+    turns = sorted(set(_TURNS.glob(_turn_of("*").name)) - {mine})
+    return [_name(path.stem.rpartition("-")[2]) for path in turns if _is_locked(path)]
 
 
 def _is_locked(path: Path) -> bool:

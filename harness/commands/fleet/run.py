@@ -32,7 +32,11 @@ def command(address: str, kinds: str | None, out: Path, as_json: bool, words: tu
     """
     chosen = tuple(word.strip() for word in (kinds or "").split(",") if word.strip())
     found = session.run(session.Request(address, parse(words), out, chosen))
-    text = table.compared([out], out / table.TABLE) if words[0] == "compare" else None
+    text = (
+        table.compared([row.folder for row in found if row.task], out / table.TABLE)
+        if words[0] == "compare"
+        else None
+    )
     if as_json:
         click.echo((out / session.FILE_NAME).read_text(encoding="utf-8"), nl=False)
     else:
