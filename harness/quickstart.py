@@ -3,7 +3,6 @@
 Or, for detectors, what INT8 does to one that was trained on drawn scenes.
 """
 
-import json
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -314,7 +313,7 @@ def _claim(out: Path, task: str) -> None:
 def _task_of(out: Path) -> str:
     """Return the task of the quickstart in `out`; older ones do not say it."""
     try:
-        return str(json.loads((out / _MARKER).read_text(encoding="utf-8")).get("task", CLASSIFICATION))
+        return str(files.read_json(out / _MARKER).get("task", CLASSIFICATION))
     except (OSError, ValueError, AttributeError) as error:
         raise OutputError(f"{out / _MARKER} is damaged ({error}): delete the folder {out}.") from error
 

@@ -1,7 +1,7 @@
 """The end of a classifier's deployed graph: a row of numbers for each sample, the label first.
 
 LoadGen gets the label. The rest is for known answers. Within the one output they cost less than the search
-for NaN that their sum stands for, where a second output costs 2 us an inference.
+for NaN that their sum stands for, where a second output costs more than that.
 """
 
 from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness import typed
+from harness import files, typed
 from harness.errors import DataError
 from harness.typed import LEFT_OUT
 
@@ -196,13 +196,13 @@ def read(file: Path) -> Annotations:
         DataError: it cannot be read, is no such file, or contradicts itself.
     """
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = files.read_json(file)
         content = typed.structure(document, _Content)
     except FileNotFoundError as error:
         raise DataError(f"No annotations at {file}: check --annotations.") from error
     except typed.Misfit as error:
         raise DataError(f"{file} is no file of boxes in COCO's format ({error}): correct it.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"Cannot read the annotations {file} ({error}): give COCO's JSON file.") from error
     _require_sound(content, file)
     return Annotations(

@@ -73,12 +73,14 @@ def run(request: Request) -> list[Row]:
         HarnessError: the command, the cluster, the machines or the folder do not fit.
     """
     command = request.command
-    _require_ours(request.out)
+    files.require_own(request.out, FILE_NAME)
     files.make_writable_folder(request.out)
     with files.alone(request.out), joined(request.address) as cluster:
         chosen = member.choose(_greet(cluster, command.stores), request.kinds)
         wanted = member.versions(system.describe())
         member.require_same(chosen, wanted)
+        if not (request.out / FILE_NAME).exists():
+            _write(request, ())
         rows = _measured(request.out, command, chosen, cluster)
     _write(request, rows)
     return rows
@@ -173,14 +175,6 @@ def _stop(cluster: Cluster, under_way: Sequence[tuple[Any, Node]]) -> None:
             cluster.result(cluster.start(node, duty.wait_until_quiet, _QUIET_S, exclusively=False))
         except HarnessError as error:
             note(f"Node {node.id[:8]} may still measure: {error}")
-
-
-def _require_ours(out: Path) -> None:
-    """Refuse a folder that holds something, and nothing of a fleet; a killed one leaves hidden files."""
-    names = [path.name for path in out.iterdir()] if out.is_dir() else []
-    there = [name for name in names if not name.startswith(".")]
-    if there and FILE_NAME not in there and next(out.glob(f"*/*/*/{home.TASK}"), None) is None:
-        raise files.foreign(out)
 
 
 def _write(request: Request, rows: Sequence[Row]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import OutputError
+from harness.files import read_json
 from harness.serving.layout import Deployment, Files, Start
 
 SERVER = "OpenVINO Model Server"
@@ -51,7 +52,7 @@ def start(deployment: Deployment, folder: Path) -> Start:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         if not all(isinstance(one["config"], dict) for one in config[_MODELS]):
             raise ValueError("a model has no 'config'")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -169,7 +169,7 @@ def compare(
 
 def score_lines(text: str) -> list[str]:
     """Return the different lines that the checkers take for a score; with --verbose others stand around."""
-    return list(dict.fromkeys(line for line in text.split("\n") if _TAKEN_FOR_SCORE.match(line)))
+    return scoring.lines_like(_TAKEN_FOR_SCORE, text)
 
 
 def read_line(line: str) -> Stated | None:

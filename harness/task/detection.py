@@ -1,6 +1,5 @@
 """Detection: an answer is any number of boxes, and what counts is mean average precision (COCO's mAP)."""
 
-import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import files
 from harness.errors import DataError, HarnessError
 from harness.mlperf.log import LogFault
 from harness.task import average_precision, boxes, logged, scoring
@@ -88,7 +88,7 @@ def truth(store: "Store") -> Truth:
         raise DataError(
             f"The store {store.path} has labels and no boxes: use a store of a detector's data set."
         )
-    return Truth(json.loads(path.read_text(encoding="utf-8")), store.image_ids)
+    return Truth(files.read_json(path), store.image_ids)
 
 
 def require_fit(card: Detector, store: "Store") -> None:
@@ -212,7 +212,7 @@ def compare(
 
 def score_lines(text: str) -> list[str]:
     """Return the different lines that the checkers take for a score; others stand around it."""
-    return list(dict.fromkeys(line for line in text.split("\n") if _TAKEN_FOR_SCORE.match(line)))
+    return scoring.lines_like(_TAKEN_FOR_SCORE, text)
 
 
 def read_line(line: str) -> Stated | None:

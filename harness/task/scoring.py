@@ -1,5 +1,6 @@
 """What scoring gives in every task: a score, its verdict, and how two variants' answers differ."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -128,3 +129,8 @@ def is_far_off(reached: float, target: float) -> bool:
 
 def _per_cent(fraction: Decimal) -> str:
     return f"{(100 * fraction).normalize():f}"
+
+
+def lines_like(pattern: re.Pattern[str], text: str) -> list[str]:
+    """Return the different lines of a text that begin like a pattern; a line feed alone ends a line."""
+    return list(dict.fromkeys(line for line in text.split("\n") if pattern.match(line)))
