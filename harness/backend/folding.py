@@ -135,10 +135,9 @@ def _sources(node: ov.Node) -> Iterator[ov.Node]:
 
 
 def floating_point_layers(model: ov.Model) -> list[str]:
-    """Return the names of the convolutions and matrix products of a quantized model that are not."""
+    """Return the names of the convolutions and matrix products that a quantized model left as they were."""
     return [
         node.get_friendly_name()
         for node in model.get_ordered_ops()
-        if node.get_type_name() in _COMPUTING
-        and node.input_value(_INPUT_OF_WEIGHTS).get_node().get_type_name() != "FakeQuantize"
+        if node.get_type_name() in _COMPUTING and _quantizer(node) is None
     ]
