@@ -144,7 +144,7 @@ ROWS = {
         {"document"},
         {"report", "session"},
     ],
-    "results": [{"columns", "output"}, {"own", "submitted"}, {"frame"}],
+    "results": [{"columns", "output"}, {"own", "submitted"}, {"table"}],
     "search": [
         {"decision", "parts", "pictures", "space", "split"},
         {"accuracy", "latency", "request"},
