@@ -56,6 +56,10 @@ class Effort:
     duration_s: float = 10.0
     """Least duration of each."""
 
+    def looks_at_all(self, images: int) -> bool:
+        """Whether a look, where there are so many training images, is the brief fine-tuning itself."""
+        return self.look_images >= images and self.finetune_epochs == 1
+
     @property
     def on_fronts(self) -> dict[str, int]:
         """What decides which points the fronts have."""
@@ -89,6 +93,8 @@ class Request:
     seed: int = 1
     workers: int = 1
     """Processes that search; more than one make the answer depend on their pace."""
+    loaders: int | None = None
+    """Processes that load training images which do not fit into memory; None: by the CPUs."""
     effort: Effort = field(default_factory=Effort)
     until: str | None = None
     """One of UNTIL, or None to go through to the end."""

@@ -96,6 +96,9 @@ class ResNet(nn.Module):  # type: ignore[misc]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.groups > 1:
+                    # PyTorch counts the outputs of all groups, of which an input reaches those of its own.
+                    module.weight.data.mul_(module.groups**0.5)
             elif isinstance(module, Bottleneck):
                 # A block starts as the identity, which makes deep networks start well.
                 nn.init.zeros_(module.bn3.weight)

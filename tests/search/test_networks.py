@@ -10,7 +10,7 @@ import pytest
 from harness.backend import macs
 from harness.errors import ModelError
 from harness.model import resnet
-from harness.model.architecture import Architecture, resnet50
+from harness.model.architecture import Architecture, Block, Stage, resnet50
 from harness.search.space.revisions import Space
 
 SPACES = {
@@ -92,3 +92,14 @@ def test_weights_of_another_network_are_refused(change: str, message: str) -> No
     architecture = resnet50(24, 64, 0.2)
     with pytest.raises(ModelError, match=message):
         resnet.assemble(architecture, broken(architecture, change))
+
+
+def test_initial_weights_count_the_outputs_of_their_own_group_alone() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from harness.training.network import ResNet
+
+    torch.manual_seed(1)
+    for kind, outputs in (("dense", 256), ("group32", 32), ("dw3", 1)):
+        shape = Architecture(4, 32, "3x3", 16, (Stage(256, (Block(256, kind),)),))
+        spread = float(ResNet(shape).layer1[0].conv2.weight.detach().std())
+        assert spread == pytest.approx((2 / (9 * outputs)) ** 0.5, rel=0.05)

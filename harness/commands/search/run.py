@@ -96,6 +96,12 @@ def _effort(
     show_default=True,
     help="Processes that search; with one alone a seed always gives the same answer.",
 )
+@options.rare(
+    "--loaders",
+    type=options.Workers(0),
+    metavar="N",
+    help="Processes that load training images, where these do not fit into memory [default: by the CPUs].",
+)
 @_effort(
     "scouts",
     click.IntRange(0),

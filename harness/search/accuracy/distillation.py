@@ -35,7 +35,7 @@ from harness.search.accuracy.costs import Costs, Table
 from harness.search.accuracy.finetuning import Material
 from harness.search.accuracy.inheritance import stream
 from harness.search.space.revisions import Space
-from harness.training.loop import normalised
+from harness.training.data import normalised
 from harness.training.network import ResNet, folded
 
 _BATCH = 128
@@ -59,7 +59,7 @@ class Effort:
     """Training images that parts learn from."""
     judged: int = 512
     """Other training images that they are judged by."""
-    precision: str = "bf16"
+    precision: str = "f32"
     """Of the learning parts' forward pass, 'f32' or 'bf16'; they are judged in f32."""
     seed: int = 0
 
@@ -75,7 +75,7 @@ def build(space: Space, material: Material, path: Path, effort: Effort | None = 
         "space": space.key,
         "baseline": material.teacher_sha256,
         "images": material.parts.learned.sha256,
-        "effort": asdict(effort),
+        "effort": {name: value for name, value in asdict(effort).items() if name != "precision"},
     }
     found = tables.load(path, identity)
     todo = _todo(space, found)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from harness.model import resnet
 from harness.search.accuracy.inheritance import stream
-from harness.training.loop import normalised
+from harness.training.data import normalised
 from harness.training.network import ResNet
 
 STEPS = 200

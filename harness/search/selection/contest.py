@@ -237,7 +237,11 @@ class Contest:
 
         def make() -> dict[str, Any]:
             tuned = self.material.finetune(
-                architecture, folder, self.tunings.final, start=self.tunings.tuned(architecture)
+                architecture,
+                folder,
+                self.tunings.final,
+                start=self.tunings.tuned(architecture),
+                name=f"{key} to the end",
             )
             recipe = setting.recipe.at(architecture.size)
             description = f"Revision {key} of {setting.request.card.name}, found by `harness search`"
@@ -259,7 +263,9 @@ class Contest:
         """
         request = self.setting.request
         rankings = {one.name: one.score for one in (estimator, Inherited(self.material))}
-        rankings |= {"first look": self.tunings.look, "brief fine-tuning": self.tunings.briefly}
+        if not self.tunings.look_is_brief:
+            rankings["first look"] = self.tunings.look
+        rankings["brief fine-tuning"] = self.tunings.briefly
         return [
             {
                 "key": one.key,
