@@ -100,8 +100,16 @@ ROWS = {
         {"probing", "test"},
         {"series"},
     ],
-    "run": [{"document"}, {"result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
-    "explain": [{"benchmark_app", "clocks"}, {"document", "ways"}, {"page"}, {"output"}, {"session"}],
+    "run": [{"document"}, {"network", "result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
+    "explain": [
+        {"benchmark_app", "clocks"},
+        {"document", "ways"},
+        {"page"},
+        {"output"},
+        {"session"},
+        {"served"},
+    ],
+    "explain/served": [{"document"}, {"page", "ways"}, {"session"}],
     "comparison": [
         {"document", "published", "variants"},
         {"findings", "measuring"},
