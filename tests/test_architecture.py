@@ -53,8 +53,9 @@ ROWS = {
     ],
     "task": [{"average_precision", "boxes", "logged", "scoring"}, {"classification", "detection"}],
     "model": [
-        {"licence", "onnx_file"},
-        {"architecture", "card_parts", "download"},
+        {"layers", "licence", "onnx_file"},
+        {"blocks", "card_parts", "download"},
+        {"architecture"},
         {"card_rules"},
         {"card"},
         {"nodes"},

@@ -9,7 +9,8 @@ import openvino as ov
 import pytest
 
 from harness.model import resnet
-from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.model.architecture import Architecture, Stage, resnet50
+from harness.model.blocks import Block
 from harness.search.accuracy.inheritance import inherit
 from harness.search.space.revisions import Space
 

@@ -18,7 +18,8 @@ from damage import refusals
 from harness.commands.search.latency import command
 from harness.errors import HarnessError, OutputError
 from harness.mlperf.scenario import Scenario
-from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.model.architecture import Architecture, Stage, resnet50
+from harness.model.blocks import Block
 from harness.profiling import int8, stopwatch
 from harness.profiling.conditions import MACHINE, Conditions
 from harness.profiling.stopwatch import Stopwatch

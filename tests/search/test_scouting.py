@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
-from harness.model.architecture import Architecture, Block, Stage
+from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import Block
 from harness.search.space.revisions import Space
 from harness.search.strategy.evolution import Problem
 from harness.search.strategy.scouting import FAR, NEAR, Scouted, scout

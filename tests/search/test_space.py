@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import HarnessError, ModelError
-from harness.model.architecture import STEMS, Architecture, Block, Stage, pooled, resnet50
+from harness.model.architecture import STEMS, Architecture, Stage, resnet50
+from harness.model.blocks import Block
+from harness.model.layers import pooled
 from harness.search.selection import control
 from harness.search.space.revisions import DEPTHS, SHARES, Space, interpolated
 

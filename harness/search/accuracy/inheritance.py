@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from harness.model import resnet
-from harness.model.architecture import Architecture, BlockLayers, Convolution, Layers, SqueezeExcite
+from harness.model.architecture import Architecture
+from harness.model.layers import BlockLayers, Convolution, Layers, SqueezeExcite
 from harness.model.nodes import BN_EPSILON, BN_PARTS
 
 Floats = NDArray[np.floating]

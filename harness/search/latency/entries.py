@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.model.architecture import ACTIVATIONS, KINDS, STEMS, Architecture, Block, Stage
+from harness.model.architecture import STEMS, Architecture, Stage
+from harness.model.blocks import ACTIVATIONS, KINDS, Block
 from harness.search.space.revisions import RATIOS, Space, anchors, block, widths
 
 _CLASSES = 16

@@ -13,7 +13,8 @@ from harness.dataset.recipe import MEAN, SCALE
 from harness.errors import ModelError
 from harness.model import file as model_file
 from harness.model import resnet
-from harness.model.architecture import KINDS, STEMS, Architecture, Block, Stage
+from harness.model.architecture import STEMS, Architecture, Stage
+from harness.model.blocks import KINDS, Block
 from harness.model.card import Card
 from harness.model.nodes import BN_EPSILON
 from harness.search.space.revisions import Space

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.model.architecture import ACTIVATIONS, KINDS, STEMS, STEP, Architecture, Block, Stage, rounded
+from harness.model.architecture import STEMS, Architecture, Stage
+from harness.model.blocks import ACTIVATIONS, KINDS, Block
+from harness.model.layers import STEP, rounded
 
 NAME = "resnet-rev"
 
