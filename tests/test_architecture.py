@@ -162,7 +162,7 @@ ROWS = {
     ],
     "search/latency": [{"entries", "terms", "validation"}, {"prediction"}, {"table"}],
     "search/selection": [{"control", "deployment", "finetunings"}, {"contest"}],
-    "search/space": [{"revisions"}, {"baseline"}],
+    "search/space": [{"ranges"}, {"revisions"}, {"baseline"}],
     "search/strategy": [{"front"}, {"study"}, {"evolution"}, {"climbing"}, {"scouting", "searching"}],
     "commands": [
         {"lazy", "options"},

@@ -118,6 +118,23 @@ class BlockLayers:
         return next((one.layer for one in self.nodes if isinstance(one.layer, SqueezeExcite)), None)
 
     @property
+    def readers(self) -> tuple[Convolution, ...]:
+        """Convolutions that take the block's input."""
+        taking = (node.layer for node in self.nodes if INPUT in node.takes)
+        return tuple(layer for layer in taking if isinstance(layer, Convolution))
+
+    @property
+    def makers(self) -> tuple[Convolution, ...]:
+        """Convolutions that make what the block gives, but for the shortcut."""
+        return self.convolutions if self.folded else self.convolutions[-1:]
+
+    @property
+    def excites_end(self) -> bool:
+        """Whether squeeze-excite stands behind the last convolution, not before it."""
+        takes = next((node.takes[0] for node in self.nodes if isinstance(node.layer, SqueezeExcite)), None)
+        return takes is not None and self.nodes[takes].layer == self.convolutions[-1]
+
+    @property
     def norms(self) -> tuple[Norm, ...]:
         """Batch normalisations that stand alone."""
         return tuple(node.layer for node in self.nodes if isinstance(node.layer, Norm))

@@ -60,6 +60,7 @@ def _effort(
     help="What shall be fast: one image, or many.",
 )
 @options.search_threads
+@options.search_space
 @click.option(
     "--max-drop",
     type=options.Finite(),
