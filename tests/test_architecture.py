@@ -189,7 +189,7 @@ ROWS = {
         },
     ],
     "commands/fleet": [{"words"}, {"merge", "run", "status"}],
-    "commands/search": [{"latency", "profile", "report", "run"}],
+    "commands/search": [{"images", "latency", "profile", "report", "run"}],
 }
 # Rooms, or single modules, that may import a library.
 DOORS = {

@@ -104,6 +104,11 @@ def test_short_searches_are_kept_and_looks_decide_what_follows() -> None:
     assert found.problem.score(SPACE.baseline) == found.weighed.score(SPACE.baseline)
 
 
+def test_scouts_that_only_guess_are_known() -> None:
+    assert not scouted(8).at_chance(1000)
+    assert scouted(8, lambda one: 1 / 24 + 1e-4 * depthwise(one)).at_chance(1000)
+
+
 def test_a_latency_that_nobody_reaches_is_one_sentence() -> None:
     problem = Problem(SPACE, mega_macs, Flattering().score, 1e-6)
     with pytest.raises(
