@@ -55,8 +55,9 @@ ROWS = {
     ],
     "task": [{"average_precision", "boxes", "logged", "scoring"}, {"classification", "detection"}],
     "model": [
-        {"licence", "onnx_file"},
-        {"architecture", "card_parts", "download"},
+        {"layers", "licence", "onnx_file"},
+        {"blocks", "card_parts", "download"},
+        {"architecture"},
         {"card_rules"},
         {"card"},
         {"nodes"},
@@ -172,7 +173,7 @@ ROWS = {
     ],
     "search/latency": [{"entries", "terms", "validation"}, {"prediction"}, {"table"}],
     "search/selection": [{"control", "deployment", "finetunings"}, {"contest"}],
-    "search/space": [{"revisions"}, {"baseline"}],
+    "search/space": [{"ranges"}, {"revisions"}, {"baseline"}],
     "search/strategy": [{"front"}, {"study"}, {"evolution"}, {"climbing"}, {"scouting", "searching"}],
     "commands": [
         {"lazy", "options"},
@@ -199,7 +200,7 @@ ROWS = {
         },
     ],
     "commands/fleet": [{"words"}, {"merge", "run", "status"}],
-    "commands/search": [{"latency", "profile", "report", "run"}],
+    "commands/search": [{"images", "latency", "profile", "report", "run"}],
 }
 # Rooms, or single modules, that may import a library.
 DOORS = {

@@ -25,7 +25,8 @@ from harness.dataset.recipe import Recipe
 from harness.dataset.store import prepare
 from harness.errors import DataError, HarnessError, OutputError
 from harness.machine import system
-from harness.model.architecture import Architecture, Block, Stage
+from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import Block
 from harness.model.card import AccuracySpec, read_card
 from harness.search.request import UNTIL, Effort, Request, open_setting
 from harness.search.space.revisions import Space

@@ -23,7 +23,8 @@ from harness.dataset.images import find_images
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError, OutputError, RunFailed
 from harness.model import resnet
-from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.model.architecture import Architecture, Stage, resnet50
+from harness.model.blocks import Block
 from harness.model.card import Card, read_card
 
 torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
