@@ -137,9 +137,9 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None
             problem = scouted.problem
             if scouted.at_chance(len(setting.images.held_out.names)):
                 note(
-                    f"None of the {len(scouted.seen)} scouts does better than guessing, and the estimator has "
-                    "learned nothing from them: give them more to learn from, by --look-images, or ask for "
-                    "less speed."
+                    f"None of the {len(scouted.seen)} scouts does better than guessing, and the estimator "
+                    "has learned nothing from them: give them more to learn from, by --look-images, or ask "
+                    "for less speed."
                 )
         weighed = scouted.weighed if scouted else estimator
         if reached("scouts"):
