@@ -27,9 +27,6 @@ from harness.dataset.store import prepare
 from harness.model.card import find_card
 from harness.quickstart import BUILTIN_MODEL
 
-BUILTIN_IMAGES = 40_000
-"""The very images that the shipped baseline learned from."""
-BUILTIN_HELD_OUT = 6_000
 BUILTIN_OPTIONS = "--shortlist 12 --epochs 6 --finals 4"
 CIFAR10_NETWORK = (
     "--task folder --train fit --size 32 --crop-fraction 0.9 --width 0.5 --stem 3x3 --smallest-area 0.6 "
@@ -50,8 +47,8 @@ OPTIONS = "--threads 1 --trials 2000 --rounds 9 --duration 4 --seed 1"
 
 def builtin_task(out: Path) -> list[str]:
     """Draw the images; return the search's arguments, which name what lies in `out`."""
-    builtin.generate(out / "train", BUILTIN_IMAGES, "train")
-    builtin.generate(out / "held-out", BUILTIN_HELD_OUT, "held-out")
+    out.mkdir(parents=True, exist_ok=True)
+    subprocess.run(harness("search", "images", "--out", "."), cwd=out, check=True)
     images = find_images(builtin.generate(out / "images"), len(builtin.CLASSES))
     prepare(images, find_card(BUILTIN_MODEL).input.recipe, out / "store", "builtin")
     return ["--baseline", BUILTIN_MODEL, "--train", "train", *shlex.split(BUILTIN_OPTIONS)]

@@ -114,6 +114,14 @@ class Backend:
         return None
 
     @property
+    def ask_name(self) -> Callable[[], str] | None:
+        """Asks a system under test across a network for its name; None where it is in this process.
+
+        LoadGen calls it, and an error in it is a crash of LoadGen.
+        """
+        return None
+
+    @property
     def compilations(self) -> int:
         """How often to compile a model at most until it answers rightly."""
         return COMPILATIONS

@@ -111,12 +111,16 @@ def _first_look(outcome: SearchResult) -> Iterator[str]:
         return
     shortlist, front = outcome.shortlist, {one.key for one in outcome.front}
     others = sum(one.key not in front for one in shortlist)
-    tau = kendall([looks[one.key] for one in shortlist], [one.brief for one in shortlist])
-    images = min(outcome.request.effort.look_images, outcome.request.images.learned)
+    learned = outcome.request.images.learned
+    if outcome.request.effort.looks_at_all(learned):
+        how_alike = "So many are all, so that the look was the brief fine-tuning itself."
+    else:
+        tau = kendall([looks[one.key] for one in shortlist], [one.brief for one in shortlist])
+        how_alike = f"Kendall's tau of their looks with the brief fine-tuning: {tau:.2f}."
     yield (
         f"First look: {len(looks)} networks of the front, those behind it and the scouts, fine-tuned on "
-        f"{images:,} images; {others} of the {len(shortlist)} in the "
-        f"shortlist are not of the front. Kendall's tau of their looks with the brief fine-tuning: {tau:.2f}."
+        f"{min(outcome.request.effort.look_images, learned):,} images; {others} of the {len(shortlist)} in "
+        f"the shortlist are not of the front. {how_alike}"
     )
 
 

@@ -1,13 +1,9 @@
 """One search, start to finish; what is finished is kept, and the same call goes on from there."""
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from harness import files, typed
 from harness.console import note
@@ -16,7 +12,7 @@ from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.profiling import operations, stopwatch
 from harness.profiling.conditions import Conditions
-from harness.search import result
+from harness.search import forecast, result
 from harness.search.accuracy import distillation
 from harness.search.accuracy.estimator import Additive, Blockwise
 from harness.search.accuracy.finetuning import BRIEF, Material
@@ -26,19 +22,14 @@ from harness.search.latency import table as tables
 from harness.search.request import UNTIL, Request, Setting, open_setting
 from harness.search.selection.contest import Contest, Measure, fast_enough
 from harness.search.selection.finetunings import Tunings
-from harness.search.space.revisions import DEPTHS
 from harness.search.strategy.evolution import Effort, Problem
 from harness.search.strategy.front import Point
 from harness.search.strategy.scouting import FAR, NEAR, scout
-from harness.search.strategy.searching import SEEDS, search
+from harness.search.strategy.searching import search
 from harness.search.strategy.study import require_optuna
+from harness.training import precision
 from harness.training.data import Augmentation
-from harness.training.loop import normalised
-from harness.training.network import ResNet
 from harness.training.ranks import Ranks, joined
-from harness.training.teacher import quick
-
-_PROBE_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,11 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None
     _require_a_batch(setting)
     parts = setting.parts
 
+    outlook: forecast.Forecast | None = None
+
     def reached(part: str) -> bool:
+        if outlook is not None:
+            note(outlook.after(part))
         if request.until == part:
             note(f"Stopped after '{part}', as asked; the same command without --until goes on from there.")
         return request.until == part
@@ -114,12 +109,17 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None
     with parts.timed("reading images"):
         material = _material(setting, ranks)
     with material.helped():
-        note(_forecast(setting, material))
+        tunings = Tunings(setting, material)
+        chosen = tunings.brief.precision
+        note(precision.why(chosen, ranks.device))
+        outlook = forecast.forecast(
+            setting, forecast.rates(material), cap_ms / usual_ms, _measuring_s(predictor), parts.seconds
+        )
+        note(outlook.text)
         with parts.timed("estimator"):
             estimator, estimated = tools.estimator(setting, material)
         if reached("estimator"):
             return None
-        tunings = Tunings(setting, material)
         problem = Problem(setting.space, predictor.predict_ms, estimator.score, cap_ms)
         effort = Effort(request.effort.trials, request.seed, request.workers)
         scouted = None
@@ -135,6 +135,12 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None
             )
         if scouted:
             problem = scouted.problem
+            if scouted.at_chance(len(setting.images.held_out.names)):
+                note(
+                    f"None of the {len(scouted.seen)} scouts does better than guessing, and the estimator "
+                    "has learned nothing from them: give them more to learn from, by --look-images, or ask "
+                    "for less speed."
+                )
         weighed = scouted.weighed if scouted else estimator
         if reached("scouts"):
             return None
@@ -261,6 +267,12 @@ def _cap_ms(setting: Setting, usual_ms: float, tools: Tools) -> float:
     return min(cap_ms, usual_ms)
 
 
+def _measuring_s(predictor: Predictor) -> float:
+    """Return how long a network is measured here, as building the table took it."""
+    minutes, networks = (predictor.facts.get(name) for name in ("minutes", "networks"))
+    return 60 * minutes / networks if minutes and networks else forecast.MEASURING_S
+
+
 def _material(setting: Setting, ranks: Ranks) -> Material:
     return Material(
         setting.space.baseline,
@@ -270,6 +282,7 @@ def _material(setting: Setting, ranks: Ranks) -> Material:
         ranks,
         augmentation=Augmentation(**setting.variation),
         seed=setting.request.seed,
+        loaders=setting.request.loaders,
     )
 
 
@@ -310,7 +323,8 @@ def build_table(setting: Setting) -> Predictor:
 def build_estimator(setting: Setting, material: Material) -> tuple[Additive, dict[str, Any]]:
     """Return the block-wise distilled estimator, distilled now as far as that is not done."""
     path = setting.path("costs.json")
-    table = distillation.build(setting.space, material, path)
+    effort = distillation.Effort(precision=precision.quickest(material.ranks.device))
+    table = distillation.build(setting.space, material, path, effort)
     return Blockwise(table), {"file": str(path), "sha256": files.sha256_file(path)}
 
 
@@ -320,51 +334,3 @@ def find_kernels(architecture: Architecture, conditions: Conditions) -> dict[str
 
 
 TOOLS = Tools(build_table, build_estimator, stopwatch.measure_ms, find_kernels, stopwatch.int8_gain)
-
-
-def _forecast(setting: Setting, material: Material) -> str:
-    """Return how long the rest can take, from the speed at which the baseline trains here."""
-    effort = setting.request.effort
-    seconds = _seconds_per_image(material)
-    images = len(setting.images.learned.names)
-    converged = setting.request.converged
-    with_looks = effort.fronts > 1 or effort.scouts
-    looked_at = converged + effort.scouts + (effort.shortlist * effort.fronts if with_looks else 0)
-    looks = looked_at * min(1.0, effort.look_images / images)
-    rivals = len(DEPTHS) * len(setting.space.sizes)
-    briefly = 3 * converged + effort.shortlist + rivals
-    to_the_end = 2 * converged + effort.finals + min(effort.finals, rivals)
-    epochs = round(looks + briefly * effort.finetune_epochs + to_the_end * effort.epochs)
-    training = epochs * images * seconds / 60
-    loadgen = 2 * 4 * effort.rounds * effort.duration_s / 60
-    return (
-        f"Forecast: {SEEDS * effort.trials:,} trials of NSGA-II; at most {training:.0f} min of training "
-        f"({epochs} epochs of {images:,} images, if all were as slow as the baseline with {1 / seconds:.0f} "
-        f"images/s); at least {loadgen:.0f} min of LoadGen tests."
-    )
-
-
-def _seconds_per_image(material: Material) -> float:
-    """Time one step of distilled training of the baseline, after a warm-up."""
-    pixels = material.pool(material.baseline.size)[:_PROBE_IMAGES]
-    return step_s(material.teacher, pixels, material.ranks.device) / len(pixels)
-
-
-def step_s(teacher: ResNet, pixels: Tensor, device: torch.device) -> float:
-    """Return the seconds of one step of distilled training of a network like its teacher, after a warm-up.
-
-    Args:
-        teacher: in eval mode, on `device`.
-        pixels: u8 [batch, size, size, 3] RGB.
-        device: to train on.
-    """
-    answer = quick(teacher, "bf16")
-    network = ResNet(teacher.architecture).to(device).train()
-    seconds = 0.0
-    for _ in range(2):
-        started = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16):
-            x = normalised(pixels, device)
-            nn.functional.mse_loss(network(x), answer(x)).backward()
-        seconds = time.perf_counter() - started
-    return seconds

@@ -382,16 +382,9 @@ def test_two_processes_do_not_make_one_model(oracle: Oracle, tmp_path: Path) -> 
 
 @pytest.mark.alone
 def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
-    shared_data: Path, tmp_path: Path
+    mobilenet: tuple[Card, Store], tmp_path: Path
 ) -> None:
-    for suffix in (".xml", ".bin"):
-        shutil.copy(shared_data / "models" / f"mobilenet_v2_fp32{suffix}", tmp_path)
-    (tmp_path / "card.toml").write_text(
-        MOBILENET.replace("mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v2_fp32.xml")
-    )
-    card = read_card(tmp_path / "card.toml")
-    images = find_images(shared_data / "imagenet-sample", card.output.labels)
-    store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
+    card, store = mobilenet
     made, _ = calibration.quantize(
         card, store, calibration_list.choose(store, 300, None), CalibrationSettings(), tmp_path / "int8.xml"
     )

@@ -1,12 +1,15 @@
 """A whole search on a tiny task: real training, quantization and LoadGen; cheap latencies and scores."""
 
 import hashlib
+import io
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,10 @@ from harness.dataset.recipe import Recipe
 from harness.dataset.store import prepare
 from harness.errors import DataError, HarnessError, OutputError
 from harness.machine import system
-from harness.model.architecture import Architecture, Block, Stage
+from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import Block
 from harness.model.card import AccuracySpec, read_card
-from harness.search.request import Effort, Request, open_setting
+from harness.search.request import UNTIL, Effort, Request, open_setting
 from harness.search.space.revisions import Space
 from harness.search.strategy.evolution import uniform_scalings
 
@@ -115,8 +119,9 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Request:
 
 @pytest.fixture(scope="module")
 def outcome(task: Request) -> SearchResult:
-    stopped = session.run(replace(task, until="front"), TOOLS)
-    assert stopped is None
+    with redirect_stderr(io.StringIO()) as told:
+        assert session.run(replace(task, until="front"), TOOLS) is None
+    (task.out.parent / "told").write_text(told.getvalue())
     found = session.run(task, TOOLS)
     assert found is not None
     report.write(task.out)
@@ -146,6 +151,18 @@ def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: SearchRe
         look = looks[one.key]
         assert one.measured_ms == look.measured_ms == pytest.approx(1.02 * one.latency_ms)
     assert outcome.test.searched_against_uniform.count == 48
+
+
+def test_a_search_says_how_long_it_takes_what_it_does_and_how_much_is_left(
+    task: Request, outcome: SearchResult
+) -> None:
+    told = (task.out.parent / "told").read_text()
+    forecast = re.search(r"Forecast: about \S+ min \((.*)\)\.", told)
+    assert forecast
+    assert [part.split()[0] for part in forecast[1].split(", ")] == [*UNTIL, "comparison"]
+    assert "Part 5 of 9, 'front', is done; about" in told
+    assert re.search(r"brief fine-tuning of [0-9a-f]{12}: epoch 1/1: loss", told)
+    assert "Candidates train in " in told
 
 
 def test_the_control_is_not_faster_than_the_pick(outcome: SearchResult) -> None:
@@ -231,7 +248,7 @@ def test_rankings_are_held_against_random_networks_trained_to_the_end(
     assert found.searched == outcome.searched
     assert len({row.key for row in found.converged}) == 2
     for row in found.converged:
-        assert set(row.scores) == {"work, weighed", "inherited weights", "first look", "brief fine-tuning"}
+        assert set(row.scores) == {"work, weighed", "inherited weights", "brief fine-tuning"}
         assert all(0 <= accuracy <= 1 for accuracy in row.accuracies)
     assert not any((task.out / "converged").iterdir())
     assert "2 networks trained to convergence, 10 are needed" in report.text(task.out)
@@ -366,6 +383,13 @@ def test_held_out_images_that_are_learned_from_are_refused(task: Request, tmp_pa
         open_setting(replace(task, out=tmp_path / "out", held_out=tmp_path / "held-out"))
 
 
+def test_a_look_that_is_the_brief_fine_tuning_is_no_witness_for_it(outcome: SearchResult) -> None:
+    asked = outcome.request
+    short = replace(outcome, request=replace(asked, effort=replace(asked.effort, look_images=8)))
+    said = [" ".join(sentences.sentences(one)) for one in (outcome, short)]
+    assert ["tau of their looks" in one for one in said] == [False, True]
+
+
 def test_a_wanted_latency_that_nothing_keeps_is_said_in_the_report(
     task: Request, outcome: SearchResult
 ) -> None:
@@ -405,6 +429,7 @@ def test_report_shows_page_and_tables(task: Request, outcome: SearchResult) -> N
         "Scouts: ",
         "plainer one.",
         "estimator unvalidated",
+        "the look was the brief fine-tuning itself",
         "Kendall's tau with the",
         "Hypervolume",
     )
@@ -449,7 +474,7 @@ def test_where_int8_alone_is_as_fast_as_wanted_the_search_looks_far_for_what_is_
     request = replace(task, out=tmp_path / "out", target_speedup=2.0, until="scouts")
     assert session.run(request, TOOLS) is None
     assert "reaches that already" in capsys.readouterr().err
-    looks = {path.name.split("-")[1] for path in (tmp_path / "out" / "parts").glob("look-*.json")}
+    looks = {path.name.split("-")[1] for path in (tmp_path / "out" / "parts").glob("brief-*.json")}
     fast = [one for one in uniform_scalings(Space(SHAPE, (32,))) if cheap_ms(one) < 0.7 * cheap_ms(SHAPE)]
     assert looks & {one.key for one in fast}
 
@@ -530,7 +555,7 @@ def test_without_its_libraries_the_search_names_the_extra(
 
 
 def test_processes_of_torchrun_train_together_and_the_first_decides(task: Request, tmp_path: Path) -> None:
-    effort = replace(EFFORT, finals=1, shortlist=2, fronts=1)
+    effort = replace(EFFORT, finals=1, shortlist=2, fronts=1, scouts=0, trials=10)
     request = replace(task, out=tmp_path / "out", until="finals", effort=effort)
     (tmp_path / "request").write_bytes(pickle.dumps(request))
     (tmp_path / "script.py").write_text(

@@ -23,13 +23,14 @@ from harness.dataset.images import find_images
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError, OutputError, RunFailed
 from harness.model import resnet
-from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.model.architecture import Architecture, Stage, resnet50
+from harness.model.blocks import Block
 from harness.model.card import Card, read_card
 
 torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
 
 from harness.training import export, loop, session  # noqa: E402 - they need torch
-from harness.training.data import Augmentation, Images, Order, batches  # noqa: E402
+from harness.training.data import Augmentation, Images, Order, batches, normalised  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks, joined  # noqa: E402
 from harness.training.teacher import Lesson, Teacher, quick  # noqa: E402
@@ -77,7 +78,8 @@ def trained(
 ) -> Outcome:
     folder.mkdir(exist_ok=True)
     network = new_network()
-    history = loop.train(network, *data, settings, folder, ALONE, resume=resume)
+    pixels = torch.stack([data[1][0, index][0] for index in range(24)]) if settings.averaging else None
+    history = loop.train(network, *data, settings, folder, ALONE, resume=resume, statistics=pixels)
     return network.state_dict(), [replace(epoch, seconds=0) for epoch in history]
 
 
@@ -104,11 +106,17 @@ def interrupted(
     return run(folder, resume=True)
 
 
-@pytest.mark.parametrize("optimizer", loop.OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("optimizer", "averaging"), [("sgd", 0.0), ("adamw", 0.0), ("muon", 0.9)], ids=loop.OPTIMIZERS
+)
 def test_a_resumed_training_ends_as_the_uninterrupted_one(
-    optimizer: str, data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    optimizer: str,
+    averaging: float,
+    data: tuple[Images, Images],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = replace(SETTINGS, optimizer=optimizer)
+    settings = replace(SETTINGS, optimizer=optimizer, averaging=averaging)
     run = partial(trained, data, settings=settings)
     state, history = run(tmp_path / "whole")
     resumed_state, resumed_history = interrupted(run, 1, tmp_path / "parts", monkeypatch)
@@ -254,7 +262,7 @@ def test_the_last_epoch_is_measured_in_f32_on_all_images_and_the_others_on_some(
 ) -> None:
     real, found = loop.evaluate, []
 
-    def evaluate(network: Any, images: Any, ranks: Any, precision: str, every: int) -> float:
+    def evaluate(network: Any, images: Any, ranks: Any, precision: str, every: int, *more: Any) -> float:
         found.append((precision, every))
         return real(network, images, ranks, precision, every)
 
@@ -268,7 +276,7 @@ def test_top1_of_some_images_is_the_share_of_them_that_is_right(data: tuple[Imag
     network, tests = new_network().eval(), data[1]
     with torch.inference_mode():
         answers = [
-            int(network(loop.normalised(tests[0, index][0][None], ALONE.device)).argmax())
+            int(network(normalised(tests[0, index][0][None], ALONE.device)).argmax())
             for index in range(len(tests))
         ]
     right = {0, 1, 2, 5, 10}

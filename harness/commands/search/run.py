@@ -60,6 +60,7 @@ def _effort(
     help="What shall be fast: one image, or many.",
 )
 @options.search_threads
+@options.search_space
 @click.option(
     "--max-drop",
     type=options.Finite(),
@@ -96,12 +97,19 @@ def _effort(
     show_default=True,
     help="Processes that search; with one alone a seed always gives the same answer.",
 )
+@options.rare(
+    "--loaders",
+    type=options.Workers(0),
+    metavar="N",
+    help="Processes that load training images, where these do not fit into memory [default: by the CPUs].",
+)
 @_effort(
     "scouts",
     click.IntRange(0),
     "Networks near the wanted latency to look at before the search, so that its estimator learns.",
     kind=click.option,
 )
+@_effort("look_images", click.IntRange(128), "Images that each of these learns from before it is looked at.")
 @_effort("shortlist", click.IntRange(8, 16), "Candidates that are fine-tuned briefly.")
 @_effort(
     "fronts",

@@ -12,7 +12,8 @@ from harness.model.architecture import Architecture
 from harness.search.latency import entries
 from harness.search.latency.entries import Entry
 from harness.search.latency.terms import Term, context, terms
-from harness.search.space.revisions import Space, interpolated
+from harness.search.space.ranges import interpolated
+from harness.search.space.revisions import Space
 
 # On the built-in task the error hardly changes with these: 0.5 to 1, 0.3 to 3 and 0.001 to 0.1 were tried.
 _EXPONENT = 0.5
@@ -141,7 +142,7 @@ class Prediction:
     def _parts(self, architecture: Architecture) -> tuple[float, dict[Term, float]]:
         """Return the time of stem and head, and the terms of the rest."""
         stem, stem_time = self._stems[architecture.size, architecture.stem, architecture.stem_width]
-        last = entries.stage_sizes(self._space, architecture.size)[-1]
+        last = entries.last_size(self._space, architecture)
         head_time = self._heads[last][architecture.stages[-1].width]
         whole = replace(architecture, classes=stem.classes)
         return stem_time + head_time, _less(terms(whole), terms(stem), 1) | context(whole)

@@ -20,6 +20,7 @@ from harness.search.decision import (
     Candidate,
     choose,
     expected,
+    expected_error,
     hopeful,
     next_to_train,
     remaining_share,
@@ -174,11 +175,12 @@ class Contest:
             if following is None:
                 break
             share = remaining_share(candidates, accuracies, bar)
+            error = expected_error(following, candidates, accuracies, bar)
             note(
                 f"Training {following.key} to the end: {following.latency_ms:.3g} ms, "
-                f"{100 * following.brief:.2f} % after the brief fine-tuning, at least "
-                f"{100 * expected(following, share, bar):.2f} % expected, {100 * bar.least:.2f} % needed, "
-                f"{100 * bar.safe:.2f} % safe."
+                f"{100 * following.brief:.2f} % after the brief fine-tuning, "
+                f"{100 * expected(following, share, bar):.2f} % expected (standard error {100 * error:.2f}), "
+                f"{100 * bar.least:.2f} % needed, {100 * bar.safe:.2f} % safe."
             )
             trained[following.key] = self.train(following.architecture)
             accuracies[following.key] = trained[following.key].int8["accuracy"]
@@ -237,7 +239,11 @@ class Contest:
 
         def make() -> dict[str, Any]:
             tuned = self.material.finetune(
-                architecture, folder, self.tunings.final, start=self.tunings.tuned(architecture)
+                architecture,
+                folder,
+                self.tunings.final,
+                start=self.tunings.tuned(architecture),
+                name=f"{key} to the end",
             )
             recipe = setting.recipe.at(architecture.size)
             description = f"Revision {key} of {setting.request.card.name}, found by `harness search`"
@@ -259,7 +265,9 @@ class Contest:
         """
         request = self.setting.request
         rankings = {one.name: one.score for one in (estimator, Inherited(self.material))}
-        rankings |= {"first look": self.tunings.look, "brief fine-tuning": self.tunings.briefly}
+        if not self.tunings.look_is_brief:
+            rankings["first look"] = self.tunings.look
+        rankings["brief fine-tuning"] = self.tunings.briefly
         return [
             {
                 "key": one.key,
