@@ -161,8 +161,8 @@ ROWS = {
         {"decision", "parts", "pictures", "space", "split"},
         {"accuracy", "latency", "request"},
         {"document", "strategy"},
-        {"forecast", "selection", "sentences"},
-        {"result"},
+        {"forecast", "selection", "sentences", "verdict"},
+        {"result", "tools"},
         {"report", "session"},
     ],
     "search/accuracy": [

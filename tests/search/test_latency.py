@@ -1,6 +1,7 @@
 """The latency table finds prices that were planted, proves itself, and is refused where it does not hold."""
 
 import json
+import pickle
 import random
 import re
 import shutil
@@ -94,6 +95,23 @@ def test_planted_prices_are_recovered(good: Path) -> None:
     assert table.validation.networks == tables.HELD_OUT
 
 
+def test_a_table_that_learns_from_a_front_is_right_about_it_and_about_the_rest(good: Path) -> None:
+    def truth(network: Architecture) -> float:
+        """Return a time in which squeeze-excite is dearer than in the networks of the table."""
+        excited = sum(block.squeeze_excite for stage in network.stages for block in stage.blocks)
+        return additive(network) * (1 + 0.01 * excited)
+
+    table, networks = tables.load(good, SPACE, HERE), SPACE.samples(11, 80)
+    learned = tables.Refitted(table, tuple((one, truth(one)) for one in networks[:60]))
+    for one in (table, learned):
+        bias = sum(one.predict_ms(network) / truth(network) - 1 for network in networks[60:]) / 20
+        assert (abs(bias) < 0.01) is (one is learned)
+    assert learned.predict_ms(SPACE.baseline) == pytest.approx(additive(SPACE.baseline), rel=0.05)
+    assert pickle.loads(pickle.dumps(learned)).predict_ms(SPACE.baseline) == learned.predict_ms(
+        SPACE.baseline
+    )
+
+
 def test_other_prices_make_other_predictions(tmp_path: Path, good: Path) -> None:
     def dear_depthwise(network: Architecture) -> float:
         depthwise = sum(
@@ -171,7 +189,7 @@ def test_a_search_keeps_a_table_of_its_own_which_holds_elsewhere_only_for_the_ma
     good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
-    from harness.search.session import build_table
+    from harness.search.tools import build_table
 
     cached, own = tmp_path / "cached.json", tmp_path / "table.json"
     shutil.copy(good, cached)
@@ -198,7 +216,7 @@ def test_a_table_that_is_not_good_enough_does_not_become_a_searchs_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
-    from harness.search.session import build_table
+    from harness.search.tools import build_table
 
     cached, own = tmp_path / "cached.json", tmp_path / "table.json"
     monkeypatch.setattr(tables, "usual_path", lambda *_: cached)

@@ -96,9 +96,16 @@ class Prediction:
     """
 
     def __init__(
-        self, space: Space, design: Design, times: Mapping[str, float], unseen: Iterable[Architecture]
+        self,
+        space: Space,
+        design: Design,
+        times: Mapping[str, float],
+        unseen: Iterable[Architecture],
+        more: Sequence[tuple[Architecture, float]] = (),
     ) -> None:
         """Learn from the times of all networks of the design, by their keys, in any unit.
+
+        `more` are further networks of the space with their times, in the same unit.
 
         Raises:
             KeyError: one is missing.
@@ -121,11 +128,12 @@ class Prediction:
         found = [time_of(entry) for entry in measured]
         usual = float(np.median(found))
         weights = [usual ** (_EXPONENT - 1) / max(time, usual / 5) ** _EXPONENT for time in found]
-        for network in design.wholes(space, unseen):
+        wholes = [(network, times[network.key]) for network in design.wholes(space, unseen)]
+        for network, time in (*wholes, *more):
             fixed, variable = self._parts(network)
             amounts.append(variable)
-            found.append(times[network.key] - fixed)
-            weights.append(_NETWORK_WEIGHT / times[network.key])
+            found.append(time - fixed)
+            weights.append(_NETWORK_WEIGHT / time)
         self._prices = Prices(amounts, found, weights)
 
     def time(self, architecture: Architecture) -> float:

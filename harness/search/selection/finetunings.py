@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.model.architecture import Architecture
-from harness.search.accuracy.finetuning import BRIEF, FINAL, Material
+from harness.search.accuracy.finetuning import BRIEF, FINAL, Material, Tuned
 from harness.search.parts import named
 from harness.search.request import Setting
 from harness.training.loop import Settings
@@ -66,17 +66,20 @@ class Tunings:
         """
         name = f"converged-{architecture.key}-{seed}"
         folder = self._setting.path("converged", named(name, **self.effort))
-        brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
 
         def learn() -> float:
-            start = folder / "brief"
-            named_so = f"{architecture.key} to the end, seed {seed}"
-            self._material.finetune(architecture, start, brief, name=named_so)
-            return self._material.finetune(architecture, folder, final, start=start, name=named_so).accuracy
+            return self.whole(architecture, folder, seed).accuracy
 
         accuracy: float = self._setting.parts.kept(name, learn, **self.effort)
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
+
+    def whole(self, architecture: Architecture, folder: Path, seed: int) -> Tuned:
+        """Train a network, brief fine-tuning and all, from a seed, in `folder`, and return it."""
+        name, start = f"{architecture.key} to the end, seed {seed}", folder / "brief"
+        brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
+        self._material.finetune(architecture, start, brief, name=name)
+        return self._material.finetune(architecture, folder, final, start=start, name=name)
 
     def _accuracy(
         self,
