@@ -30,7 +30,7 @@ _KEPT_PERCENTILE = 25
 _PATIENCE_S = 120.0
 _FIRST_LOOKS = 60
 _QUIET_PERCENTILE = 10
-_REMEMBERED_LOOKS = 2000
+_REMEMBERED_S = 60.0
 _PAUSE_S = 0.03
 
 _SEED = 1
@@ -160,9 +160,9 @@ class Beside(Stopwatch):
 class Watch:
     """Takes samples between two looks at a reference, and keeps those during which it was quiet.
 
-    Its quiet level is the tenth percentile of the looks of the last minutes: their minimum would be the luck
-    of one, looks without the other network between them are faster, because their data is still in the
-    caches, and a CPU's clock may settle at another frequency in the course of many minutes.
+    Its quiet level is the tenth percentile of the looks of the last minute, and of at least 60: their minimum
+    would be the luck of one, looks without the other network between them are faster, because their data is
+    still in the caches, and a CPU's clock may settle at another frequency.
     """
 
     def __init__(
@@ -178,12 +178,13 @@ class Watch:
         self._look = look
         self._pause_s = pause_s
         self._patience_s = patience_s
-        self._seen_ms: deque[float] = deque(maxlen=_REMEMBERED_LOOKS)
+        self._seen: deque[tuple[float, float]] = deque()
+        """When each look was, on the monotonic clock in seconds, and what it took, in milliseconds."""
 
     @property
     def quiet_ms(self) -> float:
         """What the reference takes in quiet moments; needs a sample to have been taken."""
-        return float(np.percentile(self._seen_ms, _QUIET_PERCENTILE))
+        return float(np.percentile([took_ms for _, took_ms in self._seen], _QUIET_PERCENTILE))
 
     def ratio(self, take: Callable[[], float]) -> float:
         """Return the lower quartile of a few undisturbed samples, each over the reference's time around it.
@@ -200,7 +201,7 @@ class Watch:
         Raises:
             HarnessError: the reference was nearly always more than 5 % slower than in its quiet moments.
         """
-        while len(self._seen_ms) < _FIRST_LOOKS:
+        while len(self._seen) < _FIRST_LOOKS:
             take()
             self._look_again()
         kept: list[float] = []
@@ -225,8 +226,11 @@ class Watch:
         )
 
     def _look_again(self) -> float:
-        self._seen_ms.append(self._look())
-        return self._seen_ms[-1]
+        took_ms, now = self._look(), time.monotonic()
+        self._seen.append((now, took_ms))
+        while len(self._seen) > _FIRST_LOOKS and self._seen[0][0] < now - _REMEMBERED_S:
+            self._seen.popleft()
+        return took_ms
 
 
 def compiled(network: Network, conditions: Conditions, *, profile: bool = False) -> Compiled:
