@@ -15,6 +15,7 @@ from harness.backend import graph, kernels
 from harness.backend.kernels import Layer
 from harness.console import progress
 from harness.dataset import builtin
+from harness.dataset.form import Form
 from harness.dataset.images import find_images
 from harness.dataset.store import open_store, prepare
 from harness.errors import HarnessError
@@ -27,9 +28,10 @@ from harness.loadgen.settings import RunSettings
 from harness.machine import noise, system
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
-from harness.model.card import CLASSIFICATION, SPEED_ONLY, Card
+from harness.model.card import SPEED_ONLY, Card
 from harness.process import child
 from harness.profiling.peak import KINDS, Peak
+from harness.task import task_of
 
 SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 
@@ -147,9 +149,9 @@ def images_for(request: Request, folder: Path) -> Path:
     """
     if request.data is not None:
         return request.data
-    if request.card.task != CLASSIFICATION:
+    if task_of(request.card).FORM is not Form.LABEL:
         raise HarnessError(
-            f"The built-in images are for classification and model '{request.card.name}' is for "
+            f"The built-in images are for {Form.LABEL} and model '{request.card.name}' is for "
             f"{request.card.task}: give a store of its own with --data."
         )
     images = find_images(builtin.generate(folder / "images", _BUILTIN_COUNT), len(builtin.CLASSES))

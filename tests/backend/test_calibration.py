@@ -16,7 +16,7 @@ from model.test_card import MOBILENET
 from openvino import opset13 as ops
 
 from harness import files
-from harness.backend import calibration, calibration_list, graph
+from harness.backend import accuracy_control, calibration, calibration_list, graph
 from harness.backend.calibration import CalibrationSettings
 from harness.backend.calibration_list import NOT_OFFICIAL
 from harness.backend.settings import CompileSettings
@@ -187,7 +187,7 @@ def test_the_drop_is_measured_on_all_classes_of_a_store_that_is_sorted_by_class(
 
     with calibration._nncf("a model") as nncf:
         monkeypatch.setattr(nncf, "quantize_with_accuracy_control", looks)
-    monkeypatch.setattr(calibration, "_VALIDATION_SAMPLES", CLASSES)
+    monkeypatch.setattr(accuracy_control, "VALIDATION_SAMPLES", CLASSES)
     settings = CalibrationSettings(max_drop=0.05)
     _, record = calibration.quantize(card, store, range(0, 60, 6), settings, tmp_path / "q.xml")
     assert judged == list(range(CLASSES))

@@ -14,7 +14,8 @@ from harness.errors import HarnessError, RunFailed
 from harness.machine import system
 from harness.mlperf.scenario import Scenario
 from harness.model import resnet
-from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.model.architecture import Architecture, Stage, resnet50
+from harness.model.blocks import Block
 from harness.model.card import find_card
 from harness.profiling import stopwatch
 from harness.profiling.conditions import Conditions

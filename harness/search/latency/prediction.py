@@ -12,7 +12,8 @@ from harness.model.architecture import Architecture
 from harness.search.latency import entries
 from harness.search.latency.entries import Entry
 from harness.search.latency.terms import Term, context, terms
-from harness.search.space.revisions import Space, interpolated
+from harness.search.space.ranges import interpolated
+from harness.search.space.revisions import Space
 
 # On the built-in task the error hardly changes with these: 0.5 to 1, 0.3 to 3 and 0.001 to 0.1 were tried.
 _EXPONENT = 0.5
@@ -95,9 +96,16 @@ class Prediction:
     """
 
     def __init__(
-        self, space: Space, design: Design, times: Mapping[str, float], unseen: Iterable[Architecture]
+        self,
+        space: Space,
+        design: Design,
+        times: Mapping[str, float],
+        unseen: Iterable[Architecture],
+        more: Sequence[tuple[Architecture, float]] = (),
     ) -> None:
         """Learn from the times of all networks of the design, by their keys, in any unit.
+
+        `more` are further networks of the space with their times, in the same unit.
 
         Raises:
             KeyError: one is missing.
@@ -120,11 +128,12 @@ class Prediction:
         found = [time_of(entry) for entry in measured]
         usual = float(np.median(found))
         weights = [usual ** (_EXPONENT - 1) / max(time, usual / 5) ** _EXPONENT for time in found]
-        for network in design.wholes(space, unseen):
+        wholes = [(network, times[network.key]) for network in design.wholes(space, unseen)]
+        for network, time in (*wholes, *more):
             fixed, variable = self._parts(network)
             amounts.append(variable)
-            found.append(times[network.key] - fixed)
-            weights.append(_NETWORK_WEIGHT / times[network.key])
+            found.append(time - fixed)
+            weights.append(_NETWORK_WEIGHT / time)
         self._prices = Prices(amounts, found, weights)
 
     def time(self, architecture: Architecture) -> float:
@@ -141,7 +150,7 @@ class Prediction:
     def _parts(self, architecture: Architecture) -> tuple[float, dict[Term, float]]:
         """Return the time of stem and head, and the terms of the rest."""
         stem, stem_time = self._stems[architecture.size, architecture.stem, architecture.stem_width]
-        last = entries.stage_sizes(self._space, architecture.size)[-1]
+        last = entries.last_size(self._space, architecture)
         head_time = self._heads[last][architecture.stages[-1].width]
         whole = replace(architecture, classes=stem.classes)
         return stem_time + head_time, _less(terms(whole), terms(stem), 1) | context(whole)

@@ -97,6 +97,25 @@ class LatencyTable:
         return {"format": _FORMAT, **self.summary(), "seconds": self.seconds, "visits": self.visits}
 
 
+@dataclass(frozen=True)
+class Refitted:
+    """A table that has learned from further networks: those of a front, on whose errors a search lives."""
+
+    table: LatencyTable
+    measured: tuple[tuple[Architecture, float], ...]
+    """Networks of the space and their milliseconds."""
+
+    @cached_property
+    def _prediction(self) -> Prediction:
+        table = self.table
+        more = [(one, found_ms / table.reference_ms) for one, found_ms in self.measured]
+        return Prediction(table.space, table.design, table.ratios, held_out(table.space), more)
+
+    def predict_ms(self, architecture: Architecture) -> float:
+        """Return what LatencyTable.predict_ms does."""
+        return self.table.reference_ms * self._prediction.time(architecture)
+
+
 def held_out(space: Space) -> list[Architecture]:
     """Return the random networks of the space that validate its tables, all different."""
     return space.samples(_HELD_OUT_SEED, HELD_OUT)

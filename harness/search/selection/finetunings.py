@@ -5,10 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.model.architecture import Architecture
-from harness.search.accuracy.finetuning import BRIEF, FINAL, Material
+from harness.search.accuracy.finetuning import BRIEF, FINAL, Material, Tuned
 from harness.search.parts import named
 from harness.search.request import Setting
 from harness.training.loop import Settings
+from harness.training.precision import quickest
+
+_WORDS = {"look": "look at", "brief": "brief fine-tuning of"}
 
 
 class Tunings:
@@ -18,17 +21,29 @@ class Tunings:
         """Take the setting, with how long each kind of training is, and what networks learn from."""
         self._setting, self._material = setting, material
         effort, seed = setting.request.effort, setting.request.seed
-        self._shortest = replace(BRIEF, seed=seed)
-        self.brief = replace(BRIEF, epochs=effort.finetune_epochs, seed=seed)
-        self.final = replace(FINAL, epochs=effort.epochs, seed=seed)
+        here = quickest(material.ranks.device)
+        self._shortest = replace(BRIEF, seed=seed, precision=here)
+        self.brief = replace(self._shortest, epochs=effort.finetune_epochs)
+        self.final = replace(FINAL, epochs=effort.epochs, seed=seed, precision=here)
 
     @property
     def effort(self) -> dict[str, int]:
         """What is spent on a network that is trained to the end, for the names of what that gives."""
         return {"after": self.brief.epochs, "epochs": self.final.epochs}
 
+    @property
+    def look_is_brief(self) -> bool:
+        """Whether `look` and `briefly` are one training."""
+        images = len(self._setting.images.learned.names)
+        return self._setting.request.effort.looks_at_all(images)
+
     def look(self, architecture: Architecture) -> float:
-        """Return what a network reaches that has seen some images once."""
+        """Return what a network reaches that has seen some images once.
+
+        Where these are all images, that is the brief fine-tuning, and counts as it.
+        """
+        if self.look_is_brief:
+            return self.briefly(architecture)
         count = self._setting.request.effort.look_images
         folder = self._setting.path("looks", architecture.key)
         accuracy = self._accuracy(f"look-{architecture.key}", architecture, folder, self._shortest, count)
@@ -51,16 +66,20 @@ class Tunings:
         """
         name = f"converged-{architecture.key}-{seed}"
         folder = self._setting.path("converged", named(name, **self.effort))
-        brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
 
         def learn() -> float:
-            start = folder / "brief"
-            self._material.finetune(architecture, start, brief)
-            return self._material.finetune(architecture, folder, final, start=start).accuracy
+            return self.whole(architecture, folder, seed).accuracy
 
         accuracy: float = self._setting.parts.kept(name, learn, **self.effort)
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
+
+    def whole(self, architecture: Architecture, folder: Path, seed: int) -> Tuned:
+        """Train a network, brief fine-tuning and all, from a seed, in `folder`, and return it."""
+        name, start = f"{architecture.key} to the end, seed {seed}", folder / "brief"
+        brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
+        self._material.finetune(architecture, start, brief, name=name)
+        return self._material.finetune(architecture, folder, final, start=start, name=name)
 
     def _accuracy(
         self,
@@ -73,7 +92,15 @@ class Tunings:
         """Return the part `name`."""
         accuracy: float = self._setting.parts.kept(
             name,
-            lambda: self._material.finetune(architecture, folder, settings, count=count).accuracy,
+            lambda: (
+                self._material.finetune(
+                    architecture,
+                    folder,
+                    settings,
+                    count=count,
+                    name=f"{_WORDS[name.partition('-')[0]]} {architecture.key}",
+                ).accuracy
+            ),
             epochs=settings.epochs,
             images=count or len(self._setting.images.learned.names),
         )
