@@ -100,7 +100,7 @@ def test_a_table_that_learns_from_a_front_is_right_about_it_and_about_the_rest(g
     def truth(network: Architecture) -> float:
         """Return a time in which squeeze-excite is dearer than in the networks of the table."""
         excited = sum(block.squeeze_excite for stage in network.stages for block in stage.blocks)
-        return additive(network) * (1 + 0.01 * excited)
+        return additive(network) * (1 + 0.03 * excited)
 
     table, networks = tables.load(good, SPACE, HERE), SPACE.samples(11, 80)
     learned = tables.Refitted(table, tuple((one, truth(one)) for one in networks[:60]))
@@ -109,8 +109,8 @@ def test_a_table_that_learns_from_a_front_is_right_about_it_and_about_the_rest(g
         for one in (table, learned)
     )
     assert before < -0.03
-    assert abs(after) < 0.015
-    assert learned.predict_ms(SPACE.baseline) == pytest.approx(additive(SPACE.baseline), rel=0.05)
+    assert abs(after) < abs(before) / 2
+    assert learned.predict_ms(SPACE.baseline) == pytest.approx(truth(SPACE.baseline), rel=0.05)
     assert pickle.loads(pickle.dumps(learned)).predict_ms(SPACE.baseline) == learned.predict_ms(
         SPACE.baseline
     )
