@@ -7,8 +7,8 @@ import click
 
 from harness.commands import options
 from harness.console import note
+from harness.results import frame
 from harness.results.columns import Price
-from harness.results.frame import frame
 from harness.results.output import FORMATS, show, write
 
 
@@ -35,7 +35,7 @@ def command(
     """Show every test below PATH... as one table.
 
     Finds what `harness run`, `compare` and `submit` wrote, and submissions that MLCommons publishes. In
-    Python, `harness.results.frame.frame(paths)` returns the same as a pandas.DataFrame.
+    Python, `harness.results.frame(paths)` returns the same as a pandas.DataFrame.
     """
     found = frame(paths, None if price is None else Price(*price))
     if parquet is not None:

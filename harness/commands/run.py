@@ -124,7 +124,7 @@ def command(
     if mode is None:
         mode = "performance" if card.speed_only else "both"
     modes = tuple(Mode) if mode == "both" else (Mode(mode),)
-    request = runner.Request(card, data, settings, modes, out, system, replace, tuning and endpoint is None)
+    request = runner.Request(card, data, settings, modes, out, system, replace, tuning)
     found, folder = runner.run(request)
     if as_json:
         click.echo(json.dumps(result.to_dict(found), indent=2, ensure_ascii=False))

@@ -12,7 +12,7 @@ from harness.errors import ModelError
 from harness.loadgen.job import AnsweredWrongly, Estimate
 from harness.loadgen.proof import Prover
 from harness.loadgen.rate import find_rate
-from harness.loadgen.settings import RunSettings, doublings
+from harness.loadgen.settings import MOST_CALLS, RunSettings, doublings
 from harness.loadgen.subject import Backend
 from harness.loadgen.sut import make_sut
 from harness.machine import system
@@ -26,7 +26,6 @@ _MAX_BATCH = 8
 # A larger batch must be worth its latency; and a sample that comes while one is computed waits for two.
 _LEAST_GAIN = 1.03
 _BOUND_SHARE = 0.5
-_MOST_CALLS = 64
 _FLAT = 2
 """So often in turn more calls in flight may bring nothing, as one measurement may be disturbed."""
 
@@ -267,7 +266,7 @@ def _compile(
 def _threads(settings: RunSettings) -> int:
     """Return how many streams are worth a try: one for each thread, or calls that a server may have to do."""
     if settings.endpoint is not None:
-        return _MOST_CALLS
+        return MOST_CALLS
     return settings.threads or system.usable_cpus()
 
 
