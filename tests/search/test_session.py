@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -96,6 +96,14 @@ TOOLS = Tools(
     lambda *_: {"int8_share": 0.5, "wide": [{"name": "planted"}], "fallbacks": [], "total_us": 1.0},
     lambda *_: 3.0,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_images_to_calibrate_on() -> Iterator[None]:
+    """Quantize by one image of each class: how good that is, is not the question here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "CALIBRATION_IMAGES", 24)
+        yield
 
 
 @pytest.fixture(scope="module")
