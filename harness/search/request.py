@@ -89,6 +89,8 @@ class Request:
     seed: int = 1
     workers: int = 1
     """Processes that search; more than one make the answer depend on their pace."""
+    crew: str | None = None
+    """Address of the Ray cluster that trains; None: this process, with those that torchrun started."""
     effort: Effort = field(default_factory=Effort)
     until: str | None = None
     """One of UNTIL, or None to go through to the end."""

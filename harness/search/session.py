@@ -18,8 +18,9 @@ from harness.profiling import operations, stopwatch
 from harness.profiling.conditions import Conditions
 from harness.search import result
 from harness.search.accuracy import distillation
+from harness.search.accuracy.crew import hired
 from harness.search.accuracy.estimator import Additive, Blockwise
-from harness.search.accuracy.finetuning import BRIEF, Material
+from harness.search.accuracy.finetuning import BRIEF, Material, Supplies, Trainer
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.document import Searching, SearchResult
 from harness.search.latency import table as tables
@@ -82,17 +83,22 @@ def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
         if ranks.is_first:
             return _lead(request, tools or TOOLS, ranks)
         if ranks.hear():
-            _material(open_setting(request), ranks).help()
+            _supplies(open_setting(request)).material(ranks).help()
         return None
 
 
 def _lead(request: Request, tools: Tools, ranks: Ranks) -> SearchResult | None:
     setting = open_setting(request)
     with files.alone(request.out, "search", lock=setting.parts.folder / files.LOCK):
-        return _search(setting, tools, ranks)
+        if request.crew is None:
+            return _search(setting, tools, ranks, None)
+        if ranks.count > 1:
+            raise HarnessError("torchrun and --workers ADDR both share out the training: use one of them.")
+        with hired(request.crew, _supplies(setting)) as crew:
+            return _search(setting, tools, ranks, crew)
 
 
-def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None:
+def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) -> SearchResult | None:
     request = setting.request
     _require_a_batch(setting)
     parts = setting.parts
@@ -112,14 +118,14 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None
         return None
     ranks.tell(True)
     with parts.timed("reading images"):
-        material = _material(setting, ranks)
+        material = _supplies(setting).material(ranks)
     with material.helped():
         note(_forecast(setting, material))
         with parts.timed("estimator"):
             estimator, estimated = tools.estimator(setting, material)
         if reached("estimator"):
             return None
-        tunings = Tunings(setting, material)
+        tunings = Tunings(setting, crew or material)
         problem = Problem(setting.space, predictor.predict_ms, estimator.score, cap_ms)
         effort = Effort(request.effort.trials, request.seed, request.workers)
         scouted = None
@@ -130,7 +136,7 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None
                 request.effort.scouts,
                 NEAR if cap_ms < usual_ms else FAR,
                 request.seed,
-                tunings.look,
+                tunings.looks,
                 parts.kept,
             )
         if scouted:
@@ -261,15 +267,14 @@ def _cap_ms(setting: Setting, usual_ms: float, tools: Tools) -> float:
     return min(cap_ms, usual_ms)
 
 
-def _material(setting: Setting, ranks: Ranks) -> Material:
-    return Material(
+def _supplies(setting: Setting) -> Supplies:
+    return Supplies(
         setting.space.baseline,
         setting.state,
         setting.images,
         setting.recipe,
-        ranks,
-        augmentation=Augmentation(**setting.variation),
-        seed=setting.request.seed,
+        Augmentation(**setting.variation),
+        setting.request.seed,
     )
 
 

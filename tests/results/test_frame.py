@@ -12,8 +12,9 @@ from conftest import Oracle
 
 from harness.errors import HarnessError, OutputError
 from harness.loadgen.settings import RunSettings
+from harness.machine.price import Price
 from harness.mlperf.scenario import Mode, Scenario
-from harness.results.columns import COLUMNS, Price
+from harness.results.columns import COLUMNS
 from harness.results.frame import frame
 from harness.run import session
 

@@ -1,9 +1,12 @@
 """Candidates become networks: inherited from the baseline, recalibrated, fine-tuned with it as teacher."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -76,6 +79,83 @@ class Tuned:
     history: list[Epoch]
 
 
+@dataclass(frozen=True)
+class Job:
+    """A fine-tuning that will probably be asked for; see Material.finetune."""
+
+    architecture: Architecture
+    folder: Path
+    settings: Settings
+    count: int | None = None
+    start: Path | None = None
+
+
+class Trainer(Protocol):
+    """Who fine-tunes: this process, with those that torchrun started, or a crew."""
+
+    def finetune(
+        self,
+        architecture: Architecture,
+        folder: Path,
+        settings: Settings = BRIEF,
+        *,
+        count: int | None = None,
+        start: Path | None = None,
+    ) -> Tuned: ...
+
+    def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
+        """Begin, where others train, what will probably be asked for inside; nothing else comes out."""
+
+
+@dataclass(frozen=True)
+class Supplies:
+    """What a material is made of; it can travel, but for the files of the images."""
+
+    baseline: Architecture
+    state: resnet.State
+    parts: Split
+    recipe: Recipe
+    augmentation: Augmentation
+    seed: int
+
+    def material(self, ranks: Ranks) -> "Material":
+        """Return the material for the processes that train together."""
+        return Material(
+            self.baseline,
+            self.state,
+            self.parts,
+            self.recipe,
+            ranks,
+            augmentation=self.augmentation,
+            seed=self.seed,
+        )
+
+    def count_bytes(self) -> int:
+        """Return the number of bytes in the image files, -1 where one is missing."""
+        lists = (self.parts.learned, self.parts.held_out)
+        try:
+            return sum((one.root / name).stat().st_size for one in lists for name in one.names)
+        except OSError:
+            return -1
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of all of it."""
+        found = hashlib.sha256()
+        for name, values in sorted(self.state.items()):
+            found.update(name.encode())
+            found.update(values.tobytes())
+        rest = (
+            self.baseline.key,
+            *((str(one.root), one.sha256) for one in (self.parts.learned, self.parts.held_out)),
+            self.recipe.key,
+            astuple(self.augmentation),
+            self.seed,
+        )
+        found.update(repr(rest).encode())
+        return found.hexdigest()
+
+
 class Material:
     """The trained baseline and the training images, from which candidates are made.
 
@@ -126,7 +206,8 @@ class Material:
         self.teacher.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, False)
         self.teacher_sha256 = digest(self.teacher)
         """Of the baseline's weights as they were read: the statistics below differ between machines."""
-        self.teacher.to(ranks.device)
+        # As `train` has it: what is computed first must not decide what else is computed by.
+        self.teacher.to(ranks.device, memory_format=torch.channels_last)
         norms.liven(self.teacher, self.pool(baseline.size))
         self._lessons = Teacher(self.teacher, self.teacher_sha256)
         self.state = export.arrays(self.teacher)
@@ -194,6 +275,7 @@ class Material:
         *,
         count: int | None = None,
         start: Path | None = None,
+        until_epoch: int | None = None,
     ) -> Tuned:
         """Train the inherited network with the baseline as teacher and return what it reaches.
 
@@ -203,15 +285,20 @@ class Material:
             settings: with a share for the teacher (`distillation`) or none.
             count: images to learn from; default: all but the held-out ones.
             start: folder of an earlier fine-tuning, with whose weights this one begins instead.
+            until_epoch: stop after it, as if broken off there.
 
         Raises:
             DataError: there are fewer images than one batch needs.
             OutputError: `folder` cannot be written, or holds another training; `start` holds none.
             RunFailed: the training diverged.
         """
-        asked = (architecture, folder, settings, count, start)
+        asked = (architecture, folder, settings, count, start, until_epoch)
         self.ranks.tell(asked)
         return self._finetune(*asked)
+
+    def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
+        """Do nothing before it is asked for: one training at a time has this process."""
+        return nullcontext()
 
     def help(self) -> None:
         """Take part, as any process but the first, in each `finetune` that the first calls in `helped`."""
@@ -232,6 +319,7 @@ class Material:
         settings: Settings,
         count: int | None,
         start: Path | None,
+        until_epoch: int | None,
     ) -> Tuned:
         files.make_writable_folder(folder)
         torch.manual_seed(settings.seed)
@@ -247,6 +335,7 @@ class Material:
             folder,
             self.ranks,
             resume=resume,
+            until_epoch=until_epoch,
             origin=origin,
             teacher=self._lessons if settings.distillation else None,
         )
