@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from harness.model.card import find_card
 from harness.profiling import operations
 from harness.profiling.conditions import Conditions
 from harness.profiling.stopwatch import Beside
+from harness.typed import LEFT_OUT
 
 ROUNDS = 5
 _PATIENCE_S = 20.0
@@ -44,7 +45,7 @@ class Speed:
     """Convolutions and matrix products that are not in 8 bits, with their kernels, the slowest first."""
     fallbacks: tuple[str, ...]
     """Layers in reference or plain gemm kernels, likewise."""
-    restless_visits: int = 0
+    restless_visits: int = field(default=0, metadata=LEFT_OUT)
     """Of the ten visits, those during which the machine was not quiet for long enough."""
 
 
