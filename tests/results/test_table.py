@@ -12,9 +12,10 @@ from conftest import Oracle
 
 from harness.errors import HarnessError, OutputError
 from harness.loadgen.settings import RunSettings
+from harness.machine.price import Price
 from harness.mlperf.scenario import Mode, Scenario
 from harness.results import frame
-from harness.results.columns import COLUMNS, Price
+from harness.results.columns import COLUMNS
 from harness.run import session
 
 OFFICIAL = Path(__file__).parents[1] / "fixtures" / "official"

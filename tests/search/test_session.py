@@ -415,7 +415,8 @@ def test_candidates_learn_from_images_varied_as_the_baselines_were(
     assert outcome.request.images.variation == varied
     short = Augmentation(0.5, flip=False)
     long = replace(short, trivial=True, versions=VERSIONS)
-    material = session._material(open_setting(replace(task, out=tmp_path)), Ranks(0, 1, torch.device("cpu")))
+    supplies = session._supplies(open_setting(replace(task, out=tmp_path)))
+    material = supplies.material(Ranks(0, 1, torch.device("cpu")))
     assert material.learned(32, MANY_EPOCHS - 1, 24).augmentation == short
     assert material.learned(32, MANY_EPOCHS, 24).augmentation == long
     for many, expected in ((2, short), (1, long)):
