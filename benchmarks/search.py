@@ -21,6 +21,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cifar import harness, split
+
 from harness.dataset import builtin
 from harness.dataset.images import find_images
 from harness.dataset.store import prepare
@@ -56,11 +58,7 @@ def builtin_task(out: Path) -> list[str]:
 
 def cifar10_task(images: Path, out: Path) -> list[str]:
     """Split the images and train the baseline; return the search's arguments."""
-    for source in sorted(path for path in (images / "train").iterdir() if path.is_dir()):
-        paths = sorted(source.iterdir())
-        held_out = len(paths) // 10
-        for part, some in (("fit", paths[:-held_out]), ("held-out", paths[-held_out:])):
-            link(some, out / part / source.name)
+    split(images, out)
     card = out / "baseline" / "card.toml"
     if not card.exists():
         test = ["--test", str((images / "test").resolve())]
@@ -71,19 +69,6 @@ def cifar10_task(images: Path, out: Path) -> list[str]:
     recipe = find_card(str(card)).input.recipe
     prepare(find_images(images / "test", 10), recipe, out / "store", "cifar10")
     return ["--baseline", "baseline/card.toml", "--train", "fit", *shlex.split(CIFAR10_OPTIONS)]
-
-
-def link(paths: list[Path], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        if not (folder / path.name).exists():
-            (folder / path.name).symlink_to(path.resolve())
-
-
-def harness(*words: str) -> list[str]:
-    """Return a command, which is also shown."""
-    print(shlex.join(["harness", *words]), file=sys.stderr)
-    return [sys.executable, "-m", "harness", *words]
 
 
 def main() -> int:

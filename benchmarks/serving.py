@@ -7,10 +7,10 @@ Start the server first, as the README says that `harness export` wrote. For the 
 
 - SingleStream, one call at a time: what `harness explain --endpoint` finds, the p50 that serving adds to the
   model in process in alternating rounds, and its parts.
-- Saturation: samples/s of LoadGen's log in Offline over the samples/s of the fastest other client, in
-  alternating rounds. The others, by gRPC, each with every number of calls in --concurrency: tritonclient's
-  `async_infer`, tritonclient in threads, and perf_analyzer where it is installed (pip install perf-analyzer;
-  it wants Triton).
+- Saturation: samples/s of LoadGen's log in Offline, with the most calls of --concurrency under way, over the
+  samples/s of the fastest other client, in alternating rounds. The others, by gRPC, each with every number of
+  calls: tritonclient's `async_infer`, tritonclient in threads, and perf_analyzer where it is on the path (of
+  tritonclient 2.41 or perf-analyzer; it wants Triton).
 - With --calls: the memory of a client after so many calls, over that after a tenth of them.
 """
 
@@ -119,7 +119,9 @@ def analyzer(endpoint: Endpoint, pixels: np.ndarray[Any, Any], calls: int, secon
     assert program is not None
     command = [program, "-m", endpoint.model, "-u", endpoint.target, "-i", "grpc"]
     command += ["--concurrency-range", str(calls), "--measurement-interval", str(round(1000 * seconds / 3))]
-    done = subprocess.run([*command, "--max-trials", "5"], capture_output=True, text=True, check=False)
+    # It asks for three windows in turn that agree; here the rounds tell how far figures spread.
+    command += ["--stability-percentage", "999"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.findall(r"throughput: ([\d.]+) infer/sec", done.stdout)
     if not found:
         raise SystemExit(f"{_PROGRAM} measured nothing: {(done.stdout + done.stderr)[-500:]}")
@@ -149,10 +151,12 @@ def saturated(
     with tempfile.TemporaryDirectory() as name:
         folder, staging = Path(name), Path(name, "staging")
         staging.mkdir()
-        settings = RunSettings(Scenario.OFFLINE, duration_s=seconds, endpoint=endpoint)
+        settings = RunSettings(
+            Scenario.OFFLINE, streams=max(concurrency), duration_s=seconds, endpoint=endpoint
+        )
         one = series.prepare(card, store, settings, folder / "series", staging, lambda now: None)
         for number in range(1, rounds + 1):
-            entry: dict[str, Any] = {"calls": one.settings.streams}
+            entry: dict[str, Any] = {}
 
             def ours(number: int = number, entry: dict[str, Any] = entry) -> None:
                 nonlocal one

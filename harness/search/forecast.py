@@ -142,6 +142,9 @@ def forecast(
         training_s(rivals, images, effort.finetune_epochs)
         + training_s(controls, images, effort.epochs)
         + (1 + controls) * _QUANTIZING_S
+        + 2
+        * (effort.seeds - 1)
+        * (training_s(1, images, effort.finetune_epochs + effort.epochs) + _QUANTIZING_S)
         + _converged_s(request, images, training_s)
     )
     seconds["comparison"] = 2 * 4 * effort.rounds * (effort.duration_s + _STARTING_S)

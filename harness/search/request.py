@@ -31,6 +31,10 @@ MEASURING = ("table", "front", "uniform")
 """Those that measure, as does what follows the last one; the others can compute on another machine."""
 
 
+DISTILLED, WORK = ESTIMATORS = ("distilled", "macs")
+"""What ranks networks before any was looked at: costs of single decisions, or the work that is left."""
+
+
 @dataclass(frozen=True)
 class Effort:
     """How much of everything; what is finished of one is of use to another in the same folder."""
@@ -52,6 +56,8 @@ class Effort:
     """Of the training of the pick, and of its control, which follows the brief fine-tuning."""
     finals: int = 3
     """Candidates that are trained to the end at most."""
+    seeds: int = 3
+    """Trainings of pick and control, each from a seed of its own, that the verdict rests on."""
     rounds: int = 5
     """LoadGen tests of each model in each scenario in the end."""
     duration_s: float = 10.0
@@ -93,11 +99,15 @@ class Request:
     """Wanted speed over that of the baseline in f32; if this is None, too: what the baseline has in INT8."""
     table: Path | None = None
     """Latency table; None: made in `out`."""
+    estimator: str = DISTILLED
+    """One of ESTIMATORS."""
     seed: int = 1
     workers: int = 1
     """Processes that search; more than one make the answer depend on their pace."""
     loaders: int | None = None
     """Processes that load training images which do not fit into memory; None: by the CPUs."""
+    crew: str | None = None
+    """Address of the Ray cluster that trains; None: this process, with those that torchrun started."""
     effort: Effort = field(default_factory=Effort)
     until: str | None = None
     """One of UNTIL, or None to go through to the end."""
@@ -194,6 +204,7 @@ def open_setting(request: Request) -> Setting:
         "wanted latency": request.target_ms,
         "wanted speed": request.target_speedup,
         "seed": request.seed,
+        "estimator": request.estimator,
         "version": {"harness": __version__, **system.describe().versions},
     }
     parts = Parts(request.out, asked)

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -40,8 +40,9 @@ from harness.profiling import stopwatch  # noqa: E402
 from harness.search import report, result, sentences, session  # noqa: E402
 from harness.search.accuracy import finetuning  # noqa: E402
 from harness.search.accuracy.finetuning import BRIEF, FINAL, MANY_EPOCHS, VERSIONS, Material  # noqa: E402
-from harness.search.document import Pair, Ratio, SearchResult  # noqa: E402
+from harness.search.document import OverSeeds, Pair, Ratio, SearchResult  # noqa: E402
 from harness.search.selection import contest  # noqa: E402
+from harness.search.tools import Predictor, Tools  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
 from harness.training.loop import Settings  # noqa: E402
@@ -58,6 +59,7 @@ EFFORT = Effort(
     finetune_epochs=1,
     epochs=1,
     finals=2,
+    seeds=2,
     rounds=2,
     duration_s=0.2,
 )
@@ -87,13 +89,21 @@ class Work:
         return -self.costs(architecture)["work"]
 
 
-TOOLS = session.Tools(
-    lambda _: session.Predictor(cheap_ms, {"sha256": "cheap", "file": "cheap"}),
+TOOLS = Tools(
+    lambda _: Predictor(cheap_ms, {"sha256": "cheap", "file": "cheap"}),
     lambda *_: (Work(), {"sha256": "work"}),
     cheap_measure,
     lambda *_: {"int8_share": 0.5, "wide": [{"name": "planted"}], "fallbacks": [], "total_us": 1.0},
     lambda *_: 3.0,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_images_to_calibrate_on() -> Iterator[None]:
+    """Quantize by one image of each class: how good that is, is not the question here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "CALIBRATION_IMAGES", 24)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -364,7 +374,7 @@ def test_a_search_that_was_moved_publishes_the_models_that_moved_with_it(
 def test_a_search_keeps_to_the_latency_table_that_it_was_begun_with(
     task: Request, outcome: SearchResult
 ) -> None:
-    other = session.Predictor(cheap_ms, {"sha256": "another", "file": "another"})
+    other = Predictor(cheap_ms, {"sha256": "another", "file": "another"})
     with pytest.raises(HarnessError, match="begun with another latency table: repeat the --latency-table"):
         session.run(task, replace(TOOLS, predictor=lambda _: other))
 
@@ -405,7 +415,8 @@ def test_candidates_learn_from_images_varied_as_the_baselines_were(
     assert outcome.request.images.variation == varied
     short = Augmentation(0.5, flip=False)
     long = replace(short, trivial=True, versions=VERSIONS)
-    material = session._material(open_setting(replace(task, out=tmp_path)), Ranks(0, 1, torch.device("cpu")))
+    supplies = session._supplies(open_setting(replace(task, out=tmp_path)))
+    material = supplies.material(Ranks(0, 1, torch.device("cpu")))
     assert material.learned(32, MANY_EPOCHS - 1, 24).augmentation == short
     assert material.learned(32, MANY_EPOCHS, 24).augmentation == long
     for many, expected in ((2, short), (1, long)):
@@ -468,6 +479,52 @@ def test_a_wanted_speed_is_one_over_the_baseline_in_f32(task: Request, tmp_path:
     assert max(one["latency_ms"] for one in found["front"]) <= found["cap_ms"]
 
 
+def test_pick_and_control_are_trained_from_further_seeds_for_the_verdict(
+    task: Request, outcome: SearchResult
+) -> None:
+    found = outcome.test.over_seeds
+    assert found is not None
+    assert found.seeds == (1, 2)
+    assert found.points[0] == pytest.approx(outcome.test.searched_against_uniform.points)
+    said = " ".join(sentences.sentences(outcome))
+    assert f"Over 2 trainings of each: {found.mean:+.2f} points, +/- {found.half_width:.2f}" in said
+    assert "Fewer than 3 trainings" in said
+    cards = {path.name for path in (task.out / "seeds").glob("*/*.toml")}
+    assert {f"{one.key}.toml" for one in (outcome.searched, outcome.uniform)} <= cards
+
+
+def test_a_model_that_is_off_on_the_front_learns_from_it_and_the_search_is_done_again(
+    task: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[int] = []
+
+    def truth(architecture: Architecture) -> float:
+        return 1.07 * cheap_ms(architecture)
+
+    def measure(architectures: Sequence[Architecture], *_: Any) -> list[float]:
+        seen.append(len(architectures))
+        return [truth(one) for one in architectures]
+
+    def refit(measured: Sequence[tuple[Architecture, float]]) -> Callable[[Architecture], float]:
+        assert all(found_ms == truth(one) for one, found_ms in measured)
+        return truth
+
+    predictor = Predictor(cheap_ms, {"sha256": "cheap", "file": "cheap"}, refit)
+    tools = replace(TOOLS, predictor=lambda _: predictor, measure=measure)
+    effort = replace(EFFORT, scouts=0, trials=10)
+    request = replace(task, out=tmp_path / "out", effort=effort, until="front")
+    assert session.run(request, tools) is None
+    assert "On the front predictions are -6.5% off on average: the table learns" in capsys.readouterr().err
+    parts = tmp_path / "out" / "parts"
+    (again,) = (json.loads(path.read_text()) for path in parts.glob("search-again-*.json"))
+    assert all(
+        one["latency_ms"] == pytest.approx(truth(Architecture.from_dict(one["architecture"])))
+        for one in again["front"]
+    )
+    assert len(seen) == 2
+    assert seen[1] < seen[0]
+
+
 def test_where_int8_alone_is_as_fast_as_wanted_the_search_looks_far_for_what_is_fastest(
     task: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -495,6 +552,26 @@ def test_the_verdict_looks_at_accuracy_and_speed(
     p_value: float, points: float, ratio: tuple[float, float, float] | None, verdict: str
 ) -> None:
     assert verdict in sentences._verdict(Pair(48, 0, 0, points, p_value), Ratio("", ratio))
+
+
+@pytest.mark.parametrize(
+    ("points", "verdict"),
+    [
+        ((0.4, 0.5, 0.6), "Take searched."),
+        ((0.1, -0.2, 0.4), "plainer"),
+        ((-0.5, -0.6, -0.4), "Take uniform."),
+    ],
+)
+def test_the_verdict_rests_on_all_trainings_where_there_are_several(
+    points: tuple[float, ...], verdict: str
+) -> None:
+    mean = sum(points) / 3
+    seeds = OverSeeds((1, 2, 3), points, mean, 0.3)
+    for p_value in (0.001, 0.9):
+        said = sentences._verdict(Pair(48, 0, 0, 0.5, p_value), Ratio("", None), seeds)
+        assert said.startswith(f"Over 3 trainings of each: {mean:+.2f} points, +/- 0.30 (by seed")
+        assert verdict in said
+        assert "hardly" not in said
 
 
 @pytest.mark.parametrize(

@@ -546,6 +546,23 @@ def test_the_command_trains_exports_and_measures(folders: tuple[Path, Path], tmp
         invoke(folders, tmp_path / "tiny", "--epochs", "1")
 
 
+@pytest.mark.parametrize("form", ["plain", "branched"])
+def test_a_network_of_any_blocks_is_trained_and_its_card_names_it(
+    form: str, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shape = Architecture(24, 32, "3x3s2", 16, (Stage(32, (Block(16, form=form),) * 2),))
+    (tmp_path / "shape.json").write_text(json.dumps(shape.to_dict()))
+    asked = "--epochs", "4", "--architecture", str(tmp_path / "shape.json")
+    done = invoke(folders, tmp_path / "out", *asked)
+    assert done.exit_code == 0, done.output
+    facts, card = json.loads(done.stdout), read_card(tmp_path / "out" / "card.toml")
+    assert Architecture.from_dict(card.training["architecture"]) == shape.deployed.canonical
+    assert facts["top1"] == pytest.approx(facts["epochs"][-1]["top1"], abs=1 / 24)
+    (tmp_path / "shape.json").write_text(json.dumps({**shape.to_dict(), "classes": 10}))
+    with pytest.raises(DataError, match="tells 10 classes apart, and the images are of 24"):
+        invoke(folders, tmp_path / "other", *asked)
+
+
 def test_a_training_stopped_on_purpose_goes_on_to_the_result_of_the_whole(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from harness.mlperf.scenario import SEARCHED, parse_scenario
 from harness.model.card import find_card
 from harness.search import decision, result
 from harness.search.document import SearchResult
-from harness.search.request import MEASURING, UNTIL, Effort, Request
+from harness.search.request import DISTILLED, ESTIMATORS, MEASURING, UNTIL, Effort, Request
 
 _USUAL = Effort()
 
@@ -89,13 +89,22 @@ def _effort(
     metavar="FILE",
     help="Table of `harness search latency` [default: the usual one, built if need be].",
 )
+@options.rare(
+    "--estimator",
+    type=click.Choice(ESTIMATORS),
+    default=DISTILLED,
+    show_default=True,
+    help="What ranks networks that were not trained: distilled costs of single decisions, or work.",
+)
 @_effort("trials", click.IntRange(1), "Architectures that NSGA-II tries, from each seed, before the climbs.")
 @options.rare(
     "--workers",
-    type=options.Workers(1),
+    type=options.WorkersOrCluster(1),
     default=1,
     show_default=True,
-    help="Processes that search; with one alone a seed always gives the same answer.",
+    metavar="N|ADDR",
+    help="Processes here that search, of which one alone always gives the same answer for a seed; or the "
+    "address of a Ray cluster (see `fleet run`) whose other machines train candidates, with the same answer.",
 )
 @options.rare(
     "--loaders",
@@ -119,6 +128,12 @@ def _effort(
 @_effort("finetune_epochs", click.IntRange(1), "Length of the brief fine-tuning.")
 @_effort("epochs", click.IntRange(1), "Length of the training of pick and control.", kind=click.option)
 @_effort("finals", click.IntRange(1), "Candidates to train to the end at most.", kind=click.option)
+@_effort(
+    "seeds",
+    click.IntRange(1),
+    "Trainings of pick and control, each from a seed of its own, that the verdict rests on.",
+    kind=click.option,
+)
 @_effort("rounds", click.IntRange(2), "LoadGen tests of each model in each scenario.")
 @options.duration
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of search and training.")
@@ -157,13 +172,17 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
         sys.exit(1)
 
 
-def _request(out: Path, *, baseline: str, objective: str, duration: float, **given: Any) -> Request:
+def _request(
+    out: Path, *, baseline: str, objective: str, duration: float, workers: int | str, **given: Any
+) -> Request:
     effort = {one.name: given.pop(one.name) for one in fields(Effort) if one.name in given}
     return Request(
         card=find_card(baseline),
         out=out,
         scenario=parse_scenario(objective),
         effort=Effort(duration_s=duration, **effort),
+        workers=workers if isinstance(workers, int) else 1,
+        crew=workers if isinstance(workers, str) else None,
         command=options.command_line(sys.argv[1:]),
         **given,
     )
