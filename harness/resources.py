@@ -5,7 +5,11 @@ from pathlib import Path
 
 from harness.errors import OutputError
 
-_INSTALLED = Path(__file__).parent / "data"
+INSTALLED = "data"
+"""Folder of the package that holds the data, where the package is installed."""
+SENT = "sent"
+"""File there that tells a package that was sent to this machine for a while."""
+_INSTALLED = Path(__file__).parent / INSTALLED
 _CHECKOUT = Path(__file__).parent.parent
 
 ROOT = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
@@ -14,6 +18,7 @@ CALIBRATION = ROOT / "calibration"
 PUBLISHED = ROOT / "published"
 USER_CONF = ROOT / "user.conf"
 MLPERF_CONF = ROOT / "mlperf.conf"
+SHIPPED = (MODELS, CALIBRATION, PUBLISHED, USER_CONF, MLPERF_CONF)
 
 
 def cache_folder() -> Path:

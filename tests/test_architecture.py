@@ -38,8 +38,12 @@ ROWS = {
         {"__main__"},
     ],
     "report": [{"style", "svg", "table"}, {"html", "scatter"}],
-    "machine": [{"packages", "procfs"}, {"energy", "hardware", "host", "noise", "system"}, {"identity"}],
-    "process": [{"native_stderr", "signals", "undisturbed", "workers"}, {"child"}],
+    "machine": [
+        {"packages", "procfs"},
+        {"energy", "hardware", "host", "noise", "price", "system"},
+        {"identity"},
+    ],
+    "process": [{"cluster", "native_stderr", "signals", "undisturbed", "workers"}, {"child"}],
     "mlperf": [
         {"benchmark", "early_stopping", "names", "scenario"},
         {"conf_syntax", "log", "rules"},
@@ -115,7 +119,7 @@ ROWS = {
         {"document", "published", "variants"},
         {"findings", "measuring"},
         {"session", "table"},
-        {"charts"},
+        {"charts", "costs"},
         {"page"},
         {"output"},
         {"merge"},
@@ -149,7 +153,7 @@ ROWS = {
     ],
     "serving/programs": [{"mlserver_runtime", "triton_model"}],
     "tuner": [{"candidates", "halving", "report"}, {"budget"}, {"session"}],
-    "fleet": [{"cluster", "member", "parcel"}, {"duty"}, {"home", "order"}, {"session"}, {"table"}],
+    "fleet": [{"luggage", "parcel"}, {"duty", "member"}, {"home", "order"}, {"session"}, {"table"}],
     "frontier": [
         {"catalogue", "entrants", "race", "speed"},
         {"answering", "request"},
@@ -169,7 +173,7 @@ ROWS = {
         {"costs", "inheritance"},
         {"estimator", "stem"},
         {"finetuning", "weighing"},
-        {"distillation"},
+        {"crew", "distillation"},
     ],
     "search/latency": [{"entries", "terms", "validation"}, {"prediction"}, {"table"}],
     "search/selection": [{"control", "deployment", "finetunings"}, {"contest"}],
@@ -214,7 +218,7 @@ DOORS = {
     "pyarrow": {"results"},
     "torch": {"model", "training", "search"},
     "optuna": {"search"},
-    "ray": {"fleet/cluster"},
+    "ray": {"process/cluster"},
 }
 
 

@@ -11,8 +11,6 @@ from harness.comparison import output
 from harness.errors import OutputError
 from harness.quickstart import Effort
 
-pytestmark = pytest.mark.alone
-
 SMALL = Effort(60, calibration_count=24, rounds=2, duration_s=0.1)
 
 

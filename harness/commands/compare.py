@@ -11,6 +11,8 @@ from harness.commands import options
 from harness.comparison import DEFAULT_ROUNDS
 from harness.endpoint.address import parse
 from harness.errors import HarnessError
+from harness.machine import system
+from harness.machine.price import Price, Prices
 from harness.mlperf.scenario import parse_scenario
 from harness.model.card import find_card
 
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
 )
 @options.duration
 @options.tuning
+@options.price
 @click.option("--out", type=options.PATH, metavar="DIR", help="Folder for logs and tables.")
 @options.measures
 @options.as_json
@@ -89,6 +92,7 @@ def command(
     endpoints: tuple[str, ...],
     duration: float,
     tuning: bool,
+    price: Price | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -105,11 +109,13 @@ def command(
         raise click.UsageError("Missing option '--out'.", context)
     from harness.comparison import session
 
+    asked = tuple(dict.fromkeys(map(parse_scenario, scenarios))) or session.DEFAULT_SCENARIOS
+    options.require_throughput(price, asked)
     request = session.Request(
         cards=tuple(find_card(model) for model in models),
         out=out,
         data=data,
-        scenarios=tuple(dict.fromkeys(map(parse_scenario, scenarios))) or session.DEFAULT_SCENARIOS,
+        scenarios=asked,
         rounds=rounds,
         threads=_numbers(threads),
         baseline=baseline,
@@ -119,28 +125,32 @@ def command(
         duration_s=duration,
         tuning=tuning,
     )
-    _finish([session.compare(request)], out, as_json)
+    found = session.compare(request)
+    prices = None if price is None else {system.slug(found.machine): price}
+    _finish([found], out, as_json, prices)
 
 
 @command.command("merge")
 @click.argument("folders", nargs=-1, required=True, type=options.PATH, metavar="DIR...")
 @click.option("--out", required=True, type=options.PATH, metavar="DIR", help="Folder for the tables.")
+@options.prices
 @options.as_json
-def merge_command(folders: tuple[Path, ...], out: Path, as_json: bool) -> None:
+def merge_command(folders: tuple[Path, ...], out: Path, prices: Prices | None, as_json: bool) -> None:
     """Make one table, a row per machine, from comparisons of the same models on the same data."""
     from harness.comparison import merge
 
-    _finish(merge.merge(folders, out), out, as_json)
+    _finish(merge.merge(folders, out), out, as_json, prices)
 
 
-def _finish(comparisons: "list[Comparison]", out: Path, as_json: bool) -> None:
-    from harness.comparison import output, table
+def _finish(comparisons: "list[Comparison]", out: Path, as_json: bool, prices: Prices | None) -> None:
+    from harness.comparison import costs, output
 
-    output.write(comparisons, out)
+    bill = None if prices is None else costs.bill(comparisons, prices)
+    output.write(comparisons, out, bill)
     if as_json:
-        click.echo(json.dumps(output.as_json(comparisons), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(output.as_json(comparisons, bill), indent=2, ensure_ascii=False))
     else:
-        click.echo(f"{table.text(comparisons)}\n\nfiles: {out}")
+        click.echo(f"{output.text(comparisons, bill)}\n\nfiles: {out}")
     if not output.is_good(comparisons):
         sys.exit(1)
 

@@ -4,7 +4,7 @@ import math
 import os
 import shlex
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -14,6 +14,8 @@ import click
 from harness.backend.settings import PRECISIONS
 from harness.errors import HarnessError, did_you_mean
 from harness.machine import host, system
+from harness.machine import price as price_list
+from harness.machine.price import Price, Prices
 from harness.mlperf.scenario import SEARCHED, Scenario
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -44,6 +46,15 @@ class Workers(click.IntRange):
         if count > most:
             self.fail(f"{count} for {usable} CPU(s) is too many: give at most {most}.", parameter, context)
         return count
+
+
+class WorkersOrCluster(Workers):
+    """A number of workers here, or the address of a Ray cluster, which has a colon or is 'auto'."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if isinstance(value, str) and (":" in value or value == "auto"):
+            return value
+        return super().convert(value, parameter, context)
 
 
 model = click.option(
@@ -131,9 +142,49 @@ address = click.option(
     metavar="ADDR",
     help="HOST:PORT of a Ray cluster's head, 'auto' for the one here, or local:N for N nodes made here.",
 )
+send_harness = click.option(
+    "--send-harness",
+    "sends_harness",
+    is_flag=True,
+    help="Let the harness travel to the machines, which have what it needs; default: it is installed there.",
+)
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else, on stdout."
 )
+
+
+def _price(context: click.Context, _: click.Parameter, given: tuple[float, str] | None) -> Price | None:
+    return None if given is None else Price(*given)
+
+
+def _prices(context: click.Context, _: click.Parameter, path: Path | None) -> Prices | None:
+    return None if path is None else price_list.read(path)
+
+
+price = click.option(
+    "--price",
+    type=(Finite(min=0, min_open=True), str),
+    metavar="AMOUNT CURRENCY",
+    callback=_price,
+    help="What the machine costs an hour, such as '0.34 EUR': adds the price of a million samples.",
+)
+prices = click.option(
+    "--prices",
+    type=PATH,
+    metavar="FILE",
+    callback=_prices,
+    help="TOML or CSV with what each kind of machine costs an hour: adds the price of a million samples, and "
+    "what is saved.",
+)
+
+
+def require_throughput(price: Price | None, scenarios: Iterable[Scenario]) -> None:
+    """Raise HarnessError where there is a price, and no scenario whose score it can be divided by."""
+    if price is not None and all(scenario.facts.is_latency for scenario in scenarios):
+        known = " or ".join(one for one in _NAMES if not Scenario(one).facts.is_latency)
+        raise HarnessError(
+            f"--price is for a throughput, and a latency has none: add --scenario {known}, or leave it out."
+        )
 
 
 def measures(command: T) -> T:

@@ -7,8 +7,8 @@ import click
 
 from harness.commands import options
 from harness.console import note
+from harness.machine.price import Price
 from harness.results import frame
-from harness.results.columns import Price
 from harness.results.output import FORMATS, show, write
 
 
@@ -23,21 +23,14 @@ from harness.results.output import FORMATS, show, write
     metavar="FILE",
     help="Write all columns as Parquet to this new file (extra: parquet).",
 )
-@click.option(
-    "--price",
-    type=(options.Finite(min=0, min_open=True), str),
-    metavar="AMOUNT CURRENCY",
-    help="What the machine costs an hour, such as '0.34 EUR': adds the price of a million samples.",
-)
-def command(
-    paths: tuple[Path, ...], form: str | None, parquet: Path | None, price: tuple[float, str] | None
-) -> None:
+@options.price
+def command(paths: tuple[Path, ...], form: str | None, parquet: Path | None, price: Price | None) -> None:
     """Show every test below PATH... as one table.
 
     Finds what `harness run`, `compare` and `submit` wrote, and submissions that MLCommons publishes. In
     Python, `harness.results.frame(paths)` returns the same as a pandas.DataFrame.
     """
-    found = frame(paths, None if price is None else Price(*price))
+    found = frame(paths, price)
     if parquet is not None:
         write(found, parquet)
         note(f"{len(found)} tests are in {parquet}.")

@@ -11,6 +11,7 @@ from harness.commands import endpoint_options, options
 from harness.console import note
 from harness.endpoint.address import Endpoint
 from harness.loadgen.settings import RunSettings
+from harness.machine.price import Price
 from harness.mlperf import calendar
 from harness.mlperf.scenario import Mode, parse_scenario
 from harness.model.card import find_card
@@ -51,6 +52,7 @@ from harness.run.summary import summary
 @endpoint_options.endpoint
 @options.tuning
 @options.duration
+@options.price
 @click.option("--official", is_flag=True, help="Use the durations and counts of the rules (mlperf.conf).")
 @click.option(
     "--user-conf",
@@ -87,6 +89,7 @@ def command(
     concurrency: int | None,
     tuning: bool,
     duration: float,
+    price: Price | None,
     official: bool,
     user_conf: Path | None,
     stall_timeout: float,
@@ -119,6 +122,7 @@ def command(
         stall_timeout_s=stall_timeout,
         endpoint=endpoint,
     )
+    options.require_throughput(price, [settings.scenario])
     if official:
         note(calendar.outlook_of_installed())
     if mode is None:
@@ -127,8 +131,10 @@ def command(
     request = runner.Request(card, data, settings, modes, out, system, replace, tuning)
     found, folder = runner.run(request)
     if as_json:
-        click.echo(json.dumps(result.to_dict(found), indent=2, ensure_ascii=False))
+        rate = found.performance.samples_per_second if found.performance else None
+        cost = {} if price is None else {"cost": price.facts(rate)}
+        click.echo(json.dumps(result.to_dict(found) | cost, indent=2, ensure_ascii=False))
     else:
-        click.echo(summary(found, folder))
+        click.echo(summary(found, folder, price))
     if not found.is_good:
         sys.exit(1)

@@ -20,6 +20,15 @@ def merge(folders: Sequence[Path], out: Path) -> list[Comparison]:
     """
     if len(folders) < 2:
         raise OutputError("Merging needs at least two folders: give those that `harness compare` has filled.")
+    return related(folders, out)
+
+
+def related(folders: Sequence[Path], out: Path) -> list[Comparison]:
+    """Return the same, of one folder, too.
+
+    Raises:
+        OutputError: as `merge`, but for the number of folders.
+    """
     places = [folder.resolve() for folder in folders]
     for folder, place in zip(folders, places, strict=True):
         if places.count(place) > 1:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from harness.comparison import charts, findings, table
+from harness.comparison.costs import Bill
 from harness.comparison.document import Cell, Comparison, count_threads
 from harness.files import format_bytes
 from harness.measurement.round import METRICS
@@ -34,7 +35,7 @@ _PER_CORE = (
 )
 
 
-def render(comparisons: list[Comparison]) -> str:
+def render(comparisons: list[Comparison], bill: Bill | None = None) -> str:
     """Return the whole page, of one comparison or of several that were merged."""
     first = comparisons[0]
     names = ", ".join(variant.name for variant in first.variants)
@@ -46,6 +47,7 @@ def render(comparisons: list[Comparison]) -> str:
         *(html.table(entry) for entry in table.tables(comparisons)),
         *_accuracy(comparisons),
         html.items(table.notes(comparisons), "quiet"),
+        *_costs(bill),
         "<h2>How sure that is</h2>",
         *_answers(comparisons),
         *_charts(comparisons),
@@ -54,6 +56,13 @@ def render(comparisons: list[Comparison]) -> str:
     for comparison in comparisons:
         body += _details(comparison, len(comparisons) > 1)
     return html.document(names, body, charts.COLOURS)
+
+
+def _costs(bill: Bill | None) -> Iterator[str]:
+    if bill is not None:
+        if (shown := bill.table()) is not None:
+            yield html.table(shown)
+        yield html.items(list(bill.notes), "quiet")
 
 
 def _answers(comparisons: list[Comparison]) -> Iterator[str]:

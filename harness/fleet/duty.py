@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness import files, resources
@@ -82,7 +83,7 @@ def carry_out(order: Order, parcels: Sequence[Parcel]) -> Outcome:
         text=True,
         errors="replace",
         check=False,
-        preexec_fn=_end_with_parent,
+        preexec_fn=partial(_end_with, os.getpid()),
     )
     return Outcome(
         exit_code=done.returncode,
@@ -137,8 +138,10 @@ def _environment(given: Mapping[str, str]) -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join([code, *filter(None, [given.get("PYTHONPATH")])])}
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it ended before it was asked for
 
 
 def _archive(folder: Path) -> bytes:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.fleet.duty import card_word
+from harness.fleet.duty import Order, card_word
 from harness.fleet.parcel import Parcel, pack
 from harness.model import file as model_file
-from harness.model.card import find_card
+from harness.model.card import Card, find_card
+
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,12 @@ class Command:
     words: tuple[str, ...]
     """The same with what stands for the paths that differ from machine to machine."""
     parcels: tuple[Parcel, ...]
+    cards: tuple[str, ...]
+    """Those of the words that stand for models."""
+    recipes: tuple[str, ...]
+    """Keys of the recipes by which stores must have samples."""
     stores: tuple[str, ...]
-    """Paths of stores, the same on every machine."""
+    """Paths of stores, the same on every machine; that of --data first."""
     models: str
     """Hex digest of all models."""
 
@@ -34,7 +40,33 @@ class Command:
     def settings(self, versions: Mapping[str, str | None], stores: Mapping[str, str]) -> str:
         """Return the hex digest of all that the results hang on beside machine and models."""
         facts = [self.words, sorted(versions.items()), sorted(stores.items())]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        return _digest(json.dumps(facts))
+
+    def order(self, settings: str) -> Order:
+        """Return what to carry out on a machine with these settings."""
+        return Order(f"{self.models[:_DIGITS]}-{settings[:_DIGITS]}", self.words)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How machines make the store of a command that they do not have: the first that it names."""
+
+    images: Path
+    """The same on every machine."""
+    dataset: str
+    annotations: Path | None = None
+
+    def orders(self, command: Command) -> list[Order]:
+        """Return an order for each model of a command; what is there already is left as it is."""
+        given = ["--dataset", self.dataset, "--images", str(self.images.absolute())]
+        if self.annotations is not None:
+            given += ["--annotations", str(self.annotations.absolute())]
+        found = [
+            ("prepare", *given, "--model", card, "--out", store, "--json")
+            for store in command.stores[:1]
+            for card in command.cards
+        ]
+        return [Order(f"prepare-{_digest(json.dumps(words))[:_DIGITS]}", words) for words in found]
 
 
 def packed(
@@ -53,11 +85,10 @@ def packed(
     """
     # A relative path would mean another place on each machine.
     places = {store: str(Path(store).absolute()) for store in stores}
-    parcels, digests = [], []
+    parcels: list[Parcel] = []
+    found: list[Card] = [find_card(name) for name in cards]
     with tempfile.TemporaryDirectory() as folder:
-        for name in cards:
-            card = find_card(name)
-            digests.append(f"{card.name}={model_file.sha256(card)}")
+        for name, card in zip(cards, found, strict=True):
             if (parcel := pack(card, Path(folder))) is not None:
                 places[name] = card_word(parcel.digest)
                 parcels.append(parcel)
@@ -65,6 +96,12 @@ def packed(
         given=tuple(given),
         words=tuple(places.get(word, word) for word in words),
         parcels=tuple(parcels),
+        cards=tuple(dict.fromkeys(places.get(name, name) for name in cards)),
+        recipes=tuple(dict.fromkeys(card.input.recipe.key for card in found)),
         stores=tuple(dict.fromkeys(places[store] for store in stores)),
-        models=hashlib.sha256(" ".join(digests).encode()).hexdigest(),
+        models=_digest(" ".join(f"{card.name}={model_file.sha256(card)}" for card in found)),
     )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

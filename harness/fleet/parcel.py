@@ -37,16 +37,19 @@ def pack(card: Card, folder: Path) -> Parcel | None:
         ModelError: a file is missing, or they are too large to travel.
     """
     paths = model_file.files(card)
-    if not paths or all(path.is_relative_to(resources.MODELS) for path in paths):
+    named = [*paths, *([card.path] if card.path else [])]
+    if all(path.is_relative_to(resources.MODELS) for path in named):
         return None
-    root = paths[0].parent
+    root = paths[0].parent if paths else folder
     size_bytes = sum(path.stat().st_size for path in paths)
     if size_bytes > _MOST_BYTES:
         raise ModelError(
             f"Model '{card.name}' has {files.format_bytes(size_bytes)}, and up to "
             f"{files.format_bytes(_MOST_BYTES)} travel: put it on each machine under one path, and name that."
         )
-    sent = replace(card, file=replace(card.file, path=paths[0].name, url=None, package=None))
+    sent = card
+    if paths:
+        sent = replace(card, file=replace(card.file, path=paths[0].name, url=None, package=None))
     text = folder / f"{card.name}.toml"
     write_card(sent, text)
     content = {text.name: text.read_bytes()}

@@ -2,20 +2,22 @@
 
 import datetime
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import __version__, files
 from harness.console import note, progress
-from harness.errors import HarnessError
-from harness.fleet import duty, home, member
-from harness.fleet.cluster import Cluster, Failed, Lost, Node, joined
+from harness.errors import DataError, HarnessError
+from harness.fleet import duty, home, luggage, member
 from harness.fleet.duty import Order, Outcome
 from harness.fleet.member import Member
-from harness.fleet.order import Command
+from harness.fleet.order import Command, Preparation
 from harness.machine import system
+from harness.process.cluster import Cluster, Failed, Lost, Node, joined
 
 FILE_NAME = "fleet.json"
 FORMAT = 1
@@ -34,6 +36,10 @@ class Request:
     out: Path
     kinds: tuple[str, ...] = ()
     """Of machines; empty: one of each kind."""
+    preparation: Preparation | None = None
+    """None: every machine has the stores."""
+    sends_harness: bool = False
+    """Whether the harness travels; else it is installed on every machine."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +59,14 @@ class Row:
         return {**done, "cpu": self.member.cpu, "folder": self.folder.relative_to(out).as_posix()}
 
 
-def status(address: str) -> list[Member]:
+def status(address: str, sends_harness: bool = False) -> list[Member]:
     """Return the machines of a cluster.
 
     Raises:
         HarnessError: the cluster cannot be joined, or a node cannot answer.
     """
-    with joined(address) as cluster:
-        return _greet(cluster, ())
+    with _joined(address, sends_harness) as cluster:
+        return _greet(cluster)
 
 
 def run(request: Request) -> list[Row]:
@@ -75,64 +81,113 @@ def run(request: Request) -> list[Row]:
     command = request.command
     files.require_own(request.out, FILE_NAME)
     files.make_writable_folder(request.out)
-    with files.alone(request.out), joined(request.address) as cluster:
-        chosen = member.choose(_greet(cluster, command.stores), request.kinds)
-        wanted = member.versions(system.describe())
-        member.require_same(chosen, wanted)
+    with files.alone(request.out), _joined(request.address, request.sends_harness) as cluster:
+        chosen = member.choose(_greet(cluster, command), request.kinds)
+        member.require_same(chosen, member.versions(system.describe()))
+        parcels = cluster.send(command.parcels)
+        if request.preparation is not None:
+            _prepare(request.preparation.orders(command), chosen, parcels, cluster)
+            known = {one.name: one for one in _greet(cluster, command)}
+            chosen = [known.get(one.name, one) for one in chosen]
+        member.require_stores(chosen)
         if not (request.out / FILE_NAME).exists():
             _write(request, ())
-        rows = _measured(request.out, command, chosen, cluster)
+        rows = _measured(request.out, command, chosen, parcels, cluster)
     _write(request, rows)
     return rows
 
 
-def _greet(cluster: Cluster, stores: Sequence[str]) -> list[Member]:
-    """Return one member a host."""
+@contextmanager
+def _joined(address: str, sends_harness: bool) -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory() as folder:
+        package = luggage.pack(Path(folder)) if sends_harness else None
+        with joined(address, package) as cluster:
+            yield cluster
+
+
+def _greet(cluster: Cluster, command: Command | None = None) -> list[Member]:
+    """Return one member a host, with the stores of a command; nodes without CPUs are for other things.
+
+    Raises:
+        HarnessError: a node cannot answer, or none has a CPU.
+    """
+    given = (list(command.stores), list(command.recipes)) if command is not None else ([],)
     asked = [
-        (node, cluster.start(node, member.hello, list(stores), exclusively=False)) for node in cluster.nodes()
+        (node, cluster.start(node, member.hello, *given, exclusively=False))
+        for node in cluster.nodes()
+        if node.places()
     ]
     found = []
     for node, started in asked:
         try:
-            found.append(Member(node=node.id, **cluster.result(started)))
+            found.append(member.of(node.id, cluster.result(started)))
         except Lost as lost:
             note(f"Ray's node {node.id[:8]} is left out: {lost}.")
         except Failed as failed:
             raise HarnessError(
                 f"Ray's node {node.id[:8]} cannot answer for its machine: {failed}; install the harness "
-                f"there, or take the node out of the cluster."
+                f"there, send it with --send-harness, or take the node out of the cluster."
             ) from failed
+    if not found:
+        raise HarnessError("No node of the Ray cluster has a CPU: start others, without --num-cpus 0.")
     return member.machines(found)
 
 
-def _measured(out: Path, command: Command, chosen: Sequence[Member], cluster: Cluster) -> list[Row]:
+def _prepare(orders: Sequence[Order], chosen: Sequence[Member], parcels: Any, cluster: Cluster) -> None:
+    """Let machines make what their stores lack, one order after the other.
+
+    Raises:
+        DataError: one cannot.
+    """
     nodes = {node.id: node for node in cluster.nodes()}
-    rows: dict[str, Row] = {}
-    under_way: dict[Any, tuple[Member, Order, Path]] = {}
-    parcels = cluster.send(command.parcels)
-    for one in chosen:
-        settings = command.settings(one.versions, one.stores)
-        folder = home.folder_of(out, one, command.models, settings)
-        if (task := home.read(folder)) is not None:
-            rows[one.name] = Row(one, folder, task)
-            continue
-        order = Order(f"{command.models[:12]}-{settings[:12]}", command.words)
-        started = cluster.start(nodes[one.node], duty.carry_out, order, parcels)
-        under_way[started] = (one, order, folder)
+    for order in orders:
+        started = {
+            cluster.start(nodes[one.node], duty.carry_out, order, parcels): one
+            for one in chosen
+            if one.node in nodes
+        }
+        with progress(f"prepare on {len(chosen)} machines", len(started)) as bar:
+            for task, one in started.items():
+                outcome: Outcome = cluster.result(task)
+                if outcome.exit_code:
+                    raise DataError(f"{one.at} cannot prepare its store: {_last(outcome)}")
+                bar.advance()
+
+
+def _measured(
+    out: Path, command: Command, chosen: Sequence[Member], parcels: Any, cluster: Cluster
+) -> list[Row]:
+    nodes = {node.id: node for node in cluster.nodes()}
+    settings = {one.name: command.settings(one.versions, one.stores) for one in chosen}
+    folders = {one.name: home.folder_of(out, one, command.models, settings[one.name]) for one in chosen}
+    rows = {
+        one.name: Row(one, folders[one.name], task)
+        for one in chosen
+        if (task := home.read(folders[one.name])) is not None
+    }
     if rows:
         note(f"{len(rows)} of {len(chosen)} machines have measured this already.")
+    under_way: dict[Any, tuple[Member, Order]] = {}
     with progress(f"{command.name} on {len(chosen)} machines", len(chosen)) as bar:
         bar.advance(len(rows))
         try:
+            for one in chosen:
+                if one.name in rows:
+                    continue
+                if one.node not in nodes:
+                    rows[one.name] = Row(one, folders[one.name], None, "node lost before it began")
+                    continue
+                order = command.order(settings[one.name])
+                under_way[cluster.start(nodes[one.node], duty.carry_out, order, parcels)] = one, order
             while under_way:
                 for started in cluster.wait(list(under_way), _POLL_S):
-                    one, order, folder = under_way.pop(started)
-                    rows[one.name] = _row(cluster, started, out, command, one, folder)
+                    one, order = under_way.pop(started)
+                    rows[one.name] = _row(cluster, started, out, command, one, folders[one.name])
                     if rows[one.name].task is not None:
                         _clear(cluster, nodes[one.node], order)
                     bar.advance()
         except BaseException:
-            _stop(cluster, [(started, nodes[one.node]) for started, (one, _, _) in under_way.items()])
+            _stop(cluster, [(started, nodes[one.node]) for started, (one, _) in under_way.items()])
             raise
     return [rows[one.name] for one in chosen]
 
@@ -144,10 +199,16 @@ def _row(cluster: Cluster, started: Any, out: Path, command: Command, one: Membe
         note(f"{one.name}: {error}")
         return Row(one, folder, None, str(error))
     if outcome.exit_code not in _ENDED or not _is_json(outcome.stdout):
-        why = (outcome.last_words or f"exit code {outcome.exit_code}").splitlines()[-1]
+        why = _last(outcome)
         note(f"{one.name}: {why}")
-        return Row(one, folder, None, why.removeprefix("harness: "))
+        return Row(one, folder, None, why)
     return Row(one, folder, home.write(out, folder, one, command.given, outcome))
+
+
+def _last(outcome: Outcome) -> str:
+    """Return why an order came to no end."""
+    words = (outcome.last_words or f"exit code {outcome.exit_code}").splitlines()
+    return words[-1].removeprefix("harness: ")
 
 
 def _is_json(text: str) -> bool:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.comparison import document, merge, output, table
+from harness.comparison import costs, document, merge, output
 from harness.errors import OutputError
 from harness.files import format_bytes
 from harness.fleet.home import RESULTS, TASK
 from harness.fleet.member import Member
 from harness.fleet.session import Row
+from harness.machine.price import Prices
 from harness.report.table import Table, aligned
 
 TABLE = "table"
@@ -23,7 +24,8 @@ def machines(members: Sequence[Member]) -> str:
             one.hostname,
             str(one.cores or "unknown"),
             "unknown" if one.memory_bytes is None else format_bytes(one.memory_bytes),
-            *(one.versions.get(name) or "none" for name in ("harness", "openvino")),
+            f"{one.versions.get('harness') or 'none'}, {'sent' if one.is_sent else 'installed'}",
+            one.versions.get("openvino") or "none",
         )
         for one in members
     )
@@ -44,12 +46,13 @@ def rows(found: Sequence[Row], out: Path) -> str:
     return aligned(Table("Machines of this fleet", ("machine", "state", "folder"), lines))
 
 
-def compared(roots: Sequence[Path], out: Path) -> str | None:
+def compared(roots: Sequence[Path], out: Path, prices: Prices | None = None) -> str | None:
     """Write the table of all comparisons that came home below some folders, and return it as text.
 
     Args:
         roots: folders that `fleet run` filled.
-        out: folder for the table, where there are comparisons of several machines; one is shown as it is.
+        out: folder for the table.
+        prices: of the machines; None: costs are left out.
 
     Returns:
         None where no machine compared anything.
@@ -61,11 +64,10 @@ def compared(roots: Sequence[Path], out: Path) -> str | None:
     folders = [folder for folder in folders if (folder / document.FILE_NAME).is_file()]
     if not folders:
         return None
-    if len(folders) == 1:
-        return table.text(document.read(folders[0] / document.FILE_NAME))
-    comparisons = merge.merge(folders, out)
-    output.write(comparisons, out)
-    return table.text(comparisons)
+    comparisons = merge.related(folders, out)
+    bill = None if prices is None else costs.bill(comparisons, prices)
+    output.write(comparisons, out, bill)
+    return output.text(comparisons, bill)
 
 
 def require_roots(roots: Sequence[Path]) -> None:

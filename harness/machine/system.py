@@ -97,6 +97,10 @@ class Machine:
         """Physical cores that were allowed; where an older document does not say, all there are."""
         return self.cores_allowed or self.physical_cores
 
+    def cores_of(self, threads: int | None) -> int | None:
+        """Return the physical cores that so many threads, None if all, can keep busy."""
+        return min(filter(None, (threads, self.usable_cores)), default=None)
+
     @property
     def is_under_quota(self) -> bool:
         """Whether a control group's quota is less than the CPUs that this process may run on."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness import files
 from harness.errors import ModelError, did_you_mean
-from harness.model.blocks import Block
+from harness.model.blocks import FORMS, Block
 from harness.model.layers import BlockLayers, Convolution, Layers, SqueezeExcite, pooled, rounded
 from harness.typed import LEFT_OUT
 
@@ -57,6 +57,10 @@ class Stage:
     width: int
     """Channels that each block gives."""
     blocks: tuple[Block, ...]
+
+    def inside(self, block: Block) -> int:
+        """Return the channels inside one of its blocks: its own width where the form has no others."""
+        return self.width if "ratio" in FORMS[block.form].idle else block.mid
 
 
 @dataclass(frozen=True)

@@ -59,23 +59,6 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Price:
-    """What a machine costs."""
-
-    per_hour: float
-    currency: str
-
-    def of(self, samples_per_second: float | None) -> Row:
-        """Return the columns of a test with this score."""
-        hours = None if not samples_per_second else 1e6 / samples_per_second / 3600
-        return {
-            "price_per_hour": self.per_hour,
-            "currency": self.currency,
-            "price_per_million_samples": None if hours is None else hours * self.per_hour,
-        }
-
-
 def rate(samples_per_second: float | None, cores: int | None) -> Row:
     """Return a score of samples a second, and what of it is each core's."""
     per_core = samples_per_second / cores if samples_per_second is not None and cores else None

@@ -134,7 +134,7 @@ def _machine(machine: Machine, threads: int | None) -> Row:
         "system": machine.cpu_model,
         "cpu": machine.cpu_model,
         "cpus": machine.cpus_present,
-        "cores": min(filter(None, (threads, machine.usable_cores)), default=None),
+        "cores": machine.cores_of(threads),
         "threads": threads,
         "openvino_version": versions.get("openvino"),
         "nncf_version": versions.get("nncf"),

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.comparison import document
 from harness.errors import HarnessError, OutputError
+from harness.machine.price import Price
 from harness.results import own, submitted
-from harness.results.columns import COLUMNS, Price, Row
+from harness.results.columns import COLUMNS, Row
 from harness.run import result
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _add_price(rows: Sequence[Row], price: Price) -> None:
             f"({', '.join(machines)}): give the folders of one at a time."
         )
     for row in ours:
-        row |= price.of(row.get("samples_per_second"))
+        row |= price.facts(row.get("samples_per_second"))
 
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:

@@ -7,10 +7,11 @@ from harness.backend import kernels
 from harness.endpoint.host import ON_THIS_HOST
 from harness.endpoint.wire import Server
 from harness.loadgen.settings import in_words
+from harness.machine.price import Price
 from harness.run.document import AccuracySection, PerformanceSection, RunResult
 
 
-def summary(found: RunResult, folder: Path) -> str:
+def summary(found: RunResult, folder: Path, price: Price | None = None) -> str:
     """Return what a person wants to know of the result in `folder`, in a few lines."""
     lines = [
         f"{found.model.name}, {found.scenario}, {found.precision.computed} on {found.machine.cpu_model}",
@@ -23,6 +24,7 @@ def summary(found: RunResult, folder: Path) -> str:
         lines.append(f"  tuned: {words or 'the default'} ({found.tuning.created})")
     if found.performance is not None:
         lines += _performance_lines(found.performance)
+        lines += _cost_lines(found.performance.samples_per_second, price)
     if found.accuracy is not None:
         lines += _accuracy_lines(found.accuracy)
     if found.not_official_because:
@@ -79,6 +81,13 @@ def _performance_lines(performance: PerformanceSection) -> list[str]:
     lines += [f"  {sentence}" for sentence in performance.advice]
     lines += [f"  LoadGen error: {error}" for error in performance.errors]
     return lines
+
+
+def _cost_lines(samples_per_second: float | None, price: Price | None) -> list[str]:
+    if price is None or not samples_per_second:
+        return []
+    cost = f"{price.of_million(samples_per_second):.4g} {price.currency}"
+    return [f"  a million samples cost {cost}, at {price.per_hour:g} {price.currency} an hour"]
 
 
 def _accuracy_lines(accuracy: AccuracySection) -> list[str]:

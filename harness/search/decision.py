@@ -149,6 +149,16 @@ def next_to_train(
     return most if expected(most, share, bar) > max(trained.values(), default=0.0) else None
 
 
+def likely(candidates: Sequence[Candidate], bar: Bar, count: int) -> list[Candidate]:
+    """Return those that are trained to the end, `count` at most, if each ends as is expected of it."""
+    found: list[Candidate] = []
+    assumed: dict[str, float] = {}
+    while len(found) < count and (following := next_to_train(candidates, assumed, bar)) is not None:
+        found.append(following)
+        assumed[following.key] = expected(following, remaining_share(candidates, {}, bar), bar)
+    return found
+
+
 def choose(candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar) -> Candidate:
     """Return the fastest of the trained candidates that is safe, or else the most accurate."""
     finished = [one for one in candidates if one.key in trained]

@@ -61,6 +61,10 @@ class Parts:
             files.write_json(path, made)
         return _read(path)
 
+    def has(self, name: str, **effort: Any) -> bool:
+        """Return whether an earlier call made a part; see `kept`."""
+        return self._path(name, effort).exists()
+
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Add the time spent inside to the cost of a part, also if it breaks off."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from harness.model.architecture import Architecture
-from harness.model.blocks import Block
+from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import FORMS, Block
 from harness.report import svg
 from harness.report.svg import WIDTH, element, text, title
 
@@ -19,11 +19,12 @@ def architectures(named: Sequence[tuple[str, Architecture]]) -> str:
     """
     column = (WIDTH - _GAP * (len(named) - 1)) / len(named)
     stages = max(len(network.stages) for _, network in named)
-    widest = [
-        max(block.mid for _, network in named for block in network.stages[number].blocks)
+    side_by_side = [
+        [network.stages[number] for _, network in named if number < len(network.stages)]
         for number in range(stages)
     ]
-    depths = [max(len(network.stages[number].blocks) for _, network in named) for number in range(stages)]
+    widest = [max(one.inside(block) for one in row for block in one.blocks) for row in side_by_side]
+    depths = [max(len(one.blocks) for one in row) for row in side_by_side]
     parts, height = [], 0.0
     for place, (name, network) in enumerate(named):
         left, y = place * (column + _GAP), 14.0
@@ -38,7 +39,7 @@ def architectures(named: Sequence[tuple[str, Architecture]]) -> str:
             for row in range(depths[number]):
                 y += _ROW
                 if row < len(stage.blocks):
-                    parts += _bar(stage.blocks[row], left, y, 0.4 * column / widest[number])
+                    parts += _bar(stage.blocks[row], stage, left, y, 0.4 * column / widest[number])
         height = max(height, y)
     return svg.drawing(height + 8, " and ".join(name for name, _ in named), parts)
 
@@ -52,15 +53,18 @@ def legend() -> str:
 
 
 def block_text(block: Block) -> str:
-    """Return a block in a few words, such as 'group16 48 hswish SE'."""
-    words = [block.kind, str(block.mid)]
+    """Return a block in a few words, such as 'group16 48 hswish SE' or 'basic 64'."""
+    idle = FORMS[block.form].idle
+    words = [] if block.form == "bottleneck" else [block.form]
+    words += [] if "kind" in idle else [block.kind]
+    words += [] if "ratio" in idle else [str(block.mid)]
     words += [block.activation] if block.activation != "relu" else []
     words += ["SE"] if block.squeeze_excite else []
     return " ".join(words)
 
 
-def _bar(block: Block, left: float, y: float, scale: float) -> list[str]:
-    width = max(2.0, block.mid * scale)
+def _bar(block: Block, stage: Stage, left: float, y: float, scale: float) -> list[str]:
+    width = max(2.0, stage.inside(block) * scale)
     class_ = f"bar {_KIND_COLOURS[block.kind]}"
     return [
         element("rect", title(block_text(block)), x=left, y=y - 10, width=width, height=11, class_=class_),

@@ -106,6 +106,8 @@ class Request:
     """Processes that search; more than one make the answer depend on their pace."""
     loaders: int | None = None
     """Processes that load training images which do not fit into memory; None: by the CPUs."""
+    crew: str | None = None
+    """Address of the Ray cluster that trains; None: this process, with those that torchrun started."""
     effort: Effort = field(default_factory=Effort)
     until: str | None = None
     """One of UNTIL, or None to go through to the end."""

@@ -14,7 +14,8 @@ from harness.model import file as model_file
 from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.search import forecast, result, verdict
-from harness.search.accuracy.finetuning import BRIEF, Material
+from harness.search.accuracy.crew import hired
+from harness.search.accuracy.finetuning import BRIEF, Supplies, Trainer
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.document import OverSeeds, Searching, SearchResult
 from harness.search.request import UNTIL, Request, Setting, open_setting
@@ -52,17 +53,22 @@ def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
         if ranks.is_first:
             return _lead(request, tools or TOOLS, ranks)
         if ranks.hear():
-            _material(open_setting(request), ranks).help()
+            _supplies(open_setting(request)).material(ranks).help()
         return None
 
 
 def _lead(request: Request, tools: Tools, ranks: Ranks) -> SearchResult | None:
     setting = open_setting(request)
     with files.alone(request.out, "search", lock=setting.parts.folder / files.LOCK):
-        return _search(setting, tools, ranks)
+        if request.crew is None:
+            return _search(setting, tools, ranks, None)
+        if ranks.count > 1:
+            raise HarnessError("torchrun and --workers ADDR both share out the training: use one of them.")
+        with hired(request.crew, _supplies(setting)) as crew:
+            return _search(setting, tools, ranks, crew)
 
 
-def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None:
+def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) -> SearchResult | None:
     request = setting.request
     _require_a_batch(setting)
     parts = setting.parts
@@ -86,15 +92,20 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None
         return None
     ranks.tell(True)
     with parts.timed("reading images"):
-        material = _material(setting, ranks)
+        material = _supplies(setting).material(ranks)
     with material.helped():
-        tunings = Tunings(setting, material)
+        tunings = Tunings(setting, crew or material)
         chosen = tunings.brief.precision
-        note(precision.why(chosen, ranks.device))
-        outlook = forecast.forecast(
-            setting, forecast.rates(material), cap_ms / usual_ms, predictor.measuring_s, parts.seconds
-        )
-        note(outlook.text)
+        if crew is None:
+            note(precision.why(chosen, ranks.device))
+            outlook = forecast.forecast(
+                setting, forecast.rates(material), cap_ms / usual_ms, predictor.measuring_s, parts.seconds
+            )
+            note(outlook.text)
+        else:
+            note(
+                f"Candidates train in {chosen}, as the workers have it; how long that takes is not foreseen."
+            )
         with parts.timed("estimator"):
             estimator, estimated = tools.estimator(setting, material)
         if reached("estimator"):
@@ -108,7 +119,7 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks) -> SearchResult | None
                 request.effort.scouts,
                 NEAR if cap_ms < usual_ms else FAR,
                 request.seed,
-                tunings.look,
+                tunings.looks,
                 parts.kept,
             )
         if scouted:
@@ -307,14 +318,13 @@ def _cap_ms(setting: Setting, usual_ms: float, tools: Tools) -> float:
     return min(cap_ms, usual_ms)
 
 
-def _material(setting: Setting, ranks: Ranks) -> Material:
-    return Material(
+def _supplies(setting: Setting) -> Supplies:
+    return Supplies(
         setting.space.baseline,
         setting.state,
         setting.images,
         setting.recipe,
-        ranks,
-        augmentation=Augmentation(**setting.variation),
-        seed=setting.request.seed,
-        loaders=setting.request.loaders,
+        Augmentation(**setting.variation),
+        setting.request.seed,
+        setting.request.loaders,
     )

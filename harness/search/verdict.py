@@ -13,7 +13,7 @@ from harness.dataset.store import Store
 from harness.model import file as model_file
 from harness.model.card import Card
 from harness.search.document import OverSeeds
-from harness.task import classification
+from harness.task import task_of
 
 CONFIDENCE = 0.95
 
@@ -65,5 +65,6 @@ def right(card: Card, store: Store) -> NDArray[np.bool_]:
     """
     compiled = graph.compile_model(graph.deployed(model_file.read(card), card), CompileSettings("THROUGHPUT"))
     found = labelling.labels(compiled, store.samples(card.input.recipe), range(store.count))
-    answers: NDArray[np.bool_] = classification.right(found, store.labels)
-    return answers
+    task = task_of(card)
+    _, each = task.rates(found, task.truth(store))
+    return np.array(each, bool)

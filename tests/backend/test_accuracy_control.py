@@ -20,7 +20,7 @@ LOUD = 300.0
 
 
 def fragile_model() -> ov.Model:
-    """Return a spotter of two convolutions, the second of which has a large weight for what is always zero."""
+    """Return a spotter of two convolutions; the second has a large weight for what is always zero."""
     side = SIZE // CELLS
     pixels = ops.parameter([1, 3, SIZE, SIZE], np.float32, name="pixels")
     first = np.concatenate([np.eye(3), np.full((1, 3), -1)]).astype(np.float32).reshape(4, 3, 1, 1)

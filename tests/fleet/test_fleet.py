@@ -1,59 +1,57 @@
-"""A real Ray cluster on this host, whose nodes say that they are three machines."""
+"""Fleets on a real Ray cluster: what is measured once, and what becomes of it when something dies."""
 
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Oracle
 
-from harness.errors import HarnessError
-from harness.fleet import member, session
-from harness.fleet.home import TASK
-from harness.fleet.order import Command, packed
+from fleet.nodes import (
+    HOSTS,
+    Cluster,
+    busy,
+    children_of,
+    host_id,
+    is_measuring,
+    kill,
+    trainers_of,
+    wait_for,
+    worker_of,
+)
+from harness.dataset import builtin
+from harness.dataset.images import find_images
+from harness.errors import DataError, HarnessError
+from harness.fleet import session
+from harness.fleet.home import RESULTS, TASK
+from harness.fleet.order import Command, Preparation, packed
 from harness.machine import host, system
+from harness.model.card import find_card
 
 pytest.importorskip("ray", reason="needs Ray: pip install '.[fleet]'")
 
-HOSTS = ("one", "two", "three")
-COMMAND = ("compare", "--scenario", "Offline", "--rounds", "2", "--duration", "0.1", "--threads", "1")
-
-
-class Cluster:
-    """Nodes that can be lost and come again."""
-
-    def __init__(self, folder: Path) -> None:
-        from ray.cluster_utils import Cluster as Made
-
-        self._folder = folder
-        self._made: Any = Made(
-            initialize_head=True, head_node_args={**self._facts("one"), "include_dashboard": False}
-        )
-        self.nodes = {"one": self._made.head_node}
-        for name in HOSTS[1:]:
-            self.add(name)
-        self.address: str = self._made.address
-
-    def _facts(self, name: str) -> dict[str, Any]:
-        env = {"HARNESS_HOST_ID": name, "HARNESS_CACHE": str(self._folder / name)}
-        return {"num_cpus": 1, "object_store_memory": 80_000_000, "env_vars": env}
-
-    def add(self, name: str) -> None:
-        self.nodes[name] = self._made.add_node(**self._facts(name))
-
-    def lose(self, name: str) -> None:
-        self._made.remove_node(self.nodes.pop(name), allow_graceful=False)
-
-    def end(self) -> None:
-        self._made.shutdown()
+RUN = ("run", "--scenario", "Offline", "--mode", "performance", "--duration", "0.1", "--threads", "1")
+COMPARE = ("compare", "--scenario", "Offline", "--rounds", "2", "--duration", "0.1", "--threads", "1")
+WITHOUT = """
+import sys
+class Gone:
+    def find_spec(self, name, *rest):
+        if name == "harness" and not any("_ray_pkg_" in path for path in sys.path):
+            raise ModuleNotFoundError("No module named " + name, name=name)
+sys.meta_path.insert(0, Gone())
+"""
+"""Makes an environment lack the harness, unless Ray brought it."""
+VARIANTS = int(os.environ.get("HARNESS_FLEET_VARIANTS", "1"))
+"""With 4, those who die do so at a comparison of four models: twelve figures on three machines."""
 
 
 @pytest.fixture(scope="module")
@@ -65,172 +63,286 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def command(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """Return a comparison of two models whose cards and files travel."""
-    other = tmp_path_factory.mktemp("other") / "other.toml"
-    text = oracle.card_path.read_text().replace('"oracle"', '"other"')
-    other.write_text(text.replace("oracle.xml", str(oracle.card_path.with_name("oracle.xml"))))
-    cards, store = [str(oracle.card_path), str(other)], str(oracle.store.path)
-    given = (*COMMAND, "--model", cards[0], "--model", cards[1], "--data", store)
-    return packed(given, (*given, "--out", "{OUT}", "--json"), cards, [store])
+def cards(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return cards of models that travel with their files; the first one's lie beside it."""
+    folder = tmp_path_factory.mktemp("cards")
+    text = oracle.card_path.read_text().replace("oracle.xml", str(oracle.card_path.with_name("oracle.xml")))
+    others = [folder / f"other-{number}.toml" for number in range(1, 4)]
+    for path in others:
+        path.write_text(text.replace('"oracle"', f'"{path.stem}"'))
+    return [str(oracle.card_path), *map(str, others)]
 
 
-def harness(*words: str) -> list[str]:
+def command_of(options: Sequence[str], cards: Sequence[str], store: Path, *more: str) -> Command:
+    models = [word for card in cards for word in ("--model", card)]
+    given = (*options, *models, "--data", str(store), *more)
+    return packed(given, (*given, "--out", "{OUT}", "--json"), cards, [str(store)])
+
+
+@pytest.fixture(scope="module")
+def command(cards: list[str], oracle: Oracle) -> Command:
+    options = COMPARE if VARIANTS > 1 else RUN
+    return command_of(options, cards[:VARIANTS], oracle.store.path, "--wait", "100")
+
+
+def names(*hosts: str) -> list[str]:
+    """Return the machines' names in a fleet."""
+    kind, found = system.slug(system.describe()), []
+    for name in hosts:
+        with host_id(name):
+            found.append(f"{kind}-{host.identity()[:8]}")
+    return found
+
+
+def words_of(command: Command, address: str, out: Path, *hosts: str) -> list[str]:
+    words = ["--address", address, "--on", ",".join(names(*hosts)), "--out", str(out), "--", *command.given]
     return [sys.executable, "-m", "harness", "fleet", "run", *words]
 
 
-def words_of(command: Command, cluster: Cluster, out: Path) -> list[str]:
-    return harness("--address", cluster.address, "--on", "all", "--out", str(out), "--", *command.given)
+def started(words: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(condition: Any, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+def measured(out: Path) -> dict[str, int]:
+    """Return when each machine's results came home."""
+    return {path.as_posix(): path.stat().st_mtime_ns for path in out.rglob(TASK)}
 
 
-def is_measuring(name: str, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Return whether somebody has the turn of one of the hosts."""
-    with monkeypatch.context() as patch:
-        patch.setenv("HARNESS_HOST_ID", name)
-        return host._is_locked(host._turn_of(os.getuid()))
+def logged_of(row: session.Row) -> dict[str, tuple[float, float]]:
+    """Return by the folder of its logs when LoadGen began and ended each test of a machine, Unix times."""
+    found = {}
+    for path in (row.folder / RESULTS).rglob("mlperf_log_detail.txt"):
+        lines = [json.loads(line.removeprefix(":::MLLOG ")) for line in path.read_text().splitlines()]
+        end = path.stat().st_mtime
+        where = path.parent.relative_to(row.folder).as_posix()
+        found[where] = end - max(line["time_ms"] for line in lines) / 1000, end
+    assert found
+    return found
 
 
-def intervals(rows: list[session.Row]) -> list[tuple[str, str]]:
-    return sorted((row.task.started, row.task.ended) for row in rows if row.task is not None)
-
-
-def test_every_machine_measures_once_and_a_lost_one_is_measured_later(
-    cluster: Cluster, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("who", ["node", "worker", "driver"])
+def test_what_dies_before_while_or_after_a_machine_measures_is_there_once(
+    who: str, cluster: Cluster, command: Command, tmp_path: Path
 ) -> None:
-    request = session.Request(cluster.address, command, tmp_path / "out", ("all",))
-    process = subprocess.Popen(
-        words_of(command, cluster, request.out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    wait_for(lambda: is_measuring("three", monkeypatch))
-    cluster.lose("three")
-    told, errors = process.communicate(timeout=300)
-    assert process.returncode == 1, errors
-    assert "missing: node lost" in told
-    first = json.loads((request.out / session.FILE_NAME).read_text())
-    assert [("missing" in row) for row in first["rows"]].count(True) == 1
-    wait_for(lambda: not is_measuring("three", monkeypatch))
+    out = tmp_path / "out"
+    with busy("one"):
+        with busy("two"):
+            driver = started(words_of(command, cluster.address, out, *HOSTS))
+            # Its worker stands still, so that it measures to the end and nothing comes home.
+            wait_for(lambda: is_measuring("three") and children_of("three"))
+            after = worker_of(children_of("three")[0])
+            kill(after, signal.SIGSTOP)
+            wait_for(lambda: not is_measuring("three"))
+            wait_for(lambda: children_of("one") and children_of("two"))
+        wait_for(lambda: list(cluster.cache("two").rglob("mlperf_log_detail.txt")))
+        assert is_measuring("two")
+        killed = time.time()
+        if who == "node":
+            cluster.lose(*HOSTS)
+        elif who == "worker":
+            for worker in [after, *(worker_of(children_of(name)[0]) for name in ("one", "two"))]:
+                kill(worker)
+        else:
+            driver.kill()
+            kill(after, signal.SIGCONT)
+        told, errors = driver.communicate(timeout=100)
+    assert not measured(out), "nothing came home"
+    if who != "driver":
+        assert driver.returncode == 1, errors
+        assert told.count(f"missing: {who} lost") == len(HOSTS)
+    if who == "node":
+        cluster.add(*HOSTS)
 
-    cluster.add("three")
-    before = {path: path.stat().st_mtime_ns for path in request.out.rglob(TASK)}
-    assert len(before) == 2
-    rows = session.run(request)
+    rows = session.run(session.Request(cluster.address, command, out, tuple(names(*HOSTS))))
     assert [row.missing for row in rows] == ["", "", ""]
-    assert {row.task and row.task.niceness for row in rows} == {0}
-    after = {path: path.stat().st_mtime_ns for path in request.out.rglob(TASK)}
-    assert len(after) == 3
-    assert before.items() <= after.items(), "what had come home was not measured again"
-    assert all((path.parent / "results" / "compare.json").is_file() for path in after)
+    assert {row.task.niceness for row in rows} == {0}
+    one, two, three = map(logged_of, rows)
+    assert one.keys() == two.keys() == three.keys(), "nothing is lost"
+    assert min(one.values())[0] > killed
+    assert max(two.values())[1] > killed
+    assert max(three.values())[1] < killed, "what was measured is not measured again"
+    for found in (one, two, three):
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(sorted(found.values())))
+    assert not any("under-way" in path.name for path in out.iterdir())
+
+
+def test_what_is_home_is_not_measured_again_and_a_late_machine_is(
+    cluster: Cluster, command: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    session.run(session.Request(cluster.address, command, out, tuple(names("one"))))
+    before = measured(out)
+    rows = session.run(session.Request(cluster.address, command, out, tuple(names("one", "two"))))
+    assert [row.missing for row in rows] == ["", ""]
+    after = measured(out)
+    assert len(after) == 2
+    assert before.items() <= after.items()
 
 
 def test_who_is_interrupted_leaves_no_machine_measuring(
-    cluster: Cluster, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, command: Command, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        words_of(command, cluster, out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    wait_for(lambda: is_measuring("two", monkeypatch))
+    process = started(words_of(command, cluster.address, out, "two"))
+    wait_for(lambda: is_measuring("two"))
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=100)
     assert process.returncode == 130, errors
-    assert not any(is_measuring(name, monkeypatch) for name in HOSTS)
+    assert not is_measuring("two")
     assert not any("under-way" in path.name for path in out.iterdir())
 
 
 def test_a_host_that_somebody_measures_on_is_a_row_that_says_so(
-    cluster: Cluster, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, cards: list[str], oracle: Oracle, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("HARNESS_HOST_ID", "two")
-    name = host.identity()[:8]
-    with host.measuring("harness tune"):
-        members = [one for one in session.status(cluster.address) if one.host.startswith(name)]
-        request = session.Request(cluster.address, command, tmp_path / "out", (members[0].name,))
-        (row,) = session.run(request)
+    command = command_of(RUN, cards[:1], oracle.store.path)
+    with busy("two"):
+        (row,) = session.run(session.Request(cluster.address, command, tmp_path / "out", tuple(names("two"))))
     assert "(harness tune) is measuring" in row.missing
-    assert not list(request.out.rglob(TASK))
+    assert not measured(tmp_path)
+
+
+def test_a_table_has_what_a_million_images_cost(
+    cluster: Cluster, cards: list[str], oracle: Oracle, tmp_path: Path
+) -> None:
+    out, prices = tmp_path / "out", tmp_path / "prices.csv"
+    prices.write_text(f"kind,currency,price_per_hour\n{system.slug(system.describe())},EUR,0.36\n")
+    command = command_of(COMPARE, cards[:2], oracle.store.path)
+    words = words_of(command, cluster.address, out, "one")
+    words[words.index("--on") : words.index("--on")] = ["--prices", str(prices)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    merging = [sys.executable, "-m", "harness", "fleet", "merge", str(out), "--prices", str(prices)]
+    merged = subprocess.run([*merging, "--out", str(tmp_path / "all")], capture_output=True, text=True)
+    assert merged.returncode == 0, merged.stderr
+    for text, folder in ((done.stdout, out / "table"), (merged.stdout, tmp_path / "all")):
+        assert "Cost, Offline, in EUR" in text
+        costs = json.loads((folder / "compare.json").read_text())["costs"]
+        assert [one["variant"] for one in costs] == ["oracle", "other-1"]
+        assert all(
+            one["price_per_million_samples"] == pytest.approx(100 / one["samples_per_second"])
+            for one in costs
+        )
 
 
 def test_two_nodes_of_a_host_are_one_machine(cluster: Cluster) -> None:
+    before = {one.host for one in session.status(cluster.address)}
     cluster.nodes["again"] = cluster._made.add_node(**cluster._facts("two"))
     try:
-        assert len(session.status(cluster.address)) == len(HOSTS)
+        found = session.status(cluster.address)
     finally:
         cluster.lose("again")
+    assert len(found) == len(before) == len({one.host for one in found})
 
 
-def test_what_a_worker_of_ray_sets_does_not_reach_the_measurement(
+def test_a_store_that_machines_lack_is_made_there_and_held_against_the_others(
+    cluster: Cluster, cards: list[str], oracle: Oracle, tmp_path: Path
+) -> None:
+    # Only one of the machines, which share a disk here, can have made it: the other finds it.
+    command = command_of(RUN, cards[:1], tmp_path / "store")
+    request = session.Request(cluster.address, command, tmp_path / "out", tuple(names("one")))
+    with pytest.raises(DataError, match=r"cannot use the store .*store: copy one .* or let .* --prepare"):
+        session.run(request)
+    images = Preparation(oracle.store.path.parent / "images", "custom")
+    (row,) = session.run(session.Request(request.address, command, request.out, request.kinds, images))
+    assert row.task is not None
+    assert row.member.stores[str(tmp_path / "store")].startswith(oracle.store.manifest.list_sha256)
+    wrong = Preparation(tmp_path / "nothing", "custom")
+    with pytest.raises(DataError, match=r"cannot prepare its store: No image folder at .*nothing"):
+        session.run(
+            session.Request(
+                request.address,
+                command_of(RUN, cards[:1], tmp_path / "new"),
+                request.out,
+                request.kinds,
+                wrong,
+            )
+        )
+
+
+def test_a_node_without_the_harness_is_named_and_it_can_be_sent(
     cluster: Cluster, command: Command, tmp_path: Path
 ) -> None:
-    rows = session.run(session.Request(cluster.address, command, tmp_path / "out"))
-    assert len(rows) == 1, "by default one machine of each kind"
-    compared = json.loads((rows[0].folder / "results" / "compare.json").read_text())
-    names = [variant["name"] for part in compared["comparisons"] for variant in part["variants"]]
-    assert names == ["oracle", "other"]
-    shutil.rmtree(tmp_path / "out")
+    # Ray's workers also look where the driver was started, and in the environment that they share with it.
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    cluster.add("bare", PYTHONPATH=str(tmp_path))
+    words = [sys.executable, "-m", "harness", "fleet", "status", "--address", cluster.address]
+    try:
+        refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        sent = subprocess.run(
+            [*words, "--send-harness", "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=100
+        )
+    finally:
+        cluster.lose("bare")
+    assert refused.returncode == 2, refused.stdout
+    assert "install the harness there, send it with --send-harness" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+    assert sent.returncode == 0, sent.stderr
+    found = json.loads(sent.stdout)
+    assert len(found) == len(HOSTS) + 1
+    assert all(one["is_sent"] for one in found)
 
 
-def test_another_version_is_refused_with_the_difference() -> None:
-    here = member.versions(system.describe())
-    one = member.Member(node="", hostname="here", stores={}, **_facts(here))
-    other = replace(one, versions={**here, "openvino": "2020.4"}, hostname="there")
-    member.require_same([one], here)
-    with pytest.raises(HarnessError, match=r"\(there\) has openvino 2020.4, here is 20\d\d"):
-        member.require_same([one, other], here)
+def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
+    from harness.search.accuracy.crew import hired
+    from harness.search.accuracy.finetuning import BRIEF, Job, Supplies
+    from harness.search.space import baseline
+    from harness.search.space.revisions import Space
+    from harness.search.split import split
+    from harness.training.data import Augmentation
+    from harness.training.ranks import Ranks
+
+    card = find_card("builtin-resnet50")
+    images = find_images(builtin.generate(tmp_path / "train", 24 * 4, "train", workers=1), 24)
+    original, state = baseline.read(card)
+    parts = split(images, share=0.25)
+    supplies = Supplies(original, state, parts, card.input.recipe, Augmentation(flip=False), 1)
+    settings = replace(BRIEF, epochs=3, batch_size=24, precision="f32")
+    # Two stems that must be fitted, here in another order than there.
+    stems = {found.stem: found for found in Space(original, (32,)).samples(1, 60)}
+    stems.pop(original.stem)
+    one, other, *_ = stems.values()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    material = supplies.material(Ranks(0, 1, torch.device("cpu")))
+    material.finetune(other, tmp_path / "before", replace(settings, epochs=1))
+    alone = material.finetune(one, tmp_path / "alone", settings)
+    torch.set_num_threads(threads)
+
+    jobs = [Job(one, tmp_path / "one", settings), Job(other, tmp_path / "other", settings)]
+    with (
+        host_id("three"),
+        hired(cluster.address, supplies) as crew,
+        crew.ahead(jobs),
+        ThreadPoolExecutor(1) as killer,
+    ):
+        killed = killer.submit(_kill_after_the_first_epoch, tmp_path / "one")
+        found = crew.finetune(one, tmp_path / "one", settings)
+        killed.result()
+    told = capsys.readouterr().err
+    assert "it is on the machine that measures, alone" in told
+    assert "2 workers train" in told
+    assert re.search(rf"{one.key}, epoch [23]: worker lost", told)
+    assert told.count("worker lost") <= 2, "each worker died once"
+    assert [epoch.loss for epoch in found.history] == [epoch.loss for epoch in alone.history]
+    assert found.accuracy == alone.accuracy
 
 
-def test_another_store_is_refused(oracle: Oracle, tmp_path: Path) -> None:
-    here = member.versions(system.describe())
-    path = str(oracle.store.path)
-    one = member.Member(node="", hostname="here", **_facts(here), stores=member.hello([path])["stores"])
-    other = replace(one, stores={path: "another"}, hostname="there")
-    member.require_same([one, one], here)
-    with pytest.raises(HarnessError, match="holds other samples"):
-        member.require_same([one, other], here)
-    missing = str(tmp_path / "nothing")
-    lacks = replace(one, stores=member.hello([missing])["stores"])
-    with pytest.raises(HarnessError, match=r"cannot use the store: .*nothing"):
-        member.require_same([lacks], here)
+def _kill_after_the_first_epoch(folder: Path) -> None:
+    wait_for(lambda: (folder / "checkpoint.pt").exists())
+    time.sleep(0.2)
+    for name in HOSTS:
+        for worker in trainers_of(name):
+            kill(worker)
 
 
-def _facts(versions: Any) -> dict[str, Any]:
-    return {
-        "host": "0" * 16,
-        "kind": "cpu-1c",
-        "cpu": "CPU",
-        "cores": 1,
-        "memory_bytes": None,
-        "versions": versions,
-    }
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--address", "127.0.0.1:9", "--", "compare", "--model", "builtin-resnet50"], "Nobody answers at"),
-        (["--address", "nowhere", "--", "compare", "--model", "builtin-resnet50"], "is no address"),
-        (["--address", "local:0", "--", "compare", "--model", "builtin-resnet50"], "as in local:1"),
-        (["--address", "auto", "--", "prepare"], "A fleet cannot do 'prepare'"),
-        (["--address", "auto", "--", "compare", "--model", "builtin-resnet5"], "Did you mean"),
-        (["--address", "auto", "--", "compare", "--model=builtin-resnet50", "--out=x"], "leave them out"),
-    ],
-)
-def test_what_a_user_gets_wrong_is_one_sentence(words: list[str], told: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        harness("--out", str(tmp_path / "out"), *words), capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 2
-    assert told in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-
-
-def test_without_ray_the_extra_is_named(harness_without: Any) -> None:
-    done = harness_without("ray", "fleet", "status", "--address", "auto")
-    assert done.returncode == 2
-    assert "inference-harness[fleet]" in done.stderr
+def test_a_kind_that_no_machine_is_of_is_refused_with_those_there_are(
+    cluster: Cluster, command: Command, tmp_path: Path
+) -> None:
+    kind = system.slug(system.describe())
+    request = session.Request(cluster.address, command, tmp_path / "out", ("cray-1-1c",))
+    with pytest.raises(HarnessError, match=f"has no machine 'cray-1-1c', only {kind}"):
+        session.run(request)

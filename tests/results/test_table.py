@@ -2,19 +2,20 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas
 import pytest
+from click.testing import CliRunner
 from conftest import Oracle
 
+from harness.cli import cli
 from harness.errors import HarnessError, OutputError
 from harness.loadgen.settings import RunSettings
+from harness.machine.price import Price
 from harness.mlperf.scenario import Mode, Scenario
 from harness.results import frame
-from harness.results.columns import COLUMNS, Price
+from harness.results.columns import COLUMNS
 from harness.run import session
 
 OFFICIAL = Path(__file__).parents[1] / "fixtures" / "official"
@@ -139,11 +140,10 @@ def test_a_folder_without_tests_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_each_format_and_writes_parquet(run_folder: Path, tmp_path: Path) -> None:
-    def harness(*words: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "harness", "results", str(run_folder), *words]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == code, done.stderr
-        return done.stdout or done.stderr
+    def harness(*words: str) -> str:
+        done = CliRunner().invoke(cli, ["results", str(run_folder), *words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
 
     assert harness().startswith("2 tests\n")
     assert harness("--markdown").startswith("**2 tests**\n\n| system |")
@@ -156,4 +156,5 @@ def test_the_command_prints_each_format_and_writes_parquet(run_folder: Path, tmp
         pandas.read_parquet(path).astype(frame([run_folder]).dtypes.to_dict()), frame([run_folder])
     )
     assert "price_per_million_samples" in harness("--price", "0.34", "EUR", "--csv")
-    assert "name a new file" in harness("--parquet", str(path), code=2)
+    with pytest.raises(OutputError, match="name a new file"):
+        harness("--parquet", str(path))

@@ -1,5 +1,7 @@
 """The first look at three fronts, and the shortlist that comes of it."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -35,6 +37,14 @@ class Planted(Contest):
     def look(self, architecture: Architecture) -> float:
         self.seen.append(architecture.key)
         return self.accuracies[architecture.key]
+
+    def ahead_of_looks(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    ahead_of_the_end = ahead_of_looks
+
+    def all_briefly(self, architectures: Sequence[Architecture]) -> list[float]:
+        return [self.accuracies[one.key] for one in architectures]
 
     def briefly(self, architecture: Architecture) -> float:
         return self.accuracies[architecture.key]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.model.architecture import resnet50
+from harness.model.architecture import Architecture, resnet50
 from harness.search.accuracy.costs import Table
 from harness.search.accuracy.estimator import (
     CONVERGED_LEAST,
@@ -15,9 +15,11 @@ from harness.search.accuracy.estimator import (
     Inherited,
     Macs,
     Parameters,
+    Work,
     agreement,
     kendall,
 )
+from harness.search.space.ranges import OPEN
 from harness.search.space.revisions import Space
 
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
@@ -105,3 +107,12 @@ def test_an_inherited_network_is_judged_once() -> None:
     estimator = Inherited(SimpleNamespace(zero_shot=lambda one: asked.append(one) or 0.5))
     assert [estimator.score(SPACE.baseline) for _ in range(3)] == [0.5] * 3
     assert len(asked) == 1
+
+
+def test_missing_work_costs_and_ranks_as_work_does() -> None:
+    space = Space(SPACE.baseline, (64,), OPEN)
+    drawn = space.samples(1, 12)
+    work = Work(space.baseline)
+    assert work.costs(space.baseline) == {"work": 0.0}
+    assert all(0 <= work.costs(one)["work"] < 1 for one in drawn)
+    assert sorted(drawn, key=work.score) == sorted(drawn, key=Architecture.count_macs)

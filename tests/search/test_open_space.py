@@ -14,6 +14,7 @@ from harness.model import resnet
 from harness.model.architecture import Architecture, Stage
 from harness.model.blocks import FORMS, Block
 from harness.model.card import Card
+from harness.search import pictures
 from harness.search.accuracy.weighing import weigh
 from harness.search.latency import entries
 from harness.search.latency.prediction import Design, Prediction
@@ -145,3 +146,14 @@ def test_decisions_about_the_whole_network_and_wider_parts_have_their_cost(
     source = random.Random(1)
     for one in (SPACE.sample(source) for _ in range(5)):
         assert 0 <= tiny.zero_shot(one) <= 1
+
+
+def test_pictures_show_networks_of_other_forms_and_numbers_of_stages_side_by_side() -> None:
+    one, other = (next(one for one in SPACE.samples(4, 60) if len(one.stages) == count) for count in (1, 3))
+    drawn = pictures.architectures([("one", one), ("other", other)])
+    assert drawn.count("stage 1: width") == 2
+    assert drawn.count("stage 3: width") == 1
+    assert pictures.block_text(Block(16, form="plain")) == "plain"
+    assert pictures.block_text(Block(64, squeeze_excite=True, form="basic")) == "basic 64 SE"
+    assert pictures.block_text(Block(48, "dw3", form="inverted")) == "inverted dw3 48"
+    assert pictures.block_text(Block(48, "group16", True, "hswish")) == "group16 48 hswish SE"

@@ -1,6 +1,6 @@
 """Scouts: what an estimator flatters is seen, and the search looks elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -52,9 +52,13 @@ def truth(architecture: Architecture) -> float:
     return 0.95 - 4 * costs["kind"] - 0.05 * (costs["width"] + costs["depth"])
 
 
+def each(look: Callable[[Architecture], float]) -> Callable[[Sequence[Architecture]], list[float]]:
+    return lambda networks: list(map(look, networks))
+
+
 def scouted(count: int, look: Callable[[Architecture], float] = truth, **kept: Any) -> Scouted:
     problem = Problem(SPACE, mega_macs, Flattering().score, CAP)
-    found = scout(problem, Flattering(), count, NEAR, 1, look, lambda name, make: make())
+    found = scout(problem, Flattering(), count, NEAR, 1, each(look), lambda name, make: make())
     assert found is not None
     return found
 
@@ -79,7 +83,7 @@ def test_all_scouts_are_near_the_wanted_latency_and_each_is_seen_once() -> None:
 
 def test_without_a_wish_scouts_go_where_much_faster_networks_are() -> None:
     problem = Problem(SPACE, mega_macs, Flattering().score, mega_macs(SPACE.baseline))
-    found = scout(problem, Flattering(), 24, FAR, 1, truth, lambda name, make: make())
+    found = scout(problem, Flattering(), 24, FAR, 1, each(truth), lambda name, make: make())
     assert found is not None
     shares = [mega_macs(one) / problem.cap_ms for one, _ in found.seen]
     assert min(shares) < 0.45
@@ -94,7 +98,7 @@ def test_short_searches_are_kept_and_looks_decide_what_follows() -> None:
         return make()
 
     problem = Problem(SPACE, mega_macs, Flattering().score, CAP)
-    found = scout(problem, Flattering(), 10, NEAR, 1, truth, kept)
+    found = scout(problem, Flattering(), 10, NEAR, 1, each(truth), kept)
     assert found is not None
     assert names == [f"scouts-{turn}" for turn in range(len(names))]
     document = found.to_dict()
@@ -114,7 +118,7 @@ def test_a_latency_that_nobody_reaches_is_one_sentence() -> None:
     with pytest.raises(
         HarnessError, match=r"^None of the [\d,]+ architectures tried reaches 1e-06 ms: the nearest"
     ):
-        scout(problem, Flattering(), 8, NEAR, 1, truth, lambda name, make: make())
+        scout(problem, Flattering(), 8, NEAR, 1, each(truth), lambda name, make: make())
 
 
 def test_one_network_teaches_nothing_and_a_wish_for_one_sees_two() -> None:
@@ -126,6 +130,6 @@ def test_one_network_teaches_nothing_and_a_wish_for_one_sees_two() -> None:
         seen.append(architecture)
         return truth(architecture)
 
-    assert scout(below, Flattering(), 24, NEAR, 1, look, lambda name, make: []) is None
+    assert scout(below, Flattering(), 24, NEAR, 1, each(look), lambda name, make: []) is None
     assert [one.key for one in seen] == [SPACE.uniform(0.25, 1 / 3).key]
     assert len(scouted(1).seen) >= 2

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -96,6 +96,14 @@ TOOLS = Tools(
     lambda *_: {"int8_share": 0.5, "wide": [{"name": "planted"}], "fallbacks": [], "total_us": 1.0},
     lambda *_: 3.0,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_images_to_calibrate_on() -> Iterator[None]:
+    """Quantize by one image of each class: how good that is, is not the question here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "CALIBRATION_IMAGES", 24)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -407,7 +415,8 @@ def test_candidates_learn_from_images_varied_as_the_baselines_were(
     assert outcome.request.images.variation == varied
     short = Augmentation(0.5, flip=False)
     long = replace(short, trivial=True, versions=VERSIONS)
-    material = session._material(open_setting(replace(task, out=tmp_path)), Ranks(0, 1, torch.device("cpu")))
+    supplies = session._supplies(open_setting(replace(task, out=tmp_path)))
+    material = supplies.material(Ranks(0, 1, torch.device("cpu")))
     assert material.learned(32, MANY_EPOCHS - 1, 24).augmentation == short
     assert material.learned(32, MANY_EPOCHS, 24).augmentation == long
     for many, expected in ((2, short), (1, long)):

@@ -7,6 +7,7 @@ from harness.commands.lazy import LazyGroup
 _COMMANDS = {
     "status": "Show the machines of a cluster, and what is installed on them.",
     "run": "Measure on every kind of machine, and make one table.",
+    "merge": "Make one table of what several folders hold.",
 }
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 import click
 
 from harness.commands import options
-from harness.commands.fleet.words import parse
+from harness.commands.fleet.words import parse, require_compare
+from harness.errors import HarnessError
 from harness.fleet import session, table
+from harness.fleet.order import Preparation
+from harness.machine.price import Prices
 
 
 @click.command("run", context_settings={"ignore_unknown_options": False})
@@ -20,9 +23,40 @@ from harness.fleet import session, table
     "takes one machine, or 'all'; default: one of each kind.",
 )
 @click.option("--out", required=True, type=options.PATH, metavar="DIR", help="Folder that results come to.")
+@options.send_harness
+@click.option(
+    "--prepare",
+    "images",
+    type=options.PATH,
+    metavar="IMAGES",
+    help="Folder of images, the same on each machine, of which it makes the store that it does not have.",
+)
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    help="With --prepare: what the images are, as `harness prepare` has it; default: custom.",
+)
+@click.option(
+    "--annotations",
+    type=options.PATH,
+    metavar="FILE",
+    help="With --prepare: boxes in the images, the same file on each machine.",
+)
+@options.prices
 @options.as_json
 @click.argument("words", nargs=-1, required=True, metavar="-- COMMAND ...")
-def command(address: str, kinds: str | None, out: Path, as_json: bool, words: tuple[str, ...]) -> None:
+def command(
+    address: str,
+    kinds: str | None,
+    out: Path,
+    sends_harness: bool,
+    images: Path | None,
+    dataset: str | None,
+    annotations: Path | None,
+    prices: Prices | None,
+    as_json: bool,
+    words: tuple[str, ...],
+) -> None:
     """Run `compare`, `run`, `tune` or `frontier` on every kind of machine of a Ray cluster.
 
     Each machine measures alone. Models travel; a store lies under the same path on each machine, and must
@@ -30,10 +64,13 @@ def command(address: str, kinds: str | None, out: Path, as_json: bool, words: tu
     interruption, the same command does what is missing. Exits with 1 if something is missing, invalid or
     below its target.
     """
+    if prices is not None:
+        require_compare(words)
     chosen = tuple(word.strip() for word in (kinds or "").split(",") if word.strip())
-    found = session.run(session.Request(address, parse(words), out, chosen))
+    preparation = _preparation(images, dataset, annotations)
+    found = session.run(session.Request(address, parse(words), out, chosen, preparation, sends_harness))
     text = (
-        table.compared([row.folder for row in found if row.task], out / table.TABLE)
+        table.compared([row.folder for row in found if row.task], out / table.TABLE, prices)
         if words[0] == "compare"
         else None
     )
@@ -43,3 +80,11 @@ def command(address: str, kinds: str | None, out: Path, as_json: bool, words: tu
         click.echo("\n\n".join(filter(None, [text, table.rows(found, out)])))
     if any(row.task is None or row.task.exit_code for row in found):
         sys.exit(1)
+
+
+def _preparation(images: Path | None, dataset: str | None, annotations: Path | None) -> Preparation | None:
+    if images is not None:
+        return Preparation(images, dataset or "custom", annotations)
+    if dataset is not None or annotations is not None:
+        raise HarnessError("--dataset and --annotations tell about the images of --prepare: give it, too.")
+    return None

@@ -15,6 +15,8 @@ _CARDS = ("model", "models", "cards")
 _STORES = ("data", "calibration_data")
 _OURS = {"--out", "--json"}
 _STAY_HERE = ("user_conf",)
+_WAIT_S = "5"
+"""What another driver, which was killed, left at work on a machine ends within a moment."""
 
 
 def parse(given: Sequence[str]) -> Command:
@@ -38,6 +40,10 @@ def parse(given: Sequence[str]) -> Command:
     for option in _STAY_HERE:
         if values.get(option) is not None:
             raise HarnessError(f"--{option.replace('_', '-')} does not travel: leave it out.")
+    if values.get("price") is not None:
+        raise HarnessError("--price is of one machine: leave it out, and give `fleet run` --prices FILE.")
+    if not values.get("wait_s"):
+        words += ["--wait", _WAIT_S]
     return packed(given, (name, *words), _named(values, _CARDS), _named(values, _STORES))
 
 
@@ -54,3 +60,11 @@ def _parts(word: str) -> list[str]:
     """Return an option and its value of one word."""
     name, equals, value = word.partition("=")
     return [name, value] if word.startswith("--") and equals else [word]
+
+
+def require_compare(given: Sequence[str]) -> None:
+    """Raise HarnessError for a command that has no table of costs."""
+    if given[0] != "compare":
+        raise HarnessError(
+            f"--prices is for the table of `compare`, and '{given[0]}' makes none: leave it out."
+        )

@@ -17,5 +17,5 @@ _COMMANDS = {
 def command() -> None:
     """Look for a smaller network that this CPU runs fast in INT8.
 
-    The search starts from a ResNet-50 baseline and revises its stem, widths, depths and blocks.
+    The search starts from a trained baseline and revises its stem, widths, depths and blocks.
     """

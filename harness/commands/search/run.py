@@ -99,10 +99,12 @@ def _effort(
 @_effort("trials", click.IntRange(1), "Architectures that NSGA-II tries, from each seed, before the climbs.")
 @options.rare(
     "--workers",
-    type=options.Workers(1),
+    type=options.WorkersOrCluster(1),
     default=1,
     show_default=True,
-    help="Processes that search; with one alone a seed always gives the same answer.",
+    metavar="N|ADDR",
+    help="Processes here that search, of which one alone always gives the same answer for a seed; or the "
+    "address of a Ray cluster (see `fleet run`) whose other machines train candidates, with the same answer.",
 )
 @options.rare(
     "--loaders",
@@ -170,13 +172,17 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
         sys.exit(1)
 
 
-def _request(out: Path, *, baseline: str, objective: str, duration: float, **given: Any) -> Request:
+def _request(
+    out: Path, *, baseline: str, objective: str, duration: float, workers: int | str, **given: Any
+) -> Request:
     effort = {one.name: given.pop(one.name) for one in fields(Effort) if one.name in given}
     return Request(
         card=find_card(baseline),
         out=out,
         scenario=parse_scenario(objective),
         effort=Effort(duration_s=duration, **effort),
+        workers=workers if isinstance(workers, int) else 1,
+        crew=workers if isinstance(workers, str) else None,
         command=options.command_line(sys.argv[1:]),
         **given,
     )

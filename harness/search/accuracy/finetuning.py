@@ -1,9 +1,12 @@
 """Candidates become networks: inherited from the baseline, recalibrated, fine-tuned with it as teacher."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +25,7 @@ from harness.training.data import CACHE_BYTES, Augmentation, Images, Order, cach
 from harness.training.evaluation import evaluate
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, start_from, train
 from harness.training.network import ResNet, digest
+from harness.training.precision import quickest
 from harness.training.ranks import Ranks
 from harness.training.teacher import Teacher
 
@@ -77,6 +81,91 @@ class Tuned:
     history: list[Epoch]
 
 
+@dataclass(frozen=True)
+class Job:
+    """A fine-tuning that will probably be asked for; see Material.finetune."""
+
+    architecture: Architecture
+    folder: Path
+    settings: Settings
+    count: int | None = None
+    start: Path | None = None
+    name: str = ""
+
+
+class Trainer(Protocol):
+    """Who fine-tunes: this process, with those that torchrun started, or a crew."""
+
+    @property
+    def precision(self) -> str:
+        """In which all that is trained is computed, one of training.loop's."""
+
+    def finetune(
+        self,
+        architecture: Architecture,
+        folder: Path,
+        settings: Settings = BRIEF,
+        *,
+        count: int | None = None,
+        start: Path | None = None,
+        name: str = "",
+    ) -> Tuned: ...
+
+    def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
+        """Begin, where others train, what will probably be asked for inside; nothing else comes out."""
+
+
+@dataclass(frozen=True)
+class Supplies:
+    """What a material is made of; it can travel, but for the files of the images."""
+
+    baseline: Architecture
+    state: resnet.State
+    parts: Split
+    recipe: Recipe
+    augmentation: Augmentation
+    seed: int
+    loaders: int | None = None
+
+    def material(self, ranks: Ranks) -> "Material":
+        """Return the material for the processes that train together."""
+        return Material(
+            self.baseline,
+            self.state,
+            self.parts,
+            self.recipe,
+            ranks,
+            augmentation=self.augmentation,
+            seed=self.seed,
+            loaders=self.loaders,
+        )
+
+    def count_bytes(self) -> int:
+        """Return the number of bytes in the image files, -1 where one is missing."""
+        lists = (self.parts.learned, self.parts.held_out)
+        try:
+            return sum((one.root / name).stat().st_size for one in lists for name in one.names)
+        except OSError:
+            return -1
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of all of it."""
+        found = hashlib.sha256()
+        for name, values in sorted(self.state.items()):
+            found.update(name.encode())
+            found.update(values.tobytes())
+        rest = (
+            self.baseline.key,
+            *((str(one.root), one.sha256) for one in (self.parts.learned, self.parts.held_out)),
+            self.recipe.key,
+            astuple(self.augmentation),
+            self.seed,
+        )
+        found.update(repr(rest).encode())
+        return found.hexdigest()
+
+
 class Material:
     """The trained baseline and the training images, from which candidates are made.
 
@@ -130,11 +219,17 @@ class Material:
         self.teacher.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, False)
         self.teacher_sha256 = digest(self.teacher)
         """Of the baseline's weights as they were read: the statistics below differ between machines."""
-        self.teacher.to(ranks.device)
+        # As `train` has it: what is computed first must not decide what else is computed by.
+        self.teacher.to(ranks.device, memory_format=torch.channels_last)
         norms.liven(self.teacher, self.pool(baseline.size))
         self._lessons = Teacher(self.teacher, self.teacher_sha256)
         self.state = export.arrays(self.teacher)
         """The baseline's weights with live batch normalisation."""
+
+    @property
+    def precision(self) -> str:
+        """What the devices here compute quickest in."""
+        return quickest(self.ranks.device)
 
     def augmentation(self, epochs: int) -> Augmentation:
         """Return how images are varied in a training of so many epochs."""
@@ -205,6 +300,7 @@ class Material:
         *,
         count: int | None = None,
         start: Path | None = None,
+        until_epoch: int | None = None,
         name: str = "",
     ) -> Tuned:
         """Train the inherited network with the baseline as teacher and return what it reaches.
@@ -215,6 +311,7 @@ class Material:
             settings: with a share for the teacher (`distillation`) or none.
             count: images to learn from; default: all but the held-out ones.
             start: folder of an earlier fine-tuning, with whose weights this one begins instead.
+            until_epoch: stop after it, as if broken off there.
             name: of the training, for those who watch it.
 
         Raises:
@@ -222,9 +319,13 @@ class Material:
             OutputError: `folder` cannot be written, or holds another training; `start` holds none.
             RunFailed: the training diverged.
         """
-        asked = (architecture, folder, settings, count, start, name)
+        asked = (architecture, folder, settings, count, start, until_epoch, name)
         self.ranks.tell(asked)
         return self._finetune(*asked)
+
+    def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
+        """Do nothing before it is asked for: one training at a time has this process."""
+        return nullcontext()
 
     def help(self) -> None:
         """Take part, as any process but the first, in each `finetune` that the first calls in `helped`."""
@@ -245,6 +346,7 @@ class Material:
         settings: Settings,
         count: int | None,
         start: Path | None,
+        until_epoch: int | None,
         name: str,
     ) -> Tuned:
         files.make_writable_folder(folder)
@@ -262,6 +364,7 @@ class Material:
             folder,
             self.ranks,
             resume=resume,
+            until_epoch=until_epoch,
             origin=origin,
             teacher=self._lessons if settings.distillation else None,
             statistics=self.pool(size) if settings.averaging else None,

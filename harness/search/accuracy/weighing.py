@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.model.architecture import Architecture, Stage
-from harness.model.blocks import FORMS, Block
 from harness.search.accuracy.estimator import Additive
 
 _PULL = 0.1
@@ -199,10 +198,5 @@ def _shares(stage: Stage | None, whole: Stage | None) -> tuple[float, float, flo
     return (
         -math.log(stage.width / whole.width),
         -math.log(len(stage.blocks) / len(whole.blocks)),
-        -statistics.fmean(math.log(_inside(block, stage) / _inside(old, whole)) for block, old in pairs),
+        -statistics.fmean(math.log(stage.inside(block) / whole.inside(old)) for block, old in pairs),
     )
-
-
-def _inside(block: Block, stage: Stage) -> int:
-    """Return the channels inside a block: the stage's own where its form has no others."""
-    return stage.width if "ratio" in FORMS[block.form].idle else block.mid

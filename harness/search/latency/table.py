@@ -159,7 +159,7 @@ def build(
         space: whose networks the table shall predict.
         conditions: under which to measure.
         out: the table's file; a table of another case that is there already is replaced.
-        design: what to measure; default: enough for the promised accuracy on a quiet machine.
+        design: what to measure; default: `Design.of` the space.
         timer: how to measure, given the reference network and the conditions; default:
             `timing.timer`.
 
@@ -169,7 +169,7 @@ def build(
     """
     files.make_writable_folder(out.parent)
     with files.alone(out, cure="", lock=out.with_name(f".{out.name}.lock")):
-        return _measured(space, conditions, out, design or Design(), timer or stopwatch.timer)
+        return _measured(space, conditions, out, design or Design.of(space), timer or stopwatch.timer)
 
 
 def _measured(space: Space, conditions: Conditions, out: Path, design: Design, timer: Timer) -> LatencyTable:

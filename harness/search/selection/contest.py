@@ -22,6 +22,7 @@ from harness.search.decision import (
     expected,
     expected_error,
     hopeful,
+    likely,
     next_to_train,
     remaining_share,
 )
@@ -115,11 +116,13 @@ class Contest:
         found = [self._looked_at(one) for one in scouts]
         for front in fronts:
             hopeless = 0
-            for one in reversed(self._best(front)):
-                found.append(self._looked_at(one))
-                hopeless += not hopeful(found[-1], bar)
-                if hopeless == _ENOUGH:
-                    break
+            slowest_first = self._best(front)[::-1]
+            with self.tunings.ahead_of_looks([point.architecture for point, _ in slowest_first]):
+                for one in slowest_first:
+                    found.append(self._looked_at(one))
+                    hopeless += not hopeful(found[-1], bar)
+                    if hopeless == _ENOUGH:
+                        break
         return list({one.key: one for one in found}.values())
 
     def _looked_at(self, measured: Measured) -> Candidate:
@@ -170,29 +173,33 @@ class Contest:
 
     def tuned(self, measured: Sequence[Measured]) -> list[Candidate]:
         """Fine-tune all candidates briefly."""
+        accuracies = self.tunings.all_briefly([point.architecture for point, _ in measured])
         return [
-            Candidate(point.architecture, latency_ms, self.tunings.briefly(point.architecture))
-            for point, latency_ms in measured
+            Candidate(point.architecture, latency_ms, accuracy)
+            for (point, latency_ms), accuracy in zip(measured, accuracies, strict=True)
         ]
 
     def train_up(self, candidates: Sequence[Candidate], bar: Bar) -> tuple[Candidate, dict[str, Trained]]:
         """Train candidates to the end, as `decision` says; return the chosen one and all trained."""
         trained: dict[str, Trained] = {}
         accuracies: dict[str, float] = {}
-        while len(trained) < self.setting.request.effort.finals:
-            following = next_to_train(candidates, accuracies, bar)
-            if following is None:
-                break
-            share = remaining_share(candidates, accuracies, bar)
-            error = expected_error(following, candidates, accuracies, bar)
-            note(
-                f"Training {following.key} to the end: {following.latency_ms:.3g} ms, "
-                f"{100 * following.brief:.2f} % after the brief fine-tuning, "
-                f"{100 * expected(following, share, bar):.2f} % expected (standard error {100 * error:.2f}), "
-                f"{100 * bar.least:.2f} % needed, {100 * bar.safe:.2f} % safe."
-            )
-            trained[following.key] = self.train(following.architecture)
-            accuracies[following.key] = trained[following.key].int8["accuracy"]
+        finals = self.setting.request.effort.finals
+        foreseen = [one.architecture for one in likely(candidates, bar, finals)]
+        with self.tunings.ahead_of_the_end(foreseen):
+            while len(trained) < finals:
+                following = next_to_train(candidates, accuracies, bar)
+                if following is None:
+                    break
+                share = remaining_share(candidates, accuracies, bar)
+                error = expected_error(following, candidates, accuracies, bar)
+                note(
+                    f"Training {following.key} to the end: {following.latency_ms:.3g} ms, "
+                    f"{100 * following.brief:.2f} % after the brief fine-tuning, "
+                    f"{100 * expected(following, share, bar):.2f} % expected (standard error "
+                    f"{100 * error:.2f}), {100 * bar.least:.2f} % needed, {100 * bar.safe:.2f} % safe."
+                )
+                trained[following.key] = self.train(following.architecture)
+                accuracies[following.key] = trained[following.key].int8["accuracy"]
         picked = choose(candidates, accuracies, bar)
         if accuracies[picked.key] < bar.safe:
             note(
@@ -230,11 +237,17 @@ class Contest:
         Returns:
             All of them: first the one that is most accurate in the end, then by what they reached last.
         """
-        tuned = [Candidate(one, found_ms, self.tunings.briefly(one)) for one, found_ms in rivals]
+        accuracies = self.tunings.all_briefly([one for one, _ in rivals])
+        tuned = [
+            Candidate(one, found_ms, accuracy)
+            for (one, found_ms), accuracy in zip(rivals, accuracies, strict=True)
+        ]
         tuned.sort(key=lambda one: -one.brief)
         count = len(trained)
-        for one in tuned[:count]:
-            trained[one.key] = trained.get(one.key) or self.train(one.architecture)
+        fresh = [one.architecture for one in tuned[:count] if one.key not in trained]
+        with self.tunings.ahead_of_the_end(fresh):
+            for one in tuned[:count]:
+                trained[one.key] = trained.get(one.key) or self.train(one.architecture)
         finished = sorted(tuned[:count], key=lambda one: -trained[one.key].int8["accuracy"])
         return [*finished, *tuned[count:]]
 
@@ -244,16 +257,10 @@ class Contest:
         What is finished is not repeated.
         """
         setting, key = self.setting, architecture.key
-        folder = setting.path("trained", named(key, **self.tunings.effort))
+        folder = self.tunings.trained(architecture)
 
         def make() -> dict[str, Any]:
-            tuned = self.material.finetune(
-                architecture,
-                folder,
-                self.tunings.final,
-                start=self.tunings.tuned(architecture),
-                name=f"{key} to the end",
-            )
+            tuned = self.tunings.up(architecture)
             return {**self._deploy(tuned.network, folder), "fp32_accuracy": tuned.accuracy}
 
         found = setting.parts.kept(f"final-{key}", make, **self.tunings.effort)

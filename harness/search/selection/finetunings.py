@@ -1,27 +1,26 @@
 """Fine-tunings of candidates, short and long; what each gave is kept, so that none is repeated."""
 
 import shutil
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.model.architecture import Architecture
-from harness.search.accuracy.finetuning import BRIEF, FINAL, Material, Tuned
+from harness.search.accuracy.finetuning import BRIEF, FINAL, Job, Trainer, Tuned
 from harness.search.parts import named
 from harness.search.request import Setting
-from harness.training.loop import Settings
-from harness.training.precision import quickest
-
-_WORDS = {"look": "look at", "brief": "brief fine-tuning of"}
 
 
 class Tunings:
     """Top-1 on the held-out images, as a fraction, of inherited networks that learned for a while."""
 
-    def __init__(self, setting: Setting, material: Material) -> None:
-        """Take the setting, with how long each kind of training is, and what networks learn from."""
-        self._setting, self._material = setting, material
+    def __init__(self, setting: Setting, trainer: Trainer) -> None:
+        """Take the setting, with how long each kind of training is, and who trains."""
+        self._setting, self._trainer = setting, trainer
         effort, seed = setting.request.effort, setting.request.seed
-        here = quickest(material.ranks.device)
+        here = trainer.precision
         self._shortest = replace(BRIEF, seed=seed, precision=here)
         self.brief = replace(self._shortest, epochs=effort.finetune_epochs)
         self.final = replace(FINAL, epochs=effort.epochs, seed=seed, precision=here)
@@ -44,19 +43,52 @@ class Tunings:
         """
         if self.look_is_brief:
             return self.briefly(architecture)
-        count = self._setting.request.effort.look_images
-        folder = self._setting.path("looks", architecture.key)
-        accuracy = self._accuracy(f"look-{architecture.key}", architecture, folder, self._shortest, count)
-        shutil.rmtree(folder, ignore_errors=True)
+        job = self._look(architecture)
+        accuracy = self._accuracy(f"look-{architecture.key}", job)
+        shutil.rmtree(job.folder, ignore_errors=True)
         return accuracy
+
+    def looks(self, architectures: Sequence[Architecture]) -> list[float]:
+        """Return the same of several, which may learn at once."""
+        with self.ahead_of_looks(architectures):
+            return [self.look(one) for one in architectures]
+
+    def ahead_of_looks(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
+        """Let networks learn that will probably be looked at inside."""
+        if self.look_is_brief:
+            return self._ahead([(f"brief-{one.key}", self._brief(one)) for one in architectures])
+        return self._ahead([(f"look-{one.key}", self._look(one)) for one in architectures])
 
     def briefly(self, architecture: Architecture) -> float:
         """Return what a network reaches by the brief fine-tuning, whose checkpoint stays in `tuned`."""
-        return self._accuracy(f"brief-{architecture.key}", architecture, self.tuned(architecture), self.brief)
+        return self._accuracy(f"brief-{architecture.key}", self._brief(architecture))
+
+    def all_briefly(self, architectures: Sequence[Architecture]) -> list[float]:
+        """Return the same of several, which may learn at once."""
+        with self._ahead([(f"brief-{one.key}", self._brief(one)) for one in architectures]):
+            return [self.briefly(one) for one in architectures]
 
     def tuned(self, architecture: Architecture) -> Path:
         """Return the folder of the brief fine-tuning."""
         return self._setting.path("tuned", named(architecture.key, epochs=self.brief.epochs))
+
+    def up(self, architecture: Architecture) -> Tuned:
+        """Return the network, trained to the end after its brief fine-tuning."""
+        job = self._final(architecture)
+        return self._trainer.finetune(
+            job.architecture, job.folder, job.settings, start=job.start, name=job.name
+        )
+
+    def ahead_of_the_end(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
+        """Let networks learn that will probably be trained to the end inside."""
+        jobs = {one.key: self._final(one) for one in architectures}
+        parts = self._setting.parts
+        missing = [job for key, job in jobs.items() if not parts.has(f"final-{key}", **self.effort)]
+        return self._trainer.ahead(missing)
+
+    def trained(self, architecture: Architecture) -> Path:
+        """Return the folder of a network that is trained to the end."""
+        return self._setting.path("trained", named(architecture.key, **self.effort))
 
     def to_the_end(self, architecture: Architecture, seed: int) -> float:
         """Return what a network reaches that is trained as pick and control are, both times with `seed`.
@@ -78,30 +110,41 @@ class Tunings:
         """Train a network, brief fine-tuning and all, from a seed, in `folder`, and return it."""
         name, start = f"{architecture.key} to the end, seed {seed}", folder / "brief"
         brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
-        self._material.finetune(architecture, start, brief, name=name)
-        return self._material.finetune(architecture, folder, final, start=start, name=name)
+        self._trainer.finetune(architecture, start, brief, name=name)
+        return self._trainer.finetune(architecture, folder, final, start=start, name=name)
 
-    def _accuracy(
-        self,
-        name: str,
-        architecture: Architecture,
-        folder: Path,
-        settings: Settings,
-        count: int | None = None,
-    ) -> float:
-        """Return the part `name`."""
-        accuracy: float = self._setting.parts.kept(
-            name,
-            lambda: (
-                self._material.finetune(
-                    architecture,
-                    folder,
-                    settings,
-                    count=count,
-                    name=f"{_WORDS[name.partition('-')[0]]} {architecture.key}",
-                ).accuracy
-            ),
-            epochs=settings.epochs,
-            images=count or len(self._setting.images.learned.names),
+    def _look(self, architecture: Architecture) -> Job:
+        count = self._setting.request.effort.look_images
+        folder, name = self._setting.path("looks", architecture.key), f"look at {architecture.key}"
+        return Job(architecture, folder, self._shortest, count, name=name)
+
+    def _brief(self, architecture: Architecture) -> Job:
+        name = f"brief fine-tuning of {architecture.key}"
+        return Job(architecture, self.tuned(architecture), self.brief, name=name)
+
+    def _final(self, architecture: Architecture) -> Job:
+        start = self.tuned(architecture)
+        name = f"{architecture.key} to the end"
+        return Job(architecture, self.trained(architecture), self.final, start=start, name=name)
+
+    def _ahead(self, named_jobs: Sequence[tuple[str, Job]]) -> AbstractContextManager[None]:
+        parts = self._setting.parts
+        return self._trainer.ahead(
+            [job for name, job in named_jobs if not parts.has(name, **self._spent(job))]
         )
+
+    def _accuracy(self, name: str, job: Job) -> float:
+        """Return the part `name`."""
+
+        def learn() -> float:
+            tuned = self._trainer.finetune(
+                job.architecture, job.folder, job.settings, count=job.count, name=job.name
+            )
+            return tuned.accuracy
+
+        accuracy: float = self._setting.parts.kept(name, learn, **self._spent(job))
         return accuracy
+
+    def _spent(self, job: Job) -> dict[str, Any]:
+        images = job.count or len(self._setting.images.learned.names)
+        return {"epochs": job.settings.epochs, "images": images}

@@ -98,7 +98,7 @@ def scout(
     count: int,
     fastest: float,
     seed: int,
-    look: Callable[[Architecture], float],
+    looks: Callable[[Sequence[Architecture]], list[float]],
     kept: Callable[[str, Callable[[], Any]], Any],
 ) -> Scouted | None:
     """Look at `count` networks, or a few more, and weigh the estimator by them.
@@ -111,7 +111,7 @@ def scout(
         count: how many; at least two are looked at.
         fastest: NEAR, FAR or another share of the wanted latency.
         seed: of the climbs.
-        look: the accuracy of a network after a look, as a fraction.
+        looks: the accuracies of networks after a look each, as fractions.
         kept: see Parts.kept.
 
     Raises:
@@ -119,7 +119,7 @@ def scout(
     """
     base = problem.space.baseline
     scalings = [one for one in uniform_scalings(problem.space) if _is_near(problem, fastest, one)]
-    seen = [(one, look(one)) for one in scalings]
+    seen = list(zip(scalings, looks(scalings), strict=True))
     turn = 0
     while len(seen) < max(_LEAST, count):
         score = weigh(estimator, base, seen).score if seen else estimator.score
@@ -127,7 +127,8 @@ def scout(
         found = kept(f"scouts-{turn}", partial(_find, guided, fastest, tuple(seen), seed + turn))
         if not found:
             break
-        seen += [(one, look(one)) for one in map(Architecture.from_dict, found)]
+        fresh = list(map(Architecture.from_dict, found))
+        seen += zip(fresh, looks(fresh), strict=True)
         turn += 1
     if len(seen) < _LEAST:
         return None
