@@ -46,7 +46,7 @@ from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
 from harness.model.card import Card, find_card
 
-_PROGRAM = "perf_analyzer"
+_PROGRAM, _LOADGEN = "perf_analyzer", "loadgen"
 
 Client = Callable[[Endpoint, np.ndarray[Any, Any], int, float], float]
 """Ask an endpoint with pixels, so many calls at a time, for some seconds; return calls/s."""
@@ -161,7 +161,7 @@ def saturated(
             def ours(number: int = number, entry: dict[str, Any] = entry) -> None:
                 nonlocal one
                 one, measured = series.measure(one, number, folder, staging, lambda now: None)
-                entry["loadgen"] = measured.samples_per_second
+                entry[_LOADGEN] = measured.samples_per_second
 
             def others(entry: dict[str, Any] = entry) -> None:
                 for title, client in clients.items():
@@ -175,10 +175,16 @@ def saturated(
     return found
 
 
-def ratio(entry: dict[str, Any]) -> float:
-    """Return LoadGen's rate over that of the fastest other client of the round."""
-    others = [rate for value in entry.values() if isinstance(value, dict) for rate in value.values()]
-    return float(entry["loadgen"] / max(others))
+def ratios(rounds: list[dict[str, Any]]) -> tuple[str, list[float]]:
+    """Return the other client that was fastest by its median, and LoadGen's rate over its in each round."""
+    others = {
+        f"{title}, {calls} calls": [entry[title][calls] for entry in rounds]
+        for title, rates in rounds[0].items()
+        if title != _LOADGEN
+        for calls in rates
+    }
+    best = max(others, key=lambda name: statistics.median(others[name]))
+    return best, [entry[_LOADGEN] / rate for entry, rate in zip(rounds, others[best], strict=True)]
 
 
 def resident_bytes() -> int:
@@ -208,13 +214,13 @@ def growth(card: Card, endpoint: Endpoint, calls: int) -> dict[str, float]:
 
 def lines(found: ServedExplanation, rounds: list[dict[str, Any]]) -> Iterator[str]:
     here, there = found.way(HERE).figures_ns, found.way(THERE).figures_ns
-    ratios = [two / one for one, two in zip(here, there, strict=True)]
+    served = [two / one for one, two in zip(here, there, strict=True)]
     low, middle, high = found.added_ns
     yield "| measured | median | range over rounds |"
     yield "| --- | --- | --- |"
     yield (
         f"| p50 through the endpoint over in process ({statistics.median(here) / 1e6:.2f} ms) | "
-        f"{statistics.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} |"
+        f"{statistics.median(served):.2f} | {min(served):.2f} to {max(served):.2f} |"
     )
     yield f"| added p50, µs | {middle / 1e3:.0f} | {low / 1e3:.0f} to {high / 1e3:.0f} |"
     for part in PARTS:
@@ -224,10 +230,10 @@ def lines(found: ServedExplanation, rounds: list[dict[str, Any]]) -> Iterator[st
                 f"| of the p50: {part}, µs | {statistics.median(values):.0f} | "
                 f"{min(values):.0f} to {max(values):.0f} |"
             )
-    ratios = [ratio(entry) for entry in rounds]
+    best, found_ratios = ratios(rounds)
     yield (
-        f"| saturation: LoadGen over the fastest other client | {statistics.median(ratios):.3f} | "
-        f"{min(ratios):.3f} to {max(ratios):.3f} |"
+        f"| saturation: LoadGen over the fastest other client ({best}) | "
+        f"{statistics.median(found_ratios):.3f} | {min(found_ratios):.3f} to {max(found_ratios):.3f} |"
     )
 
 

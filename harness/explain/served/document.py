@@ -24,10 +24,11 @@ class CallSplit:
     """Of it, from sending the call to reading its answer."""
     echo_ns: float
     """What a call of the same bytes takes that computes nothing, alone on its connection."""
-    queue_ns: float | None
+    queue_ns: float | None = None
     """What a call waited in the server, by the server's own count; None where it counts nothing."""
-    compute_ns: float | None
-    """What the server took to compute it, tensors in and out included."""
+    compute_ns: float | None = None
+    """What the server took to compute it, tensors in and out included. Of a p50 this and `queue_ns` are the
+    server's means, times the median over the mean of the calls."""
 
     def part_ns(self, part: str) -> float | None:
         """Return one of PARTS, which add up to the whole; None where the server does not tell."""
