@@ -386,7 +386,7 @@ def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
 ) -> None:
     card, store = mobilenet
     made, _ = calibration.quantize(
-        card, store, calibration_list.choose(store, 300, None), CalibrationSettings(), tmp_path / "int8.xml"
+        card, store, calibration_list.choose(store, 100, None), CalibrationSettings(), tmp_path / "int8.xml"
     )
     requests, accuracy = {}, {}
     for variant in (card, made):
