@@ -12,6 +12,7 @@ import pytest
 import sample_comparison
 from conftest import Oracle
 from sample_comparison import QUIET, entry, prepared
+from sample_detectors import make_spotter
 
 from harness import files
 from harness.dataset.store import Store
@@ -114,15 +115,11 @@ def asked(oracle: Oracle, out: Path, **changes: Any) -> run_session.Request:
     return run_session.Request(oracle.card, oracle.store.path, RunSettings(**settings), out=out, **request)
 
 
-def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
-    oracle: Oracle,
-    cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def hurry(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """Let tunings try one candidate, of this batch, in short tests."""
+
     def one(settings: RunSettings, *rest: Any) -> list[RunSettings]:
-        return [found for found in candidates(settings, *rest) if found.batch == 32][:1]
+        return [found for found in candidates(settings, *rest) if found.batch == batch][:1]
 
     monkeypatch.setattr(session, "candidates", one)
     for module in (session, budget):
@@ -131,6 +128,25 @@ def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
     monkeypatch.setattr(budget, "MOST_ROUNDS", 2)
     # In tests of a fifth of a second a busy neighbour misleads one estimate after the other.
     monkeypatch.setattr(measurement_test, "ATTEMPTS", 9)
+
+
+def test_a_detector_is_tuned_as_well(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch, 8)
+    one = make_spotter(tmp_path / "spotter", count=9)
+    request = Request(one.card, one.store.path, Scenario.OFFLINE, budget_min=0.02)
+    (found,) = session.tune(request, clock=lambda: 0.0)
+    assert found.details["winner"]["batch"] == 8
+    assert len(found.details["rounds"]) == 2
+
+
+def test_a_tuning_is_found_again_and_used_by_run_which_says_so(
+    oracle: Oracle,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hurry(monkeypatch, 32)
     # With a clock that stands, every test has its least duration.
     request = Request(oracle.card, oracle.store.path, Scenario.OFFLINE, budget_min=0.02)
     (found,) = session.tune(request, clock=lambda: 0.0)
