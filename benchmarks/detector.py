@@ -24,9 +24,9 @@ from harness.dataset.coco import AnnotatedImages
 from harness.dataset.recipe import MEAN, SCALE, Recipe
 from harness.model import detector, file
 from harness.model.card import Card, DetectionOutput, FileSpec, InputSpec, write_card
+from harness.training.data import normalised
 from harness.training.detector import Detector, Scenes, Settings, train
 from harness.training.export import versions
-from harness.training.loop import normalised
 
 RECIPE = Recipe(128, "linear", fit="letterbox", border=114)
 NAME = "builtin-detector"

@@ -23,8 +23,8 @@ from harness.search import result
 from harness.search.accuracy import costs
 from harness.search.accuracy.estimator import Blockwise
 from harness.search.document import SearchResult
+from harness.search.forecast import step_s
 from harness.search.latency import table as tables
-from harness.search.session import step_s
 from harness.search.space import baseline
 from harness.search.space.revisions import Space
 from harness.search.strategy.evolution import Effort, Problem, nsga2

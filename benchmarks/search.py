@@ -21,15 +21,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cifar import harness, split
+
 from harness.dataset import builtin
 from harness.dataset.images import find_images
 from harness.dataset.store import prepare
 from harness.model.card import find_card
 from harness.quickstart import BUILTIN_MODEL
 
-BUILTIN_IMAGES = 40_000
-"""The very images that the shipped baseline learned from."""
-BUILTIN_HELD_OUT = 6_000
 BUILTIN_OPTIONS = "--shortlist 12 --epochs 6 --finals 4"
 CIFAR10_NETWORK = (
     "--task folder --train fit --size 32 --crop-fraction 0.9 --width 0.5 --stem 3x3 --smallest-area 0.6 "
@@ -50,8 +49,8 @@ OPTIONS = "--threads 1 --trials 2000 --rounds 9 --duration 4 --seed 1"
 
 def builtin_task(out: Path) -> list[str]:
     """Draw the images; return the search's arguments, which name what lies in `out`."""
-    builtin.generate(out / "train", BUILTIN_IMAGES, "train")
-    builtin.generate(out / "held-out", BUILTIN_HELD_OUT, "held-out")
+    out.mkdir(parents=True, exist_ok=True)
+    subprocess.run(harness("search", "images", "--out", "."), cwd=out, check=True)
     images = find_images(builtin.generate(out / "images"), len(builtin.CLASSES))
     prepare(images, find_card(BUILTIN_MODEL).input.recipe, out / "store", "builtin")
     return ["--baseline", BUILTIN_MODEL, "--train", "train", *shlex.split(BUILTIN_OPTIONS)]
@@ -59,11 +58,7 @@ def builtin_task(out: Path) -> list[str]:
 
 def cifar10_task(images: Path, out: Path) -> list[str]:
     """Split the images and train the baseline; return the search's arguments."""
-    for source in sorted(path for path in (images / "train").iterdir() if path.is_dir()):
-        paths = sorted(source.iterdir())
-        held_out = len(paths) // 10
-        for part, some in (("fit", paths[:-held_out]), ("held-out", paths[-held_out:])):
-            link(some, out / part / source.name)
+    split(images, out)
     card = out / "baseline" / "card.toml"
     if not card.exists():
         test = ["--test", str((images / "test").resolve())]
@@ -74,19 +69,6 @@ def cifar10_task(images: Path, out: Path) -> list[str]:
     recipe = find_card(str(card)).input.recipe
     prepare(find_images(images / "test", 10), recipe, out / "store", "cifar10")
     return ["--baseline", "baseline/card.toml", "--train", "fit", *shlex.split(CIFAR10_OPTIONS)]
-
-
-def link(paths: list[Path], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        if not (folder / path.name).exists():
-            (folder / path.name).symlink_to(path.resolve())
-
-
-def harness(*words: str) -> list[str]:
-    """Return a command, which is also shown."""
-    print(shlex.join(["harness", *words]), file=sys.stderr)
-    return [sys.executable, "-m", "harness", *words]
 
 
 def main() -> int:

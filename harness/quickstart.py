@@ -23,7 +23,8 @@ from harness.dataset.images import ImageList, find_images
 from harness.dataset.store import Store, prepare
 from harness.errors import OutputError
 from harness.model import file as model_file
-from harness.model.card import CLASSIFICATION, SPEED_ONLY, Card, find_card
+from harness.model.card import SPEED_ONLY, Card, find_card
+from harness.task import CLASSIFICATION, DETECTION
 
 BUILTIN_MODEL = "builtin-resnet50"
 SEARCHED_MODEL = "builtin-searched"
@@ -123,7 +124,7 @@ class Tale:
                 [replace(one, source=at.relative_to(self.folder).as_posix()) for one, at in placed]
             ),
             "format": _FORMAT,
-            "task": "detection",
+            "task": DETECTION,
             "remarks": self.remarks,
         }
 
@@ -170,7 +171,7 @@ def quickstart(out: Path, effort: Effort = FULL) -> Story:
 
 def detection(out: Path, effort: Effort = SCENES) -> Tale:
     """Do the same for a detector of drawn shapes; see `quickstart`."""
-    _claim(out, "detection")
+    _claim(out, DETECTION)
     with files.alone(out, "quickstart"):
         return _tell_of_detection(out, effort)
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,21 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the real data in {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def mobilenet(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Card, Store]:
+    """Return MobileNet V2 in FP32 with its published weights, an IR, and real images."""
+    from model.test_card import MOBILENET
+
+    folder = tmp_path_factory.mktemp("mobilenet")
+    for suffix in (".xml", ".bin"):
+        shutil.copy(shared_data / "models" / f"mobilenet_v2_fp32{suffix}", folder)
+    text = MOBILENET.replace("mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v2_fp32.xml")
+    (folder / "card.toml").write_text(text)
+    card = read_card(folder / "card.toml")
+    images = find_images(shared_data / "imagenet-sample", card.output.labels)
+    return card, prepare(images, card.input.recipe, folder / "store", "imagenet")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import harness.task
 from harness.mlperf import log
 from harness.mlperf.rules import SEEDS
 from harness.mlperf.scenario import Scenario
+from harness.task import TASKS
 
 PACKAGE = Path(__file__).parents[1] / "harness"
 
@@ -48,7 +50,7 @@ ROWS = {
         {"calendar", "conf"},
     ],
     "dataset": [
-        {"drawing", "drawn_set", "image_file", "label_file", "pixels", "placement"},
+        {"drawing", "drawn_set", "form", "image_file", "label_file", "pixels", "placement"},
         {"class_folders", "coco", "recipe", "sample_file"},
         {"builtin", "images", "manifest", "scenes"},
         {"sources"},
@@ -57,8 +59,9 @@ ROWS = {
     ],
     "task": [{"average_precision", "boxes", "logged", "scoring"}, {"classification", "detection"}],
     "model": [
-        {"licence", "onnx_file"},
-        {"architecture", "card_parts", "download"},
+        {"layers", "licence", "onnx_file"},
+        {"blocks", "card_parts", "download"},
+        {"architecture"},
         {"card_rules"},
         {"card"},
         {"nodes"},
@@ -73,7 +76,8 @@ ROWS = {
         {"detections"},
         {"answers"},
         {"graph"},
-        {"calibration", "deployment", "labelling", "served"},
+        {"accuracy_control", "deployment", "labelling", "served"},
+        {"calibration"},
     ],
     "endpoint": [{"address", "contract", "host"}, {"wire"}, {"grpc_wire", "http_wire"}, {"meeting"}],
     "loadgen": [
@@ -88,10 +92,10 @@ ROWS = {
     "loadgen/sut": [{"lane"}, {"boxes"}, {"offline", "server", "stream"}],
     "profiling": [{"chains", "conditions", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
     "training": [
-        {"detector", "muon", "network", "ranks", "trivial"},
+        {"detector", "muon", "network", "precision", "ranks", "trivial"},
         {"data"},
-        {"export"},
-        {"teacher"},
+        {"evaluation", "export", "norms"},
+        {"averaging", "teacher"},
         {"loop"},
         {"session"},
     ],
@@ -101,8 +105,16 @@ ROWS = {
         {"probing", "test"},
         {"series"},
     ],
-    "run": [{"document"}, {"result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
-    "explain": [{"benchmark_app", "clocks"}, {"document", "ways"}, {"page"}, {"output"}, {"session"}],
+    "run": [{"document"}, {"network", "result", "summary"}, {"folder"}, {"measuring"}, {"session"}],
+    "explain": [
+        {"benchmark_app", "clocks"},
+        {"document", "ways"},
+        {"page"},
+        {"output"},
+        {"session"},
+        {"served"},
+    ],
+    "explain/served": [{"document"}, {"page", "ways"}, {"session"}],
     "comparison": [
         {"document", "published", "variants"},
         {"findings", "measuring"},
@@ -148,24 +160,24 @@ ROWS = {
         {"document"},
         {"report", "session"},
     ],
-    "results": [{"columns", "output"}, {"own", "submitted"}, {"frame"}],
+    "results": [{"columns", "output"}, {"own", "submitted"}, {"table"}],
     "search": [
         {"decision", "parts", "pictures", "space", "split"},
         {"accuracy", "latency", "request"},
         {"document", "strategy"},
-        {"selection", "sentences"},
-        {"result"},
+        {"forecast", "selection", "sentences", "verdict"},
+        {"result", "tools"},
         {"report", "session"},
     ],
     "search/accuracy": [
-        {"costs", "inheritance", "norms"},
+        {"costs", "inheritance"},
         {"estimator", "stem"},
         {"finetuning", "weighing"},
         {"crew", "distillation"},
     ],
     "search/latency": [{"entries", "terms", "validation"}, {"prediction"}, {"table"}],
     "search/selection": [{"control", "deployment", "finetunings"}, {"contest"}],
-    "search/space": [{"revisions"}, {"baseline"}],
+    "search/space": [{"ranges"}, {"revisions"}, {"baseline"}],
     "search/strategy": [{"front"}, {"study"}, {"evolution"}, {"climbing"}, {"scouting", "searching"}],
     "commands": [
         {"lazy", "options"},
@@ -192,7 +204,7 @@ ROWS = {
         },
     ],
     "commands/fleet": [{"words"}, {"merge", "run", "status"}],
-    "commands/search": [{"latency", "profile", "report", "run"}],
+    "commands/search": [{"images", "latency", "profile", "report", "run"}],
 }
 # Rooms, or single modules, that may import a library.
 DOORS = {
@@ -284,6 +296,24 @@ def test_only_a_task_knows_how_its_answers_are_written() -> None:
         if any(name in text for name in HANDLE_ANSWERS):
             assert 4 not in [one for one in constants if type(one) is int], f"{place} counts bytes"
             assert "frombuffer" not in text, f"{place} reads an answer"
+
+
+# Built-in sets are of a task each, and a card that says nothing is for classification.
+NAME_A_TASK = ("model/card.py", "quickstart.py", "commands/quickstart.py")
+
+
+def test_no_code_asks_which_task_it_is() -> None:
+    names = {task.upper(): task for task in TASKS}
+    assert vars(harness.task).items() >= names.items()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE).as_posix()
+        if place.startswith(("task/", "mlperf/")) or place == "dataset/form.py":
+            continue
+        tree = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        written = {node.value for node in tree if isinstance(node, ast.Constant)}
+        assert not written & set(TASKS), f"{place}: ask for the task's FORM"
+        named = {f"harness.task.{name}" for name in names} & set(imports(path))
+        assert not named or place in NAME_A_TASK, f"{place}: ask for the task's FORM"
 
 
 WORDS_OF_MLPERF = {

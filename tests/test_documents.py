@@ -24,7 +24,7 @@ from harness.measurement.tuned import Key, Tuning
 from harness.mlperf.scenario import Scenario
 from harness.model.architecture import read_architecture, resnet50
 from harness.profiling.stopwatch import Conditions
-from harness.results.frame import frame
+from harness.results import frame
 from harness.search import report as search_report
 from harness.search.accuracy import costs
 from harness.search.parts import Parts

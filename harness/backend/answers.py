@@ -1,4 +1,4 @@
-"""OpenVINO's part of each task: the end of the deployed graph, and when two of its answers agree.
+"""OpenVINO's part of each form of answers: the end of the deployed graph, and when two of its answers agree.
 
 harness.task knows how answers are written and scored, and needs no OpenVINO; here stands how they come out
 of a model's own output.
@@ -14,8 +14,10 @@ from openvino import opset13 as ops
 from harness.backend import ports
 from harness.backend.detections import Detections
 from harness.backend.labels import Labels
+from harness.dataset.form import Form
 from harness.dataset.store import Store
 from harness.model.card import Card
+from harness.task import task_of
 
 
 class End(Protocol):
@@ -23,6 +25,10 @@ class End(Protocol):
 
     An answer to one sample is of a type of the task's own, which goes from one of these functions to another.
     """
+
+    @property
+    def words(self) -> str:
+        """What an image's answer holds as the graph gives it, for people."""
 
     def fold(self, model: ov.Model, batch: int) -> ov.Model:
         """Return the model with its outputs replaced by the answers to a batch of samples.
@@ -44,13 +50,13 @@ class End(Protocol):
         """
 
 
-ENDS: Mapping[str, Callable[[Card], End]] = {"classification": Labels, "detection": Detections}
-"""By task."""
+ENDS: Mapping[Form, Callable[[Card], End]] = {Form.LABEL: Labels, Form.BOXES: Detections}
+"""By the form of a card's task."""
 
 
 def end_of(card: Card) -> End:
     """Return the end of a card's deployed graph."""
-    return ENDS[card.task](card)
+    return ENDS[task_of(card).FORM](card)
 
 
 def tail(model: ov.Model, card: Card) -> ov.Model:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files
-from harness.backend import answers, calibration_list, folding, fusing, graph, ports
+from harness.backend import accuracy_control, answers, calibration_list, folding, fusing, graph
 from harness.backend.settings import CompileSettings
-from harness.console import note, progress
+from harness.console import note
 from harness.dataset.images import official_name
 from harness.dataset.store import Store
-from harness.errors import DataError, HarnessError, ModelError, OutputError
+from harness.errors import HarnessError, ModelError, OutputError
 from harness.model import file as model_file
 from harness.model.card import Card, FileSpec, write_card
-from harness.task import task_of
 
 PRESETS = ("mixed", "performance")
 MODEL_TYPES = ("transformer",)
 BIAS_CORRECTIONS = ("fast", "accurate")
 
 _RECORD_FORMAT = 1
-_VALIDATION_SAMPLES = 5000
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,18 @@ def _quantize(
                 **_arguments(nncf, settings, len(indices)),
             )
         else:
-            quantized, drop = _with_accuracy(nncf, model, card, store, samples, indices, settings)
+            quantized, drop = accuracy_control.quantize(
+                nncf,
+                model,
+                card,
+                store,
+                indices,
+                lambda some: _Inputs(samples, card, some),
+                settings.max_drop,
+                **_arguments(nncf, settings, len(indices)),
+            )
+    if drop is not None and drop["given_back"]:
+        note(f"These layers stay in floating point: {', '.join(drop['given_back'])}.")
     record = _record(card, store, indices, settings, own, drop)
     return _write(quantized, card, settings, record, out), record
 
@@ -177,23 +185,6 @@ class _Inputs:
         return graph.model_input(self._samples[index : index + 1], self._card)
 
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
-        return map(self.__getitem__, range(len(self)))
-
-
-class _Indexed:
-    """Pairs of index and model input: NNCF judges a model on any part of the images, and says not which."""
-
-    def __init__(self, indices: Sequence[int], inputs: _Inputs) -> None:
-        self._indices = indices
-        self._inputs = inputs
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, place: int) -> tuple[int, npt.NDArray[Any]]:
-        return self._indices[place], self._inputs[place]
-
-    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         return map(self.__getitem__, range(len(self)))
 
 
@@ -243,64 +234,6 @@ def _require_numbers(
     for index in indices:
         for found in end.split(list(request.infer([samples[index : index + 1]]).values())):
             read(found, index)
-
-
-def _with_accuracy(
-    nncf: Any,
-    model: Any,
-    card: Card,
-    store: Store,
-    samples: npt.NDArray[np.uint8],
-    indices: Sequence[int],
-    settings: CalibrationSettings,
-) -> tuple[Any, dict[str, Any]]:
-    if card.speed_only:
-        raise HarnessError(
-            f"Model '{card.name}' has no trained weights, so no accuracy: leave out --max-drop."
-        )
-    used = set(indices)
-    free = [index for index in range(store.count) if index not in used]
-    if not free:
-        raise DataError(
-            f"All {store.count} images of {store.path} are used for calibration and none is left to measure "
-            f"the drop: give fewer --samples."
-        )
-    held_out = [
-        free[place]
-        for place in calibration_list.one_of_each_stretch(len(free), min(len(free), _VALIDATION_SAMPLES))
-    ]
-    measured: list[float] = []
-    task, end = task_of(card), answers.end_of(card)
-    truth, read = task.truth(store), end.reader(store)
-    tail = graph.compile_model(answers.tail(model, card), CompileSettings("LATENCY")).model
-    last = tail.create_infer_request()
-
-    def accuracy(compiled: Any, pairs: Iterable[tuple[int, Any]]) -> tuple[float, list[float]]:
-        request = compiled.create_infer_request()
-        seen: list[int] = []
-        found: list[Any] = []
-        with progress("Validating", len(held_out)) as bar:
-            for index, values in pairs:
-                outputs = last.infer(list(request.infer([values], share_outputs=True).values()))
-                seen.append(index)
-                found += [read(one, index) for one in end.split(list(outputs.values()))]
-                bar.advance()
-        overall, each = task.rates(found, truth[seen])
-        if len(seen) == len(held_out):
-            measured.append(overall)
-        return overall, each
-
-    # Only the card's own outputs count; NNCF hands us every output.
-    quantized = nncf.quantize_with_accuracy_control(
-        ports.with_own_outputs(model, card),
-        nncf.Dataset(_Inputs(samples, card, indices)),
-        nncf.Dataset(_Indexed(held_out, _Inputs(samples, card, held_out)), itemgetter(1)),
-        accuracy,
-        max_drop=settings.max_drop,
-        **_arguments(nncf, settings, len(indices)),
-    )
-    facts = {"max_drop": settings.max_drop, "validation_count": len(held_out), "floating_point": measured[0]}
-    return quantized, facts
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Decoders: a detector's own outputs, told apart by their shapes, become boxes and scores in its graph."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from openvino import opset13 as ops
 
 from harness.errors import ModelError
 from harness.model.card import Card, DetectionOutput
+from harness.model.card_parts import PIXELS
 
 _USUAL_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 _NANODET_PLUS_STRIDES = (8, 16, 32, 64)
@@ -23,9 +24,9 @@ class Decoded:
     boxes: ov.Output
     """f32 [batch, boxes, 4]: left, top, right, bottom."""
     scores: ov.Output
-    """f32 [batch, boxes, classes]: of each class."""
-    best: tuple[ov.Output, ov.Output] | None = None
-    """f32 [batch, boxes, 1] each: the score and the class of boxes that are of one class; else None."""
+    """f32 [batch, boxes, classes], or [batch, boxes, 1] where there are `labels`."""
+    labels: ov.Output | None = None
+    """f32 [batch, boxes, 1]: the class of each box, where the model itself has chosen one."""
 
 
 def decoded(model: ov.Model, card: Card, batch: int) -> Decoded:
@@ -37,7 +38,7 @@ def decoded(model: ov.Model, card: Card, batch: int) -> Decoded:
     output, outputs = card.detector, [port.node.input_value(0) for port in model.outputs]
     decode, needed = _DECODERS[output.decoder]
     try:
-        return decode(outputs, batch, output, card.input.size)
+        found = decode(outputs, batch, output, card.input.size)
     except _Unfit as error:
         shapes = ", ".join(str(port.partial_shape) for port in model.outputs)
         raise ModelError(
@@ -46,6 +47,9 @@ def decoded(model: ov.Model, card: Card, batch: int) -> Decoded:
             f"needs {needed(batch, output, card.input.size)}: correct output.decoder, output.classes or "
             f"output.strides."
         ) from error
+    if output.boxes == PIXELS:
+        return found
+    return replace(found, boxes=ops.multiply(found.boxes, np.float32(card.input.size)).output(0))
 
 
 class _Unfit(Exception):
@@ -53,47 +57,51 @@ class _Unfit(Exception):
 
 
 def _yolo(outputs: Sequence[ov.Output], batch: int, output: DetectionOutput, size: int) -> Decoded:
-    """Decode what YOLO11 and its kin give: centre, width and height in pixels, and a score for each class."""
-    values = 4 + output.classes
-    for found in outputs:
-        shape = _shape(found)
-        if len(shape) == 3 and shape[0] == batch and values in shape[1:]:
-            each = found if shape[2] == values and shape[1] != values else _turned(found)
-            half = ops.multiply(_columns(each, 2, 4), np.float32(0.5))
-            scores = _columns(each, 4, values)
-            return Decoded(_around(_columns(each, 0, 2), half), scores, _best(scores))
+    """Decode what YOLOs give: centre, width and height of each box, and a score for each class.
+
+    YOLO11 and its kin have no more; older ones (YOLOv5, YOLOv7, YOLOX with its decoding in the graph) have
+    the score of any object before those of the classes.
+    """
+    for values in (4 + output.classes, 5 + output.classes):
+        for found in outputs:
+            shape = _shape(found)
+            if len(shape) == 3 and shape[0] == batch and values in shape[1:]:
+                each = found if shape[2] == values and shape[1] != values else _turned(found)
+                half = ops.multiply(_columns(each, 2, 4), np.float32(0.5))
+                scores = _columns(each, values - output.classes, values)
+                if values > 4 + output.classes:
+                    scores = ops.multiply(scores, _columns(each, 4, 5)).output(0)
+                return Decoded(_around(_columns(each, 0, 2), half), scores)
     raise _Unfit
 
 
 def _yolox(outputs: Sequence[ov.Output], batch: int, output: DetectionOutput, size: int) -> Decoded:
     """Decode what YOLOX gives: offsets in cells, logarithms of sides, a score of any object, and of classes.
 
-    (demo_postprocess of YOLOX; a box is of its best class.)
+    (demo_postprocess of YOLOX.)
     """
     values = 5 + output.classes
     for strides in _strides(output):
-        corners, widths = _grid(size, strides, 0.0)
+        corners, widths = _grid(size, strides, 0.0 if output.cell_centre is None else output.cell_centre)
         for found in outputs:
             if _shape(found) == (batch, len(widths), values):
                 centre = ops.add(ops.multiply(_columns(found, 0, 2), widths), corners)
                 half = ops.multiply(ops.exp(_columns(found, 2, 4)), np.float32(0.5) * widths)
-                scores = _columns(found, 5, values)
-                best, labels = _best(scores)
-                best = ops.multiply(best, _columns(found, 4, 5)).output(0)
-                return Decoded(_around(centre, half), scores, (best, labels))
+                scores = ops.multiply(_columns(found, 5, values), _columns(found, 4, 5)).output(0)
+                return Decoded(_around(centre, half), scores)
     raise _Unfit
 
 
 def _nanodet(outputs: Sequence[ov.Output], batch: int, output: DetectionOutput, size: int) -> Decoded:
     """Decode what NanoDet gives: a score for each class, and for each side a distribution over distances.
 
-    The scores and distributions are one output a level each, or side by side in one output. A box may be of
-    several classes, and ends at the image's border (distance2bbox of NanoDet). A cell's centre is half a
-    stride from its corner; NanoDet-Plus, whose fourth level tells it, takes the corner for it.
+    The scores and distributions are one output a level each, or side by side in one output. A box ends at the
+    image's border (distance2bbox of NanoDet). A cell's centre is half a stride from its corner; NanoDet-Plus,
+    whose fourth level tells it, takes the corner for it.
     """
     for strides in _strides(output):
-        shift = 0.0 if strides == _NANODET_PLUS_STRIDES else 0.5
-        centres, widths = _grid(size, strides, shift)
+        usual = 0.0 if strides == _NANODET_PLUS_STRIDES else 0.5
+        centres, widths = _grid(size, strides, usual if output.cell_centre is None else output.cell_centre)
         parts = _whole_levels(outputs, batch, output.classes, len(widths))
         parts = parts or _split_levels(outputs, batch, output.classes, _cells(size, strides))
         if parts is None:
@@ -114,28 +122,35 @@ def _nanodet(outputs: Sequence[ov.Output], batch: int, output: DetectionOutput, 
 def _boxes_labels_scores(
     outputs: Sequence[ov.Output], batch: int, output: DetectionOutput, size: int
 ) -> Decoded:
-    """Decode what a model gives that has chosen its boxes itself: corners in pixels, label and score of each.
+    """Decode what a model gives that has chosen its boxes itself: corners, label and score of each.
 
-    Labels are whole numbers. The scores may be the fifth column of the boxes.
+    Labels are whole numbers. The scores may be the fifth column of the boxes, and the labels the sixth.
     """
-    boxes = [found for found in outputs if _rank(found) >= 2 and _last(found) in (4, 5)]
-    lists = [found for found in outputs if found not in boxes]
+    real = [found for found in outputs if found.get_element_type().is_real()]
+    boxes = [found for found in real if _rank(found) >= 2 and _last(found) in (4, 5, 6)]
+    lists = [found for found in outputs if found not in boxes and _may_list(found, boxes)]
     labels = [found for found in lists if found.get_element_type().is_integral()]
     scores = [found for found in lists if found.get_element_type().is_real()]
-    has_scores = len(boxes) == 1 and _last(boxes[0]) == 5
-    if len(boxes) != 1 or len(labels) != 1 or len(scores) != (not has_scores):
+    width = _last(boxes[0]) if len(boxes) == 1 else 0
+    if not width or (len(scores), len(labels)) != (width < 5, width < 6):
         raise _Unfit
     if batch > 1 and _rank(boxes[0]) < 3:
         raise _Unfit
-    given = ops.reshape(_numbers(boxes[0]), np.array([batch, -1, _last(boxes[0])]), False)
+    given = ops.reshape(_numbers(boxes[0]), np.array([batch, -1, width]), False)
     column = np.array([batch, -1, 1])
-    score = _columns(given, 4, 5) if has_scores else ops.reshape(_numbers(scores[0]), column, False).output(0)
-    label = ops.reshape(_numbers(labels[0]), column, False).output(0)
-    return Decoded(_columns(given, 0, 4), score, (score, label))
+
+    def listed(place: int, found: Sequence[ov.Output]) -> ov.Output:
+        if not found:
+            return _columns(given, place, place + 1)
+        return ops.reshape(_numbers(found[0]), column, False).output(0)
+
+    return Decoded(_columns(given, 0, 4), listed(4, scores), listed(5, labels))
 
 
 def _needs_yolo(batch: int, output: DetectionOutput, size: int) -> str:
-    return f"[{batch},{4 + output.classes},N] or [{batch},N,{4 + output.classes}]"
+    return " or ".join(
+        f"[{batch},{one},N] or [{batch},N,{one}]" for one in (4 + output.classes, 5 + output.classes)
+    )
 
 
 def _needs_yolox(batch: int, output: DetectionOutput, size: int) -> str:
@@ -152,8 +167,8 @@ def _needs_nanodet(batch: int, output: DetectionOutput, size: int) -> str:
 
 def _needs_boxes_labels_scores(batch: int, output: DetectionOutput, size: int) -> str:
     return (
-        f"[{batch},N,4] and [{batch},N] of whole numbers and [{batch},N] of other ones, or [{batch},N,5] and "
-        f"[{batch},N] of whole numbers"
+        f"[{batch},N,4] and [{batch},N] of whole numbers and [{batch},N] of other ones, [{batch},N,5] and "
+        f"[{batch},N] of whole numbers, or [{batch},N,6]"
     )
 
 
@@ -222,12 +237,6 @@ def _split_levels(
     return ops.concat(scores, 1).output(0), ops.concat(distances, 1).output(0)
 
 
-def _best(scores: ov.Output) -> tuple[ov.Output, ov.Output]:
-    """Return the best score of each box and its class, f32 [batch, boxes, 1] each."""
-    top = ops.topk(scores, np.int32(1), 2, "max", "none")
-    return top.output(0), ops.convert(top.output(1), np.float32).output(0)
-
-
 def _around(centre: Any, half: Any) -> ov.Output:
     return ops.concat([ops.subtract(centre, half), ops.add(centre, half)], 2).output(0)
 
@@ -252,6 +261,14 @@ def _shape(value: ov.Output) -> tuple[int, ...]:
     if value.partial_shape.rank.is_dynamic:
         return ()
     return tuple(-1 if one.is_dynamic else one.get_length() for one in value.partial_shape)
+
+
+def _may_list(found: ov.Output, boxes: Sequence[ov.Output]) -> bool:
+    """Return whether an output may have a number for each of the boxes."""
+    shapes = [_shape(found), *(_shape(one)[:-1] for one in boxes)]
+    return (
+        -1 in {side for shape in shapes for side in shape} or len({int(np.prod(one)) for one in shapes}) == 1
+    )
 
 
 def _rank(value: ov.Output) -> int:

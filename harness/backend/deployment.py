@@ -9,7 +9,7 @@ from harness.backend import folding, graph, ports
 from harness.endpoint.contract import Tensor, datatype_of
 from harness.errors import ModelError
 from harness.model import file as model_file
-from harness.model.card import Card
+from harness.model.card import Card, OutputSpec
 
 INPUT = "image"
 SCORES = "scores"
@@ -35,7 +35,7 @@ def write(card: Card, path: Path, batch: int = 1, *, scores: bool = False) -> In
     Raises:
         ModelError: the model contradicts its card, does not admit the batch, or has no scores to give.
     """
-    if scores and card.task == "classification" and card.classifier.kind == "label":
+    if scores and isinstance(card.output, OutputSpec) and card.output.kind == "label":
         raise ModelError(f"Model '{card.name}' gives labels and has no scores to serve: leave out --scores.")
     source = model_file.read(card)
     if scores:

@@ -15,7 +15,7 @@ from openvino import opset13 as ops
 
 from harness.backend import ports
 from harness.backend.decoders import Decoded, decoded
-from harness.dataset.recipe import Recipe
+from harness.dataset.placement import Frames
 from harness.dataset.store import Store
 from harness.model.card import Card, DetectionOutput
 from harness.task import boxes, detection
@@ -46,24 +46,6 @@ class Found:
     """f32 [found, 6]: class, score, left, top, right, bottom in model pixels."""
     total: float
     """Sum of all scores, before any threshold; NaN if one is."""
-
-
-class Frames:
-    """Where the images of a store lie in its samples: what makes model pixels shares of an image's sides."""
-
-    def __init__(self, recipe: Recipe, sizes: npt.NDArray[np.int64]) -> None:
-        """Take the recipe of the samples, and width and height of each image, i64 [count, 2]."""
-        placements = [recipe.placement(width, height) for width, height in sizes.tolist()]
-        scale = np.array([(one.scale_x, one.scale_y) for one in placements]).reshape(-1, 2) * sizes
-        offset = np.array([(one.left, one.top) for one in placements]).reshape(-1, 2)
-        self._scale = np.tile(1 / scale, 2).astype(np.float32)
-        self._offset = np.tile(-offset / scale, 2).astype(np.float32)
-
-    def shares(self, corners: npt.NDArray[np.float32], index: int) -> npt.NDArray[np.float32]:
-        """Return corners in model pixels, f32 [found, 4], as shares of the image's sides, within it."""
-        found: npt.NDArray[np.float32] = corners * self._scale[index]
-        found += self._offset[index]
-        return np.clip(found, 0, 1, out=found)
 
 
 class Writer:
@@ -104,6 +86,11 @@ _YXYX = (1, 0, 3, 2)
 class Detections:
     """What OpenVINO computes for a detector beyond its own outputs, and when two such answers agree."""
 
+    words = (
+        "rows of class, score, left, top, right and bottom in model pixels (detections), how many of them "
+        "each image has (counts), and for each image the sum of all scores, NaN if one is (totals)"
+    )
+
     def __init__(self, card: Card) -> None:
         self._card = card
 
@@ -119,10 +106,14 @@ class Detections:
         """
         found = decoded(model, self._card, batch)
         total = ops.reduce_sum(found.scores, np.array([1, 2]), False)
-        if found.best is None:
+        if found.labels is not None:
+            rows, counts = self._of_one_class(found.boxes, found.scores, found.labels)
+        elif self._card.detector.has_several_labels:
             rows, counts = self._of_each_class(found)
         else:
-            rows, counts = self._of_one_class(found.boxes, *found.best)
+            top = ops.topk(found.scores, np.int32(1), 2, "max", "none")
+            labels = ops.convert(top.output(1), np.float32)
+            rows, counts = self._of_one_class(found.boxes, top.output(0), labels.output(0))
         results = [ops.result(one) for one in (rows, counts, total)]
         for result, name in zip(results, ("detections", "counts", "totals"), strict=True):
             result.output(0).set_names({name})
@@ -153,7 +144,7 @@ class Detections:
 
     def reader(self, store: Store) -> Callable[[Found, int], npt.NDArray[np.float32]]:
         """Return what makes an answer as LoadGen logs it of what was found."""
-        frames = Frames(self._card.input.recipe, store.sizes)
+        frames = self._card.input.recipe.frames(store.sizes)
 
         def read(found: Found, index: int) -> npt.NDArray[np.float32]:
             ports.require_number(found.total, self._card)

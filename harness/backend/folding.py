@@ -132,3 +132,12 @@ def _quantizer(layer: ov.Node) -> ov.Node | None:
 
 def _sources(node: ov.Node) -> Iterator[ov.Node]:
     return (node.input_value(place).get_node() for place in range(node.get_input_size()))
+
+
+def floating_point_layers(model: ov.Model) -> list[str]:
+    """Return the names of the convolutions and matrix products that a quantized model left as they were."""
+    return [
+        node.get_friendly_name()
+        for node in model.get_ordered_ops()
+        if node.get_type_name() in _COMPUTING and _quantizer(node) is None
+    ]

@@ -34,6 +34,11 @@ _BEST, _SECOND, _SUM = 2, 3, 4
 class Labels:
     """What OpenVINO computes for a classifier beyond its scores, and when two such answers agree."""
 
+    words = (
+        "for each image the label, the class that comes second, their scores, and the sum of all scores (NaN "
+        "if one is)"
+    )
+
     def __init__(self, card: Card) -> None:
         self._card = card
         self._output = card.classifier

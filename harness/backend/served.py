@@ -5,6 +5,7 @@ answer. So all systems under test, the probe and the known answers take it as th
 """
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ class ServedModel:
         self._slots = threading.BoundedSemaphore(in_flight)
         self._lock = threading.Lock()
         self._answered_by: tuple[str, str] | None = None
+        self.on_call: Callable[[int], None] = lambda call_ns: None
+        """Told what each call took, in ns, from sending to reading; called in the thread that asked."""
 
     def create_infer_request(self) -> "ServedRequest":
         return ServedRequest(self)
@@ -176,7 +179,9 @@ class ServedRequest:
             ServerFault: there is none, or it is not what it should be.
         """
         with self._model.slots:
+            start_ns = time.perf_counter_ns()
             answer = self._call(self._pixels)
+            self._model.on_call(time.perf_counter_ns() - start_ns)
         found = self._finish(self._model.read(answer))
         self._target[...] = found.reshape(self._target.shape)
 

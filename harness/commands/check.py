@@ -37,7 +37,7 @@ def command(root: Path, round_name: str, checkout: Path | None, strict: bool, as
     checks = check.check_tree(root, made_for)
     wrong = faults(checks, strict=strict)
     verdicts = [] if checkout is None else official.check(root, checkout, made_for)
-    passed = not wrong and all(verdict.passed for verdict in verdicts)
+    passed = not wrong and all(verdict.passed or verdict.breaks_on for verdict in verdicts)
     if as_json:
         document = {
             "round": made_for.name,

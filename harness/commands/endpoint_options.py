@@ -16,18 +16,18 @@ _DETAILS = {"ca": "--ca", "input": "--input", "output": "--output", "deadline_s"
 _DETAILS["ready_timeout_s"] = "--ready-timeout"
 """Fields of an endpoint that have options of their own."""
 
+_CONCURRENCY = click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Calls to the endpoint that are under way at a time; default: the probe's choice.",
+)
 _OPTIONS = (
     click.option(
         "--endpoint",
         metavar="URL",
         help="Measure a served model: grpc://HOST:PORT/MODEL[:VERSION], or http://; by TLS grpcs:// or "
         "https:// (extra: serve).",
-    ),
-    click.option(
-        "--concurrency",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Calls to the endpoint that are under way at a time; default: the probe's choice.",
     ),
     click.option(
         "--deadline",
@@ -56,7 +56,12 @@ _OPTIONS = (
 
 
 def endpoint(command: T) -> T:
-    """Add --endpoint and what goes with it; the command gets `endpoint` and `concurrency`."""
+    """Add --endpoint, how many calls it gets at a time, and how it is reached: `endpoint`, `concurrency`."""
+    return _CONCURRENCY(connection(command))
+
+
+def connection(command: T) -> T:
+    """Add --endpoint and how it is reached; the command gets `endpoint`."""
 
     @wraps(command)
     def with_endpoint(*given: Any, endpoint: str | None, **named: Any) -> Any:
@@ -79,7 +84,7 @@ def in_flight(endpoint: Endpoint | None, streams: int | None, concurrency: int |
         click.UsageError: the option is for the other of the two.
     """
     if endpoint is None and concurrency is not None:
-        raise click.UsageError("--concurrency is for an --endpoint: give --streams.")
+        raise click.UsageError("--concurrency is for an --endpoint: give both.")
     if endpoint is not None and streams is not None:
         raise click.UsageError("--streams is not for an --endpoint: give --concurrency.")
     return streams if endpoint is None else concurrency

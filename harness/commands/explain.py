@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from harness.commands import options
+from harness.commands import endpoint_options, options
+from harness.endpoint.address import Endpoint
 from harness.explain import DEFAULT_ROUNDS
 from harness.loadgen.settings import RunSettings
 from harness.mlperf.scenario import Scenario, parse_scenario
@@ -44,6 +45,7 @@ from harness.model.card import find_card
 @click.option(
     "--out", type=options.PATH, metavar="DIR", help="Folder for explain.json and explain.html; default: none."
 )
+@endpoint_options.endpoint
 @options.measures
 @options.as_json
 def command(
@@ -56,22 +58,35 @@ def command(
     rounds: int,
     duration: float,
     out: Path | None,
+    endpoint: Endpoint | None,
+    concurrency: int | None,
     as_json: bool,
 ) -> None:
     """Show where the time goes: the model, calling it, copying, waiting; its layers; the machine's peak.
 
     The same compiled model runs under a bare loop, OpenVINO's pool, benchmark_app and LoadGen, in
-    alternating rounds.
+    alternating rounds. With --endpoint: LoadGen in front of the model in process and in front of the server
+    take turns, and a call is cut into client, wire, queue, compute and rest; --threads, --batch and
+    --precision are those of the model in process, and --batch is the calls', too.
     """
     from harness.explain import output, page, session
+    from harness.explain.served import page as served_page
+    from harness.explain.served import session as served_session
 
-    settings = RunSettings(
-        parse_scenario(scenario), precision=precision, threads=threads, batch=batch, duration_s=duration
-    )
-    found = session.explain(session.Request(find_card(model), settings, data, rounds, out))
-    if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    kind = parse_scenario(scenario)
+    calls = endpoint_options.in_flight(endpoint, None, concurrency)
+    settings = RunSettings(kind, precision=precision, threads=threads, batch=batch, duration_s=duration)
+    request = session.Request(find_card(model), settings, data, rounds, out)
+    if endpoint is None:
+        found = session.explain(request)
+        document, shown = found.to_dict(), page.page(found)
     else:
-        click.echo(page.text(found))
+        asked = RunSettings(kind, streams=calls, batch=batch, duration_s=duration, endpoint=endpoint)
+        answered = served_session.explain(request, asked)
+        document, shown = answered.to_dict(), served_page.page(answered)
+    if as_json:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        click.echo(page.plain(shown))
     if out is not None:
-        output.write(found, out)
+        output.write(document, shown, out)

@@ -115,6 +115,14 @@ search_sizes = click.option(
     metavar="N",
     help="Input size to search, in pixels, may be repeated; default: the baseline's.",
 )
+search_space = click.option(
+    "--space",
+    type=click.Choice(["resnet-rev", "open"]),
+    default="resnet-rev",
+    show_default=True,
+    help="What may be varied. resnet-rev: bottlenecks, none wider or deeper than the baseline's. open: also "
+    "blocks of other forms, wider and deeper ones, fewer and more stages, an early stride.",
+)
 search_scenario = click.option(
     "--scenario",
     type=click.Choice([str(scenario) for scenario in SEARCHED]),

@@ -9,10 +9,12 @@ import click
 from harness import console
 from harness.commands import options
 from harness.dataset import coco, store
+from harness.dataset.form import Form
 from harness.dataset.images import Listed, find_images, require_known
 from harness.errors import DataError
 from harness.files import format_bytes
-from harness.model.card import CLASSIFICATION, Card, doubts, find_card
+from harness.model.card import Card, doubts, find_card
+from harness.task import task_of
 
 
 @click.command("prepare")
@@ -113,10 +115,10 @@ def _listed(
 ) -> Listed:
     """List the images with what the card's task needs to know of them."""
     boxes = annotations is not None or mlperf_licences or dataset == "coco"
-    if card.task == CLASSIFICATION:
+    if task_of(card).FORM is Form.LABEL:
         if boxes:
             raise DataError(
-                f"Model '{card.name}' is for classification, and boxes are for detectors: give another "
+                f"Model '{card.name}' is for {card.task}, and boxes are for detectors: give another "
                 "--model, or another --dataset without --annotations and --mlperf-licences."
             )
         return find_images(images, card.classifier.labels, labels)

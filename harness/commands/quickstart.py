@@ -18,7 +18,13 @@ from harness.comparison.published import SOURCE
 from harness.dataset import builtin, scenes
 from harness.mlperf.scenario import Scenario
 from harness.model.card import SPEED_ONLY
-from harness.task import TASKS
+from harness.task import CLASSIFICATION, DETECTION
+
+_FOLDERS = {
+    CLASSIFICATION: Path("harness-quickstart"),
+    DETECTION: Path("harness-quickstart-detection"),
+}
+"""By what it tells of: where everything goes unless another folder is given."""
 
 
 @click.command()
@@ -31,8 +37,8 @@ from harness.task import TASKS
 )
 @click.option(
     "--task",
-    type=click.Choice(tuple(TASKS)),
-    default="classification",
+    type=click.Choice(tuple(_FOLDERS)),
+    default=CLASSIFICATION,
     show_default=True,
     help="Classifiers of drawn images, or a detector of drawn shapes.",
 )
@@ -46,11 +52,12 @@ def command(out: Path | None, task: str, as_json: bool) -> None:
     it shows what INT8 does to a trained detector.
     """
     story: quickstart.Tale
-    if task == "detection":
-        story = quickstart.detection(out or Path("harness-quickstart-detection"))
+    folder = out or _FOLDERS[task]
+    if task == DETECTION:
+        story = quickstart.detection(folder)
         show = partial(_print_detection, story)
     else:
-        told = story = quickstart.quickstart(out or Path("harness-quickstart"))
+        told = story = quickstart.quickstart(folder)
         show = partial(_print, told)
     if as_json:
         click.echo(json.dumps(story.to_dict(), indent=2, ensure_ascii=False))

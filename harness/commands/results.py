@@ -8,7 +8,7 @@ import click
 from harness.commands import options
 from harness.console import note
 from harness.machine.price import Price
-from harness.results.frame import frame
+from harness.results import frame
 from harness.results.output import FORMATS, show, write
 
 
@@ -28,7 +28,7 @@ def command(paths: tuple[Path, ...], form: str | None, parquet: Path | None, pri
     """Show every test below PATH... as one table.
 
     Finds what `harness run`, `compare` and `submit` wrote, and submissions that MLCommons publishes. In
-    Python, `harness.results.frame.frame(paths)` returns the same as a pandas.DataFrame.
+    Python, `harness.results.frame(paths)` returns the same as a pandas.DataFrame.
     """
     found = frame(paths, price)
     if parquet is not None:

@@ -128,7 +128,7 @@ def command(
     if mode is None:
         mode = "performance" if card.speed_only else "both"
     modes = tuple(Mode) if mode == "both" else (Mode(mode),)
-    request = runner.Request(card, data, settings, modes, out, system, replace, tuning and endpoint is None)
+    request = runner.Request(card, data, settings, modes, out, system, replace, tuning)
     found, folder = runner.run(request)
     if as_json:
         rate = found.performance.samples_per_second if found.performance else None

@@ -9,7 +9,7 @@ import click
 
 from harness.commands import options
 from harness.errors import HarnessError
-from harness.model.architecture import STEMS
+from harness.model.architecture import STEMS, read_architecture
 
 _FOLDER = options.PATH
 
@@ -49,6 +49,12 @@ _FOLDER = options.PATH
     default="7x7-pool",
     show_default=True,
     help="Kernels, strides and pooling before the blocks; 3x3-pool and 3x3 suit images of about 32 px.",
+)
+@options.rare(
+    "--architecture",
+    type=_FOLDER,
+    metavar="FILE",
+    help="Train this network, in JSON as `harness search` writes it; its own size, width and stem count.",
 )
 @click.option(
     "--epochs", type=click.IntRange(1), default=60, show_default=True, help="Passes over the images."
@@ -180,6 +186,7 @@ def _train(
     crop_fraction: float,
     width: float,
     stem: str,
+    architecture: Path | None,
     batch: int,
     smallest_area: float,
     flip: bool,
@@ -220,6 +227,7 @@ def _train(
             crop_fraction=crop_fraction,
             width=width,
             stem=stem,
+            architecture=None if architecture is None else read_architecture(architecture),
             augmentation=Augmentation(
                 smallest_area,
                 flip,

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from harness.backend.settings import PRECISIONS
-from harness.commands import options
+from harness.commands import endpoint_options, options
+from harness.endpoint.address import Endpoint
 from harness.mlperf.scenario import parse_scenario
 from harness.model.card import find_card
 from harness.tuner import DEFAULT_BUDGET_MIN
@@ -38,6 +39,7 @@ from harness.tuner import DEFAULT_BUDGET_MIN
     metavar="MINUTES",
     help="About how long to measure; the more, the more candidates and the longer each test.",
 )
+@endpoint_options.connection
 @click.option("--replace", is_flag=True, help="Tune again what is tuned already.")
 @options.measures
 @options.as_json
@@ -48,6 +50,7 @@ def command(
     threads: int | None,
     precisions: tuple[str, ...],
     budget: float,
+    endpoint: Endpoint | None,
     replace: bool,
     as_json: bool,
 ) -> None:
@@ -58,7 +61,8 @@ def command(
     faster beyond noise; otherwise the default is, and that is said. `run` and `compare` use what is kept,
     for the same model, input size, CPU, number and kind of CPUs, quota, OpenVINO, scenario, precision and
     --threads. It lies in $HARNESS_CACHE, else in the user's cache folder. After an interruption the same
-    command goes on.
+    command goes on. With --endpoint it tries how many calls are under way at a time, and how many samples a
+    call holds; what it keeps is for that endpoint.
     """
     from harness.tuner import report, session
 
@@ -67,6 +71,7 @@ def command(
         store=data,
         scenario=parse_scenario(scenario),
         precisions=tuple(dict.fromkeys(precisions)),
+        endpoint=endpoint,
         threads=threads,
         budget_min=budget,
         replace=replace,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness.backend.settings import SERVED
 from harness.comparison.document import AccuracyPair, Cell, Comparison, count_threads
 from harness.loadgen.settings import in_words
 from harness.measurement import statistics
@@ -166,12 +167,12 @@ def tuning_remarks(cells: Sequence[Cell]) -> Iterator[str]:
             )
 
 
-def settings_text(cell: Cell) -> str:
-    """Say what a cell ran with."""
+def settings_text(comparison: Comparison, cell: Cell) -> str:
+    """Say what a cell of a comparison ran with."""
     if not cell.settings:
         return "not recorded"
     source = "not tuned" if cell.tuning is None else f"tuned {cell.tuning.created}"
-    return f"{in_words(cell.settings)} ({source})"
+    return f"{in_words(cell.settings, served=comparison.variant(cell.variant).computed == SERVED)} ({source})"
 
 
 def accuracy_text(comparison: Comparison, pair: AccuracyPair) -> str:

@@ -78,10 +78,11 @@ class Setting:
 
     def tuning_of(self, entry: Entry, scenario: Scenario, threads: int) -> Tuning | None:
         """Return the variant's tuning, if there is one and it is to be used."""
-        if not self.tuned or entry.candidate.endpoint is not None:
+        if not self.tuned:
             return None
-        given = threads if self.threads_given else None
-        asked = RunSettings(scenario, entry.candidate.precision, threads=given)
+        asked = self.run_settings(scenario, entry.candidate, threads)
+        if not self.threads_given:
+            asked = replace(asked, threads=None)
         return tuned.find(tuned.key_of(entry.card, asked, self.machine))
 
 

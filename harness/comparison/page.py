@@ -234,7 +234,7 @@ def _settings(comparison: Comparison) -> Iterator[tuple[str, str]]:
         yield variant.name, "; ".join(filter(None, facts))
     for cell in comparison.cells:
         where = f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}"
-        yield where, findings.settings_text(cell)
+        yield where, findings.settings_text(comparison, cell)
     yield "not official because", "; ".join(comparison.not_official_because)
 
 

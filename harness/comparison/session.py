@@ -4,6 +4,7 @@ import datetime
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,9 @@ from harness.dataset import builtin
 from harness.dataset.images import find_images
 from harness.dataset.store import Store, open_store
 from harness.dataset.store import prepare as prepare_store
+from harness.endpoint import host
 from harness.endpoint.address import Endpoint
-from harness.endpoint.host import is_this_host
 from harness.errors import HarnessError, OutputError, did_you_mean
-from harness.loadgen.job import ON_THIS_HOST
 from harness.machine import identity, noise, system
 from harness.measurement import statistics
 from harness.measurement.data import require_fit
@@ -301,6 +301,7 @@ def _document(
         )
         for entry in entries
     ]
+    neighbours = [host.remarks(str(one), one.host, one.port) for one in request.endpoints]
     return Comparison(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         harness=__version__,
@@ -311,7 +312,7 @@ def _document(
         variants=tuple(made),
         cells=cells,
         accuracy_pairs=tuple(_pairs(entries, baseline, store)),
-        remarks=(*_remarks(cells), *_neighbours(request.endpoints)),
+        remarks=(*_remarks(cells), *chain.from_iterable(neighbours)),
         not_official_because=(
             f"rounds of {request.duration_s:g} s, made to compare",
             *store.submittable_faults(),
@@ -330,13 +331,6 @@ def _pairs(entries: list[Entry], baseline: str, store: Store) -> Iterator[Accura
         if entry is not first and entry.answers is not None:
             found = task.compare(first.answers, entry.answers, truth)
             yield AccuracyPair(entry.name, baseline, **vars(found))
-
-
-def _neighbours(endpoints: Sequence[Endpoint]) -> Iterator[str]:
-    """Yield what there is to say of servers that share this machine."""
-    for endpoint in endpoints:
-        if is_this_host(endpoint.host, endpoint.port):
-            yield f"{endpoint}: {ON_THIS_HOST}."
 
 
 def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:

@@ -195,7 +195,7 @@ def comma_separated(comparisons: list[Comparison]) -> str:
                     f"{accuracy.fraction:.6f}" if accuracy else "",
                     "" if accuracy is None or accuracy.passed is None else str(accuracy.passed).lower(),
                     str(variant.speed_only).lower(),
-                    findings.settings_text(cell),
+                    findings.settings_text(comparison, cell),
                     _folder(cell),
                 ]
             )
@@ -267,7 +267,7 @@ def _settings(comparison: Comparison) -> Iterator[str]:
     for cell in comparison.cells:
         if cell.settings:
             where = f"{METRICS[cell.scenario].title}, {count_threads(cell.threads)}"
-            yield f"{where}: {cell.variant} ran with {findings.settings_text(cell)}."
+            yield f"{where}: {cell.variant} ran with {findings.settings_text(comparison, cell)}."
 
 
 def _folder(cell: Cell) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import files, typed
+from harness.dataset.form import Form
 from harness.errors import DataError
 from harness.typed import LEFT_OUT
 
@@ -171,7 +172,7 @@ class AnnotatedImages:
     annotations: Annotations
     remarks: tuple[str, ...] = field(default=(), compare=False)
     """Sentences for the user: what was left out."""
-    task = "detection"
+    form = Form.BOXES
 
     @cached_property
     def sizes(self) -> Mapping[str, tuple[int, int]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.dataset.class_folders import LeftOut, class_folders
+from harness.dataset.form import Form
 from harness.dataset.label_file import KAGGLE_CSV, VAL_MAP, kaggle_entries, val_map_entries
 from harness.errors import DataError, did_you_mean
 
@@ -28,8 +29,8 @@ class Listed(Protocol):
     """Images in the order of their sample indices, and what is right about them."""
 
     @property
-    def task(self) -> str:
-        """What is asked about them (harness.task)."""
+    def form(self) -> Form:
+        """In which form it is known what is right about them."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ class ImageList:
     root: Path
     remarks: tuple[str, ...] = field(default=(), compare=False)
     """Sentences for the user: where the labels come from, and what was left out."""
-    task = "classification"
+    form = Form.LABEL
 
     @property
     def numbers(self) -> tuple[tuple[int], ...]:

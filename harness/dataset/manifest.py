@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from harness import files, typed
 from harness.dataset.coco import ANNOTATIONS
+from harness.dataset.form import Form
 from harness.dataset.label_file import VAL_MAP
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError
@@ -20,8 +21,11 @@ from harness.errors import DataError
 MANIFEST = "manifest.json"
 FORMAT = 1
 IMAGES = "images.txt"
-_LISTS = {"classification": ((VAL_MAP,), 1), "detection": ((IMAGES, ANNOTATIONS), 3)}
-"""By task: the file of names and numbers, what else says what is right, and how many numbers an image has."""
+_LISTS: Mapping[str, tuple[tuple[str, ...], int]] = {
+    Form.LABEL: ((VAL_MAP,), 1),
+    Form.BOXES: ((IMAGES, ANNOTATIONS), 3),
+}
+"""By form: the file of names and numbers, what else says what is right, and how many numbers an image has."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class Manifest:
     """Hex digest of sources.txt; "" in stores of version 0.1.0, which have none."""
     warnings: tuple[Remark, ...] = ()
     """Images that a decoder had something to say about, such as damage inside a JPEG, and what it was."""
-    task: str = "classification"
-    """What is asked about the images: classification or detection; older stores do not say it."""
+    task: str = Form.LABEL
+    """In which form it is known what is right about the images; older stores do not say it."""
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -130,9 +134,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     sync(folder)
 
 
-def truth_file(folder: Path, task: str) -> Path | None:
+def truth_file(folder: Path, form: str) -> Path | None:
     """Return the file with what is right about the images of a store; None where the list itself says it."""
-    _, *others = _LISTS[task][0]
+    _, *others = _LISTS[form][0]
     return folder / others[0] if others else None
 
 
@@ -167,10 +171,10 @@ def read_list(folder: Path, manifest: Manifest) -> tuple[tuple[str, ...], npt.ND
 
 
 def write_list(
-    folder: Path, task: str, names: Sequence[str], numbers: Sequence[Sequence[int]], truth: str
+    folder: Path, form: str, names: Sequence[str], numbers: Sequence[Sequence[int]], truth: str
 ) -> str:
     """Write the list, where line k is sample k, and the truth beside it; return the SHA-256 of both."""
-    file, *others = (folder / name for name in _LISTS[task][0])
+    file, *others = (folder / name for name in _LISTS[form][0])
     lines = [f"{_quoted(name)} {' '.join(map(str, of))}\n" for name, of in zip(names, numbers, strict=True)]
     for path, text in zip((file, *others), ("".join(lines), truth), strict=False):
         files.write_text(path, text)

@@ -19,6 +19,21 @@ def require_whole(path: Path, sha256: str) -> None:
         raise _changed(path)
 
 
+def require_size(path: Path, needed_bytes: int) -> None:
+    """Raise DataError unless the file has so many bytes."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(
+            f"The sample file {path} cannot be opened ({error.strerror}): delete the store and prepare again."
+        ) from error
+    if size != needed_bytes:
+        raise DataError(
+            f"The sample file {path} has {size:,} bytes instead of {needed_bytes:,}: "
+            f"delete the store and prepare again."
+        )
+
+
 def require_spread(path: Path, sha256: str, sample_bytes: int, count: int) -> None:
     """Raise DataError unless some samples of the file, evenly spread, have the hash `sha256`."""
     if spread_sha256(path, sample_bytes, count) != sha256:

@@ -1,5 +1,6 @@
-"""Where an image lies in a sample: how its pixels and the model's correspond."""
+"""Where images lie in their samples: how their pixels and the model's correspond."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,21 +21,28 @@ class Placement:
     """Model pixels from the sample's left edge to the image's; negative where the image is cut off."""
     top: float
 
-    def to_image(self, boxes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Return boxes of the model, [count, 4] as xmin, ymin, xmax, ymax, in pixels of the image, likewise.
-
-        What lies outside the image stays there.
-        """
-        return (boxes - self._offset) / self._scale
-
     def to_model(self, boxes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Return boxes of the image in pixels of the model, the inverse of `to_image`."""
-        return boxes * self._scale + self._offset
+        """Return boxes of the image, [count, 4] as xmin, ymin, xmax, ymax, in pixels of the model, likewise.
 
-    @property
-    def _scale(self) -> npt.NDArray[np.float64]:
-        return np.array([self.scale_x, self.scale_y] * 2)
+        `Frames.shares` goes the other way.
+        """
+        scale = np.array([self.scale_x, self.scale_y] * 2)
+        found: npt.NDArray[np.float64] = boxes * scale + np.array([self.left, self.top] * 2)
+        return found
 
-    @property
-    def _offset(self) -> npt.NDArray[np.float64]:
-        return np.array([self.left, self.top] * 2)
+
+class Frames:
+    """The placements of many images: they make model pixels shares of an image's sides."""
+
+    def __init__(self, placements: Sequence[Placement], sizes: npt.NDArray[np.int64]) -> None:
+        """Take where each image lies, and its width and height in pixels, i64 [count, 2]."""
+        scale = np.array([(one.scale_x, one.scale_y) for one in placements]).reshape(-1, 2) * sizes
+        offset = np.array([(one.left, one.top) for one in placements]).reshape(-1, 2)
+        self._scale = np.tile(1 / scale, 2).astype(np.float32)
+        self._offset = np.tile(-offset / scale, 2).astype(np.float32)
+
+    def shares(self, corners: npt.NDArray[np.float32], index: int) -> npt.NDArray[np.float32]:
+        """Return boxes in model pixels, f32 [found, 4], as shares of an image's sides, within it."""
+        found: npt.NDArray[np.float32] = corners * self._scale[index]
+        found += self._offset[index]
+        return np.clip(found, 0, 1, out=found)

@@ -4,9 +4,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.dataset.image_file import ImageError, Pixels, decode
-from harness.dataset.placement import Placement
+from harness.dataset.placement import Frames, Placement
 
 RESIZES = {
     "area": "OpenCV INTER_AREA, what MLPerf's reference does for the TF and ONNX ResNet-50",
@@ -191,6 +192,10 @@ class Recipe:
             return Placement(across, down, left, top)
         scaled = self._scaled(width, height)
         return Placement(scaled[0] / width, scaled[1] / height, *self._offset(*scaled))
+
+    def frames(self, sizes: npt.NDArray[np.int64]) -> Frames:
+        """Return where images of these widths and heights, i64 [count, 2], lie in their samples."""
+        return Frames([self.placement(width, height) for width, height in sizes.tolist()], sizes)
 
     def read(self, data: bytes, name: str, stated: tuple[int, int] | None = None) -> Pixels:
         """Return the sample, [size, size, 3] u8 RGB, of an image file's bytes.

@@ -4,13 +4,15 @@ import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from harness import __version__, console, files
+from harness.dataset import coco
+from harness.dataset.form import Form
 from harness.dataset.image_file import ImageError, one_thread_per_call, tool_versions
 from harness.dataset.images import Listed, is_in_official_order
 from harness.dataset.manifest import (
@@ -24,7 +26,7 @@ from harness.dataset.manifest import (
     write_list,
     write_manifest,
 )
-from harness.dataset.pixels import require_spread, require_whole, spread, spread_sha256
+from harness.dataset.pixels import require_size, require_spread, require_whole, spread, spread_sha256
 from harness.dataset.preparation import (
     LOCK,
     Work,
@@ -70,9 +72,9 @@ class Store:
         return self.manifest.dataset
 
     @property
-    def task(self) -> str:
-        """What is asked about the images (harness.task)."""
-        return self.manifest.task
+    def form(self) -> Form:
+        """In which form it is known what is right about the images."""
+        return Form(self.manifest.task)
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -81,17 +83,17 @@ class Store:
         Raises:
             DataError: the store has boxes instead.
         """
-        self._require_task("classification")
+        self._require_form(Form.LABEL)
         return self.numbers[:, 0]
 
     @property
     def image_ids(self) -> tuple[int, ...]:
-        """The id of each sample in `truth_file`.
+        """The id of each sample in `boxes`.
 
         Raises:
             DataError: the store has labels instead.
         """
-        self._require_task("detection")
+        self._require_form(Form.BOXES)
         return tuple(self.numbers[:, 0].tolist())
 
     @property
@@ -101,13 +103,24 @@ class Store:
         Raises:
             DataError: the store has labels instead.
         """
-        self._require_task("detection")
+        self._require_form(Form.BOXES)
         return self.numbers[:, 1:]
+
+    @cached_property
+    def boxes(self) -> coco.Annotations:
+        """What is right about the images, read once.
+
+        Raises:
+            DataError: the store has labels instead.
+        """
+        self._require_form(Form.BOXES)
+        assert self.truth_file is not None
+        return coco.read(self.truth_file)
 
     @property
     def truth_file(self) -> Path | None:
         """The boxes of these images in COCO's format; None where the list has labels."""
-        return truth_file(self.path, self.task)
+        return truth_file(self.path, self.form)
 
     @property
     def missing(self) -> tuple[Remark, ...]:
@@ -175,10 +188,10 @@ class Store:
             faults.append(f"the store {self.path} has its images in another order than MLPerf's val_map.txt")
         return faults
 
-    def _require_task(self, task: str) -> None:
-        if self.task != task:
+    def _require_form(self, form: Form) -> None:
+        if self.form is not form:
             raise DataError(
-                f"The images of the store {self.path} were prepared for {self.task}, not for {task}: use a "
+                f"The images of the store {self.path} were prepared for {self.form}, not for {form}: use a "
                 "store that was prepared with the same model, or with another of its task."
             )
 
@@ -213,7 +226,7 @@ def _opened(path: Path, stamps: tuple[files.Stamp, ...]) -> Store:
         raise DataError(f"The store {path} is empty: delete it and prepare again.")
     names, numbers = read_list(path, manifest)
     for entry in manifest.recipes.values():
-        _check_size(path / entry.file, manifest.count * entry.recipe.sample_bytes)
+        require_size(path / entry.file, manifest.count * entry.recipe.sample_bytes)
     return Store(path, manifest, names, numbers)
 
 
@@ -293,11 +306,11 @@ def _prepare(
                 images=root,
                 count=len(kept),
                 labels=images.different(kept),
-                list_sha256=write_list(out, images.task, names, numbers, images.truth(kept)),
+                list_sha256=write_list(out, images.form, names, numbers, images.truth(kept)),
                 missing=tuple(Remark(images.names[k], images.numbers[k][0], gone[k]) for k in sorted(gone)),
                 recipes={},
                 sources_sha256=write_sources(out, work.sources(names)),
-                task=images.task,
+                task=images.form,
             )
         said = {entry.name: entry for entry in held.warnings}
         number_of = dict(zip(images.names, images.numbers, strict=True))
@@ -316,10 +329,10 @@ def _ready(images: Listed, recipe: Recipe, out: Path, dataset: str, allow_missin
         raise DataError(
             f"The store {out} holds the data set '{store.dataset}', not '{dataset}': {files.elsewhere(out)}."
         )
-    if store.task != images.task:
+    if store.form is not images.form:
         raise DataError(
-            f"The images of the store {out} were prepared for {store.task}, and this model is for "
-            f"{images.task}: {files.elsewhere(store.path)}."
+            f"The images of the store {out} were prepared for {store.form}, and this model is for "
+            f"{images.form}: {files.elsewhere(store.path)}."
         )
     absent = {entry.name for entry in store.missing} & {*images.names}
     if not _holds(store, images, absent):
@@ -383,17 +396,3 @@ def _other_pixels(images: Listed, store: Store) -> list[str]:
                 same = False
             others += [] if same else [name]
     return others
-
-
-def _check_size(path: Path, needed_bytes: int) -> None:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise DataError(
-            f"The sample file {path} cannot be opened ({error.strerror}): delete the store and prepare again."
-        ) from error
-    if size != needed_bytes:
-        raise DataError(
-            f"The sample file {path} has {size:,} bytes instead of {needed_bytes:,}: "
-            f"delete the store and prepare again."
-        )

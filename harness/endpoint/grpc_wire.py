@@ -22,10 +22,12 @@ from harness.endpoint.wire import (
     ServedModel,
     Server,
     ServerFault,
+    Statistics,
     Unreachable,
 )
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
+_LIVE = "/inference.GRPCInferenceService/ServerLive"
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -94,7 +96,7 @@ class GrpcWire:
             return []
         return sorted({one.name for one in said.models})
 
-    def statistics(self) -> dict[str, int] | None:
+    def statistics(self) -> Statistics | None:
         try:
             said = self._ask(self._stub.ModelStatistics, pb.ModelStatisticsRequest(**self._named))
         except ServerFault:
@@ -102,14 +104,14 @@ class GrpcWire:
         if not said.model_stats:
             return None
         stats = said.model_stats[-1].inference_stats
-        return {
-            "calls": stats.success.count,
-            "total_ns": stats.success.ns,
-            "queue_ns": stats.queue.ns,
-            "input_ns": stats.compute_input.ns,
-            "compute_ns": stats.compute_infer.ns,
-            "output_ns": stats.compute_output.ns,
-        }
+        return Statistics(
+            stats.success.count,
+            stats.success.ns,
+            stats.queue.ns,
+            stats.compute_input.ns,
+            stats.compute_infer.ns,
+            stats.compute_output.ns,
+        )
 
     def call(self, given: Tensor, shape: Sequence[int], wanted: str) -> Call:
         framing = Framing.of(given, shape)
@@ -125,6 +127,17 @@ class GrpcWire:
                 return _answer(self._infer(message, timeout=timeout_s), wanted)
             except grpc.RpcError as error:
                 raise _fault(error, self._endpoint) from error
+
+        return send
+
+    def echo(self, given: Tensor, shape: Sequence[int], wanted: str) -> Callable[[memoryview], None]:
+        framing = Framing.of(given, shape)
+        # A message may hold fields that its receiver does not know, which it reads and leaves alone.
+        before = _prefix(self._endpoint, given, shape, framing, wanted)
+        live = self._channel.unary_unary(_LIVE, response_deserializer=pb.ServerLiveResponse.FromString)
+
+        def send(pixels: memoryview) -> None:
+            self._ask(live, b"".join((before, *framing.parts(pixels))))
 
         return send
 

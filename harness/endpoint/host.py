@@ -3,7 +3,20 @@
 import ipaddress
 import socket
 
+ON_THIS_HOST = "the server is on this host: it shares the CPUs with LoadGen, and no network lies between"
+"""What is said of every such measurement."""
+
 _TIMEOUT_S = 5.0
+
+
+def remarks(shown: str, host: str, port: int) -> list[str]:
+    """Return what there is to say of an endpoint that shares this machine; nothing of any other."""
+    try:
+        return [f"{shown}: {ON_THIS_HOST}."] if is_this_host(host, port) else []
+    except OSError as error:
+        return [
+            f"{shown}: nobody listens there any more ({error}), so whether it is on this host is not known."
+        ]
 
 
 def is_this_host(host: str, port: int) -> bool:

@@ -5,7 +5,7 @@ import json
 import select
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -22,11 +22,16 @@ from harness.endpoint.wire import (
     ServedModel,
     Server,
     ServerFault,
+    Statistics,
     Unreachable,
 )
 from harness.errors import ModelError
 
+_Message = tuple[Iterable[Any], dict[str, str]]
+"""The parts of a body, and its headers."""
+
 _BINARY = "binary_tensor_data"
+_LIVE = "/v2/health/live"
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _NOT_FOUND = (404, 400)
 _LONGEST_FAULT = 300
@@ -50,7 +55,7 @@ class HttpWire:
         self._model_path = f"/v2/models/{quote(endpoint.model, safe='')}{version}"
 
     def is_live(self) -> bool:
-        return self._status("/v2/health/live")
+        return self._status(_LIVE)
 
     def is_ready(self) -> bool:
         return self._status("/v2/health/ready") and self._status(f"{self._model_path}/ready")
@@ -78,29 +83,35 @@ class HttpWire:
             return []
         return sorted({str(one["name"]) for one in said})
 
-    def statistics(self) -> dict[str, int] | None:
+    def statistics(self) -> Statistics | None:
         try:
             said = self._ask("GET", f"{self._model_path}/stats")["model_stats"][-1]["inference_stats"]
         except (ServerFault, LookupError, TypeError):
             return None
-        return {
-            "calls": said["success"]["count"],
-            "total_ns": said["success"]["ns"],
-            "queue_ns": said["queue"]["ns"],
-            "input_ns": said["compute_input"]["ns"],
-            "compute_ns": said["compute_infer"]["ns"],
-            "output_ns": said["compute_output"]["ns"],
-        }
+        return Statistics(
+            said["success"]["count"],
+            said["success"]["ns"],
+            said["queue"]["ns"],
+            said["compute_input"]["ns"],
+            said["compute_infer"]["ns"],
+            said["compute_output"]["ns"],
+        )
 
     def call(self, given: Tensor, shape: Sequence[int], wanted: str) -> Call:
-        if _BINARY in self.server().extensions:
-            return self._binary_call(given, shape, wanted)
-        if given.datatype == BYTES:
-            raise ModelError(
-                f"{self._endpoint} takes BYTES, which JSON cannot hold: use grpc://, or --input "
-                f"{given.name}:UINT8 if it takes numbers, too."
-            )
-        return self._json_call(given, shape, wanted)
+        message = self._message(given, shape, wanted)
+
+        def send(pixels: memoryview) -> Answer:
+            return self._infer(*message(pixels), wanted)
+
+        return send
+
+    def echo(self, given: Tensor, shape: Sequence[int], wanted: str) -> Callable[[memoryview], None]:
+        message = self._message(given, shape, wanted)
+
+        def send(pixels: memoryview) -> None:
+            self._send("GET", _LIVE, *message(pixels))
+
+        return send
 
     def is_on_this_host(self) -> bool:
         return is_this_host(self._endpoint.host, self._endpoint.port)
@@ -108,24 +119,20 @@ class HttpWire:
     def close(self) -> None:
         self._connection.close()
 
-    def _binary_call(self, given: Tensor, shape: Sequence[int], wanted: str) -> Call:
-        framing = Framing.of(given, shape)
-        stated = [framing.count] if framing.header else shape
-        facts = {"binary_data_size": framing.size_bytes}
-        header = _question(given, stated, wanted, facts, {"binary_data": True})
-        sent = {"Content-Length": str(len(header) + framing.size_bytes), _HEADER_LENGTH: str(len(header))}
+    def _message(self, given: Tensor, shape: Sequence[int], wanted: str) -> Callable[[memoryview], _Message]:
+        """Return what makes the message of a call: binary where the server takes it, else JSON.
 
-        def send(pixels: memoryview) -> Answer:
-            return self._infer((header, *framing.parts(pixels)), sent, wanted)
-
-        return send
-
-    def _json_call(self, given: Tensor, shape: Sequence[int], wanted: str) -> Call:
-        def send(pixels: memoryview) -> Answer:
-            body = _question(given, shape, wanted, {}, {}, data=pixels.tolist())
-            return self._infer((body,), {"Content-Length": str(len(body))}, wanted)
-
-        return send
+        Raises:
+            ModelError: it takes JSON alone, which cannot hold the input's BYTES.
+        """
+        if _BINARY in self.server().extensions:
+            return _binary(given, shape, wanted)
+        if given.datatype == BYTES:
+            raise ModelError(
+                f"{self._endpoint} takes BYTES, which JSON cannot hold: use grpc://, or --input "
+                f"{given.name}:UINT8 if it takes numbers, too."
+            )
+        return _plain(given, shape, wanted)
 
     def _infer(self, body: Iterable[Any], headers: dict[str, str], wanted: str) -> Answer:
         start = monotonic()
@@ -198,6 +205,27 @@ class HttpWire:
         return ServerFault(
             f"{self._endpoint} gave no answer within {self._endpoint.deadline_s:g} s (--deadline)"
         )
+
+
+def _binary(given: Tensor, shape: Sequence[int], wanted: str) -> Callable[[memoryview], _Message]:
+    framing = Framing.of(given, shape)
+    stated = [framing.count] if framing.header else shape
+    facts = {"binary_data_size": framing.size_bytes}
+    header = _question(given, stated, wanted, facts, {"binary_data": True})
+    sent = {"Content-Length": str(len(header) + framing.size_bytes), _HEADER_LENGTH: str(len(header))}
+
+    def message(pixels: memoryview) -> _Message:
+        return (header, *framing.parts(pixels)), sent
+
+    return message
+
+
+def _plain(given: Tensor, shape: Sequence[int], wanted: str) -> Callable[[memoryview], _Message]:
+    def message(pixels: memoryview) -> _Message:
+        body = _question(given, shape, wanted, {}, {}, data=pixels.tolist())
+        return (body,), {"Content-Length": str(len(body))}
+
+    return message
 
 
 def _question(

@@ -81,6 +81,19 @@ def connect(endpoint: Endpoint) -> Wire:
         raise HarnessError(f"Cannot use --ca {endpoint.ca} ({error}): give certificates in PEM.") from error
 
 
+def name_of(endpoint: Endpoint) -> str:
+    """Ask a server for its name and version, on a connection of its own.
+
+    Raises:
+        ServerFault: it does not answer.
+    """
+    wire = connect(endpoint)
+    try:
+        return wire.server().words
+    finally:
+        wire.close()
+
+
 def meet(endpoint: Endpoint, tick: Callable[[], None] = lambda: None) -> Met:
     """Wait until server and model are ready, and return what they say of themselves.
 

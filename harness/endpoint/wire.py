@@ -1,7 +1,7 @@
 """One connection to a server of the Open Inference Protocol, whichever way the bytes go."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from harness.endpoint.contract import Tensor
@@ -38,6 +38,11 @@ class Server:
     version: str
     extensions: tuple[str, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """Its name and version, or that it has none."""
+        return f"{self.name} {self.version}".strip() or "a server"
+
 
 @dataclass(frozen=True)
 class ServedModel:
@@ -60,6 +65,24 @@ class Answer:
     """With the shape that it has."""
     content: Any
     """Its elements: a buffer of little-endian bytes, or a sequence of numbers."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a server counted of a model since it was started; times are of all calls together."""
+
+    calls: int
+    total_ns: int
+    """From the server's receipt of a call to its answer."""
+    queue_ns: int
+    input_ns: int
+    compute_ns: int
+    output_ns: int
+
+    def since(self, before: "Statistics") -> "Statistics":
+        """Return what was counted after `before`."""
+        earlier = asdict(before)
+        return Statistics(**{name: value - earlier[name] for name, value in asdict(self).items()})
 
 
 Call = Callable[[memoryview], Answer]
@@ -90,13 +113,19 @@ class Wire(Protocol):
     def models(self) -> list[str]:
         """Return the names of the models that the server has; none where it does not say."""
 
-    def statistics(self) -> dict[str, int] | None:
-        """Return what the server counted so far: calls, and ns in its parts; None where it counts nothing."""
+    def statistics(self) -> Statistics | None:
+        """Return what the server counted so far; None where it counts nothing."""
 
     def call(self, given: Tensor, shape: Sequence[int], wanted: str) -> Call:
         """Return what asks for the output `wanted`, given u8 pixels [count, height, width, channels].
 
         Where the input takes BYTES, each image is one element.
+        """
+
+    def echo(self, given: Tensor, shape: Sequence[int], wanted: str) -> Callable[[memoryview], None]:
+        """Return what sends the bytes of such a call to where the server computes nothing with them.
+
+        That is the question whether it is live, which has no content of its own.
         """
 
     def is_on_this_host(self) -> bool:

@@ -97,7 +97,9 @@ class _Request:
         self._request = request
         self._own = own
         self.set_output_tensor = request.set_output_tensor
-        self.get_output_tensor = request.get_output_tensor
+
+    def get_output_tensor(self, *place: int) -> Any:
+        return self._request.get_output_tensor(*place)
 
     def set_input_tensor(self, tensor: Any) -> None:
         self._own.set_start_ns = time.perf_counter_ns()

@@ -3,13 +3,13 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from harness import files
 from harness.errors import OutputError
-from harness.explain import page
-from harness.explain.document import FILE_NAME, Explanation
+from harness.explain.document import FILE_NAME
 
 PAGE_NAME = "explain.html"
 _WIDTH = 130
@@ -27,11 +27,11 @@ def require_new(out: Path) -> None:
     files.make_writable_folder(out)
 
 
-def write(found: Explanation, out: Path) -> None:
-    """Write explain.json and explain.html into the folder."""
-    files.write_json(out / FILE_NAME, json.loads(json.dumps(found.to_dict())))
+def write(document: dict[str, Any], page: RenderableType, out: Path) -> None:
+    """Write explain.json and explain.html into the folder, from an explanation's document and page."""
+    files.write_json(out / FILE_NAME, json.loads(json.dumps(document)))
     console = Console(width=_WIDTH, record=True, file=io.StringIO(), highlight=False)
-    console.print(page.page(found))
+    console.print(page)
     made = console.export_html(inline_styles=True)
     head = f'<meta name="viewport" content="width=device-width">\n<style>{_CSS}</style>\n</head>'
     files.write_text(out / PAGE_NAME, made.replace("</head>", head, 1))

@@ -28,9 +28,14 @@ _MEANINGS = {
 
 def text(found: Explanation, width: int = 110) -> str:
     """Return the page as plain text."""
+    return plain(page(found), width)
+
+
+def plain(shown: RenderableType, width: int = 110) -> str:
+    """Return what a rich console would show as plain text."""
     console = Console(width=width, no_color=True, highlight=False)
     with console.capture() as capture:
-        console.print(page(found))
+        console.print(shown)
     return capture.get().rstrip()
 
 
@@ -43,7 +48,7 @@ def _parts(found: Explanation) -> Iterator[RenderableType]:
     settings = found.settings
     yield Text(
         f"{found.model['name']}, {found.scenario}, {found.computed} on {found.machine['cpu_model']}: "
-        f"{_count(settings['threads'], 'thread')}, {_count(settings['streams'], 'stream')}, "
+        f"{count(settings['threads'], 'thread')}, {count(settings['streams'], 'stream')}, "
         f"batch {settings['batch']}"
     )
     yield from (Text(), _ways(found))
@@ -66,7 +71,7 @@ def _layers_title(found: Explanation) -> str:
 
 def _ways(found: Explanation) -> Table:
     what = "p50 latency" if found.is_latency else "a sample on a stream"
-    table = _table()
+    table = grid()
     for name in (
         f"median (range) of {found.settings['rounds']} rounds",
         f"{what}, ms",
@@ -96,7 +101,7 @@ def _extra(way: Way, bare: Way) -> str:
 
 
 def _split(found: Explanation) -> Table:
-    table = _table()
+    table = grid()
     for name in ("", "µs", "share", "", "what it is"):
         table.add_column(name, justify="right" if name in ("µs", "share") else "left")
     values = {part: found.part_ns(part) for part in PARTS}
@@ -114,7 +119,7 @@ def _split(found: Explanation) -> Table:
 
 def _layers(found: Explanation) -> Table:
     whole_us = kernels.total_us(found.layers)
-    table = _table()
+    table = grid()
     for name in ("layer", "type", "kernel", "precision", "µs", "share", ""):
         table.add_column(name, justify="right" if name in ("µs", "share") else "left", overflow="fold")
     slowest = sorted(found.layers, key=lambda layer: -(layer.time_us or 0.0))
@@ -151,9 +156,11 @@ def bar(share: float, width: int = _BAR) -> str:
     return "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
 
 
-def _table() -> Table:
+def grid() -> Table:
+    """Return a table without lines."""
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
-def _count(number: int, word: str) -> str:
+def count(number: int, word: str) -> str:
+    """Return such as "1 thread" or "2 threads"."""
     return f"{number} {word}{'' if number == 1 else 's'}"

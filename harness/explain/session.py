@@ -15,6 +15,7 @@ from harness.backend import graph, kernels
 from harness.backend.kernels import Layer
 from harness.console import progress
 from harness.dataset import builtin
+from harness.dataset.form import Form
 from harness.dataset.images import find_images
 from harness.dataset.store import open_store, prepare
 from harness.errors import HarnessError
@@ -27,9 +28,10 @@ from harness.loadgen.settings import RunSettings
 from harness.machine import noise, system
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
-from harness.model.card import CLASSIFICATION, SPEED_ONLY, Card
+from harness.model.card import SPEED_ONLY, Card
 from harness.process import child
 from harness.profiling.peak import KINDS, Peak
+from harness.task import task_of
 
 SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 
@@ -58,22 +60,11 @@ def explain(request: Request) -> Explanation:
         HarnessError: the request does not fit the model, the store or the machine.
     """
     card, machine = request.card, system.describe()
-    scenario = request.settings.scenario
-    if scenario not in SCENARIOS:
-        raise HarnessError(f"Scenario '{scenario}' cannot be explained: use {' or '.join(SCENARIOS)}.")
-    if request.rounds < 2:
-        raise HarnessError(
-            f"--rounds {request.rounds} shows no spread: give at least 2, better {DEFAULT_ROUNDS} or more."
-        )
-    settings = _settled(request.settings, machine)
-    model_file.sha256(card)
-    if request.out is not None:
-        output.require_new(request.out)
-    if request.data is not None:
-        open_store(request.data).samples(card.input.recipe)
+    settings = settled(request, machine)
+    scenario = settings.scenario
     with tempfile.TemporaryDirectory(prefix="harness-explain-") as name:
         folder = Path(name)
-        job = Job(card, _store(request, folder), settings, folder, None, folder / "user.conf")
+        job = Job(card, images_for(request, folder), settings, folder, None, folder / "user.conf")
         rounds, noises = _rounds(replace(job, mode=Mode.PERFORMANCE), request.rounds)
         kinds = tuple(kind for kind in KINDS if kind != "bf16" or settings.precision == "bf16")
         with progress(f"Profiling {card.name}", None, counts=False):
@@ -83,11 +74,7 @@ def explain(request: Request) -> Explanation:
     found = Explanation(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         harness=__version__,
-        model={
-            "name": card.name,
-            "sha256": model_file.sha256(card),
-            "note": SPEED_ONLY if card.speed_only else "",
-        },
+        model=told_of(card),
         scenario=str(scenario),
         settings={
             **{name: facts[name] for name in ("threads", "streams", "batch")},
@@ -113,6 +100,37 @@ def explain(request: Request) -> Explanation:
     return replace(found, remarks=remarks)
 
 
+def settled(request: Request, machine: system.Machine) -> RunSettings:
+    """Hold a request against what can be explained, and return its settings with nothing left open.
+
+    Raises:
+        HarnessError: it does not fit the model, the store, the machine or the folder for its files.
+    """
+    scenario = request.settings.scenario
+    if scenario not in SCENARIOS:
+        raise HarnessError(f"Scenario '{scenario}' cannot be explained: use {' or '.join(SCENARIOS)}.")
+    if request.rounds < 2:
+        raise HarnessError(
+            f"--rounds {request.rounds} shows no spread: give at least 2, better {DEFAULT_ROUNDS} or more."
+        )
+    settings = _settled(request.settings, machine)
+    model_file.sha256(request.card)
+    if request.out is not None:
+        output.require_new(request.out)
+    if request.data is not None:
+        open_store(request.data).samples(request.card.input.recipe)
+    return settings
+
+
+def told_of(card: Card) -> dict[str, str]:
+    """Return what an explanation says of its model."""
+    return {
+        "name": card.name,
+        "sha256": model_file.sha256(card),
+        "note": SPEED_ONLY if card.speed_only else "",
+    }
+
+
 def _settled(settings: RunSettings, machine: system.Machine) -> RunSettings:
     usable = machine.usable_cpus
     threads = usable if settings.threads is None else settings.threads
@@ -123,12 +141,17 @@ def _settled(settings: RunSettings, machine: system.Machine) -> RunSettings:
     return replace(settings, threads=threads, stall_timeout_s=patience_s).with_defaults()
 
 
-def _store(request: Request, folder: Path) -> Path:
+def images_for(request: Request, folder: Path) -> Path:
+    """Return the request's store, or one of drawn images that is made in the folder.
+
+    Raises:
+        HarnessError: the model is none for drawn images.
+    """
     if request.data is not None:
         return request.data
-    if request.card.task != CLASSIFICATION:
+    if task_of(request.card).FORM is not Form.LABEL:
         raise HarnessError(
-            f"The built-in images are for classification and model '{request.card.name}' is for "
+            f"The built-in images are for {Form.LABEL} and model '{request.card.name}' is for "
             f"{request.card.task}: give a store of its own with --data."
         )
     images = find_images(builtin.generate(folder / "images", _BUILTIN_COUNT), len(builtin.CLASSES))
@@ -138,13 +161,13 @@ def _store(request: Request, folder: Path) -> Path:
 def _rounds(job: Job, count: int) -> tuple[list[dict[str, Any]], list[noise.Noise]]:
     """Measure every way in turn, and each time another one first."""
     program = benchmark_app.find()
-    saved = work.run(_in_folder(job, "deployed"), work=ways.save)["path"] if program else Path()
+    saved = work.run(in_folder(job, "deployed"), work=ways.save)["path"] if program else Path()
     rounds, noises = [], []
     with progress(f"Explaining {job.card.name}", count) as bar:
         for number in range(count):
             watch = noise.Watch()
             way = partial(ways.measure, order=_turned(number), seconds=job.settings.duration_s)
-            entry = work.run(_in_folder(job, f"round{number}"), partial(_sample, watch), way)
+            entry = work.run(in_folder(job, f"round{number}"), partial(sampled, watch), way)
             if program is not None:
                 entry[_APP] = _benchmark_app(job, program, saved, entry)
             rounds.append(entry)
@@ -153,7 +176,8 @@ def _rounds(job: Job, count: int) -> tuple[list[dict[str, Any]], list[noise.Nois
     return rounds, noises
 
 
-def _sample(watch: noise.Watch, now: child.Progress) -> None:
+def sampled(watch: noise.Watch, now: child.Progress) -> None:
+    """Let a watch look at the machine, whenever a child tells of its progress."""
     watch.sample()
 
 
@@ -162,7 +186,8 @@ def _turned(number: int) -> tuple[str, ...]:
     return ways.WAYS[shift:] + ways.WAYS[:shift]
 
 
-def _in_folder(job: Job, name: str) -> Job:
+def in_folder(job: Job, name: str) -> Job:
+    """Return the job with a log folder of its own, which is made in that of the job."""
     folder = job.log_folder / name
     folder.mkdir()
     return replace(job, log_folder=folder)

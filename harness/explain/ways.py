@@ -52,7 +52,7 @@ def measure(backend: Backend, *, order: Sequence[str], seconds: float) -> dict[s
     from harness.loadgen import drive
 
     compiled = Prover(backend).compile_ladder(backend.job.settings)[-1]
-    streams = 1 if _is_latency(backend) else compiled.streams
+    streams = 1 if is_latency(backend) else compiled.streams
     backend.report("phase", "measuring")
     tensors = _load(backend, compiled)
     first = _figure(backend, loops.bare(compiled, tensors, _FIRST_LOOK_S, streams), streams)
@@ -66,7 +66,7 @@ def measure(backend: Backend, *, order: Sequence[str], seconds: float) -> dict[s
             backend.qsl.unload()
             drive.perform(backend, [clocks.model(compiled)], clocks)
             tensors = _load(backend, compiled)
-            found |= _read(backend, clocks, streams, empty_ns)
+            found |= read(backend, clocks, streams, empty_ns)
             continue
         loop: Callable[..., loops.Timed] = loops.bare if way == BARE else loops.pool
         with undisturbed():
@@ -105,7 +105,7 @@ def profile(backend: Backend, *, seconds: float, kinds: Sequence[str]) -> dict[s
             backend.report("completed", number)
 
     layers = kernels.profiled(watched.model, tensors, count, done)
-    streams = 1 if _is_latency(backend) else compiled.streams
+    streams = 1 if is_latency(backend) else compiled.streams
     peaks: list[dict[str, Any]] = []
     for kind in kinds:
         backend.report("completed", len(peaks) + 1)
@@ -133,19 +133,20 @@ def _load(backend: Backend, compiled: graph.Compiled) -> list[Any]:
     return windows(backend.qsl.block, compiled.batch)
 
 
-def _is_latency(backend: Backend) -> bool:
+def is_latency(backend: Backend) -> bool:
+    """Return whether a query's latency is measured, and not how much time a sample takes."""
     return backend.job.settings.scenario is Scenario.SINGLE_STREAM
 
 
 def _figure(backend: Backend, timed: loops.Timed, streams: int) -> float:
-    return timed.median_ns if _is_latency(backend) else streams / timed.samples_per_second * 1e9
+    return timed.median_ns if is_latency(backend) else streams / timed.samples_per_second * 1e9
 
 
 def _expect(backend: Backend, figure_ns: float, streams: int) -> None:
     """Tell LoadGen about how fast the system is."""
     job = backend.job
     assert job.user_conf is not None
-    if _is_latency(backend):
+    if is_latency(backend):
         told = {"target_latency": figure_ns * _EXPECTED_SHARE / 1e6}
     else:
         told = {"target_qps": streams / figure_ns * 1e9}
@@ -161,12 +162,23 @@ def _empty_ns(backend: Backend, compiled: graph.Compiled) -> float:
         return loops.bare(empty, [pixels], _EMPTY_S).median_ns
 
 
-def _read(backend: Backend, clocks: Clocks, streams: int, empty_ns: float) -> dict[str, Any]:
+def read(backend: Backend, clocks: Clocks, streams: int, empty_ns: float) -> dict[str, Any]:
+    """Return LoadGen's figure and its parts, of a test that was performed with clocks.
+
+    Args:
+        backend: of the job whose log folder has LoadGen's logs.
+        clocks: what they noted.
+        streams: that served the test.
+        empty_ns: median of `infer()` on a model that computes nothing.
+
+    Raises:
+        RunFailed: LoadGen logged an error.
+    """
     path = backend.job.log_folder / log.DETAIL_LOG
     measured = log.read_performance(path)
     if measured.errors:
         raise RunFailed(f"LoadGen logged an error: {measured.errors[0]}")
-    if _is_latency(backend):
+    if is_latency(backend):
         split = split_latency(clocks.services, measured.latency_p50_ns, empty_ns)
     else:
         assert measured.duration_ns is not None

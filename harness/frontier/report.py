@@ -141,6 +141,13 @@ def _sentences(found: Frontier, out: Path) -> Iterator[str]:
     failed = [row.name for row in found.networks if row.speed is None]
     if failed:
         yield f"Could not be timed: {', '.join(failed)}; the table says why."
+    restless = [row.name for row in found.timed if row.speed and row.speed.restless_visits]
+    if restless:
+        yield (
+            f"The machine was restless while {len(restless)} of {len(found.timed)} networks were timed "
+            "(ResNet-50 beside them was more than 5 % slower than in its quiet moments): their quietest "
+            "samples count, and the intervals are wider for it."
+        )
     if found.not_timed:
         count = len(found.not_timed)
         yield f"Not timed, as the budget was used up: {count} networks; the same command goes on."

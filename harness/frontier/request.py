@@ -10,7 +10,7 @@ from harness.frontier.catalogue import Published
 from harness.frontier.speed import BASELINE
 from harness.model import file as model_file
 from harness.model import licence, zoo
-from harness.model.card import CLASSIFICATION, Card, find_card, shipped_cards
+from harness.model.card import Card, OutputSpec, find_card, shipped_cards
 from harness.profiling.conditions import Conditions
 
 CLASSES = 1000
@@ -101,4 +101,4 @@ def published(request: Request) -> list[Published]:
 
 
 def _is_fit(card: Card) -> bool:
-    return card.task == CLASSIFICATION and card.classifier.labels == CLASSES and not card.speed_only
+    return isinstance(card.output, OutputSpec) and card.output.labels == CLASSES and not card.speed_only

@@ -42,7 +42,7 @@ def find(asked: Request, stopwatch: Stopwatch | None = None) -> Frontier:
 
     Raises:
         RunFailed: a test broke.
-        HarnessError: the request fits no network, store or machine, or the machine is too busy to measure.
+        HarnessError: the request fits no network, store or machine.
     """
     networks = request.published(asked)
     if not asked.cards and not networks:

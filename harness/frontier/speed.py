@@ -21,6 +21,7 @@ from harness.profiling.conditions import Conditions
 from harness.profiling.stopwatch import Beside
 
 ROUNDS = 5
+_PATIENCE_S = 20.0
 BASELINE = "resnet50-seeded"
 """ResNet-50 at 224 px; its speed does not depend on its random weights."""
 
@@ -43,6 +44,8 @@ class Speed:
     """Convolutions and matrix products that are not in 8 bits, with their kernels, the slowest first."""
     fallbacks: tuple[str, ...]
     """Layers in reference or plain gemm kernels, likewise."""
+    restless_visits: int = 0
+    """Of the ten visits, those during which the machine was not quiet for long enough."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ class Stopwatch(Protocol):
 
     @property
     def quiet_ms(self) -> float: ...
+
+    @property
+    def restless(self) -> int: ...
 
     def visits(self, deployed: Any) -> Callable[[], float]: ...
 
@@ -95,7 +101,7 @@ def measure(
         baseline: name of the card of a ResNet-50.
 
     Raises:
-        HarnessError: the machine is too busy to measure, or `out` holds times of other conditions.
+        OutputError: `out` holds times of other conditions.
     """
     folder = files.make_writable_folder(out / FOLDER)
     held = {entry.name: _held(folder / f"{entry.name}.json", entry.of, conditions) for entry in entries}
@@ -106,7 +112,7 @@ def measure(
     if not left:
         return done
     card = find_card(baseline)
-    stopwatch = stopwatch or Beside(resnet50(card.output.classes, card.input.size), conditions)
+    stopwatch = stopwatch or Beside(resnet50(card.output.classes, card.input.size), conditions, _PATIENCE_S)
     wide = stopwatch.visits(graph.deployed(model_file.read(card), card))
     end = None if budget_s is None else monotonic() + budget_s
     with progress("Timing", len(entries)) as bar:
@@ -134,6 +140,7 @@ def _timed(entry: Entry, stopwatch: Stopwatch, wide: Callable[[], float], condit
         visit = stopwatch.visits(deployed)
     except Exception as error:  # whatever torch, timm, NNCF or OpenVINO raise: the network is a row with it
         return Timed(entry.name, None, graph.first_line(error))
+    before = stopwatch.restless
     ratios: list[float] = []
     f32_ratios: list[float] = []
     for number in range(ROUNDS):
@@ -150,6 +157,7 @@ def _timed(entry: Entry, stopwatch: Stopwatch, wide: Callable[[], float], condit
             wide_share=None if kernels.int8_share is None else 1 - kernels.int8_share,
             wide=tuple(f"{one.name} ({one.exec_type})" for one in kernels.wide),
             fallbacks=tuple(f"{one.name} ({one.exec_type})" for one in kernels.fallbacks),
+            restless_visits=stopwatch.restless - before,
         ),
         "",
     )

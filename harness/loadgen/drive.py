@@ -69,7 +69,7 @@ def perform(
     given = None if compiled is None else lambda: compiled
     attempts = COMPILATIONS if compiled is None else 1
     sut, ladder, check = Prover(backend).prove(make, given, attempts=attempts)
-    energy = _start_test(job, qsl, sut, tap.issue(sut.issue), report)
+    energy = _start_test(job, qsl, sut, tap.issue(sut.issue), report, backend.ask_name)
     report("phase", "checking")
     check.again(sut)
     sut.close()
@@ -81,7 +81,14 @@ def perform(
     }
 
 
-def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> dict[str, Any] | None:
+def _start_test(
+    job: Job,
+    qsl: Qsl,
+    sut: Sut,
+    issue: Issue,
+    report: Report,
+    ask_name: Callable[[], str] | None = None,
+) -> dict[str, Any] | None:
     settings = _test_settings(job)
     log_settings = lg.LogSettings()
     log_settings.log_output.outdir = str(job.log_folder)
@@ -101,7 +108,7 @@ def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> d
 
     performance_sample_count = min(qsl.count, settings.performance_sample_count_override or qsl.count)
     library = lg.ConstructQSL(qsl.count, performance_sample_count, load, unload)
-    system, destroy = _system(job, issue)
+    system, destroy = _system(issue, ask_name)
     # The audit file is always named, so that a stray audit.config in the working directory has no effect.
     audit_config = job.audit_config or job.log_folder / "no-audit.config"
     stop = Event()
@@ -121,17 +128,15 @@ def _start_test(job: Job, qsl: Qsl, sut: Sut, issue: Issue, report: Report) -> d
     return {"joules": joules, "domains": meter.domains}
 
 
-def _system(job: Job, issue: Issue) -> tuple[Any, Callable[[Any], None]]:
+def _system(issue: Issue, ask_name: Callable[[], str] | None) -> tuple[Any, Callable[[Any], None]]:
     """Return LoadGen's handle of the system under test, and what gives it back."""
-    if job.settings.endpoint is None:
+    if ask_name is None:
         return lg.ConstructFastSUT(issue, lambda: None), lg.DestroyFastSUT
-    # What the rules ask of its name (inference_rules.adoc, "Network"); an error in here would be a crash.
-    name = f"Network SUT at {job.settings.endpoint}"
 
     def issue_samples(samples: list[Any]) -> None:
         issue([sample.id for sample in samples], [sample.index for sample in samples])
 
-    return lg.ConstructQDL(issue_samples, lambda: None, lambda: name), lg.DestroyQDL
+    return lg.ConstructQDL(issue_samples, lambda: None, ask_name), lg.DestroyQDL
 
 
 def _test_settings(job: Job) -> Any:

@@ -10,9 +10,6 @@ from harness.mlperf.scenario import Mode
 from harness.model.card import Card
 from harness.typed import LEFT_OUT
 
-ON_THIS_HOST = "the server is on this host: it shares the CPUs with LoadGen, and no network lies between"
-"""What is said of every such measurement."""
-
 
 @dataclass(frozen=True)
 class Job:

@@ -12,7 +12,7 @@ from harness.errors import ModelError
 from harness.loadgen.job import AnsweredWrongly, Estimate
 from harness.loadgen.proof import Prover
 from harness.loadgen.rate import find_rate
-from harness.loadgen.settings import RunSettings, doublings
+from harness.loadgen.settings import MOST_CALLS, RunSettings, doublings
 from harness.loadgen.subject import Backend
 from harness.loadgen.sut import make_sut
 from harness.machine import system
@@ -26,7 +26,8 @@ _MAX_BATCH = 8
 # A larger batch must be worth its latency; and a sample that comes while one is computed waits for two.
 _LEAST_GAIN = 1.03
 _BOUND_SHARE = 0.5
-_MOST_CALLS = 64
+_LONGEST = 4
+"""So many times the time that there is may the windows of a served model take."""
 _FLAT = 2
 """So often in turn more calls in flight may bring nothing, as one measurement may be disturbed."""
 
@@ -240,9 +241,12 @@ def _rate(backend: Backend, compiled: Compiled, order: list[int], seconds: float
     driver = _Driver(backend, Scenario.OFFLINE, [compiled])
     round_size = compiled.batch * compiled.streams
     first_ns = driver.time_ns(_cycle(order, round_size))
-    window = _cycle(order, round_size * max(2, round(seconds * 1e9 / _WINDOWS / first_ns)))
+    rounds = max(2, round(seconds * 1e9 / _WINDOWS / first_ns))
+    window = _cycle(order, round_size * rounds)
     best = 0.0
-    for _ in range(_WINDOWS):
+    # Many calls to a slow server would take many times the time that there is.
+    most = _WINDOWS if backend.job.settings.endpoint is None else round(_LONGEST * seconds * 1e9 / first_ns)
+    for _ in range(max(2, min(_WINDOWS, most // rounds))):
         best = max(best, len(window) / driver.time_ns(window) * 1e9)
         backend.report("completed", driver.sut.completed)
     driver.sut.close()
@@ -267,7 +271,7 @@ def _compile(
 def _threads(settings: RunSettings) -> int:
     """Return how many streams are worth a try: one for each thread, or calls that a server may have to do."""
     if settings.endpoint is not None:
-        return _MOST_CALLS
+        return MOST_CALLS
     return settings.threads or system.usable_cpus()
 
 

@@ -1,15 +1,17 @@
 """What a child process sets up where a server computes: store, server, and the local model to check it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.backend import served
 from harness.backend.graph import Compiled
 from harness.endpoint import meeting
 from harness.endpoint.meeting import ServedBy
+from harness.errors import HarnessError, ModelError
 from harness.loadgen.job import AnsweredWrongly
 from harness.loadgen.settings import RunSettings
 from harness.loadgen.subject import Backend
+from harness.mlperf.rules import NETWORK_SUT
 
 
 class ServedBackend(Backend):
@@ -40,6 +42,28 @@ class ServedBackend(Backend):
     def compilations(self) -> int:
         return 1
 
+    @property
+    def ask_name(self) -> Callable[[], str]:
+        return self._network_name
+
+    def _network_name(self) -> str:
+        endpoint = self._met.endpoint
+        try:
+            name = meeting.name_of(endpoint)
+        except HarnessError as error:
+            self._fail(f"The server of {endpoint} did not tell LoadGen its name: {error}")
+            raise
+        # The rules want one round trip for each call of this, and these words (inference_rules.adoc).
+        return f"{NETWORK_SUT} {name} at {endpoint}"
+
+    def takes(self, batch: int) -> bool:
+        """Return whether the server's model takes calls of a batch, by what it says of itself."""
+        try:
+            self.compile(self.job.settings, batch)
+        except ModelError:
+            return False
+        return True
+
     def answers_wrongly(self, ladder: Sequence[Compiled], attempts: int, wrong: str) -> AnsweredWrongly:
         return AnsweredWrongly(
             f"{self._met.endpoint} answers known samples otherwise than the card's model does here, in "
@@ -53,3 +77,16 @@ class ServedBackend(Backend):
     def server(self, compiled: Compiled) -> ServedBy:
         assert isinstance(compiled.model, served.ServedModel)
         return compiled.model.served_by
+
+
+def batches_taken(backend: Backend, *, batches: Sequence[int]) -> dict[str, Any]:
+    """Return as "batches" those of the sizes that a served model takes.
+
+    Raises:
+        ModelError: it takes none of them.
+    """
+    assert isinstance(backend, ServedBackend)
+    taken = [batch for batch in batches if backend.takes(batch)]
+    if not taken:
+        backend.compile(backend.job.settings, batches[0])
+    return {"batches": taken}

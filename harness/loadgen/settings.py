@@ -14,6 +14,9 @@ from harness.machine import system
 from harness.mlperf.scenario import Scenario
 from harness.typed import LEFT_OUT
 
+MOST_CALLS = 64
+"""So many calls to a server are tried at a time, at most."""
+
 TUNABLE = ("threads", "streams", "batch", "pinning", "smt", "core_type")
 """What a tuning may set; whatever of it the user gives stays as given."""
 
@@ -106,6 +109,11 @@ class RunSettings:
         )
 
     @property
+    def words(self) -> str:
+        """What a tuning may set, as it stands, in words."""
+        return in_words(self.tunable, served=self.endpoint is not None)
+
+    @property
     def tunable(self) -> dict[str, int | bool | str | None]:
         """Return what a tuning may set, as it stands."""
         return {name: getattr(self, name) for name in TUNABLE}
@@ -156,14 +164,18 @@ def doublings(limit: int) -> list[int]:
     return [*(1 << power for power in range(limit.bit_length()) if 1 << power < limit), limit]
 
 
-def in_words(tunable: Mapping[str, int | bool | str | None]) -> str:
-    """Return settings such as 'batch 4, 2 streams, not pinned'; what is None is left out."""
+def in_words(tunable: Mapping[str, int | bool | str | None], *, served: bool = False) -> str:
+    """Return settings such as 'batch 4, 2 streams, not pinned'; what is None is left out.
+
+    Of a served model the streams are calls in flight.
+    """
     words = []
     if (batch := tunable.get("batch")) is not None:
         words.append(f"batch {batch}")
     for name in ("streams", "threads"):
         if (count := tunable.get(name)) is not None:
-            words.append(f"{count} {name.removesuffix('s') if count == 1 else name}")
+            named = "calls" if served and name == "streams" else name
+            words.append(f"{count} {named.removesuffix('s') if count == 1 else named}")
     for name, yes, no in (("pinning", "pinned", "not pinned"), ("smt", "with SMT", "without SMT")):
         if (wanted := tunable.get(name)) is not None:
             words.append(yes if wanted else no)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from harness.backend import answers, graph
-from harness.backend.detections import Frames, Writer
+from harness.backend.detections import Writer
 from harness.dataset.store import open_store
 from harness.endpoint.meeting import ServedBy
 from harness.loadgen import known_answers
@@ -43,7 +43,7 @@ class Backend:
         self.end = answers.end_of(job.card)
         self._deployed: dict[int, Any] = {}
         is_detector = isinstance(job.card.output, DetectionOutput)
-        self._frames = Frames(job.card.input.recipe, self._store.sizes) if is_detector else None
+        self._frames = job.card.input.recipe.frames(self._store.sizes) if is_detector else None
         self.qsl = Qsl(self._store.samples(job.card.input.recipe))
 
     def deployed(self, batch: int) -> Any:
@@ -111,6 +111,14 @@ class Backend:
 
     def server(self, compiled: graph.Compiled) -> ServedBy | None:
         """Return what answers in the model's place: nothing, as it is compiled here."""
+        return None
+
+    @property
+    def ask_name(self) -> Callable[[], str] | None:
+        """Asks a system under test across a network for its name; None where it is in this process.
+
+        LoadGen calls it, and an error in it is a crash of LoadGen.
+        """
         return None
 
     @property

@@ -15,11 +15,12 @@ from harness.measurement.plan import Plan
 from harness.mlperf import log
 from harness.mlperf.scenario import Mode
 from harness.process import child
+from harness.task import task_of
 
 # A performance test that is not valid is repeated, each time with a better estimate.
 ATTEMPTS = 3
-# An entry of LoadGen's accuracy log, with the longest indices and one label.
-_ANSWER_BYTES = 80
+# An entry of LoadGen's accuracy log, with the longest indices and an empty answer.
+_ENTRY_BYTES = 72
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def take_with_bar(job: Job, total: float, timed: bool) -> Taken:
         timed: whether time ends the test.
     """
     if job.mode is Mode.ACCURACY:
-        files.require_free_space(job.log_folder.parent, round(total * _ANSWER_BYTES), "the accuracy log")
+        # Answers are hexadecimal there.
+        entry_bytes = _ENTRY_BYTES + 2 * task_of(job.card).answer_bytes(job.card)
+        files.require_free_space(job.log_folder.parent, round(total * entry_bytes), "the accuracy log")
     title = f"{job.card.name} {job.settings.scenario} {job.mode}"
     with progress(title, total, counts=not timed) as bar:
         taken = take(job, lambda now: _show(now, bar, total, timed))

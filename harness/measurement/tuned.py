@@ -2,8 +2,9 @@
 
 A tuning is found by what it depends on: the model and its input size, the CPU and its instruction sets, the
 CPUs allowed, of which kind they are and whether by a quota, the version of OpenVINO, the scenario, the
-precision and the threads asked for. Where any of it differs there is no tuning. What an older one does not
-say counts as equal, but for the quota, under which nothing may be pinned.
+precision and the threads asked for; of a served model also by its endpoint. Where any of it differs there is
+no tuning. What an older one does not say counts as equal, but for the quota, under which nothing may be
+pinned.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from harness.machine import identity, system
 from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
 from harness.model.card import Card
-from harness.typed import Scalar
+from harness.typed import LEFT_OUT, Scalar
 
 FILE_NAME = "tuning.json"
 FORMAT = 1
@@ -51,13 +52,20 @@ class Key:
     """Whether no quota takes a part of the CPUs allowed."""
     input_size: int | None = None
     """Pixels of an image's side."""
+    endpoint: str | None = field(default=None, metadata=LEFT_OUT)
+    """The address of a served model, as it was asked for; None: the model is compiled here."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What documents say of it; none compiled here has an endpoint."""
+        return {
+            name: value for name, value in asdict(self).items() if value is not None or name != "endpoint"
+        }
 
     @property
     def folder(self) -> Path:
         """The folder of the tuning and of the tests behind it; it need not exist."""
-        values = {
-            key: value for key, value in asdict(self).items() if value is not None or key not in _UNSAID
-        }
+        values = {key: value for key, value in self.values.items() if value is not None or key not in _UNSAID}
         digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
         return resources.cache_folder() / "tunings" / f"{self.scenario}-{self.precision}-{digest[:_DIGITS]}"
 
@@ -96,9 +104,17 @@ class Tuning:
         return self.key.folder / FILE_NAME
 
     @property
+    def is_served(self) -> bool:
+        """Whether it is of calls to a server."""
+        return self.key.endpoint is not None
+
+    @property
     def text(self) -> str:
         """What it sets, in words."""
-        return in_words(self.settings) or "the default settings, as nothing measured was faster"
+        return (
+            in_words(self.settings, served=self.is_served)
+            or "the default settings, as nothing measured was faster"
+        )
 
     def told(self, of: str = "") -> str:
         """Return the note of what uses it, `of` whatever needs to be said."""
@@ -117,7 +133,7 @@ class Tuning:
         return settings.fill(values)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self)}
+        return {"format": FORMAT, **asdict(self), "key": self.key.values}
 
     def reference(self) -> Reference:
         """Return what a result says of the tuning that it was made with."""
@@ -143,6 +159,7 @@ def key_of(card: Card, settings: RunSettings, machine: system.Machine) -> Key:
         performance_cpus=machine.performance_cpus_allowed,
         whole=not machine.is_under_quota,
         input_size=card.input.size,
+        endpoint=None if settings.endpoint is None else str(settings.endpoint),
     )
 
 
@@ -166,7 +183,7 @@ def _read(key: Key) -> Tuning | None:
                 f"The tuning {path} has format {form}, newer than this harness knows: update the harness, "
                 f"or leave it out with --no-tuning."
             )
-        if form != FORMAT or _UNSAID | document["key"] != json.loads(json.dumps(asdict(key))):
+        if form != FORMAT or _UNSAID | document["key"] != json.loads(json.dumps(key.values)):
             raise ValueError("it is of something else")
         found = Tuning(**{name: document[name] for name in Tuning.__dataclass_fields__} | {"key": key})
         _check(found, key)

@@ -135,6 +135,14 @@ _POWER_FIELDS = (
     *("power_supply_quantity_and_rating_watts", "power_supply_details", "disk_drives"),
     *("disk_controllers", "system_power_only"),
 )
+NETWORK_FIELDS = (
+    *("is_network", "network_type", "network_media", "network_rate", "nic_loadgen", "number_nic_loadgen"),
+    *("net_software_stack_loadgen", "network_protocol", "number_connections", "nic_sut", "number_nic_sut"),
+    *("net_software_stack_sut", "network_topology"),
+)
+"""Further keys of a system description in the Network division (SYSTEM_DESC_REQUIRED_FIELDS_NETWORK_MODE)."""
+NETWORK_SUT = "Network SUT"
+"""What the name of a system under test holds there (inference_rules.adoc, QDL Constraints)."""
 # inference_rules.adoc, edge-required-scenarios; the order is that of preprocess_submission.py.
 _INFERENCES = (
     ("SingleStream", "MultiStream"),

@@ -9,6 +9,7 @@ from typing import Any
 import tomli_w
 
 from harness import files, resources, typed
+from harness.dataset.form import Form
 from harness.errors import CardError, did_you_mean
 from harness.mlperf.benchmark import BENCHMARKS, find_benchmark
 from harness.model import card_rules
@@ -23,12 +24,11 @@ from harness.model.card_parts import (
     Output,
     OutputSpec,
 )
-from harness.task import TASKS, task_of
+from harness.task import CLASSIFICATION, TASKS, task_of
 
 __all__ = [
     "BUILDERS",
     "CARD_NAME",
-    "CLASSIFICATION",
     "ELEMENT_TYPES",
     "SPEED_ONLY",
     "AccuracySpec",
@@ -47,7 +47,6 @@ __all__ = [
 
 CARD_NAME = "card.toml"
 SPEED_ONLY = "speed only: no trained weights"
-CLASSIFICATION = "classification"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Card:
     output: Output
     accuracy: AccuracySpec | None = None
     task: str = CLASSIFICATION
-    """What is asked of the model (harness.task); `output` is of the class that OUTPUTS has for it."""
+    """What is asked of the model (harness.task); `output` is of the class that OUTPUTS has for its form."""
     description: str = ""
     licence: str = ""
     speed_only: bool = False
@@ -86,7 +85,7 @@ class Card:
             CardError: the model has another task.
         """
         if not isinstance(self.output, OutputSpec):
-            raise CardError(f"Model '{self.name}' is for {self.task}: give one for classification.")
+            raise CardError(f"Model '{self.name}' is for {self.task}: give one for {Form.LABEL}.")
         return self.output
 
     @property
@@ -97,7 +96,7 @@ class Card:
             CardError: the model has another task.
         """
         if not isinstance(self.output, DetectionOutput):
-            raise CardError(f"Model '{self.name}' is for {self.task}: give one for detection.")
+            raise CardError(f"Model '{self.name}' is for {self.task}: give one for {Form.BOXES}.")
         return self.output
 
     @property
@@ -145,9 +144,10 @@ def read_card(path: Path) -> Card:
     task = document.get("task", CLASSIFICATION)
     rules.require(isinstance(task, str), f"'task' must be a text, not {task!r},")
     rules.choice("task", task, TASKS)
-    _refuse_other_task(document.get("output"), task, rules)
+    form = TASKS[task].FORM
+    _refuse_other_form(document.get("output"), task, form, rules)
     try:
-        card = typed.structure_toml(document, Card, output=OUTPUTS.get(task, OutputSpec))
+        card = typed.structure_toml(document, Card, output=OUTPUTS[form])
     except typed.Misfit as error:
         raise CardError(error.told_of(path)) from error
     _require_sound(card, rules)
@@ -171,13 +171,12 @@ def write_card(card: Card, path: Path) -> None:
     files.write_text(path, _toml(card))
 
 
-def _refuse_other_task(output: Any, task: str, rules: card_rules.Rules) -> None:
-    """Raise CardError for an [output] with a key that only another task knows."""
-    known = {name: {item.name for item in fields(kind)} for name, kind in OUTPUTS.items()}
-    ours = known.get(task, known[CLASSIFICATION])
+def _refuse_other_form(output: Any, task: str, form: Form, rules: card_rules.Rules) -> None:
+    """Raise CardError for an [output] with a key that only tasks of another form know."""
+    known = {one: {item.name for item in fields(kind)} for one, kind in OUTPUTS.items()}
     for key in output if isinstance(output, dict) else ():
         for other, theirs in known.items():
-            fits = key in ours or key not in theirs
+            fits = key in known[form] or key not in theirs
             rules.require(fits, f"'output.{key}' is for {other}, and 'task' is '{task}'")
 
 
@@ -205,7 +204,7 @@ def _toml(card: Card) -> str:
     document: dict[str, Any] = {}
     for item in fields(card):
         value = getattr(card, item.name)
-        if item.name == "folder" or value is None or value in ("", False, {}, CLASSIFICATION):
+        if item.name == "folder" or value in (None, {}, item.default):
             continue
         if isinstance(value, InputSpec):
             value = value.to_dict()

@@ -4,16 +4,22 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
+from harness.dataset.form import Form
 from harness.dataset.recipe import Recipe
 
 ELEMENT_TYPES = ("u8", "f32", "f16")
 """What a model's input may be."""
 DECODERS = ("yolo", "yolox", "nanodet", "boxes-labels-scores")
 """How a detector's tensors become boxes."""
+PIXELS, SHARES = BOX_UNITS = ("pixels", "shares")
+"""Of the model's input, or of its sides."""
 # Of COCO's category ids, 1 to 90, these ten have no boxes in any of its files.
 _WITHOUT_BOXES = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-CLASS_MAPS = {"coco80to91": tuple(number for number in range(1, 91) if number not in _WITHOUT_BOXES)}
-"""Category ids of a detector's classes, by the name that a card may give."""
+CLASS_MAPS = {
+    "coco80to91": tuple(number for number in range(1, 91) if number not in _WITHOUT_BOXES),
+    "coco91": tuple(range(91)),
+}
+"""Category ids of a detector's classes, by the name that a card may give; 0 is none of COCO's."""
 
 _LITE_SCHEMES = ("timm", "in order")
 BUILDERS = {
@@ -147,6 +153,17 @@ class DetectionOutput:
     """The category id of each class: CLASS_MAPS has names for some; None for 1, 2, ..."""
     strides: tuple[int, ...] | None = None
     """Model pixels from cell to cell of each level, the finest first; None for the decoder's usual ones."""
+    cell_centre: float | None = None
+    """How far the point that boxes are told from lies from its cell's corner, as a share of the stride; None
+    for the decoder's usual one."""
+    multi_label: bool | None = None
+    """Whether a box may be of several classes; None for the decoder's usual answer."""
+    boxes: str = PIXELS
+    """What the model tells places in, one of BOX_UNITS."""
+
+    @property
+    def has_several_labels(self) -> bool:
+        return self.decoder == "nanodet" if self.multi_label is None else self.multi_label
 
     @property
     def categories(self) -> tuple[int, ...]:
@@ -170,8 +187,8 @@ class DetectionOutput:
 
 
 Output = OutputSpec | DetectionOutput
-OUTPUTS: Mapping[str, type[Output]] = {"classification": OutputSpec, "detection": DetectionOutput}
-"""What the [output] of a card of each task is."""
+OUTPUTS: Mapping[Form, type[Output]] = {Form.LABEL: OutputSpec, Form.BOXES: DetectionOutput}
+"""What the [output] of a card is, by the form of its task."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.dataset.recipe import FITS, ONLY_FOR, PLACES, RESIZES, ROUNDINGS, WARPS, Recipe
 from harness.errors import CardError, did_you_mean
 from harness.model.card_parts import (
+    BOX_UNITS,
     BUILDERS,
     CLASS_MAPS,
     DECODERS,
@@ -20,6 +21,12 @@ from harness.model.card_parts import (
     OutputSpec,
 )
 
+_ONLY_FOR = {
+    "strides": ("yolox", "nanodet"),
+    "cell_centre": ("yolox", "nanodet"),
+    "multi_label": ("yolo", "yolox", "nanodet"),
+}
+"""Keys of [output] that say something only about some decoders."""
 _HIGHEST_CATEGORY = 2**24
 """Up to here a category id is exact in the float32 of an answer."""
 
@@ -91,6 +98,14 @@ def _require_sound_detection(given: DetectionOutput, rules: Rules) -> None:
         strides is None or (min(strides, default=0) > 0 and list(strides) == sorted(set(strides))),
         "'output.strides' must be whole numbers above 0, the smallest first,",
     )
+    centre = given.cell_centre
+    rules.require(centre is None or 0 <= centre <= 1, "'output.cell_centre' must lie in [0, 1]")
+    rules.choice("output.boxes", given.boxes, BOX_UNITS)
+    for key, decoders in _ONLY_FOR.items():
+        rules.require(
+            given.decoder in decoders or getattr(given, key) is None,
+            f"'output.{key}' cannot apply to the decoder '{given.decoder}'",
+        )
 
 
 def require_sound_accuracy(given: AccuracySpec, metric: str, rules: Rules) -> None:

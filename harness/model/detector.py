@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from harness.model.architecture import Convolution
+from harness.model.layers import Convolution
 from harness.model.nodes import Nodes, Weights
 
 if TYPE_CHECKING:

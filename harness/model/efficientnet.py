@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import ModelError
-from harness.model.architecture import Convolution
+from harness.model.layers import Convolution
 from harness.model.nodes import BN_PARTS, Nodes, Weights
 
 if TYPE_CHECKING:

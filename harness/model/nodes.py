@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import ModelError
-from harness.model.architecture import Convolution
+from harness.model.layers import BlockLayers, Convolution, Norm
 
 BN_EPSILON = 1e-5
 """PyTorch's."""
@@ -62,15 +62,40 @@ class Weights:
                 f"Tensor '{layer.name}.weight' has shape {list(kernel.shape)} where the architecture needs "
                 f"{list(layer.shape)}: the weights are of another network."
             )
-        conv, bn = layer.name, layer.norm
-        out = kernel.shape[0]
-        gamma, beta, mean, variance = (self.array(f"{bn}.{part}", 1, out) for part in BN_PARTS)
+        factor, bias = self._scale(layer.norm, layer.out)
+        with np.errstate(invalid="ignore"):
+            weight = kernel * factor[:, None, None, None]
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ModelError(
+                f"The numbers of '{layer.name}' and '{layer.norm}' are not finite: the weights are damaged."
+            )
+        return weight.astype(np.float32), bias.astype(np.float32)
+
+    def folded_branches(
+        self, block: BlockLayers, whole: Convolution
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return kernel and bias of the convolution that all branches of a block are together, both f32."""
+        kernel, bias = np.zeros(whole.shape, np.float32), np.zeros(whole.out, np.float32)
+        for node in block.nodes:
+            layer = node.layer
+            if isinstance(layer, Convolution):
+                part, shift = self.folded_layer(layer)
+                edge = (whole.kernel - layer.kernel) // 2
+                kernel[:, :, edge : edge + layer.kernel, edge : edge + layer.kernel] += part
+                bias += shift
+            elif isinstance(layer, Norm):
+                factor, shift = (one.astype(np.float32) for one in self._scale(layer.norm, layer.channels))
+                middle, channels = whole.kernel // 2, np.arange(layer.channels)
+                kernel[channels, channels, middle, middle] += factor
+                bias += shift
+        return kernel, bias
+
+    def _scale(self, norm: str, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what a batch normalisation multiplies by and what it adds."""
+        gamma, beta, mean, variance = (self.array(f"{norm}.{part}", 1, channels) for part in BN_PARTS)
         with np.errstate(invalid="ignore", divide="ignore"):
             factor = gamma / np.sqrt(variance + self._epsilon)
-            weight, bias = kernel * factor[:, None, None, None], beta - mean * factor
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ModelError(f"The numbers of '{conv}' and '{bn}' are not finite: the weights are damaged.")
-        return weight.astype(np.float32), bias.astype(np.float32)
+            return factor, beta - mean * factor
 
     def require_all_used(self) -> None:
         for name in self._state:
@@ -106,7 +131,12 @@ class Nodes:
 
         `same` pads as TensorFlow's SAME does: more at the end where the sides differ.
         """
-        weight, bias = self._weights.folded_layer(layer)
+        return self.convolved(x, layer, *self._weights.folded_layer(layer), same=same)
+
+    def convolved(
+        self, x: Any, layer: Convolution, weight: NDArray[Any], bias: NDArray[Any], *, same: bool = False
+    ) -> Any:
+        """Return a convolution with these numbers, and its activation; see `layer`."""
         stride, pad = [layer.stride] * 2, [layer.pad] * 2
         ends = (stride, pad, pad, [1, 1], "same_upper" if same else "explicit")
         if layer.groups == 1:
@@ -115,15 +145,14 @@ class Nodes:
             grouped = self.constant(weight.reshape(layer.groups, -1, *weight.shape[1:]))
             x = self._ops.group_convolution(x, grouped, *ends, name=layer.name)
         x = self.bias(x, bias, layer.name)
-        return x if layer.activation is None else self.activation(x, layer.activation)
+        return x if layer.activation is None else self.activation(x, layer.activation, layer.name)
 
-    def activation(self, x: Any, name: str) -> Any:
-        if name == "hswish":
-            return self._ops.hswish(x)
-        return self._ops.clamp(x, 0.0, 6.0) if name == "relu6" else self.relu(x)
-
-    def relu(self, x: Any) -> Any:
-        return self._ops.relu(x)
+    def activation(self, x: Any, kind: str, name: str) -> Any:
+        """Return what follows the layer of a name, which it bears, too."""
+        name = f"{name}.{kind}"
+        if kind == "hswish":
+            return self._ops.hswish(x, name=name)
+        return self._ops.clamp(x, 0.0, 6.0, name=name) if kind == "relu6" else self._ops.relu(x, name=name)
 
     def add(self, x: Any, other: Any, name: str) -> Any:
         return self._ops.add(x, other, name=name)

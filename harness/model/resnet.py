@@ -1,6 +1,6 @@
-"""Networks of bottleneck blocks, ResNet v1.5 and its revisions: the OpenVINO graph, and weights for it."""
+"""Networks of stages of blocks, ResNet v1.5 and its revisions: the OpenVINO graph, and weights for it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -8,14 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import ModelError
-from harness.model.architecture import (
-    Architecture,
-    BlockLayers,
-    Convolution,
-    Layers,
-    SqueezeExcite,
-    resnet50,
-)
+from harness.model.architecture import Architecture, resnet50
+from harness.model.layers import INPUT, BlockLayers, Convolution, Layers, Node, SqueezeExcite, Sum
 from harness.model.nodes import Nodes, Weights
 
 if TYPE_CHECKING:
@@ -121,7 +115,11 @@ def _block(weights: Weights, name: str, into: int, stride: int) -> BlockLayers:
             f"Block '{name}' gives {third.out} channels with stride {stride}, and its shortcut {kept[0]} "
             f"with stride {kept[1]}: '{name}.downsample.0.weight' is missing or of the wrong width."
         )
-    return BlockLayers(name, (first, second, third), None, shortcut, "relu")
+    nodes = [Node(first, (INPUT,), "reduce"), Node(second, (0,), "middle"), Node(third, (1,), "expand")]
+    if shortcut is not None:
+        nodes.append(Node(shortcut, (INPUT,), "shortcut"))
+    nodes.append(Node(Sum(name, "relu"), (2, INPUT if shortcut is None else 3)))
+    return BlockLayers(name, "bottleneck", tuple(nodes))
 
 
 def seeded_state(seed: int, architecture: Architecture | None = None) -> State:
@@ -134,14 +132,12 @@ def seeded_state(seed: int, architecture: Architecture | None = None) -> State:
     state: State = {}
     architecture = architecture or resnet50(1000, 224)
     layers = architecture.layers()
-    damped = {block.convolutions[2].norm for block in layers.blocks}
+    damped = {block.damped for block in layers.blocks}
     for one in layers.convolutions():
         state[f"{one.name}.weight"] = _he_uniform(words, one.shape)
-        gain = _RESIDUAL_GAIN if one.norm in damped else 1.0
-        state[f"{one.norm}.weight"] = np.full(one.out, gain, np.float32)
-        state[f"{one.norm}.bias"] = np.zeros(one.out, np.float32)
-        state[f"{one.norm}.running_mean"] = np.zeros(one.out, np.float32)
-        state[f"{one.norm}.running_var"] = np.ones(one.out, np.float32)
+        _start_norm(state, one.norm, one.out, _RESIDUAL_GAIN if one.norm in damped else 1.0)
+    for norm in (norm for block in layers.blocks for norm in block.norms):
+        _start_norm(state, norm.norm, norm.channels, 1.0)
     state["fc.weight"] = _he_uniform(words, (architecture.classes, layers.features))
     state["fc.bias"] = np.zeros(architecture.classes, np.float32)
     for block in layers.blocks:
@@ -155,6 +151,13 @@ def seeded_state(seed: int, architecture: Architecture | None = None) -> State:
     return state
 
 
+def _start_norm(state: State, name: str, channels: int, gain: float) -> None:
+    state[f"{name}.weight"] = np.full(channels, gain, np.float32)
+    state[f"{name}.bias"] = np.zeros(channels, np.float32)
+    state[f"{name}.running_mean"] = np.zeros(channels, np.float32)
+    state[f"{name}.running_var"] = np.ones(channels, np.float32)
+
+
 def from_huggingface(tensors: Mapping[str, NDArray[Any]]) -> State:
     """Return the tensors of a transformers ResNetForImageClassification under torchvision's names.
 
@@ -165,7 +168,7 @@ def from_huggingface(tensors: Mapping[str, NDArray[Any]]) -> State:
 
 
 class _Graph(Nodes):
-    """Nodes of bottleneck blocks."""
+    """Nodes of blocks."""
 
     def __init__(self, weights: Weights) -> None:
         from openvino import opset1
@@ -174,17 +177,33 @@ class _Graph(Nodes):
         self._max_pool = opset1.max_pool  # one output; later opsets add the indices as a second
 
     def block(self, x: Any, block: BlockLayers) -> Any:
-        shortcut = x if block.shortcut is None else self.layer(x, block.shortcut)
-        first, second, third = block.convolutions
-        x = self.layer(self.layer(x, first), second)
-        if block.squeeze_excite is not None:
-            x = self._excited(x, block.squeeze_excite)
-        return self.activation(self.add(self.layer(x, third), shortcut, block.name), block.activation)
+        """Return what the last node of a block gives, as deployed: with branches folded."""
+        nodes = block.deployed.nodes
+        given: dict[int, Any] = {INPUT: x}
+        for place in sorted(range(len(nodes)), key=lambda place: nodes[place].role != "shortcut"):
+            layer, taken = nodes[place].layer, [given[one] for one in nodes[place].takes]
+            if isinstance(layer, Sum):
+                given[place] = self._sum(layer, taken)
+            elif isinstance(layer, SqueezeExcite):
+                given[place] = self._excited(taken[0], layer)
+            elif isinstance(layer, Convolution) and block.folded:
+                given[place] = self.convolved(taken[0], layer, *self._weights.folded_branches(block, layer))
+            elif isinstance(layer, Convolution):
+                given[place] = self.layer(taken[0], layer)
+        return given[len(nodes) - 1]
+
+    def _sum(self, layer: Sum, taken: Sequence[Any]) -> Any:
+        x, *others = taken
+        for other in others:
+            x = self.add(x, other, layer.name)
+        return x if layer.activation is None else self.activation(x, layer.activation, layer.name)
 
     def _excited(self, x: Any, excite: SqueezeExcite) -> Any:
-        means = self._ops.reduce_mean(x, np.array([2, 3], np.int64), True)
-        hidden = self._ops.relu(self._pointwise(means, f"{excite.name}.reduce"))
-        return self._ops.multiply(x, self._ops.sigmoid(self._pointwise(hidden, f"{excite.name}.expand")))
+        name = excite.name
+        means = self._ops.reduce_mean(x, np.array([2, 3], np.int64), True, name=f"{name}.mean")
+        hidden = self.activation(self._pointwise(means, f"{name}.reduce"), "relu", name)
+        gates = self._ops.sigmoid(self._pointwise(hidden, f"{name}.expand"), name=f"{name}.gates")
+        return self._ops.multiply(x, gates, name=f"{name}.gated")
 
     def max_pool(self, x: Any) -> Any:
         return self._max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], name="maxpool")

@@ -7,7 +7,8 @@ import numpy as np
 import openvino as ov
 from openvino import opset1, opset13
 
-from harness.model.architecture import STEMS, Convolution, SqueezeExcite
+from harness.model.architecture import STEMS
+from harness.model.layers import Convolution, SqueezeExcite
 
 POOL = "pool"
 """The stem's 3x3/2 max pool."""

@@ -11,17 +11,10 @@ from harness.backend.graph import Compiled
 from harness.backend.kernels import Layer as KernelLayer
 from harness.console import progress
 from harness.model import file as model_file
-from harness.model.architecture import (
-    KINDS,
-    STEMS,
-    Architecture,
-    Block,
-    Convolution,
-    SqueezeExcite,
-    pooled,
-    resnet50,
-)
+from harness.model.architecture import STEMS, Architecture, resnet50
+from harness.model.blocks import KINDS, Block
 from harness.model.card import Card
+from harness.model.layers import Convolution, SqueezeExcite, pooled
 from harness.profiling import stopwatch
 from harness.profiling.chains import Layer, chain, stem
 from harness.profiling.conditions import Conditions

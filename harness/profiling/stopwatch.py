@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ _KEPT_PERCENTILE = 25
 _PATIENCE_S = 120.0
 _FIRST_LOOKS = 60
 _QUIET_PERCENTILE = 10
-_REMEMBERED_LOOKS = 2000
+_REMEMBERED_S = 60.0
 _PAUSE_S = 0.03
 
 _SEED = 1
@@ -122,7 +123,18 @@ def timer(reference: Network, conditions: Conditions) -> Iterator[Stopwatch]:
 class Beside(Stopwatch):
     """Measures beside a reference, which runs in INT8."""
 
-    def __init__(self, reference: Network, conditions: Conditions) -> None:
+    def __init__(self, reference: Network, conditions: Conditions, patience_s: float | None = None) -> None:
+        """Compile the reference.
+
+        Args:
+            reference: what tells how quiet the machine is.
+            conditions: under which to measure.
+            patience_s: after which the quietest samples count where the machine was not quiet for long
+                enough; None: that is an error, after a longer time.
+
+        Raises:
+            HarnessError: the conditions are of another CPU.
+        """
         if conditions.elsewhere is not None:
             raise HarnessError(
                 f"Times of {conditions.elsewhere['cpu']} are wanted, which is not the CPU here: repeat the "
@@ -130,11 +142,17 @@ class Beside(Stopwatch):
             )
         self._settings = conditions.compile_settings
         watched = _lanes(compiled(reference, conditions))
-        self._watch = Watch(lambda: _burst_ms(watched, _LOOK_S, _LOOK_INFERENCES))
+        look = partial(_burst_ms, watched, _LOOK_S, _LOOK_INFERENCES)
+        self._watch = Watch(look) if patience_s is None else Watch(look, patience_s=patience_s, insist=False)
 
     @property
     def quiet_ms(self) -> float:
         return self._watch.quiet_ms
+
+    @property
+    def restless(self) -> int:
+        """How many measurements so far were of the quietest samples only, none of them quiet enough."""
+        return self._watch.restless
 
     def ratio(self, network: Network) -> float:
         return self.ratio_as_is(quantized(network))
@@ -160,13 +178,21 @@ class Beside(Stopwatch):
 class Watch:
     """Takes samples between two looks at a reference, and keeps those during which it was quiet.
 
-    Its quiet level is the tenth percentile of the looks of the last minutes: their minimum would be the luck
-    of one, looks without the other network between them are faster, because their data is still in the
-    caches, and a CPU's clock may settle at another frequency in the course of many minutes.
+    Its quiet level is the tenth percentile of the looks of the last minute, and of at least 60: their minimum
+    would be the luck of one, looks without the other network between them are faster, because their data is
+    still in the caches, and a CPU's clock may settle at another frequency.
     """
 
+    restless: int = 0
+    """How many ratios so far were of the quietest samples, too few being quiet enough."""
+
     def __init__(
-        self, look: Callable[[], float], pause_s: float = _PAUSE_S, patience_s: float = _PATIENCE_S
+        self,
+        look: Callable[[], float],
+        pause_s: float = _PAUSE_S,
+        patience_s: float = _PATIENCE_S,
+        *,
+        insist: bool = True,
     ) -> None:
         """Watch a reference.
 
@@ -174,16 +200,19 @@ class Watch:
             look: measures it in milliseconds.
             pause_s: to wait after a disturbed sample.
             patience_s: after which to give up on a network.
+            insist: whether giving up is an error; else the quietest samples count, and `restless`.
         """
         self._look = look
         self._pause_s = pause_s
         self._patience_s = patience_s
-        self._seen_ms: deque[float] = deque(maxlen=_REMEMBERED_LOOKS)
+        self._insist = insist
+        self._seen: deque[tuple[float, float]] = deque()
+        """When each look was, on the monotonic clock in seconds, and what it took, in milliseconds."""
 
     @property
     def quiet_ms(self) -> float:
         """What the reference takes in quiet moments; needs a sample to have been taken."""
-        return float(np.percentile(self._seen_ms, _QUIET_PERCENTILE))
+        return float(np.percentile([took_ms for _, took_ms in self._seen], _QUIET_PERCENTILE))
 
     def ratio(self, take: Callable[[], float]) -> float:
         """Return the lower quartile of a few undisturbed samples, each over the reference's time around it.
@@ -198,35 +227,47 @@ class Watch:
             take: a sample, in milliseconds.
 
         Raises:
-            HarnessError: the reference was nearly always more than 5 % slower than in its quiet moments.
+            HarnessError: it is insisted on quiet samples, and the reference was nearly always more than 5 %
+                slower than in its quiet moments.
         """
-        while len(self._seen_ms) < _FIRST_LOOKS:
+        while len(self._seen) < _FIRST_LOOKS:
             take()
             self._look_again()
-        kept: list[float] = []
-        tries = 0
+        samples: list[tuple[float, float]] = []
+        kept = 0
         end = time.monotonic() + self._patience_s
         before = self._look_again()
-        while time.monotonic() < end or not tries:
-            tries += 1
+        while time.monotonic() < end or (not samples if self._insist else len(samples) < _BURSTS):
             taken = take()
             after = self._look_again()
-            if max(before, after) <= (1 + LARGEST_DRIFT) * self.quiet_ms:
-                kept.append(2 * taken / (before + after))
+            # Over the quiet level of that moment, which later looks may shift.
+            level = max(before, after) / self.quiet_ms
+            samples.append((level, 2 * taken / (before + after)))
+            if level <= 1 + LARGEST_DRIFT:
+                kept += 1
             else:
                 time.sleep(self._pause_s)
-            if len(kept) == _BURSTS:
-                return float(np.percentile(kept, _KEPT_PERCENTILE))
+            if kept == _BURSTS:
+                break
             before = after
-        raise HarnessError(
-            f"The machine is too busy to measure: in {tries - len(kept)} of {tries} tries within "
-            f"{self._patience_s:g} s the reference network took more than {1 + LARGEST_DRIFT:.2f} times its "
-            f"{self.quiet_ms:.2f} ms of quiet moments; stop other work and repeat the command, which goes on."
-        )
+        else:
+            if self._insist:
+                raise HarnessError(
+                    f"The machine is too busy to measure: in {len(samples) - kept} of {len(samples)} tries "
+                    f"within {self._patience_s:g} s the reference network took more than "
+                    f"{1 + LARGEST_DRIFT:.2f} times its {self.quiet_ms:.2f} ms of quiet moments; stop other "
+                    "work and repeat the command, which goes on."
+                )
+            self.restless += 1
+        quietest = sorted(samples)[:_BURSTS]
+        return float(np.percentile([ratio for _, ratio in quietest], _KEPT_PERCENTILE))
 
     def _look_again(self) -> float:
-        self._seen_ms.append(self._look())
-        return self._seen_ms[-1]
+        took_ms, now = self._look(), time.monotonic()
+        self._seen.append((now, took_ms))
+        while len(self._seen) > _FIRST_LOOKS and self._seen[0][0] < now - _REMEMBERED_S:
+            self._seen.popleft()
+        return took_ms
 
 
 def compiled(network: Network, conditions: Conditions, *, profile: bool = False) -> Compiled:

@@ -30,6 +30,8 @@ COLUMNS = (
     Column("benchmark", "string", "LoadGen's name of the benchmark."),
     Column("model", "string", "Name of the model card; in a submission the benchmark's folder."),
     Column("precision", "string", "What most of the layers computed in: int8, bf16 or f32; own tests only."),
+    Column("endpoint", "string", "Address of the server that computed, where one did; runs only."),
+    Column("on_this_host", "boolean", "Whether that server ran beside LoadGen; runs only."),
     Column("scenario", "string", "SingleStream, MultiStream, Server or Offline."),
     Column("mode", "string", "performance or accuracy."),
     Column("round", "Int64", "Number of the alternating round; comparisons only."),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness.comparison import document
 from harness.comparison.document import Comparison
+from harness.endpoint.meeting import ServedBy
 from harness.machine.system import Machine
 from harness.measurement.round import Round
 from harness.mlperf.scenario import Mode
@@ -23,6 +24,7 @@ def of_run(folder: Path, found: RunResult) -> Iterator[Row]:
         "benchmark": found.benchmark,
         "model": found.model.name,
         "precision": found.precision.computed,
+        **_server(found.probe.server),
         "scenario": str(found.scenario),
         "date": found.created,
         **_machine(found.machine, found.precision.threads),
@@ -51,6 +53,10 @@ def of_run(folder: Path, found: RunResult) -> Iterator[Row]:
             "passed": accuracy.passed,
             "path": str(folder / ACCURACY_LOGS),
         }
+
+
+def _server(server: ServedBy | None) -> Row:
+    return {} if server is None else {"endpoint": server.endpoint, "on_this_host": server.is_on_this_host}
 
 
 def _percentiles(latencies: Latencies) -> Row:

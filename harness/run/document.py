@@ -248,8 +248,8 @@ class AccuracySection:
     def __post_init__(self) -> None:
         if self.total < 1 or not 0 <= self.accuracy <= 1:
             raise ValueError(f"has an accuracy of {self.accuracy:g} of {self.total} samples")
-        if (self.good is None) is (self.map50 is None):
-            raise ValueError("has neither 'good' nor 'map50', or both")
+        if self.good is not None and self.map50 is not None:
+            raise ValueError("has both 'good' and 'map50'")
         if self.good is not None and not 0 <= self.good <= self.total:
             raise ValueError(f"has {self.good} of {self.total} right")
 

@@ -199,7 +199,8 @@ def _about_tuning(held: RunResult, asked: Asked) -> str:
         return ""
     if wanted is None:
         return "" if there is None else f" (a tuning of {there.created} is in use there)"
-    return f" (the tuning of {wanted.created} sets {in_words(wanted.settings) or 'nothing'}: --no-tuning)"
+    words = in_words(wanted.settings, served=wanted.key.endpoint is not None)
+    return f" (the tuning of {wanted.created} sets {words or 'nothing'}: --no-tuning)"
 
 
 def _refusal(folder: Path, what: str, unlike: list[str], cure: str) -> OutputError:

@@ -10,8 +10,9 @@ from pathlib import Path
 from harness import __version__, files
 from harness.console import note, progress
 from harness.dataset.store import Store
+from harness.endpoint.host import ON_THIS_HOST
 from harness.errors import ConfError, HarnessError, OutputError, RunFailed
-from harness.loadgen.job import ON_THIS_HOST, Estimate
+from harness.loadgen.job import Estimate
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import tuned
@@ -25,7 +26,7 @@ from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card, doubts
 from harness.process import child
-from harness.run import result
+from harness.run import network, result
 from harness.run.document import (
     AccuracySection,
     Asked,
@@ -145,6 +146,7 @@ def _carry_out(
             sections[mode] = take_test(plan, mode, folder, staging)
             found = _result(asked, conditions, sections, store)
             result.write(folder / result.FILE_NAME, found)
+            network.write(found, folder)
     return found
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.backend import kernels
-from harness.loadgen.job import ON_THIS_HOST
+from harness.endpoint.host import ON_THIS_HOST
+from harness.endpoint.wire import Server
 from harness.loadgen.settings import in_words
 from harness.machine.price import Price
 from harness.run.document import AccuracySection, PerformanceSection, RunResult
@@ -19,7 +20,8 @@ def summary(found: RunResult, folder: Path, price: Price | None = None) -> str:
         *_mixture_lines(found.precision.kernels),
     ]
     if found.tuning is not None:
-        lines.append(f"  tuned: {in_words(found.tuning.settings) or 'the default'} ({found.tuning.created})")
+        words = in_words(found.tuning.settings, served=found.probe.server is not None)
+        lines.append(f"  tuned: {words or 'the default'} ({found.tuning.created})")
     if found.performance is not None:
         lines += _performance_lines(found.performance)
         lines += _cost_lines(found.performance.samples_per_second, price)
@@ -36,7 +38,7 @@ def _server_lines(found: RunResult) -> list[str]:
     server = found.probe.server
     if server is None:
         return []
-    named = f"{server.server} {server.server_version}".strip() or "a server"
+    named = Server(server.server, server.server_version).words
     version = f", version {server.model_version}" if server.model_version else ""
     calls = found.settings.streams
     lines = [

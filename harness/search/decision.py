@@ -15,12 +15,15 @@ Safe is what keeps it by one standard error (in the manner of the rule by which 
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.model.architecture import Architecture
 
 _HOPE = 20
+_FIRST_ERROR = 1 / 6
+"""Of the share of the gap that stays, as long as fewer than two candidates tell: half of the first guess."""
 _FIRST_GUESS = 1 / 3
 """Of the gap that stays; on the built-in task it was a quarter to a third."""
 
@@ -93,6 +96,31 @@ def remaining_share(candidates: Sequence[Candidate], trained: Mapping[str, float
 def expected(candidate: Candidate, share: float, bar: Bar) -> float:
     """Return the accuracy that a candidate is expected to end with."""
     return bar.baseline - share * (bar.baseline - candidate.brief)
+
+
+def expected_error(
+    candidate: Candidate, candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar
+) -> float:
+    """Return the standard error of `expected`, as a fraction.
+
+    It has two sources: how much of the gap stays differs from candidate to candidate, and the accuracy after
+    the brief fine-tuning is of so many images.
+    """
+    share = remaining_share(candidates, trained, bar)
+    gap = bar.baseline - candidate.brief
+    return math.hypot(gap * _share_error(candidates, trained, bar), share * bar.standard_error)
+
+
+def _share_error(candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar) -> float:
+    """Return the standard error of `remaining_share`."""
+    shares = [
+        (bar.baseline - trained[one.key]) / (bar.baseline - one.brief)
+        for one in candidates
+        if one.key in trained and one.brief < bar.baseline
+    ]
+    if len(shares) < 2:
+        return _FIRST_ERROR
+    return statistics.stdev(shares) / math.sqrt(len(shares))
 
 
 def hopeful(candidate: Candidate, bar: Bar) -> bool:

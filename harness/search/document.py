@@ -1,5 +1,6 @@
 """What a search found: the typed form of its result.json. Latencies are in ms, accuracies fractions."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -311,6 +312,25 @@ class Pair:
     """Percentage points."""
     p_value: float
 
+    @property
+    def half_width(self) -> float:
+        """Of the 95 % interval around `points`, which pairs answers to the same image."""
+        differing = self.lost + self.gained
+        variance = differing - (self.gained - self.lost) ** 2 / self.count
+        return 100 * 1.96 * math.sqrt(variance) / self.count
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """The pick less the control on the test images, in percentage points, over several trainings of each."""
+
+    seeds: tuple[int, ...]
+    points: tuple[float, ...]
+    """By seed."""
+    mean: float
+    half_width: float
+    """Of the 95 % interval around the mean."""
+
 
 @dataclass(frozen=True)
 class Test:
@@ -323,6 +343,8 @@ class Test:
     searched_over_uniform: Mapping[str, Ratio]
     accuracies: tuple[str, ...]
     searched_against_uniform: Pair | None
+    over_seeds: OverSeeds | None = field(default=None, metadata=LEFT_OUT)
+    """What further trainings of both say."""
 
 
 @dataclass(frozen=True)

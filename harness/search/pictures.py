@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from harness.model.architecture import Architecture, Block
+from harness.model.architecture import Architecture
+from harness.model.blocks import Block
 from harness.report import svg
 from harness.report.svg import WIDTH, element, text, title
 

@@ -21,6 +21,7 @@ from harness.profiling.conditions import MACHINE, Conditions
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.parts import Parts, asked_before
 from harness.search.space import baseline
+from harness.search.space.ranges import REVISIONS, ranges
 from harness.search.space.revisions import Space
 from harness.search.split import Split, split
 
@@ -28,6 +29,10 @@ UNTIL = ("table", "estimator", "scouts", "search", "front", "finals", "uniform",
 """Parts after which a search can be told to stop; the same call without it goes on."""
 MEASURING = ("table", "front", "uniform")
 """Those that measure, as does what follows the last one; the others can compute on another machine."""
+
+
+DISTILLED, WORK = ESTIMATORS = ("distilled", "macs")
+"""What ranks networks before any was looked at: costs of single decisions, or the work that is left."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,16 @@ class Effort:
     """Of the training of the pick, and of its control, which follows the brief fine-tuning."""
     finals: int = 3
     """Candidates that are trained to the end at most."""
+    seeds: int = 3
+    """Trainings of pick and control, each from a seed of its own, that the verdict rests on."""
     rounds: int = 5
     """LoadGen tests of each model in each scenario in the end."""
     duration_s: float = 10.0
     """Least duration of each."""
+
+    def looks_at_all(self, images: int) -> bool:
+        """Whether a look, where there are so many training images, is the brief fine-tuning itself."""
+        return self.look_images >= images and self.finetune_epochs == 1
 
     @property
     def on_fronts(self) -> dict[str, int]:
@@ -77,6 +88,8 @@ class Request:
     """Whose latency or throughput counts."""
     max_drop: float = 0.01
     """Share of the baseline's accuracy that may be lost; 0.01 is MLPerf's 99 %."""
+    space: str = REVISIONS.name
+    """Name of what may take the place of the baseline's parts; see ranges.ALL."""
     threads: int | None = None
     held_out: Path | None = None
     """Images to judge by that the baseline has not learned from; None: a tenth of `train`."""
@@ -86,11 +99,15 @@ class Request:
     """Wanted speed over that of the baseline in f32; if this is None, too: what the baseline has in INT8."""
     table: Path | None = None
     """Latency table; None: made in `out`."""
+    estimator: str = DISTILLED
+    """One of ESTIMATORS."""
     seed: int = 1
     workers: int = 1
     """Processes that search; more than one make the answer depend on their pace."""
     crew: str | None = None
     """Address of the Ray cluster that trains; None: this process, with those that torchrun started."""
+    loaders: int | None = None
+    """Processes that load training images which do not fit into memory; None: by the CPUs."""
     effort: Effort = field(default_factory=Effort)
     until: str | None = None
     """One of UNTIL, or None to go through to the end."""
@@ -168,7 +185,7 @@ def open_setting(request: Request) -> Setting:
     _require_classes(request)
     require_fit(card, store)
     sizes = _sizes(store, card.input.recipe)
-    space = Space(architecture, sizes)
+    space = Space(architecture, sizes, ranges(request.space))
     images = _images(request)
     # What was encoded anew under its old name is another set.
     files = _bytes_by_file(images.learned), _bytes_by_file(images.held_out)
@@ -187,6 +204,7 @@ def open_setting(request: Request) -> Setting:
         "wanted latency": request.target_ms,
         "wanted speed": request.target_speedup,
         "seed": request.seed,
+        "estimator": request.estimator,
         "version": {"harness": __version__, **system.describe().versions},
     }
     parts = Parts(request.out, asked)

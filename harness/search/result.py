@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from harness.search.document import (
     Kernels,
     Look,
     OnFront,
+    OverSeeds,
     Pair,
     Ratio,
     Searching,
@@ -129,6 +131,7 @@ def made(
     wanted_ms: float,
     converged: Sequence[Mapping[str, Any]],
     comparison: tuple[str, Comparison],
+    over_seeds: OverSeeds | None,
 ) -> SearchResult:
     """Return the whole outcome.
 
@@ -174,7 +177,7 @@ def made(
         ),
         converged=tuple(typed.structure(dict(one), Converged) for one in converged),
         comparison=comparison[0],
-        test=_test(setting, *comparison),
+        test=replace(_test(setting, *comparison), over_seeds=over_seeds),
         seconds=setting.parts.seconds,
     )
 
@@ -220,6 +223,8 @@ def read(out: Path) -> SearchResult:
 def _upgraded(document: dict[str, Any], form: int) -> dict[str, Any]:
     """Return a document as this format has it."""
     document = {"wanted_ms": None, **document, "machine": {**identity.LATER, **document["machine"]}}
+    asked = document["request"]
+    document["request"] = {**asked, "effort": {"seeds": 1, **asked["effort"]}}
     if form < _FIGURES_APART:
         test = document["test"]
         rows = {

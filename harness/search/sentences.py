@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from harness.comparison.findings import figure_text
 from harness.search.accuracy.estimator import agreement, kendall
 from harness.search.decision import SEARCHED, UNIFORM
-from harness.search.document import Pair, Ratio, SearchResult
+from harness.search.document import OverSeeds, Pair, Ratio, SearchResult
 
 _SIGNIFICANT = 0.05
+ENOUGH_SEEDS = 3
 
 
 def sentences(outcome: SearchResult) -> Iterator[str]:
@@ -51,9 +52,9 @@ def sentences(outcome: SearchResult) -> Iterator[str]:
     pair = outcome.test.searched_against_uniform
     if pair is not None:
         yield (
-            f"{SEARCHED} against {UNIFORM} on {pair.count:,} test images: {pair.points:+.2f} points "
-            f"(McNemar's exact test: p = {pair.p_value:.2g}). "
-            f"{_verdict(pair, speeds.get(str(outcome.request.conditions.scenario)))}"
+            f"{SEARCHED} against {UNIFORM} on {pair.count:,} test images: {pair.points:+.2f} points, "
+            f"+/- {pair.half_width:.2f} (McNemar's exact test: p = {pair.p_value:.2g}). "
+            f"{_verdict(pair, speeds.get(str(outcome.request.conditions.scenario)), outcome.test.over_seeds)}"
         )
     yield from _wide(outcome)
     if (proof := outcome.table.validation) is not None:
@@ -63,11 +64,12 @@ def sentences(outcome: SearchResult) -> Iterator[str]:
             f"{100 * proof.macs_mape:.1f} %, {proof.macs_tau:.3f})."
         )
     front = outcome.front
-    errors = [abs(one.latency_ms / one.measured_ms - 1) for one in front]
+    errors = [one.latency_ms / one.measured_ms - 1 for one in front]
     ranked = kendall([one.latency_ms for one in front], [one.measured_ms for one in front])
     yield (
         f"On the {len(front)} points of the front, measured end to end: mean error "
-        f"{100 * statistics.fmean(errors):.1f} %, largest {100 * max(errors):.1f} %, "
+        f"{100 * statistics.fmean(map(abs, errors)):.1f} %, bias {100 * statistics.fmean(errors):+.1f} %, "
+        f"largest {100 * max(map(abs, errors)):.1f} %, "
         f"Kendall's tau {ranked:.3f}."
     )
     yield from _scouted(outcome)
@@ -75,13 +77,33 @@ def sentences(outcome: SearchResult) -> Iterator[str]:
     yield from _trust(outcome)
 
 
-def _verdict(pair: Pair, speed: Ratio | None) -> str:
-    """Say which of the two to take, as far as the test images and the objective's speed tell."""
+def _verdict(pair: Pair, speed: Ratio | None, seeds: OverSeeds | None = None) -> str:
+    """Say which of the two to take, as far as test images, further trainings and their speeds tell."""
     _, low, high = (speed and speed.ratio) or (1.0, 0.0, math.inf)
     faster = SEARCHED if low > 1 else UNIFORM if high < 1 else None
-    better = None
-    if pair.p_value <= _SIGNIFICANT:
+    better, said = None, ""
+    if seeds is not None and len(seeds.seeds) > 1:
+        said = f"{_over_seeds(seeds)} "
+        if abs(seeds.mean) > seeds.half_width:
+            better = SEARCHED if seeds.mean > 0 else UNIFORM
+    elif pair.p_value <= _SIGNIFICANT:
         better = SEARCHED if pair.points > 0 else UNIFORM
+    return said + _choice(better, faster)
+
+
+def _over_seeds(found: OverSeeds) -> str:
+    """Say what trainings from several seeds say, and whether these are enough for a claim."""
+    by_seed = ", ".join(f"{points:+.2f}" for points in found.points)
+    enough = ""
+    if len(found.seeds) < ENOUGH_SEEDS:
+        enough = f" Fewer than {ENOUGH_SEEDS} trainings hardly tell chance from the method: give --seeds."
+    return (
+        f"Over {len(found.seeds)} trainings of each: {found.mean:+.2f} points, +/- {found.half_width:.2f} "
+        f"(by seed {by_seed}).{enough}"
+    )
+
+
+def _choice(better: str | None, faster: str | None) -> str:
     if better is None and faster is None:
         return f"That shows no difference, nor do their speeds: {UNIFORM} is the plainer one."
     if better is None:
@@ -111,12 +133,16 @@ def _first_look(outcome: SearchResult) -> Iterator[str]:
         return
     shortlist, front = outcome.shortlist, {one.key for one in outcome.front}
     others = sum(one.key not in front for one in shortlist)
-    tau = kendall([looks[one.key] for one in shortlist], [one.brief for one in shortlist])
-    images = min(outcome.request.effort.look_images, outcome.request.images.learned)
+    learned = outcome.request.images.learned
+    if outcome.request.effort.looks_at_all(learned):
+        how_alike = "So many are all, so that the look was the brief fine-tuning itself."
+    else:
+        tau = kendall([looks[one.key] for one in shortlist], [one.brief for one in shortlist])
+        how_alike = f"Kendall's tau of their looks with the brief fine-tuning: {tau:.2f}."
     yield (
         f"First look: {len(looks)} networks of the front, those behind it and the scouts, fine-tuned on "
-        f"{images:,} images; {others} of the {len(shortlist)} in the "
-        f"shortlist are not of the front. Kendall's tau of their looks with the brief fine-tuning: {tau:.2f}."
+        f"{min(outcome.request.effort.look_images, learned):,} images; {others} of the {len(shortlist)} in "
+        f"the shortlist are not of the front. {how_alike}"
     )
 
 

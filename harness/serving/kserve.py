@@ -10,8 +10,8 @@ from harness.serving.layout import Deployment, Files, Start
 SERVER = "KServe"
 _PORT = 8001
 REMARKS = (
+    "It was not run: the manifest was checked against KServe's documentation, not with a cluster.",
     "Copy the model's folder to the storage of your cluster, and name it in storageUri.",
-    "The manifest was checked against KServe's documentation, not with a cluster.",
 )
 
 MANIFEST = "inference-service.yaml"

@@ -1,6 +1,7 @@
 """OpenVINO Model Server: NAME/VERSION/*.xml and *.bin, and one config.json that lists the models."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from harness.serving.layout import Deployment, Files, Start
 
 SERVER = "OpenVINO Model Server"
 _PORT = 9000
-REMARKS = ("Its layout was checked against the server's documentation, not with the server.",)
+REMARKS = (
+    "It was not run: its layout was checked against the server's documentation and the schema of its "
+    "config.json.",
+)
 
 CONFIG = "config.json"
 _MODELS = "model_config_list"
@@ -27,7 +31,7 @@ def files(deployment: Deployment, folder: Path) -> Files:
         "name": deployment.name,
         "base_path": deployment.name,
         "target_device": "CPU",
-        "plugin_config": deployment.properties,
+        "plugin_config": _plugin_config(deployment.properties),
     }
     path = folder / CONFIG
     config = _read(path) if path.exists() else {_MODELS: []}
@@ -40,6 +44,12 @@ def files(deployment: Deployment, folder: Path) -> Files:
     if not held:
         config[_MODELS].append({"config": entry})
     return Files({}, {}, {CONFIG: json.dumps(config, indent=2) + "\n"})
+
+
+def _plugin_config(properties: Mapping[str, str]) -> dict[str, str]:
+    """Return OpenVINO's properties; NUM_STREAMS and a hint do not go together (performance_tuning.md)."""
+    left_out = {"PERFORMANCE_HINT"} if "NUM_STREAMS" in properties else set()
+    return {name: value for name, value in properties.items() if name not in left_out}
 
 
 def start(deployment: Deployment, folder: Path) -> Start:

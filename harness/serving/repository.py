@@ -20,9 +20,9 @@ def writing(folder: Path) -> Iterator[Path]:
     """
     files.make_writable_folder(folder)
     files.make_writable_folder(folder.parent)
-    busy = OutputError(f"Another process exports into {folder}: wait for it, or give another --out.")
-    lock = folder.with_name(f".{folder.name}.lock")
-    with files.locked(lock, busy), files.staging(folder.parent, folder.name) as staging:
+    # A server may look at every name in the folder, so the lock lies beside it.
+    lock = folder.with_name(f".{folder.name}{files.LOCK}")
+    with files.alone(folder, "export", lock=lock), files.staging(folder.parent, folder.name) as staging:
         yield staging
 
 

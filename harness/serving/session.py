@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__, files
+from harness.backend import answers
 from harness.backend import deployment as written
 from harness.console import note
 from harness.loadgen.settings import RunSettings, within_limits
@@ -18,12 +19,6 @@ from harness.serving.layout import MODEL_FILE, Deployment, Format, Start
 
 DOCUMENT = "export.json"
 _FORMAT = 1
-_ANSWERS = {
-    "classification": "for each image the label, the class that comes second, their scores, and the sum of "
-    "all scores (NaN if one is)",
-    "detection": "what the end of the graph makes of the model's boxes (harness/backend/detections.py)",
-}
-"""By task, what an exported model answers with."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +119,13 @@ def _readme(deployment: Deployment, kind: Format, start: Start, request: Request
     interface, card = deployment.interface, request.card
     model = card.name if request.card.folder.name == card.name else "CARD"
     rgb = "RGB pixels, row by row, as `harness prepare` writes them: nothing else is to be done to them"
-    answers = "the model's own output" if request.scores else _ANSWERS[card.task]
+    answer = "the model's own output" if request.scores else answers.end_of(card).words
     lines = [
         f"# {card.name} for {kind.SERVER}",
         "",
         *([card.description, ""] if card.description else []),
         *(f"- takes {one}: {rgb}" for one in interface.inputs),
-        *(f"- gives {one}: {answers}" for one in interface.outputs),
+        *(f"- gives {one}: {answer}" for one in interface.outputs),
         f"- OpenVINO: {', '.join(f'{name} {value}' for name, value in deployment.properties.items())}",
         *(f"- {remark}" for remark in kind.REMARKS),
         "",

@@ -172,7 +172,7 @@ class _Checker:
             f"is no benchmark of {self.round.name} that the harness knows",
             "name the model in model_mapping.json"
             if home.division == "open"
-            else "name the folder resnet50, or use the open division",
+            else f"name it {' or '.join(_closed_folders(self.round))}, or use the open division",
         ):
             return
         assert task is not None
@@ -253,6 +253,10 @@ class _Checker:
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+def _closed_folders(made_for: Round) -> list[str]:
+    return [task.closed_folder for task in made_for.tasks.values()]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -5,6 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from harness.dataset import coco
+from harness.dataset.form import Form
 from harness.dataset.recipe import Recipe
 from harness.loadgen.settings import RunSettings
 from harness.machine.packages import PACKAGES
@@ -12,6 +14,7 @@ from harness.mlperf.rules import Round, Task
 from harness.mlperf.scenario import parse_scenario
 from harness.model.card import Card, find_card, shipped_cards
 from harness.submission.results import Result, sure_entry_of
+from harness.task import task_of
 
 _FLAGS = ("precision", "threads", "streams", "batch", "core_type")
 _SWITCHES = ("pinning", "smt")
@@ -87,7 +90,7 @@ def readme(one: Result, card: Card, made_for: Round, division: str) -> str:
     return "\n".join(lines)
 
 
-_TITLES = {"imagenet": "ImageNet"}
+_TITLES = {"imagenet": "ImageNet", "coco": "COCO"}
 # From a scenario's folder to the submitter's.
 _HOME = "../../../.."
 
@@ -95,12 +98,19 @@ _HOME = "../../../.."
 def _commands(one: Result, card: Card, model: str, division: str) -> list[str]:
     dataset, count = one.document.data.dataset, one.document.data.count
     lines = []
+    boxes = task_of(card).FORM is Form.BOXES
     if dataset == "builtin":
-        draw = f"from harness.dataset import builtin; builtin.generate(Path('IMAGES'), {count})"
+        drawn = "scenes" if boxes else "builtin"
+        draw = f"from harness.dataset import {drawn}; {drawn}.generate(Path('IMAGES'), {count})"
         lines.append(f'python -c "from pathlib import Path; {draw}"')
     if model == card.name:
         lines.append(f"harness model fetch {model}")
-    lines.append(f"harness prepare --dataset {dataset} --images IMAGES --model {model} --out STORE")
+    truth = (
+        f"--annotations {'IMAGES/' + coco.ANNOTATIONS if dataset == 'builtin' else 'ANNOTATIONS'} "
+        if boxes
+        else ""
+    )
+    lines.append(f"harness prepare --dataset {dataset} {truth}--images IMAGES --model {model} --out STORE")
     lines.append(run_command(one, model))
     if division == "closed":
         lines.append(f"harness compliance --results RESULTS --data STORE --model {model}")

@@ -122,7 +122,12 @@ def _about(one: Result, made_for: Round, division: str) -> Iterator[str]:
         return
     if document.scenario != one.scenario:
         yield f"{one.shown}: holds the result of {document.scenario}: move it to that folder."
-    if not document.settings.official:
+    if (server := document.probe.server) is not None:
+        yield (
+            f"{one.shown}: {server.endpoint} answered, which MLPerf takes in its Network division only, and "
+            f"this harness makes no official runs for it: leave it out, and run the model itself."
+        )
+    elif not document.settings.official:
         yield f"{one.shown}: is not an official run: run it again with `harness run --official --replace`."
     for section, other in ((Mode.PERFORMANCE, Mode.ACCURACY), (Mode.ACCURACY, Mode.PERFORMANCE)):
         if document.section(section) is None:

@@ -1,5 +1,6 @@
 """MLCommons' own submission checkers, run from a checkout of mlcommons/inference."""
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from harness.mlperf.rules import Round
 _FOLDER = Path("tools", "submission")
 _TIMEOUT_S = 600
 _SHOWN_LINES = 20
+# A KeyError: submission_checker_old.py has no Offline samples (OFFLINE_MIN_SPQ_SINCE_V4) of yolo.
+_BROKEN = re.compile(r"caused exception in check_performance_dir: '([\w.-]+)'")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class OfficialVerdict:
     passed: bool
     output: str
     """The last lines that it printed."""
+    breaks_on: str | None = None
+    """The benchmark on whose name it ends by itself, as it does not know it: then its verdict is none."""
 
 
 def check(root: Path, checkout: Path, made_for: Round, python: str = sys.executable) -> list[OfficialVerdict]:
@@ -44,6 +49,8 @@ def check(root: Path, checkout: Path, made_for: Round, python: str = sys.executa
 
 def render(verdict: OfficialVerdict) -> str:
     """Return an official verdict, with what was printed when it is not good."""
+    if verdict.breaks_on is not None:
+        return f"{verdict.checker} (official): says nothing, as it breaks on {verdict.breaks_on}"
     if verdict.passed:
         return f"{verdict.checker} (official): the submission looks OK"
     return f"{verdict.checker} (official): the submission has errors\n{verdict.output}"
@@ -73,4 +80,7 @@ def _run(
         missing = output.rsplit("ModuleNotFoundError", 1)[1].strip(": \n")
         raise HarnessError(f"{name} lacks a library ({missing}): install it (`pip install PyYAML`).")
     last = "\n".join(output.strip().splitlines()[-_SHOWN_LINES:])
-    return OfficialVerdict(name, done.returncode == 0 and "submission looks OK" in output, last)
+    passed = done.returncode == 0 and "submission looks OK" in output
+    broken = None if passed else _BROKEN.search(output)
+    breaks_on = broken[1] if broken is not None and broken[1] in made_for.tasks else None
+    return OfficialVerdict(name, passed, last, breaks_on)

@@ -16,8 +16,8 @@ UNREADABLE = object()
 """In place of a document that could not be read; None is the document 'null'."""
 
 NO_DATACENTER = (
-    "resnet50 is no datacenter benchmark any more, and the older checker (submission_checker_old.py) "
-    "refuses it"
+    "neither resnet50 nor yolo is a datacenter benchmark, and the older checker (submission_checker_old.py) "
+    "refuses them"
 )
 
 _NETWORK_KEY = "is_network"
@@ -119,7 +119,7 @@ def _check_values(ledger: Ledger, document: dict[str, Any], path: str) -> None:
         "give edge, datacenter or datacenter,edge",
     )
     ledger.hold(
-        "a CPU's image classification is an edge benchmark",
+        "the benchmarks are of edge systems",
         path,
         kind != "datacenter",
         NO_DATACENTER,

@@ -1,7 +1,7 @@
 """The results that `harness run` left in a folder, and the cards of their models."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import files
@@ -29,6 +29,8 @@ class Result:
     """result.json"""
     inferred: bool = False
     """Whether a run of another scenario, whose folder and document these are, stands in for this one."""
+    accuracy: float | None = None
+    """The lowest of its model's results, as a fraction: by it all of them enter the same benchmark."""
 
     @property
     def shown(self) -> str:
@@ -42,8 +44,7 @@ class Result:
 
 def entry_of(one: Result, made_for: Round) -> Task | None:
     """Return the benchmark of a round that a result enters, or None."""
-    accuracy = one.document.accuracy
-    return made_for.entry(one.document.benchmark, None if accuracy is None else accuracy.accuracy)
+    return made_for.entry(one.document.benchmark, one.accuracy)
 
 
 def sure_entry_of(one: Result, made_for: Round) -> Task:
@@ -70,7 +71,13 @@ def collect(*folders: Path) -> tuple[list[Result], list[str]]:
                 reasons.append(f"{one.shown}: is in {other} and in {folder}: leave one of them out.")
             else:
                 found.append(one)
-    return found, reasons
+    return [replace(one, accuracy=_lowest(found, one.model)) for one in found], reasons
+
+
+def _lowest(found: Sequence[Result], model: str) -> float | None:
+    """Return the lowest accuracy in all results of a model, or None where none has any."""
+    sections = (one.document.accuracy for one in found if one.model == model)
+    return min((section.accuracy for section in sections if section is not None), default=None)
 
 
 def _collect(folder: Path) -> tuple[list[Result], list[str]]:

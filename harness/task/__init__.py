@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness.dataset.form import Form
 from harness.mlperf.benchmark import Benchmark, find_benchmark
 from harness.task import classification, detection
 from harness.task.scoring import Paired, PairedAnswers, PairedBoxes, Score, Stated, Verdict, mcnemar
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from harness.dataset.store import Store
 
 __all__ = [
+    "CLASSIFICATION",
+    "DETECTION",
     "TASKS",
     "Paired",
     "PairedAnswers",
@@ -41,8 +44,11 @@ class Task(Protocol):
         """What a card's accuracy is measured in; `target_fraction` is a share of its reference in it."""
 
     @property
-    def ANSWER_BYTES(self) -> int | None:
-        """How long the answer to a sample is that LoadGen logs; None where that differs, and may be 0."""
+    def FORM(self) -> Form:
+        """In which form a store says what is right, and what a card's [output] and its deployed graph are."""
+
+    def answer_bytes(self, card: Any) -> int:
+        """Return how long an answer is at most that LoadGen logs."""
 
     def truth(self, store: "Store") -> Any:
         """Return what is right for each sample: its len is their number, a list of places gives a part."""
@@ -124,7 +130,8 @@ class HasBenchmark(Protocol):
 
 _CLASSIFICATION: Task = classification
 _DETECTION: Task = detection
-TASKS: Mapping[str, Task] = {"classification": _CLASSIFICATION, "detection": _DETECTION}
+CLASSIFICATION, DETECTION = "classification", "detection"
+TASKS: Mapping[str, Task] = {CLASSIFICATION: _CLASSIFICATION, DETECTION: _DETECTION}
 
 
 def task_of(card: HasBenchmark) -> Task:

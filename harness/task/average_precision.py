@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ _AT_ONCE = 100
 class Truth:
     """The boxes that are right, in images in the order of their sample indices."""
 
-    document: dict[str, Any]
+    document: Mapping[str, Any]
     """A file in COCO's format."""
     image_ids: tuple[int, ...]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.dataset.form import Form
 from harness.errors import DataError, HarnessError
 from harness.task import logged, scoring
 from harness.task.scoring import PairedAnswers, Stated, Verdict, hold, mcnemar
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 is_far_off = scoring.is_far_off
 
 METRIC = "top1"
+FORM = Form.LABEL
 
 ANSWER = np.dtype("<f4")
 """The label as MLPerf's accuracy-imagenet.py reads it."""
@@ -72,6 +74,11 @@ class Score:
     def text(self) -> str:
         """The line that MLPerf's accuracy-imagenet.py prints."""
         return f"accuracy={100.0 * self.good / self.total:.3f}%, good={self.good}, total={self.total}"
+
+
+def answer_bytes(_: Classifier) -> int:
+    """Return how long an answer is that LoadGen logs."""
+    return ANSWER_BYTES
 
 
 def truth(store: "Store") -> NDArray[np.int64]:

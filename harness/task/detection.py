@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import files
-from harness.errors import DataError, HarnessError
-from harness.mlperf.log import LogFault
+from harness.dataset.form import Form
+from harness.errors import DataError, HarnessError, RunFailed
 from harness.task import average_precision, boxes, logged, scoring
 from harness.task.average_precision import CATEGORY, COLUMNS, SCORE, Truth
 from harness.task.scoring import PairedBoxes, Stated, Verdict, hold
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
 is_far_off = scoring.is_far_off
 
 METRIC = "map"
+FORM = Form.BOXES
 
 ANSWER = np.dtype("<f4")
 """A number of an answer as MLPerf's accuracy-coco.py reads it."""
-ANSWER_BYTES: int | None = None
 ROW_BYTES = len(COLUMNS) * ANSWER.itemsize
 """Of one box."""
 
@@ -60,6 +59,9 @@ class Finds(Protocol):
     def categories(self) -> tuple[int, ...]:
         """The category id of each class."""
 
+    @property
+    def max_detections(self) -> int: ...
+
 
 @dataclass(frozen=True)
 class Score:
@@ -81,28 +83,23 @@ class Score:
         return f"mAP={100.0 * self.fraction:.3f}%"
 
 
+def answer_bytes(card: Detector) -> int:
+    """Return how long an answer is at most that LoadGen logs."""
+    return ROW_BYTES * card.detector.max_detections
+
+
 def truth(store: "Store") -> Truth:
     """Return the boxes in each sample's image."""
-    path = store.truth_file
-    if path is None:
-        raise DataError(
-            f"The store {store.path} has labels and no boxes: use a store of a detector's data set."
-        )
-    return Truth(files.read_json(path), store.image_ids)
+    return Truth(store.boxes.document, store.image_ids)
 
 
 def require_fit(card: Detector, store: "Store") -> None:
     """Hold the categories of a store's boxes against those that a card's model finds.
 
     Raises:
-        DataError: the store has a box that the model cannot find.
+        DataError: the store has labels, or a box that the model cannot find.
     """
-    from harness.dataset import coco
-
-    if store.truth_file is None:
-        truth(store)
-    else:
-        coco.read(store.truth_file).require_classes(card.detector.categories, card.name)
+    store.boxes.require_classes(card.detector.categories, card.name)
 
 
 def require_comparable(first: Detector, other: Detector) -> None:
@@ -167,7 +164,8 @@ def is_same(one: bytes, other: bytes) -> bool:
         found = [_numbers(data) for data in (one, other)]
     except logged.NoAnswer:
         return False
-    return one == other or (found[0][0, 0] == found[1][0, 0] and agreement(*found) >= _SAME_ANSWER)
+    same_index = bool(found[0][0, 0] == found[1][0, 0])
+    return same_index and (one == other or agreement(*found) >= _SAME_ANSWER)
 
 
 def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
@@ -270,7 +268,10 @@ def _known(
     """Return the answers, or raise RunFailed where a box is of no category of the annotations."""
     named = {float(one) for answer in found for one in answer[:, CATEGORY]}
     if unknown := sorted(named - truth.categories):
-        raise LogFault(f"The accuracy log {log_path} has boxes of the unknown category {unknown[0]:g}")
+        raise RunFailed(
+            f"The accuracy log {log_path} has boxes of the unknown category {unknown[0]:g}: correct "
+            "output.class_map of the card, or prepare a store from annotations that list this category, too."
+        )
     return found
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from harness.console import note
 from harness.dataset.image_file import Pixels, decode
 from harness.dataset.images import ImageList
-from harness.dataset.recipe import Recipe
+from harness.dataset.recipe import MEAN, SCALE, Recipe
 from harness.errors import DataError, HarnessError
 from harness.machine import system
 from harness.process.native_stderr import overhear
@@ -30,6 +31,8 @@ from harness.training.trivial import augment
 
 CACHE_BYTES = 4 << 30
 """What images that are kept in memory may take there."""
+
+_MOST_LOADERS = 8
 
 Draw = tuple[int, int]
 """What a sampler yields: epoch and index of an image. The epoch is part of the augmentation's seed."""
@@ -213,6 +216,14 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         return augment(np.ascontiguousarray(flipped), *more) if augmentation.trivial else flipped
 
 
+def normalised(pixels: Tensor, device: torch.device) -> Tensor:
+    """Return u8 [batch, h, w, 3] RGB as f32 [batch, 3, h, w] on `device`, (pixel - MEAN) / SCALE."""
+    x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
+    scale = torch.tensor(SCALE, device=device).view(3, 1, 1)
+    return (x - mean) / scale
+
+
 class Order(Sampler[Draw]):  # type: ignore[misc]
     """The share of one process in an epoch: shuffled anew each epoch, or in order.
 
@@ -257,6 +268,12 @@ def _in_one_sentence(found: Iterator[Any]) -> Iterator[Any]:
         if not kind.startswith("harness."):
             raise
         raise DataError(said) from error
+
+
+def usual_loaders(ranks: Ranks) -> int:
+    """Return how many processes load images for each that trains, where nobody says: one a CPU, up to 8."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.count))
+    return max(1, min(_MOST_LOADERS, system.usable_cpus() // here))
 
 
 def batches(images: Images, order: Order, batch_size: int, workers: int, *, whole: bool) -> DataLoader:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.model import detector
-from harness.model.architecture import Convolution
 from harness.model.detector import STRIDES
+from harness.model.layers import Convolution
 
 _REACH = 1.0
 """Cells whose middle is nearer to that of a thing, in strides on each axis, are to answer for it."""

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from harness import console, files
-from harness.dataset.recipe import MEAN, SCALE
 from harness.errors import DataError, OutputError, RunFailed
-from harness.task import classification
-from harness.training.data import Images, Order, batches
+from harness.training.averaging import AVERAGED, RECALIBRATED, Average, settle
+from harness.training.data import Images, Order, batches, normalised
+from harness.training.evaluation import evaluate
 from harness.training.muon import Muon
 from harness.training.network import digest
 from harness.training.ranks import Ranks
@@ -23,7 +23,6 @@ from harness.training.teacher import Teacher
 CHECKPOINT_NAME = "checkpoint.pt"
 OPTIMIZERS = ("sgd", "adamw", "muon")
 PRECISIONS = ("f32", "bf16")
-_TEST_BATCH = 100
 _GLANCE = 2000
 """Test images, at least, that an epoch before the last is judged by: enough to follow a training by."""
 
@@ -52,6 +51,8 @@ class Settings:
     """Share of the loss that is the divergence from a teacher's answers; the rest is that from the labels."""
     temperature: float = 4.0
     """What logits are divided by where the answers of teacher and network are compared."""
+    averaging: float = 0.0
+    """What is left of a step's weight in the mean of weights after the next step; 0: no mean is taken."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Epoch:
     top1: float
     """As a fraction: on some test images, in the training's precision; in the end on all of them, in f32."""
     seconds: float
+    kept: tuple[str, ...] = ()
+    """What the end of the training kept; see averaging.settle."""
 
 
 def train(
@@ -77,6 +80,8 @@ def train(
     until_epoch: int | None = None,
     origin: str = "",
     teacher: Teacher | None = None,
+    statistics: Tensor | None = None,
+    name: str = "",
 ) -> list[Epoch]:
     """Train `network` in place and return what each epoch brought.
 
@@ -89,19 +94,28 @@ def train(
     its softened answers, times the squared temperature (Hinton, Vinyals, Dean 2015), to the same cuts of the
     images.
 
+    Where `settings.averaging` says so, a mean of the weights is taken along. In the end it is kept if it pays
+    on `tests`, as are batch-normalisation statistics taken anew from `statistics`, training images, u8
+    [count, size, size, 3] RGB. So `tests` must not be what the network is tested by later.
+
+    `name` is what those who watch call the training.
+
     Raises:
-        ValueError: there is a teacher and no share for it, or the reverse.
+        ValueError: there is a teacher and no share for it, or a mean and no `statistics`, or the reverse.
         DataError: there are fewer images than one batch needs.
         OutputError: the checkpoint is of other settings, is damaged, or cannot be written.
         RunFailed: the loss is no longer finite.
     """
     if (teacher is None) != (settings.distillation == 0):
         raise ValueError("a teacher and a share of the loss for it belong together")
+    if (statistics is None) != (settings.averaging == 0):
+        raise ValueError("a mean of weights and images to take statistics from belong together")
     network.to(ranks.device, memory_format=torch.channels_last)
     if teacher is not None:
         teacher.network.to(ranks.device, memory_format=torch.channels_last)
     parallel = ranks.parallel(network)
     optimizer = _optimizer(network, settings)
+    average = Average(network, settings.averaging) if settings.averaging else None
     order = Order(len(images), seed=settings.seed, rank=ranks.rank, ranks=ranks.count)
     batch = max(1, settings.batch_size // ranks.count)
     loader = batches(images, order, batch, settings.workers, whole=True)
@@ -128,10 +142,10 @@ def train(
         identity["teacher"] = teacher.sha256
     history: list[Epoch] = []
     if resume and checkpoint.exists():
-        history = _restore(checkpoint, identity, network, optimizer, ranks.device)
+        history = _restore(checkpoint, identity, network, optimizer, average, ranks.device)
 
     last = settings.epochs if until_epoch is None else min(until_epoch, settings.epochs)
-    with ranks.progress("train", last * len(loader)) as advance:
+    with ranks.progress(f"train {name}".strip(), last * len(loader)) as advance:
         advance(min(len(history), last) * len(loader))
         for number in range(len(history), last):
             started = time.perf_counter()
@@ -152,6 +166,8 @@ def train(
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                if average is not None:
+                    average.add()
                 total += loss.detach()
                 advance(1)
             mean_loss = float(ranks.sum(total)) / (len(loader) * ranks.count)
@@ -163,11 +179,16 @@ def train(
             ranks.unify_statistics(network)
             ends = number + 1 == settings.epochs
             every = 1 if ends else max(1, len(tests) // _GLANCE)
-            top1 = evaluate(network, tests, ranks, "f32" if ends else settings.precision, every)
-            history.append(Epoch(number + 1, mean_loss, top1, time.perf_counter() - started))
+            kept: tuple[str, ...] = ()
+            if ends and average is not None and statistics is not None:
+                top1, kept = settle(network, average, statistics, tests, ranks, settings.workers)
+            else:
+                precision = "f32" if ends else settings.precision
+                top1 = evaluate(network, tests, ranks, precision, every, settings.workers)
+            history.append(Epoch(number + 1, mean_loss, top1, time.perf_counter() - started, kept))
             if ranks.is_first:
-                _save(checkpoint, identity, network, optimizer, history)
-                console.note(_line(history[-1], settings.epochs))
+                _save(checkpoint, identity, network, optimizer, average, history)
+                console.note(f"{name}: " * bool(name) + _line(history[-1], settings))
             ranks.wait()
     return history
 
@@ -182,31 +203,6 @@ def start_from(network: nn.Module, path: Path) -> str:
         raise OutputError(f"There is no checkpoint {path} to start from: give the --out of a training.")
     _load(network, _read(path, torch.device("cpu")), path)
     return digest(network)
-
-
-def evaluate(
-    network: nn.Module, images: Images, ranks: Ranks, precision: str = "f32", every: int = 1
-) -> float:
-    """Return top-1 of `network` on each `every`-th of `images`, in one of PRECISIONS, as a fraction."""
-    order = Order(len(images), seed=None, rank=ranks.rank * every, ranks=ranks.count * every)
-    right = torch.zeros((), dtype=torch.float64, device=ranks.device)
-    network.eval()
-    with (
-        torch.inference_mode(),
-        torch.autocast(ranks.device.type, torch.bfloat16, precision == "bf16"),
-    ):
-        for pixels, labels in batches(images, order, _TEST_BATCH, 0, whole=False):
-            found = network(normalised(pixels, ranks.device)).argmax(1)
-            right += classification.right(found, labels.to(ranks.device)).sum()
-    return float(ranks.sum(right)) / len(range(0, len(images), every))
-
-
-def normalised(pixels: Tensor, device: torch.device) -> Tensor:
-    """Return u8 [batch, h, w, 3] RGB as f32 [batch, 3, h, w] on `device`, (pixel - MEAN) / SCALE."""
-    x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
-    mean = torch.tensor(MEAN, device=device).view(3, 1, 1)
-    scale = torch.tensor(SCALE, device=device).view(3, 1, 1)
-    return (x - mean) / scale
 
 
 def schedule(settings: Settings, steps_per_epoch: int) -> Callable[[int], float]:
@@ -225,7 +221,11 @@ def schedule(settings: Settings, steps_per_epoch: int) -> Callable[[int], float]
 
 def lasting(settings: Settings) -> dict[str, Any]:
     """Return the settings that decide the result."""
-    idle = {"workers"} if settings.distillation else {"workers", "distillation", "temperature"}
+    idle = {"workers"}
+    if not settings.distillation:
+        idle |= {"distillation", "temperature"}
+    if not settings.averaging:
+        idle.add("averaging")
     return {key: value for key, value in asdict(settings).items() if key not in idle}
 
 
@@ -266,12 +266,14 @@ def _save(
     identity: dict[str, Any],
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
+    average: Average | None,
     history: list[Epoch],
 ) -> None:
     state = {
         "identity": identity,
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "average": average.state() if average else None,
         "random": torch.get_rng_state(),
         "history": [asdict(epoch) for epoch in history],
     }
@@ -290,6 +292,7 @@ def _restore(
     identity: dict[str, Any],
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
+    average: Average | None,
     device: torch.device,
 ) -> list[Epoch]:
     state = _read(path, device)
@@ -303,6 +306,8 @@ def _restore(
         )
     _load(network, state, path)
     optimizer.load_state_dict(state["optimizer"])
+    if average is not None:
+        average.restore(state["average"])
     torch.set_rng_state(state["random"].cpu())
     history: list[Epoch] = state["history"]
     return history
@@ -313,6 +318,7 @@ def _read(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         held = {name: state[name] for name in ("identity", "network", "optimizer", "random")}
+        held["average"] = state.get("average")
         return held | {"history": [Epoch(**epoch) for epoch in state["history"]]}
     except Exception as error:  # a damaged archive raises many kinds
         raise OutputError(f"Cannot read the checkpoint {path} ({error}): start afresh without it.") from error
@@ -337,8 +343,11 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     return ", ".join(f"{name} {there.get(name)} there, {here.get(name)} here" for name in names)
 
 
-def _line(epoch: Epoch, epochs: int) -> str:
+def _line(epoch: Epoch, settings: Settings) -> str:
+    kept = ""
+    if settings.averaging and epoch.number == settings.epochs:
+        kept = f"; of {AVERAGED} and {RECALIBRATED} kept: {', '.join(epoch.kept) or 'neither'}"
     return (
-        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.3f}, top-1 {100 * epoch.top1:.2f} %, "
-        f"{epoch.seconds:.0f} s"
+        f"epoch {epoch.number}/{settings.epochs}: loss {epoch.loss:.3f}, top-1 {100 * epoch.top1:.2f} %, "
+        f"{epoch.seconds:.0f} s{kept}"
     )

@@ -9,8 +9,9 @@ from torch import Tensor
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 _MOMENTUM = 0.95
-_TINY = 1e-30
-"""Keeps a matrix of zeros what it is."""
+_TINY = 1e-7
+"""That of Muon's source. The squares of a momentum that fades end as 0 long before it does itself: a smaller
+number here would blow up what is left of it."""
 OTHERS_RATE = 5.0
 """Learning rate of what is no kernel (norms, biases, the classifier) over that of kernels."""
 

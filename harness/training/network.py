@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from harness.model.architecture import Architecture, BlockLayers, Convolution, SqueezeExcite
+from harness.model.architecture import Architecture
+from harness.model.layers import INPUT, BlockLayers, Convolution, Node, Norm, SqueezeExcite, Sum
 
-_ACTIVATIONS = {"relu": nn.ReLU, "hswish": nn.Hardswish}
+_ACTIVATED = {"relu": nn.functional.relu, "hswish": nn.functional.hardswish}
 
 
 class Excite(nn.Module):  # type: ignore[misc]
@@ -26,29 +27,59 @@ class Excite(nn.Module):  # type: ignore[misc]
         return x * torch.sigmoid(self.expand(hidden))
 
 
-class Bottleneck(nn.Module):  # type: ignore[misc]
-    """1x1, a middle convolution, 1x1, added to the input."""
+class Block(nn.Module):  # type: ignore[misc]
+    """Computes the nodes of a block, one after the other."""
 
     def __init__(self, layers: BlockLayers) -> None:
         super().__init__()
-        for number, convolution in enumerate(layers.convolutions, start=1):
-            self.add_module(f"conv{number}", _convolution(convolution))
-            self.add_module(f"bn{number}", nn.BatchNorm2d(convolution.out))
-        self.act = _ACTIVATIONS[layers.activation](inplace=True)
-        self.se = None if layers.squeeze_excite is None else Excite(layers.squeeze_excite)
-        self.downsample = None
-        if layers.shortcut is not None:
-            self.downsample = nn.Sequential(
-                _convolution(layers.shortcut), nn.BatchNorm2d(layers.shortcut.out)
-            )
+        self.layers = layers
+        # In this order, which decides the order of tensors and of what seeds draw.
+        past = [node for node in layers.nodes if node.role == "shortcut"]
+        for node in sorted(layers.nodes, key=lambda node: isinstance(node.layer, SqueezeExcite)):
+            if node not in past:
+                self._own(node)
+        for node in past:
+            self._own(node)
 
     def forward(self, x: Tensor) -> Tensor:
-        kept = x if self.downsample is None else self.downsample(x)
-        x = self.act(self.bn1(self.conv1(x)))
-        x = self.act(self.bn2(self.conv2(x)))
-        if self.se is not None:
-            x = self.se(x)
-        return self.act(self.bn3(self.conv3(x)) + kept)
+        given: list[Tensor] = []
+        for node in self.layers.nodes:
+            taken = [x if place == INPUT else given[place] for place in node.takes]
+            given.append(self._compute(node, taken))
+        return given[-1]
+
+    def _own(self, node: Node) -> None:
+        """Make the modules of a node."""
+        layer = node.layer
+        if isinstance(layer, Convolution):
+            parts = _convolution(layer), nn.BatchNorm2d(layer.out)
+            if node.role == "shortcut":
+                self.downsample = nn.Sequential(*parts)
+            else:
+                self.add_module(_own_name(layer.name), parts[0])
+                self.add_module(_own_name(layer.norm), parts[1])
+        elif isinstance(layer, SqueezeExcite):
+            self.add_module(_own_name(layer.name), Excite(layer))
+        elif isinstance(layer, Norm):
+            self.add_module(_own_name(layer.norm), nn.BatchNorm2d(layer.channels))
+
+    def _compute(self, node: Node, taken: list[Tensor]) -> Tensor:
+        layer = node.layer
+        if isinstance(layer, Sum):
+            x = taken[0]
+            for other in taken[1:]:
+                x = x + other
+        elif isinstance(layer, SqueezeExcite):
+            x = getattr(self, _own_name(layer.name))(taken[0])
+        elif isinstance(layer, Norm):
+            x = getattr(self, _own_name(layer.norm))(taken[0])
+        elif node.role == "shortcut":
+            x = self.downsample(taken[0])
+        else:
+            x = getattr(self, _own_name(layer.norm))(getattr(self, _own_name(layer.name))(taken[0]))
+        if isinstance(layer, Convolution | Sum) and layer.activation is not None:
+            x = _ACTIVATED[layer.activation](x, inplace=True)
+        return x
 
 
 class ResNet(nn.Module):  # type: ignore[misc]
@@ -67,7 +98,7 @@ class ResNet(nn.Module):  # type: ignore[misc]
         self.maxpool = nn.MaxPool2d(3, 2, 1) if layers.pool else nn.Identity()
         self.stages = [f"layer{number}" for number in range(1, len(architecture.stages) + 1)]
         for name in self.stages:
-            blocks = (Bottleneck(block) for block in layers.blocks if block.name.startswith(f"{name}."))
+            blocks = (Block(block) for block in layers.blocks if block.name.startswith(f"{name}."))
             self.add_module(name, nn.Sequential(*blocks))
         self.fc = nn.Linear(layers.features, architecture.classes)
         self._initialise()
@@ -78,7 +109,7 @@ class ResNet(nn.Module):  # type: ignore[misc]
             x = self.relu(getattr(self, norm)(getattr(self, convolution)(x)))
         return self.maxpool(x)
 
-    def blocks(self) -> list[Bottleneck]:
+    def blocks(self) -> list[Block]:
         """Return the blocks in the order of computation."""
         return [block for name in self.stages for block in getattr(self, name)]
 
@@ -96,9 +127,12 @@ class ResNet(nn.Module):  # type: ignore[misc]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, Bottleneck):
-                # A block starts as the identity, which makes deep networks start well.
-                nn.init.zeros_(module.bn3.weight)
+                if module.groups > 1:
+                    # PyTorch counts the outputs of all groups, of which an input reaches those of its own.
+                    module.weight.data.mul_(module.groups**0.5)
+            elif isinstance(module, Block) and (damped := module.layers.damped) is not None:
+                # A block starts as what its sum adds to it, which makes deep networks start well.
+                nn.init.zeros_(getattr(module, _own_name(damped)).weight)
 
 
 def folded(network: ResNet) -> ResNet:
@@ -108,18 +142,12 @@ def folded(network: ResNet) -> ResNet:
     """
     found: ResNet = copy.deepcopy(network).eval()
     for parent in list(found.modules()):
-        for (name, layer), (norm_name, norm) in pairwise(parent.named_children()):
+        for (name, layer), (norm_name, norm) in pairwise(list(parent.named_children())):
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(layer, norm))
                 setattr(parent, norm_name, nn.Identity())
     found.to(memory_format=torch.channels_last)
     return found
-
-
-def _convolution(layer: Convolution) -> nn.Conv2d:
-    return nn.Conv2d(
-        layer.into, layer.out, layer.kernel, layer.stride, layer.pad, groups=layer.groups, bias=False
-    )
 
 
 def digest(network: nn.Module) -> str:
@@ -129,3 +157,14 @@ def digest(network: nn.Module) -> str:
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
+
+
+def _convolution(layer: Convolution) -> nn.Conv2d:
+    return nn.Conv2d(
+        layer.into, layer.out, layer.kernel, layer.stride, layer.pad, groups=layer.groups, bias=False
+    )
+
+
+def _own_name(name: str) -> str:
+    """Return the last part of a layer's name: what its block calls it."""
+    return name.rpartition(".")[2]

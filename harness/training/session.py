@@ -15,7 +15,7 @@ from harness.dataset import builtin, drawn_set
 from harness.dataset.images import ImageList, count_classes, find_images, require_same_classes
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError, OutputError
-from harness.model.architecture import resnet50
+from harness.model.architecture import Architecture, resnet50
 from harness.training import export
 from harness.training.data import CACHE_BYTES, Augmentation, Images, cache_bytes
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, lasting, start_from, train
@@ -47,6 +47,8 @@ class Request:
     width: float = 0.2
     stem: str = "7x7-pool"
     """One of architecture.STEMS."""
+    architecture: Architecture | None = None
+    """What to train; None: a ResNet-50 of that width and stem."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     command: str = ""
     """For the card: how to repeat this."""
@@ -90,7 +92,8 @@ def run(request: Request) -> dict[str, Any] | None:
     with joined() as ranks, files.alone(out, "`harness train`") if ranks.is_first else nullcontext():
         train_folder, test_folder = _folders(request, ranks)
         classes = count_classes(train_folder)
-        recipe = Recipe(request.size, "area", request.crop_fraction)
+        architecture = _architecture(request, classes)
+        recipe = Recipe(architecture.size, "area", request.crop_fraction)
         settings = request.settings
         found = find_images(train_folder, classes), find_images(test_folder, classes)
         if ranks.is_first and request.task != "builtin":
@@ -107,7 +110,6 @@ def run(request: Request) -> dict[str, Any] | None:
             images.keep_in_memory(ranks)
             tests.keep_in_memory(ranks)
         torch.manual_seed(settings.seed)
-        architecture = resnet50(classes, request.size, request.width, request.stem)
         network = ResNet(architecture)
         origin = ""
         if request.start_from is not None:
@@ -134,6 +136,22 @@ def run(request: Request) -> dict[str, Any] | None:
         return _exported(request, network, recipe, images, tests, history, origin)
 
 
+def _architecture(request: Request, classes: int) -> Architecture:
+    """Return what to train.
+
+    Raises:
+        DataError: it tells another number of classes apart.
+    """
+    if (given := request.architecture) is None:
+        return resnet50(classes, request.size, request.width, request.stem)
+    if given.classes != classes:
+        raise DataError(
+            f"The architecture tells {given.classes} classes apart, and the images are of {classes}: change "
+            "'classes' in its file."
+        )
+    return given
+
+
 def _exported(
     request: Request,
     network: ResNet,
@@ -150,6 +168,7 @@ def _exported(
         "images": len(images),
         **_builtin_facts(request.task),
         "parameters": network.architecture.count_parameters(),
+        **({"architecture": request.architecture.deployed.to_dict()} if request.architecture else {}),
         **({"origin": origin} if origin else {}),
         **lasting(settings),
         "augmentation": asdict(request.augmentation),
@@ -159,9 +178,10 @@ def _exported(
         "minutes": round(sum(epoch.seconds for epoch in history) / 60, 1),
         **{f"{name}_version": version for name, version in export.versions().items()},
     }
-    description = (
-        f"ResNet-50 v1.5, width {request.width:g}, {request.size} px, trained on {_task_name(request)}"
-    )
+    what = f"ResNet-50 v1.5, width {request.width:g}"
+    if request.architecture is not None:
+        what = f"Network {request.architecture.key}"
+    description = f"{what}, {network.architecture.size} px, trained on {_task_name(request)}"
     card = export.export(network, recipe, out, name, description, training)
     top1 = export.measure(card, tests)
     source = f"harness train: OpenVINO f32 on the {len(tests)} test images of {_task_name(request)}"

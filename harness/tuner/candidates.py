@@ -7,15 +7,15 @@ whole query waits in LoadGen's thread, parts run asynchronously over the streams
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from harness.loadgen.settings import RunSettings, doublings
+from harness.loadgen.settings import MOST_CALLS, RunSettings, doublings
 from harness.machine.system import Allowance
 from harness.mlperf.scenario import Scenario
 
-_OFFLINE_BATCHES = (1, 2, 4, 8, 16, 32)
+BATCHES = (1, 2, 4, 8, 16, 32)
 _SERVER_BATCHES = (1, 2, 4, 8)
 # A budget that does not reach for all cuts the list, so its order must not prefer a corner of the grid.
 _SEED = 1
@@ -32,9 +32,29 @@ def candidates(
         allowed: what this process may keep busy.
         samples_per_query: of MultiStream.
     """
+    return _others(_all(settings, allowed, samples_per_query), default)
+
+
+def call_candidates(
+    settings: RunSettings, default: Mapping[str, Any], batches: Collection[int], samples_per_query: int
+) -> list[RunSettings]:
+    """Return the ways to ask a server that are worth a try: calls at a time, and samples in a call.
+
+    Args:
+        settings: of the endpoint.
+        default: what the scenario runs with untuned, of settings.TUNABLE, by name.
+        batches: what the server takes.
+        samples_per_query: of MultiStream.
+    """
+    shapes = _shapes(settings.scenario, MOST_CALLS, samples_per_query)
+    ways = (replace(settings, batch=batch, streams=calls) for batch, calls in shapes if batch in batches)
+    return _others(ways, default)
+
+
+def _others(ways: Iterable[RunSettings], default: Mapping[str, Any]) -> list[RunSettings]:
     seen = [dict(default)]
     found = []
-    for one in _all(settings, allowed, samples_per_query):
+    for one in ways:
         whole = {name: default[name] if value is None else value for name, value in one.tunable.items()}
         if whole not in seen:
             seen.append(whole)
@@ -82,7 +102,7 @@ def _shapes(scenario: Scenario, threads: int, samples_per_query: int) -> Iterato
             for streams in doublings(min(threads, -(-samples_per_query // batch))):
                 yield batch, streams
     else:
-        batches = _OFFLINE_BATCHES if scenario is Scenario.OFFLINE else _SERVER_BATCHES
+        batches = BATCHES if scenario is Scenario.OFFLINE else _SERVER_BATCHES
         for streams in doublings(threads):
             for batch in batches:
                 yield batch, streams

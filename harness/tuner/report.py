@@ -51,7 +51,7 @@ def verdict(
     """
     if winner is None:
         return "the default stays, as nothing else could be measured"
-    words = in_words(winner.tunable)
+    words = winner.words
     if ratio is None:
         return f"too few valid rounds to re-check {words}: the default stays"
     found = metric(scenario)
@@ -76,10 +76,10 @@ def summary(found: list[Tuning]) -> str:
     for one in found:
         details = one.details
         lines += [
-            f"{one.model}, {one.key.scenario}, {one.key.precision}: {one.text}",
+            f"{one.model}, {one.key.scenario}, {one.key.endpoint or one.key.precision}: {one.text}",
             f"  {one.verdict}",
             f"  {details['candidates']} candidates in {len(details['trials'])} tests; default: "
-            f"{in_words(details['default'])}",
+            f"{in_words(details['default'], served=one.is_served)}",
             *(f"  {remark}" for remark in details["remarks"]),
             f"  file: {one.path}",
         ]

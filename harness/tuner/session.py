@@ -5,14 +5,19 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness import __version__, files, typed
 from harness.console import note, progress
 from harness.dataset.store import Store
-from harness.errors import ModelError, OutputError, RunFailed
-from harness.loadgen.settings import RunSettings, in_words, within_limits
+from harness.endpoint import host
+from harness.endpoint.address import Endpoint
+from harness.errors import HarnessError, ModelError, OutputError, RunFailed
+from harness.loadgen import served, work
+from harness.loadgen.job import Job
+from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import noise, system
 from harness.measurement import data, series, statistics, tuned
 from harness.measurement.round import Round
@@ -23,7 +28,7 @@ from harness.model.card import Card
 from harness.process import child
 from harness.tuner import DEFAULT_BUDGET_MIN, report
 from harness.tuner.budget import LEAST_ROUNDS, PILOT_S, Schedule, share_out
-from harness.tuner.candidates import candidates
+from harness.tuner.candidates import BATCHES, call_candidates, candidates
 from harness.tuner.halving import halve, measurement_count
 
 # LoadGen issues Offline's samples for 1.1 times the duration (test_settings_internal.cc), at a rate that we
@@ -44,6 +49,8 @@ class Request:
     scenario: Scenario
     precisions: tuple[str, ...] = ("f32",)
     """Those that the user allows; each has a tuning of its own."""
+    endpoint: Endpoint | None = None
+    """A served model in place of one compiled here; then calls at a time, and their batch, are tuned."""
     threads: int | None = None
     """None: all CPUs that this process may use, or fewer where that is faster."""
     budget_min: float = DEFAULT_BUDGET_MIN
@@ -64,10 +71,18 @@ def tune(request: Request, clock: Callable[[], float] = time.monotonic) -> list[
         RunFailed: the default settings cannot be measured.
         HarnessError: the request does not fit the model, the store, the machine or the time.
     """
+    if request.endpoint is not None and request.scenario.facts.streams == 1:
+        raise HarnessError(
+            f"{request.scenario} asks an endpoint one sample at a time, which leaves nothing to tune: give "
+            f"another --scenario, or tune the model itself and export it anew."
+        )
     machine = system.describe()
     store = data.open_for(request.card, request.store)
     asked = [
-        within_limits(RunSettings(request.scenario, precision, threads=request.threads), machine)
+        within_limits(
+            RunSettings(request.scenario, precision, threads=request.threads, endpoint=request.endpoint),
+            machine,
+        )
         for precision in request.precisions
     ]
     budget_s = 60 * request.budget_min / len(asked)
@@ -113,6 +128,9 @@ class _Session:
 
     def _tune(self) -> Tuning:
         plan = self._claim()
+        self._batches = self._batches_taken()
+        if self._batches and 1 not in self._batches:
+            self._settings = replace(self._settings, batch=min(self._batches))
         with progress("Tuning", None) as self._bar:
             self._default = self._prepare_default()
             tried, schedule = self._plan(plan)
@@ -150,6 +168,15 @@ class _Session:
         files.write_json(path, {"request": request})
         return {"request": request}
 
+    def _batches_taken(self) -> tuple[int, ...]:
+        """Return the batches that a server takes; none where the model is compiled here."""
+        if self._settings.endpoint is None:
+            return ()
+        with files.staging(self._folder, "under-way") as staging:
+            job = Job(self._request.card, self._store.path, self._settings, staging, None)
+            found = work.run(job, work=partial(served.batches_taken, batches=BATCHES))
+        return tuple(found["batches"])
+
     def _prepare_default(self) -> series.Series:
         """Return the series of what runs untuned, with what its probe chose; the others stand beside it."""
         with files.staging(self._folder, "under-way") as staging:
@@ -166,12 +193,7 @@ class _Session:
         """Return what to try, and for how long; a pilot with the default settings tells what time allows."""
         default = self._default
         resolved = replace(default.settings, duration_s=PILOT_S)
-        tried = candidates(
-            replace(self._settings, threads=self._request.threads),
-            default.effective,
-            system.allowance(),
-            default.plan.demands.samples_per_query,
-        )
+        tried = self._candidates()
         if "schedule" not in plan:
             # It is the time that a pilot takes now from which the schedule follows.
             shutil.rmtree(self._folder / _TESTS / "pilot", ignore_errors=True)
@@ -198,6 +220,14 @@ class _Session:
             note(f"The budget reaches for {schedule.count} of {len(tried)} candidates, chosen at random.")
         self._bar.update(total=measurement_count(schedule.count) + 2 * schedule.rounds)
         return tried[: schedule.count], schedule
+
+    def _candidates(self) -> list[RunSettings]:
+        default = self._default
+        count = default.plan.demands.samples_per_query
+        if self._settings.endpoint is not None:
+            return call_candidates(default.settings, default.effective, self._batches, count)
+        open_ = replace(self._settings, threads=self._request.threads)
+        return candidates(open_, default.effective, system.allowance(), count)
 
     def _halving(self, tried: Sequence[RunSettings], schedule: Schedule) -> int | None:
         def measure(number: int, turn: int) -> float | None:
@@ -233,7 +263,7 @@ class _Session:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _place(self, settings: RunSettings, stage: str, number: int) -> Path:
-        words = in_words(settings.tunable).replace(", ", "-").replace(" ", "_")
+        words = settings.words.replace(", ", "-").replace(" ", "_")
         return self._folder / _TESTS / stage / words / str(number)
 
     def _test(self, settings: RunSettings, stage: str, number: int, seconds: float) -> float | None:
@@ -249,7 +279,7 @@ class _Session:
             number: the turn or round.
             seconds: LoadGen's minimum duration.
         """
-        words = in_words(settings.tunable)
+        words = settings.words
         self._bar.update(description=f"{stage.capitalize()} {number}: {words}")
         folder = self._place(settings, stage, number)
         trial = {"settings": settings.tunable, "stage": stage, "number": number, "seconds": seconds}
@@ -325,6 +355,10 @@ class _Session:
                 "winner": None if winner is None else winner.tunable,
                 "speedup": None if ratio is None else asdict(ratio),
                 "rounds": [[report.value(scenario, entry) for entry in pair] for pair in pairs],
-                "remarks": noise.remarks(watched),
+                "remarks": [*noise.remarks(watched), *self._neighbour()],
             },
         )
+
+    def _neighbour(self) -> list[str]:
+        endpoint = self._settings.endpoint
+        return [] if endpoint is None else host.remarks(str(endpoint), endpoint.host, endpoint.port)

@@ -16,7 +16,7 @@ from model.test_card import MOBILENET
 from openvino import opset13 as ops
 
 from harness import files
-from harness.backend import calibration, calibration_list, graph
+from harness.backend import accuracy_control, calibration, calibration_list, graph
 from harness.backend.calibration import CalibrationSettings
 from harness.backend.calibration_list import NOT_OFFICIAL
 from harness.backend.settings import CompileSettings
@@ -187,7 +187,7 @@ def test_the_drop_is_measured_on_all_classes_of_a_store_that_is_sorted_by_class(
 
     with calibration._nncf("a model") as nncf:
         monkeypatch.setattr(nncf, "quantize_with_accuracy_control", looks)
-    monkeypatch.setattr(calibration, "_VALIDATION_SAMPLES", CLASSES)
+    monkeypatch.setattr(accuracy_control, "VALIDATION_SAMPLES", CLASSES)
     settings = CalibrationSettings(max_drop=0.05)
     _, record = calibration.quantize(card, store, range(0, 60, 6), settings, tmp_path / "q.xml")
     assert judged == list(range(CLASSES))
@@ -382,16 +382,9 @@ def test_two_processes_do_not_make_one_model(oracle: Oracle, tmp_path: Path) -> 
 
 @pytest.mark.alone
 def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
-    shared_data: Path, tmp_path: Path
+    mobilenet: tuple[Card, Store], tmp_path: Path
 ) -> None:
-    for suffix in (".xml", ".bin"):
-        shutil.copy(shared_data / "models" / f"mobilenet_v2_fp32{suffix}", tmp_path)
-    (tmp_path / "card.toml").write_text(
-        MOBILENET.replace("mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v2_fp32.xml")
-    )
-    card = read_card(tmp_path / "card.toml")
-    images = find_images(shared_data / "imagenet-sample", card.output.labels)
-    store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
+    card, store = mobilenet
     made, _ = calibration.quantize(
         card, store, calibration_list.choose(store, 300, None), CalibrationSettings(), tmp_path / "int8.xml"
     )

@@ -66,6 +66,25 @@ def test_yolo_gives_centres_and_sides_and_a_box_is_of_its_best_class(turned: boo
     assert one.total == pytest.approx(SCORES.sum())
 
 
+def test_older_yolos_have_the_score_of_any_object_besides() -> None:
+    given = np.concatenate([YOLO, f32([[[0.5]] * 4]), SCORES], 2)
+    (one,) = found(card("yolo", score_threshold=0.25), given)
+    assert logit(one) == [(0.0, 0.45, 6.0, 8.0, 14.0, 12.0), (2.0, 0.3, 22.0, 22.0, 26.0, 26.0)]
+
+
+def test_a_box_may_be_of_several_classes_where_the_card_says_so() -> None:
+    given = np.concatenate([YOLO, SCORES], 2)
+    (one,) = found(card("yolo", multi_label=True), given)
+    assert [(row[0], row[1]) for row in logit(one)] == [(0.0, 0.9), (2.0, 0.7), (2.0, 0.6), (1.0, 0.4)]
+
+
+def test_boxes_may_be_shares_of_the_sides() -> None:
+    given = np.concatenate([YOLO / SIZE, SCORES], 2)
+    assert logit(found(card("yolo", boxes="shares"), given)[0]) == logit(
+        found(card("yolo"), np.concatenate([YOLO, SCORES], 2))[0]
+    )
+
+
 def test_yolox_gives_offsets_in_cells_and_logarithms() -> None:
     cells = [(stride, x, y) for stride in (8, 16, 32) for y, x in product(range(SIZE // stride), repeat=2)]
     given = np.zeros((2, len(cells), 5 + CLASSES), np.float32)
@@ -95,6 +114,8 @@ def test_nanodet_gives_distributions_of_distances_and_a_box_may_be_of_several_cl
         outputs = [np.concatenate([np.concatenate(scores, 1), np.concatenate(sides, 1)], 2)]
     (one,) = found(card("nanodet", classes, class_map=None), *outputs)
     assert logit(one) == [(0.0, 0.9, 4.0, 8.0, 28.0, 32.0), (1.0, 0.5, 4.0, 8.0, 28.0, 32.0)]
+    (moved,) = found(card("nanodet", classes, class_map=None, cell_centre=0.0), *outputs)
+    assert logit(moved)[0] == (0.0, 0.9, 0.0, 4.0, 24.0, 32.0)
 
 
 def test_boxes_labels_and_scores_are_told_apart_by_shape_and_kind() -> None:
@@ -104,6 +125,11 @@ def test_boxes_labels_and_scores_are_told_apart_by_shape_and_kind() -> None:
     first = logit(found(described, scores, labels, boxes)[0])
     assert first == [(2.0, 0.9, 1.0, 0.0, 8.0, 8.0), (2.0, 0.5, 0.0, 0.0, 8.0, 8.0)]
     assert logit(found(described, labels, np.concatenate([boxes, scores[..., None]], 2))[0]) == first
+    columns = [boxes, scores[..., None], labels[..., None].astype(np.float32)]
+    assert logit(found(described, np.concatenate(columns, 2))[0]) == first
+    count = np.array([[3]], np.int32)
+    for outputs in ((count, boxes, labels, scores), (count, boxes[0], labels[0], scores[0])):
+        assert logit(found(described, *outputs)[0]) == first
     suppressed = found(card("boxes-labels-scores"), boxes, labels, scores)
     assert logit(suppressed[0]) == first[:1]
 
@@ -111,7 +137,7 @@ def test_boxes_labels_and_scores_are_told_apart_by_shape_and_kind() -> None:
 @pytest.mark.parametrize(
     ("decoder", "shapes", "needed"),
     [
-        ("yolo", [(1, 84, 21)], "needs [1,7,N] or [1,N,7]"),
+        ("yolo", [(1, 84, 21)], "needs [1,7,N] or [1,N,7] or [1,8,N] or [1,N,8]"),
         ("yolox", [(1, 20, 8)], "needs [1,21,8] or [1,22,8]"),
         (
             "nanodet",

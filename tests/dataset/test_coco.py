@@ -10,6 +10,7 @@ from sample_images import encoded, pattern
 
 from harness.dataset import coco, store
 from harness.dataset.coco import AnnotatedImages
+from harness.dataset.form import Form
 from harness.dataset.images import find_images
 from harness.dataset.recipe import Recipe
 from harness.dataset.store import open_store, prepare
@@ -67,7 +68,7 @@ def test_a_store_keeps_order_ids_sizes_and_the_boxes_as_they_were(
 ) -> None:
     prepare(found(images, file), RECIPE, tmp_path / "store", "custom")
     made = open_store(tmp_path / "store")
-    assert made.task == "detection"
+    assert made.form is Form.BOXES
     assert made.names == tuple(SIZES)
     assert made.image_ids == (90, 89, 88, 87)
     assert made.sizes.tolist() == [list(size) for size in SIZES.values()]

@@ -105,6 +105,8 @@ class Grpc(service_pb2_grpc.GRPCInferenceServiceServicer):
         return pb.RepositoryIndexResponse(models=[pb.RepositoryIndexResponse.ModelIndex(name=NAME)])
 
     def ModelStatistics(self, request: Any, context: Any) -> Any:
+        if self._model.told["uncounted"]:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "told not to count")
         found = pb.ModelStatistics(name=NAME, version=VERSION)
         found.inference_stats.success.count = self._model.calls
         found.inference_stats.success.ns = self._model.busy_ns
@@ -158,6 +160,11 @@ class Http(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         model, path = self.model, self.path
+        if length := int(self.headers.get("Content-Length", 0)):
+            self.rfile.read(length)
+            if model.told["bodiless"]:
+                self._say(413, {"error": "told to take no body"})
+                return
         if path == "/v2":
             extensions = [] if model.told["plain_json"] else ["binary_tensor_data"]
             self._say(200, {"name": "test server", "version": "1", "extensions": extensions})

@@ -21,6 +21,8 @@ DEFAULTS: dict[str, Any] = {
     "silent": False,
     "typed": False,
     "plain_json": False,
+    "uncounted": False,
+    "bodiless": False,
     "tls": None,
 }
 """What the server does unless it is told otherwise."""

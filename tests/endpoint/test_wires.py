@@ -1,5 +1,6 @@
 """Both ways to a server: answers as computed here, and each fault told as what it is."""
 
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from endpoint.serving_process import Running, free_ports, serving
 from harness.backend import graph, served
 from harness.endpoint import meeting
 from harness.endpoint.host import is_this_host
-from harness.endpoint.wire import ServerFault
+from harness.endpoint.wire import ServerFault, Statistics
 from harness.errors import HarnessError, ModelError
 from harness.model import file as model_file
 
@@ -210,3 +211,47 @@ def test_only_an_address_of_this_host_is_on_this_host(server: Running) -> None:
     assert is_this_host("localhost", server.http_port)
     with pytest.raises(OSError, match="refused"):
         is_this_host("127.0.0.1", free_ports(1)[0])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_echo_sends_what_a_call_sends_and_computes_nothing(
+    scheme: str, oracle: Oracle, server: Running
+) -> None:
+    model = served_model(oracle, server, scheme)
+    wire = meeting.connect(model.met.endpoint)
+    agreed = model.agreement
+    echo = wire.echo(agreed.input, model.pixels, agreed.output.name)
+    before = counted(server)
+    for _ in range(3):
+        echo(memoryview(bytes(SIZE * SIZE * 3)))
+    assert counted(server).calls == before.calls
+    with server.told(bodiless=True):
+        if scheme == "http":
+            with pytest.raises(ServerFault, match="told to take no body"):
+                echo(memoryview(bytes(SIZE * SIZE * 3)))
+    assert wire.is_live()
+    wire.close()
+
+
+def counted(server: Running) -> Statistics:
+    wire = meeting.connect(server.endpoint("grpc"))
+    found = wire.statistics()
+    wire.close()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_calls_leak_no_memory(scheme: str, oracle: Oracle, server: Running) -> None:
+    request = served_model(oracle, server, scheme).create_infer_request()
+    for _ in range(400):
+        ask(request, 1)
+    before = resident_bytes()
+    for _ in range(1600):
+        ask(request, 1)
+    # 10,000 are asked by `benchmarks/serving.py --calls 10000`.
+    assert resident_bytes() < 1.02 * before
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -55,7 +55,7 @@ def test_the_page_shows_every_way_and_part(explained: Explanation) -> None:
 
 
 def test_the_files_hold_what_was_found_and_are_never_replaced(explained: Explanation, tmp_path: Path) -> None:
-    output.write(explained, tmp_path)
+    output.write(explained.to_dict(), page.page(explained), tmp_path)
     held = json.loads((tmp_path / "explain.json").read_text())
     assert held["format"] == 1
     assert set(held["split_ns"]) == set(PARTS)

@@ -31,6 +31,7 @@ class Planted:
     """Times that go by the work that a network is."""
 
     quiet_ms: float = 1.0
+    restless: int = 0
     visits_made: int = 0
 
     def visits(self, deployed: Any) -> Callable[[], float]:

@@ -1,6 +1,5 @@
 """A model that was compiled wrongly is found: planted faults, through real LoadGen and OpenVINO."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,6 +13,7 @@ from conftest import CLASSES, Oracle
 from openvino import opset13 as ops
 
 from harness.backend import graph
+from harness.dataset.store import Store
 from harness.errors import ModelError, RunFailed
 from harness.loadgen import drive, known_answers, work
 from harness.loadgen.job import Job
@@ -21,6 +21,7 @@ from harness.loadgen.settings import RunSettings
 from harness.loadgen.subject import Backend
 from harness.mlperf import conf
 from harness.mlperf.scenario import Mode, Scenario
+from harness.model.card import Card
 from harness.run import session
 
 
@@ -196,21 +197,9 @@ def test_samples_come_from_all_over_the_store() -> None:
 
 
 def test_a_real_model_with_packed_weights_answers_rightly_in_two_streams(
-    shared_data: Path, tmp_path: Path
+    mobilenet: tuple[Card, Store], tmp_path: Path
 ) -> None:
-    from model.test_card import MOBILENET
-
-    from harness.dataset.images import find_images
-    from harness.dataset.store import prepare
-    from harness.model.card import read_card
-
-    for suffix in (".xml", ".bin"):
-        shutil.copy(shared_data / "models" / f"mobilenet_v2_fp32{suffix}", tmp_path)
-    text = MOBILENET.replace("mobilenet_v2_1.0_224_quant.tflite", "mobilenet_v2_fp32.xml")
-    (tmp_path / "card.toml").write_text(text)
-    card = read_card(tmp_path / "card.toml")
-    images = find_images(shared_data / "imagenet-sample", card.output.labels)
-    store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
+    card, store = mobilenet
     settings = RunSettings(Scenario.OFFLINE, streams=2, threads=2, duration_s=1)
     document, _ = session.run(
         session.Request(card, store.path, settings, (Mode.ACCURACY,), tmp_path / "out", system="here")

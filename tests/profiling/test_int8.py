@@ -9,7 +9,8 @@ import pytest
 
 from harness.errors import RunFailed
 from harness.machine import system
-from harness.model.architecture import Architecture, Block, Stage
+from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import Block
 from harness.profiling import int8
 from harness.search.space.revisions import Space
 

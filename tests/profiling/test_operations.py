@@ -15,7 +15,8 @@ from harness.backend import macs
 from harness.commands.search.profile import command
 from harness.errors import ModelError
 from harness.mlperf.scenario import Scenario
-from harness.model.architecture import KINDS, STEMS, Architecture, Block, Stage
+from harness.model.architecture import STEMS, Architecture, Stage
+from harness.model.blocks import KINDS, Block
 from harness.profiling import operations, stopwatch
 from harness.profiling.conditions import Conditions
 from harness.profiling.operations import Cost

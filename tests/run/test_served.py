@@ -1,7 +1,12 @@
 """LoadGen in front of a real server on loopback: results like any other, and no fault of it passes."""
 
 import json
+import re
+import threading
+import time
+import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,14 @@ from endpoint.serving_process import Running, serving
 
 from harness.backend import deployment
 from harness.cli import cli
+from harness.endpoint.address import Endpoint
 from harness.errors import HarnessError, ModelError, RunFailed
+from harness.loadgen import work
+from harness.loadgen.job import Job
 from harness.loadgen.settings import RunSettings
+from harness.machine import hardware, system
 from harness.mlperf.scenario import Mode, Scenario
-from harness.run import result, session
+from harness.run import network, result, session
 from harness.run.document import RunResult
 from harness.run.summary import summary
 
@@ -36,11 +45,12 @@ def server(exported: Path) -> Iterator[Running]:
 def run(
     oracle: Oracle, out: Path, running: Running, scenario: Scenario, *modes: Mode, **more: Any
 ) -> tuple[RunResult, Path]:
-    endpoint = running.endpoint(more.pop("scheme", "grpc"))
+    own = {name: more.pop(name) for name in ("ready_timeout_s",) if name in more}
+    endpoint = running.endpoint(more.pop("scheme", "grpc"), **own)
     user_conf = out / "user.conf"
     # A busy machine may well keep a thread waiting for 15 ms.
     user_conf.write_text("resnet50.Server.target_qps = 300\nresnet50.Server.target_latency = 60000\n")
-    settings = RunSettings(scenario, duration_s=0.5, endpoint=endpoint, user_conf=user_conf, **more)
+    settings = RunSettings(scenario, duration_s=0.3, endpoint=endpoint, user_conf=user_conf, **more)
     asked = modes or tuple(Mode)
     return session.run(session.Request(oracle.card, oracle.store.path, settings, asked, out, tuning=False))
 
@@ -58,7 +68,8 @@ def run(
 def test_a_served_model_is_measured_like_any_other(
     scenario: Scenario, scheme: str, modes: tuple[Mode, ...], oracle: Oracle, server: Running, tmp_path: Path
 ) -> None:
-    found, folder = run(oracle, tmp_path, server, scenario, *modes, scheme=scheme)
+    calls = None if scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM) else 2
+    found, folder = run(oracle, tmp_path, server, scenario, *modes, scheme=scheme, streams=calls)
     assert folder.parent.name == "oracle-served"
     assert found.is_good
     assert not found.official
@@ -72,10 +83,23 @@ def test_a_served_model_is_measured_like_any_other(
         assert found.accuracy.known_answers is not None
     if Mode.PERFORMANCE in modes:
         detail = (folder / "performance" / "run_1" / "mlperf_log_detail.txt").read_text()
-        assert "Network SUT" in detail
+        assert f"Network SUT test server 1 at {server.endpoint(scheme, 'oracle:3')}" in detail
     text = summary(found, folder)
     assert f"served by test server 1 at {server.endpoint(scheme)}, version 3" in text
     assert text.count("the server is on this host") == 2, "said, and said to keep it from being official"
+
+
+def test_the_rate_that_holds_servers_bound_is_searched_through_an_endpoint(
+    oracle: Oracle, server: Running, tmp_path: Path
+) -> None:
+    settings = RunSettings(Scenario.SERVER, endpoint=server.endpoint(), streams=2, batch=1)
+    # A busy machine may well keep one call in a hundred waiting; half of them it does not.
+    bound = {"latency_bound_ns": 20_000_000, "latency_percentile": 50.0, "search": True, "probe_s": 0.3}
+    found = work.run(Job(oracle.card, oracle.store.path, settings, tmp_path, None, **bound))["estimate"]
+    held = [trial.target_qps for trial in found.trials if trial.held]
+    assert found.target_qps in held
+    assert all(trial.latency_ns is None or trial.latency_ns > 0 for trial in found.trials)
+    assert found.server.server == "test server"
 
 
 def test_calls_in_flight_are_those_asked_for(oracle: Oracle, server: Running, tmp_path: Path) -> None:
@@ -86,25 +110,111 @@ def test_calls_in_flight_are_those_asked_for(oracle: Oracle, server: Running, tm
     assert found.accuracy.known_answers["requests"] == 3, "each connection was asked"
 
 
+ACCURACY_CALLS = 60
+BEFORE = 3
+"""Calls of one connection before LoadGen's first: a warm-up and two known answers."""
+
+
+def accuracy_job(oracle: Oracle, folder: Path, endpoint: Endpoint) -> Job:
+    """Return an accuracy test by itself: BEFORE calls, ACCURACY_CALLS of LoadGen, and two known answers."""
+    settings = RunSettings(Scenario.SINGLE_STREAM, endpoint=endpoint).with_defaults()
+    user_conf = folder / "user.conf"
+    user_conf.write_text("resnet50.SingleStream.target_latency = 1.0\n")
+    return Job(oracle.card, oracle.store.path, settings, folder, Mode.ACCURACY, user_conf)
+
+
 @pytest.mark.parametrize(
-    ("fault", "after", "words"),
+    ("fault", "words"),
     [
-        ("close", 30, r"is not to be reached|closed the connection"),
-        ("close", 150, r"is not to be reached|closed the connection"),
-        ("nan", 150, "not a number"),
+        ("version", "answered with version '4' of 'oracle', and before with version '3'"),
+        ("nan", "not a number"),
     ],
 )
-def test_a_fault_in_the_middle_fails_the_run_and_names_the_sample(
-    fault: str, after: int, words: str, oracle: Oracle, exported: Path, tmp_path: Path
+def test_a_fault_in_the_middle_fails_the_test_and_names_the_sample(
+    fault: str, words: str, oracle: Oracle, server: Running, tmp_path: Path
 ) -> None:
-    with (
-        serving(exported, fault=fault, after=after) as running,
-        pytest.raises(RunFailed, match=words) as error,
-    ):
-        run(oracle, tmp_path, running, Scenario.SINGLE_STREAM, Mode.PERFORMANCE)
+    job = accuracy_job(oracle, tmp_path, server.endpoint())
+    with server.told(fault=fault, after=BEFORE + 7), pytest.raises(RunFailed, match=words) as error:
+        work.run(job)
     assert "The call for sample " in str(error.value)
-    assert "(image_" in str(error.value)
-    assert not list(tmp_path.rglob("result.json"))
+    assert re.search(r"\(image_\d{5}\.png\) failed", str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "after"),
+    [
+        ("grpc", 0),
+        ("http", BEFORE - 1),
+        ("grpc", BEFORE + ACCURACY_CALLS // 2),
+        ("http", BEFORE + ACCURACY_CALLS - 1),
+        ("grpc", BEFORE + ACCURACY_CALLS),
+    ],
+    ids=["in the warm-up", "in the known answers", "in the middle", "at the last sample", "after the test"],
+)
+def test_a_server_killed_at_any_moment_fails_the_test(
+    scheme: str, after: int, oracle: Oracle, exported: Path, tmp_path: Path
+) -> None:
+    gone = "is not to be reached|closed the connection|did not tell LoadGen its name"
+    with (
+        serving(exported, fault="close", after=after) as running,
+        pytest.raises(RunFailed, match=gone) as error,
+    ):
+        work.run(accuracy_job(oracle, tmp_path, running.endpoint(scheme)))
+    names_sample = BEFORE <= after < BEFORE + ACCURACY_CALLS
+    assert ("The call for sample " in str(error.value)) == names_sample
+
+
+def test_a_server_killed_between_the_tests_leaves_no_accuracy(
+    oracle: Oracle, exported: Path, tmp_path: Path
+) -> None:
+    with serving(exported) as running:
+
+        def kill() -> None:
+            while not list(tmp_path.rglob("run_1/mlperf_log_detail.txt")):
+                time.sleep(0.01)
+            running.kill()
+
+        watcher = threading.Thread(target=kill, daemon=True)
+        watcher.start()
+        with pytest.raises(HarnessError, match="Nobody answers by grpc"):
+            run(oracle, tmp_path, running, Scenario.SINGLE_STREAM, ready_timeout_s=0.2)
+        watcher.join()
+    (path,) = tmp_path.rglob("result.json")
+    found = result.read(path)
+    assert found.accuracy is None
+    assert not found.official
+    assert not list(path.parent.rglob("accuracy"))
+
+
+NETWORK_FIELDS = [
+    *("is_network", "network_type", "network_media", "network_rate", "nic_loadgen", "number_nic_loadgen"),
+    *("net_software_stack_loadgen", "network_protocol", "number_connections", "nic_sut", "number_nic_sut"),
+    *("net_software_stack_sut", "network_topology"),
+]
+"""SYSTEM_DESC_REQUIRED_FIELDS_NETWORK_MODE of the submission checker, v6.1."""
+
+
+def test_what_the_network_division_asks_for_is_written_of_a_server_elsewhere(
+    oracle: Oracle, server: Running, tmp_path: Path
+) -> None:
+    found, folder = run(oracle, tmp_path, server, Scenario.OFFLINE, Mode.ACCURACY, streams=3)
+    path = folder / network.FILE_NAME
+    assert not path.exists(), "on one host there is no network"
+    assert found.probe.server is not None
+    elsewhere = replace(found.probe.server, is_on_this_host=False)
+    network.write(replace(found, probe=replace(found.probe, server=elsewhere)), folder)
+    fields = tomllib.loads(path.read_text())
+    assert list(fields) == NETWORK_FIELDS
+    assert fields["is_network"] == "true", "a text, which the checker compares"
+    assert fields["network_protocol"] == "gRPC (HTTP/2) over TCP/IP"
+    assert fields["number_connections"] == "3"
+    assert system.describe().kernel in fields["net_software_stack_loadgen"]
+    assert fields["nic_sut"] == "", "nothing here tells it"
+    assert "the QDL may not batch" not in path.read_text()
+    batched = replace(found, settings=replace(found.settings, batch=4))
+    assert "put 4 samples into a call, and the QDL may not batch" in network.text(
+        batched, hardware.describe()
+    )
 
 
 def test_a_server_with_other_answers_is_not_measured(oracle: Oracle, server: Running, tmp_path: Path) -> None:

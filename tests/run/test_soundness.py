@@ -14,7 +14,7 @@ from harness.dataset.store import open_store
 from harness.errors import HarnessError, OutputError
 from harness.measurement import series
 from harness.mlperf.scenario import Mode, Scenario
-from harness.results.frame import frame
+from harness.results import frame
 from harness.run import result
 from harness.run.document import Asked
 from harness.run.folder import tests_to_keep as kept_tests

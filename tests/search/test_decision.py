@@ -1,13 +1,23 @@
 """The rule that decides what is trained to the end and what is chosen, and the control's latency."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from harness.model.architecture import Architecture, Stage, resnet50
-from harness.search.decision import Bar, Candidate, choose, expected, hopeful, next_to_train, remaining_share
+from harness.search.decision import (
+    Bar,
+    Candidate,
+    choose,
+    expected,
+    expected_error,
+    hopeful,
+    next_to_train,
+    remaining_share,
+)
 from harness.search.selection import control
 from harness.search.space.revisions import Space
 
@@ -44,6 +54,18 @@ def test_the_gap_that_training_leaves_is_learned_from_the_trained() -> None:
     share = remaining_share(given, {given[1].key: 0.945}, BAR)
     assert share == pytest.approx(0.25)
     assert expected(given[0], share, BAR) == pytest.approx(0.92)
+
+
+def test_what_is_expected_is_surer_the_more_candidates_agree_and_the_nearer_the_baseline() -> None:
+    given = candidates(0.80, 0.90, 0.92, 0.94)
+    guessed = expected_error(given[0], given, {}, BAR)
+    assert guessed == pytest.approx(math.hypot(0.16 / 6, BAR.standard_error / 3))
+    assert expected_error(given[3], given, {}, BAR) < guessed
+    alike = {given[1].key: 0.945, given[2].key: 0.950}
+    apart = {given[1].key: 0.955, given[2].key: 0.930}
+    errors = [expected_error(given[0], given, trained, BAR) for trained in (alike, apart)]
+    assert errors[0] == pytest.approx(0.25 * BAR.standard_error)
+    assert errors[1] > guessed
 
 
 def test_one_that_ended_above_the_baseline_does_not_make_hopeless_ones_promising() -> None:

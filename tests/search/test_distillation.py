@@ -10,7 +10,8 @@ import pytest
 
 from harness.errors import OutputError
 from harness.model import resnet
-from harness.model.architecture import Architecture, Block, Stage
+from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import Block
 from harness.model.card import Card
 from harness.search.accuracy import costs
 from harness.search.accuracy.costs import Table

@@ -19,11 +19,13 @@ from harness.search.split import split, subset
 
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search.accuracy import finetuning, norms, stem  # noqa: E402 - they need torch
+from harness.search.accuracy import finetuning, stem  # noqa: E402 - they need torch
 from harness.search.accuracy.finetuning import BRIEF, Material  # noqa: E402
 from harness.search.accuracy.inheritance import inherit  # noqa: E402
-from harness.training.data import Images, cache_bytes  # noqa: E402
-from harness.training.loop import evaluate, normalised  # noqa: E402
+from harness.training import norms  # noqa: E402
+from harness.training.averaging import AVERAGED, RECALIBRATED, Average, pays, settle  # noqa: E402
+from harness.training.data import Images, cache_bytes, normalised  # noqa: E402
+from harness.training.evaluation import evaluate  # noqa: E402
 from harness.training.network import ResNet, digest  # noqa: E402
 
 SHORT = replace(BRIEF, batch_size=24, epochs=4, learning_rate=0.02)
@@ -253,3 +255,68 @@ def test_a_subset_is_the_same_whatever_the_order() -> None:
     turned = ImageList(images.names[::-1], images.labels[::-1], Path())
     assert set(subset(images, 3).names) == set(subset(turned, 3).names)
     assert subset(images, 20) == images
+
+
+def settled(material: Material, network: ResNet, average: Average) -> tuple[float, tuple[str, ...]]:
+    return settle(network, average, material.pool(64), material.held_out(64), material.ranks)
+
+
+def test_a_training_ends_with_the_mean_of_weights_where_that_is_better(material: Material, half: Any) -> None:
+    network = material.initial(half)
+    before = evaluate(network, material.held_out(64), material.ranks)
+    good, average = copy.deepcopy(network), Average(network, 0.5)
+    with torch.no_grad():
+        network.fc.weight.normal_(0, 1)
+    assert settled(material, network, average) == (before, (AVERAGED,))
+    assert same_weights(network, good)
+
+
+def test_a_training_ends_with_new_statistics_where_they_are_better(material: Material, half: Any) -> None:
+    network = material.initial(half)
+    good = copy.deepcopy(network)
+    for layer in batch_norms(network):
+        layer.running_mean.normal_(0, 3)
+    assert settled(material, network, Average(network, 0.5))[1] == (RECALIBRATED,)
+    assert same_weights(network, good)
+
+
+def test_what_is_no_better_is_not_kept(material: Material, half: Any) -> None:
+    network = material.initial(half)
+    before, average = copy.deepcopy(network), Average(network, 0.5)
+    top1 = evaluate(network, material.held_out(64), material.ranks)
+    assert settled(material, network, average) == (top1, ())
+    assert same_weights(network, before)
+    two_more = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 1.0, 1.0])
+    assert pays(*two_more)
+    assert not pays(torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 1.0, 0.0]))
+    assert not pays(torch.tensor([0.0, 0.0, 1.0, 0.0]), torch.tensor([1.0, 1.0, 0.0, 0.0]))
+
+
+def test_a_mean_of_weights_is_what_its_decay_says() -> None:
+    network = torch.nn.Linear(1, 1)
+    with torch.no_grad():
+        network.weight.fill_(0.0)
+    average = Average(network, 0.25)
+    for value in (1.0, 3.0):
+        with torch.no_grad():
+            network.weight.fill_(value)
+        average.add()
+    # The mean reaches back less far at first: after one step by 2 / 11, which is less than 1 / 4.
+    first = 1 - 2 / 11
+    assert average.network().weight.item() == pytest.approx(first * 0.25 + 3.0 * 0.75)
+
+
+def test_images_that_do_not_fit_into_memory_are_loaded_by_processes_and_train_alike(
+    builtin_card: Card, material: Material, half: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "CACHE_BYTES", 0)
+    state, settings = baseline.read(builtin_card)[1], replace(SHORT, epochs=1)
+    found = []
+    for loaders in (0, 2):
+        asked = material.baseline, state, material.parts, builtin_card.input.recipe, material.ranks
+        made = Material(*asked, statistics=24, loaders=loaders)
+        assert made.loaders(made.learned(64, 1)) == loaders
+        found.append(made.finetune(half, tmp_path / str(loaders), settings, count=48))
+    assert same_weights(found[0].network, found[1].network)
+    assert found[0].accuracy == found[1].accuracy
+    assert material.loaders(material.learned(64, 1)) == 0

@@ -9,7 +9,8 @@ import openvino as ov
 import pytest
 
 from harness.model import resnet
-from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.model.architecture import Architecture, Stage, resnet50
+from harness.model.blocks import Block
 from harness.search.accuracy.inheritance import inherit
 from harness.search.space.revisions import Space
 
@@ -155,9 +156,53 @@ def test_what_a_block_gains_changes_nothing_at_first(changes: dict[str, Any]) ->
         assert np.abs(found["layer1.0.conv1.weight"][32:]).min() > 0
 
 
-def test_a_revision_wider_or_deeper_than_the_baseline_is_no_heir() -> None:
-    deeper = replace(BASE, stages=(*BASE.stages[:2], Stage(64, (Block(32),) * 2)))
-    with pytest.raises(ValueError, match=r"no block layer3\.1"):
-        inherit(deeper, BASE, trained(BASE))
-    with pytest.raises(ValueError, match="64 channels cannot be chosen from 32"):
-        inherit(replace(BASE, stem_width=64), BASE, trained(BASE))
+def with_stages(*stages: Stage, **changes: Any) -> Architecture:
+    return replace(BASE, stages=stages, **changes)
+
+
+WIDER = {
+    "wider stages": with_stages(*(replace(stage, width=stage.width + 16) for stage in BASE.stages)),
+    "wider stem": replace(BASE, stem_width=48),
+    "deeper": with_stages(*(replace(stage, blocks=(*stage.blocks, Block(48))) for stage in BASE.stages)),
+    "deeper by other forms": with_stages(
+        *(
+            replace(stage, blocks=(*stage.blocks, Block(48, form=form)))
+            for stage, form in zip(BASE.stages, ("basic", "inverted", "fused"), strict=True)
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("wanted", WIDER.values(), ids=WIDER)
+def test_a_revision_wider_or_deeper_than_the_baseline_starts_as_the_baseline(wanted: Architecture) -> None:
+    state = trained(BASE)
+    found = inherit(wanted, BASE, state)
+    assert_same_answers(answers(BASE, state), answers(wanted, found))
+    assert {name: value.shape for name, value in found.items()} == {
+        name: value.shape for name, value in resnet.seeded_state(0, wanted).items()
+    }
+
+
+@pytest.mark.parametrize("form", ["basic", "fused", "plain", "branched"])
+def test_blocks_of_dense_convolutions_inherit_from_those_of_their_form(form: str) -> None:
+    base = with_blocks(BASE, form=form).canonical
+    state = trained(base)
+    for block in base.layers().blocks:
+        if form in ("basic", "fused"):
+            silence(state, block.convolutions[0].norm, np.arange(16, 32))
+    assert_same_answers(answers(base, state), answers(base, inherit(base, base, state)))
+    narrow = with_blocks(base, mid=16)
+    assert_same_answers(answers(base, state), answers(narrow, inherit(narrow, base, state)))
+    wide = with_blocks(base, mid=48, squeeze_excite=True).canonical
+    assert_same_answers(answers(base, state), answers(wide, inherit(wide, base, state)))
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_networks_of_other_stages_inherit_what_they_share(count: int, early: bool) -> None:
+    stages = (*BASE.stages, Stage(128, (Block(32),)))[:count]
+    wanted, state = replace(BASE, stages=stages, early_stride=early), trained(BASE)
+    found = inherit(wanted, BASE, state)
+    assert np.array_equal(found["layer2.0.conv2.weight"], state["layer2.0.conv2.weight"])
+    assert np.array_equal(found["fc.weight"], state["fc.weight"]) is (count == 3)
+    assert np.isfinite(answers(wanted, found)).all()

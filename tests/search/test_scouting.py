@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
-from harness.model.architecture import Architecture, Block, Stage
+from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import Block
 from harness.search.space.revisions import Space
 from harness.search.strategy.evolution import Problem
 from harness.search.strategy.scouting import FAR, NEAR, Scouted, scout
@@ -105,6 +106,11 @@ def test_short_searches_are_kept_and_looks_decide_what_follows() -> None:
     assert document["seen"][0]["accuracy"] == truth(found.seen[0][0])
     assert set(document["taus"]) == {"flattering", "flattering, weighed", "MACs"}
     assert found.problem.score(SPACE.baseline) == found.weighed.score(SPACE.baseline)
+
+
+def test_scouts_that_only_guess_are_known() -> None:
+    assert not scouted(8).at_chance(1000)
+    assert scouted(8, lambda one: 1 / 24 + 1e-4 * depthwise(one)).at_chance(1000)
 
 
 def test_a_latency_that_nobody_reaches_is_one_sentence() -> None:

@@ -1,12 +1,15 @@
 """A whole search on a tiny task: real training, quantization and LoadGen; cheap latencies and scores."""
 
 import hashlib
+import io
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,10 @@ from harness.dataset.recipe import Recipe
 from harness.dataset.store import prepare
 from harness.errors import DataError, HarnessError, OutputError
 from harness.machine import system
-from harness.model.architecture import Architecture, Block, Stage
+from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import Block
 from harness.model.card import AccuracySpec, read_card
-from harness.search.request import Effort, Request, open_setting
+from harness.search.request import UNTIL, Effort, Request, open_setting
 from harness.search.space.revisions import Space
 from harness.search.strategy.evolution import uniform_scalings
 
@@ -36,8 +40,9 @@ from harness.profiling import stopwatch  # noqa: E402
 from harness.search import report, result, sentences, session  # noqa: E402
 from harness.search.accuracy import finetuning  # noqa: E402
 from harness.search.accuracy.finetuning import BRIEF, FINAL, MANY_EPOCHS, VERSIONS, Material  # noqa: E402
-from harness.search.document import Pair, Ratio, SearchResult  # noqa: E402
+from harness.search.document import OverSeeds, Pair, Ratio, SearchResult  # noqa: E402
 from harness.search.selection import contest  # noqa: E402
+from harness.search.tools import Predictor, Tools  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
 from harness.training.loop import Settings  # noqa: E402
@@ -54,6 +59,7 @@ EFFORT = Effort(
     finetune_epochs=1,
     epochs=1,
     finals=2,
+    seeds=2,
     rounds=2,
     duration_s=0.2,
 )
@@ -83,13 +89,21 @@ class Work:
         return -self.costs(architecture)["work"]
 
 
-TOOLS = session.Tools(
-    lambda _: session.Predictor(cheap_ms, {"sha256": "cheap", "file": "cheap"}),
+TOOLS = Tools(
+    lambda _: Predictor(cheap_ms, {"sha256": "cheap", "file": "cheap"}),
     lambda *_: (Work(), {"sha256": "work"}),
     cheap_measure,
     lambda *_: {"int8_share": 0.5, "wide": [{"name": "planted"}], "fallbacks": [], "total_us": 1.0},
     lambda *_: 3.0,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_images_to_calibrate_on() -> Iterator[None]:
+    """Quantize by one image of each class: how good that is, is not the question here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "CALIBRATION_IMAGES", 24)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +129,9 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Request:
 
 @pytest.fixture(scope="module")
 def outcome(task: Request) -> SearchResult:
-    stopped = session.run(replace(task, until="front"), TOOLS)
-    assert stopped is None
+    with redirect_stderr(io.StringIO()) as told:
+        assert session.run(replace(task, until="front"), TOOLS) is None
+    (task.out.parent / "told").write_text(told.getvalue())
     found = session.run(task, TOOLS)
     assert found is not None
     report.write(task.out)
@@ -146,6 +161,18 @@ def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: SearchRe
         look = looks[one.key]
         assert one.measured_ms == look.measured_ms == pytest.approx(1.02 * one.latency_ms)
     assert outcome.test.searched_against_uniform.count == 48
+
+
+def test_a_search_says_how_long_it_takes_what_it_does_and_how_much_is_left(
+    task: Request, outcome: SearchResult
+) -> None:
+    told = (task.out.parent / "told").read_text()
+    forecast = re.search(r"Forecast: about \S+ min \((.*)\)\.", told)
+    assert forecast
+    assert [part.split()[0] for part in forecast[1].split(", ")] == [*UNTIL, "comparison"]
+    assert "Part 5 of 9, 'front', is done; about" in told
+    assert re.search(r"brief fine-tuning of [0-9a-f]{12}: epoch 1/1: loss", told)
+    assert "Candidates train in " in told
 
 
 def test_the_control_is_not_faster_than_the_pick(outcome: SearchResult) -> None:
@@ -231,7 +258,7 @@ def test_rankings_are_held_against_random_networks_trained_to_the_end(
     assert found.searched == outcome.searched
     assert len({row.key for row in found.converged}) == 2
     for row in found.converged:
-        assert set(row.scores) == {"work, weighed", "inherited weights", "first look", "brief fine-tuning"}
+        assert set(row.scores) == {"work, weighed", "inherited weights", "brief fine-tuning"}
         assert all(0 <= accuracy <= 1 for accuracy in row.accuracies)
     assert not any((task.out / "converged").iterdir())
     assert "2 networks trained to convergence, 10 are needed" in report.text(task.out)
@@ -347,7 +374,7 @@ def test_a_search_that_was_moved_publishes_the_models_that_moved_with_it(
 def test_a_search_keeps_to_the_latency_table_that_it_was_begun_with(
     task: Request, outcome: SearchResult
 ) -> None:
-    other = session.Predictor(cheap_ms, {"sha256": "another", "file": "another"})
+    other = Predictor(cheap_ms, {"sha256": "another", "file": "another"})
     with pytest.raises(HarnessError, match="begun with another latency table: repeat the --latency-table"):
         session.run(task, replace(TOOLS, predictor=lambda _: other))
 
@@ -364,6 +391,13 @@ def test_held_out_images_that_are_learned_from_are_refused(task: Request, tmp_pa
     (tmp_path / "held-out").symlink_to(task.train)
     with pytest.raises(DataError, match=r"384 of the 384 images in --held-out .* are among those of --train"):
         open_setting(replace(task, out=tmp_path / "out", held_out=tmp_path / "held-out"))
+
+
+def test_a_look_that_is_the_brief_fine_tuning_is_no_witness_for_it(outcome: SearchResult) -> None:
+    asked = outcome.request
+    short = replace(outcome, request=replace(asked, effort=replace(asked.effort, look_images=8)))
+    said = [" ".join(sentences.sentences(one)) for one in (outcome, short)]
+    assert ["tau of their looks" in one for one in said] == [False, True]
 
 
 def test_a_wanted_latency_that_nothing_keeps_is_said_in_the_report(
@@ -406,6 +440,7 @@ def test_report_shows_page_and_tables(task: Request, outcome: SearchResult) -> N
         "Scouts: ",
         "plainer one.",
         "estimator unvalidated",
+        "the look was the brief fine-tuning itself",
         "Kendall's tau with the",
         "Hypervolume",
     )
@@ -444,13 +479,59 @@ def test_a_wanted_speed_is_one_over_the_baseline_in_f32(task: Request, tmp_path:
     assert max(one["latency_ms"] for one in found["front"]) <= found["cap_ms"]
 
 
+def test_pick_and_control_are_trained_from_further_seeds_for_the_verdict(
+    task: Request, outcome: SearchResult
+) -> None:
+    found = outcome.test.over_seeds
+    assert found is not None
+    assert found.seeds == (1, 2)
+    assert found.points[0] == pytest.approx(outcome.test.searched_against_uniform.points)
+    said = " ".join(sentences.sentences(outcome))
+    assert f"Over 2 trainings of each: {found.mean:+.2f} points, +/- {found.half_width:.2f}" in said
+    assert "Fewer than 3 trainings" in said
+    cards = {path.name for path in (task.out / "seeds").glob("*/*.toml")}
+    assert {f"{one.key}.toml" for one in (outcome.searched, outcome.uniform)} <= cards
+
+
+def test_a_model_that_is_off_on_the_front_learns_from_it_and_the_search_is_done_again(
+    task: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[int] = []
+
+    def truth(architecture: Architecture) -> float:
+        return 1.07 * cheap_ms(architecture)
+
+    def measure(architectures: Sequence[Architecture], *_: Any) -> list[float]:
+        seen.append(len(architectures))
+        return [truth(one) for one in architectures]
+
+    def refit(measured: Sequence[tuple[Architecture, float]]) -> Callable[[Architecture], float]:
+        assert all(found_ms == truth(one) for one, found_ms in measured)
+        return truth
+
+    predictor = Predictor(cheap_ms, {"sha256": "cheap", "file": "cheap"}, refit)
+    tools = replace(TOOLS, predictor=lambda _: predictor, measure=measure)
+    effort = replace(EFFORT, scouts=0, trials=10)
+    request = replace(task, out=tmp_path / "out", effort=effort, until="front")
+    assert session.run(request, tools) is None
+    assert "On the front predictions are -6.5% off on average: the table learns" in capsys.readouterr().err
+    parts = tmp_path / "out" / "parts"
+    (again,) = (json.loads(path.read_text()) for path in parts.glob("search-again-*.json"))
+    assert all(
+        one["latency_ms"] == pytest.approx(truth(Architecture.from_dict(one["architecture"])))
+        for one in again["front"]
+    )
+    assert len(seen) == 2
+    assert seen[1] < seen[0]
+
+
 def test_where_int8_alone_is_as_fast_as_wanted_the_search_looks_far_for_what_is_fastest(
     task: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request = replace(task, out=tmp_path / "out", target_speedup=2.0, until="scouts")
     assert session.run(request, TOOLS) is None
     assert "reaches that already" in capsys.readouterr().err
-    looks = {path.name.split("-")[1] for path in (tmp_path / "out" / "parts").glob("look-*.json")}
+    looks = {path.name.split("-")[1] for path in (tmp_path / "out" / "parts").glob("brief-*.json")}
     fast = [one for one in uniform_scalings(Space(SHAPE, (32,))) if cheap_ms(one) < 0.7 * cheap_ms(SHAPE)]
     assert looks & {one.key for one in fast}
 
@@ -471,6 +552,26 @@ def test_the_verdict_looks_at_accuracy_and_speed(
     p_value: float, points: float, ratio: tuple[float, float, float] | None, verdict: str
 ) -> None:
     assert verdict in sentences._verdict(Pair(48, 0, 0, points, p_value), Ratio("", ratio))
+
+
+@pytest.mark.parametrize(
+    ("points", "verdict"),
+    [
+        ((0.4, 0.5, 0.6), "Take searched."),
+        ((0.1, -0.2, 0.4), "plainer"),
+        ((-0.5, -0.6, -0.4), "Take uniform."),
+    ],
+)
+def test_the_verdict_rests_on_all_trainings_where_there_are_several(
+    points: tuple[float, ...], verdict: str
+) -> None:
+    mean = sum(points) / 3
+    seeds = OverSeeds((1, 2, 3), points, mean, 0.3)
+    for p_value in (0.001, 0.9):
+        said = sentences._verdict(Pair(48, 0, 0, 0.5, p_value), Ratio("", None), seeds)
+        assert said.startswith(f"Over 3 trainings of each: {mean:+.2f} points, +/- 0.30 (by seed")
+        assert verdict in said
+        assert "hardly" not in said
 
 
 @pytest.mark.parametrize(
@@ -531,7 +632,7 @@ def test_without_its_libraries_the_search_names_the_extra(
 
 
 def test_processes_of_torchrun_train_together_and_the_first_decides(task: Request, tmp_path: Path) -> None:
-    effort = replace(EFFORT, finals=1, shortlist=2, fronts=1)
+    effort = replace(EFFORT, finals=1, shortlist=2, fronts=1, scouts=0, trials=10)
     request = replace(task, out=tmp_path / "out", until="finals", effort=effort)
     (tmp_path / "request").write_bytes(pickle.dumps(request))
     (tmp_path / "script.py").write_text(

@@ -1,14 +1,19 @@
 """The search space and the networks in it."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from harness.errors import HarnessError, ModelError
-from harness.model.architecture import STEMS, Architecture, Block, Stage, pooled, resnet50
+from harness.model.architecture import STEMS, Architecture, Stage, resnet50
+from harness.model.blocks import Block
+from harness.model.layers import pooled
 from harness.search.selection import control
-from harness.search.space.revisions import DEPTHS, SHARES, Space, interpolated
+from harness.search.space.ranges import OPEN, REVISIONS, interpolated
+from harness.search.space.revisions import DEPTHS, Space
 
 BASELINES = {
     "imagenet": resnet50(1000, 224),
@@ -17,9 +22,16 @@ BASELINES = {
 }
 
 
-@pytest.fixture(params=BASELINES.values(), ids=BASELINES)
+SPACES = {
+    **{name: Space(one, (one.size,)) for name, one in BASELINES.items()},
+    "open builtin": Space(BASELINES["builtin"], (64,), OPEN),
+}
+
+
+@pytest.fixture(params=SPACES.values(), ids=SPACES)
 def space(request: pytest.FixtureRequest) -> Space:
-    return Space(request.param, (request.param.size,))
+    found: Space = request.param
+    return found
 
 
 def test_resnet50_has_its_published_size_and_work() -> None:
@@ -64,12 +76,14 @@ def test_samples_reach_further_to_both_ends_of_the_space_than_uniform_draws(spac
     assert outer[-20] > 1.2 * inner[-20]
 
 
-def test_widths_go_in_steps_of_sixteen_channels_from_a_quarter_to_the_whole(space: Space) -> None:
+def test_widths_go_in_steps_of_sixteen_channels_from_the_least_share_to_the_largest(space: Space) -> None:
     options, measured = space.all_decisions(), space.measured_decisions()
+    least, most = space.ranges.shares[0], space.ranges.shares[-1]
+    assert (least, most) == ((0.25, 1.0) if space.ranges == REVISIONS else (0.125, 2.0))
     for number, stage in enumerate(space.baseline.stages, start=1):
         offered = options[f"stage{number}.width"]
         assert set(offered) == {
-            width for width in range(16, stage.width + 1, 16) if width > stage.width / 4 - 8
+            width for width in range(16, int(most * stage.width) + 1, 16) if width > stage.width * least - 8
         }
         some = measured[f"stage{number}.width"]
         assert set(some) <= set(offered)
@@ -82,6 +96,51 @@ def test_widths_go_in_steps_of_sixteen_channels_from_a_quarter_to_the_whole(spac
 def test_amounts_between_measured_widths_lie_on_straight_lines() -> None:
     amounts = {64: 1.0, 16: 4.0, 32: 2.0}
     assert interpolated(amounts) == {16: 4.0, 32: 2.0, 48: 1.5, 64: 1.0}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_open_space_has_all_networks_of_the_closed_one(seed: int) -> None:
+    closed, wide = SPACES["builtin"], SPACES["open builtin"]
+    found = closed.sample(random.Random(seed))
+    assert wide.fault(found) is None
+    assert wide.decided(wide.decisions(found)) == found
+    assert closed.key != wide.key
+
+
+PLAIN = (Block(16, form="plain"),)
+HAND_MADE = {
+    "seven convolutions": ((64, PLAIN * 2), (256, PLAIN * 2), (256, PLAIN * 2)),
+    "basic": tuple((width, (Block(width, form="basic"),) * 3) for width in (32, 64, 128)),
+    "ratio 1": tuple((width, (Block(width),) * 2) for width in (64, 128, 256)),
+    "inverted": tuple(
+        (width, (Block(4 * width, "dw3", form="inverted"),) * 2) for width in (32, 64, 64, 128)
+    ),
+    "fused": tuple((width, (Block(2 * width, form="fused"),) * 2) for width in (32, 64)),
+    "five stages": tuple((width, (Block(16, form="branched"),)) for width in (32, 64, 128, 256, 256)),
+}
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("stages", HAND_MADE.values(), ids=HAND_MADE)
+def test_networks_that_others_made_by_hand_are_points_of_the_open_space(stages, early: bool) -> None:
+    space = Space(resnet50(10, 32, 0.5, "3x3"), (32,), OPEN)
+    made = tuple(Stage(width, blocks) for width, blocks in stages)
+    wanted = Architecture(10, 32, "3x3", 32, made, early).canonical
+    assert space.decided(space.decisions(wanted)) == wanted
+    assert SPACES["cifar"].fault(wanted) is not None
+
+
+def test_missing_decisions_are_as_in_the_block_or_the_stage_before() -> None:
+    space = SPACES["open builtin"]
+    taken = space.decisions(space.baseline)
+    whole = space.complete(taken)
+    assert whole.keys() == space.all_decisions().keys()
+    assert whole.items() >= taken.items()
+    deeper = space.decided({**whole, "stage1.depth": 4, "network.stages": 5})
+    assert [len(stage.blocks) for stage in deeper.stages] == [4, 4, 6, 3, 3]
+    assert deeper.stages[0].blocks[3] == deeper.stages[0].blocks[2]
+    assert deeper.stages[4] == deeper.stages[3]
+    assert space.decided({**whole, "network.stages": 3}).stages == space.baseline.stages[:3]
 
 
 def test_an_architecture_survives_json(space: Space) -> None:
@@ -103,7 +162,7 @@ def test_a_baseline_that_a_search_has_found_has_uniform_scalings_too(seed: int) 
     assert space.uniform(1.0) == found
     for depth in DEPTHS:
         assert len(control.scalings(space, 224, depth)) > 20
-    for width in SHARES:
+    for width in REVISIONS.shares:
         assert "ratio" not in (space.fault(space.uniform(width)) or "")
     assert space.fault(space.reference) is None
 
@@ -117,11 +176,16 @@ def test_one_network_has_one_key_however_it_is_written() -> None:
 
 
 def test_every_option_of_every_decision_is_drawn_and_makes_a_difference(space: Space) -> None:
-    source, seen = random.Random(3), {}
+    source, seen = random.Random(3), dict[str, set[Any]]()
+
+    def choose(name: str, options: Sequence[Any]) -> Any:
+        is_deep = name.endswith(("depth", "stages")) and source.random() < 0.5
+        drawn = options[-1] if is_deep else source.choice(options)
+        seen.setdefault(name, set()).add(drawn)
+        return drawn
+
     for _ in range(2000):
-        space.build(
-            lambda name, options: seen.setdefault(name, set()).add(drawn := source.choice(options)) or drawn
-        )
+        space.build(choose)
     options: dict[str, int] = {}
     space.build(lambda name, given: options.setdefault(name, len(given)) and given[-1])
     assert {name: len(values) for name, values in seen.items()} == options

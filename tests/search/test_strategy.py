@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError, OutputError, RunFailed
-from harness.model.architecture import Architecture, Block, Stage
+from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import Block
 from harness.search.space.revisions import Space
 from harness.search.strategy import study as studies
 from harness.search.strategy.evolution import Effort, Problem, nsga2, random_search, starting_points

@@ -14,7 +14,8 @@ from harness.errors import HarnessError, RunFailed
 from harness.machine import system
 from harness.mlperf.scenario import Scenario
 from harness.model import resnet
-from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.model.architecture import Architecture, Stage, resnet50
+from harness.model.blocks import Block
 from harness.model.card import find_card
 from harness.profiling import stopwatch
 from harness.profiling.conditions import Conditions
@@ -63,6 +64,15 @@ def test_a_machine_too_busy_to_measure_is_one_sentence() -> None:
     levels = quiet_then(*[16.0, 10.0] * 1000)
     with pytest.raises(HarnessError, match=r"too busy to measure: in \d+ of \d+ tries.*1.05 times its 10"):
         Watch(planted(levels), pause_s=0.01, patience_s=0.2).ratio(lambda: 1.0)
+
+
+def test_where_it_is_not_insisted_on_quiet_the_quietest_samples_count_and_it_is_said() -> None:
+    # Disturbed all the time, but less beside every other sample, which takes 2 ms where the others take 6.
+    levels = quiet_then(*[12.0, 12.0, 16.0, 16.0] * 1000)
+    watch = Watch(planted(levels), pause_s=0.002, patience_s=0.1, insist=False)
+    samples = iter([7.0] * 60 + [22 / 12] + [2.0, 6.0, 6.0, 6.0] * 1000)
+    assert watch.ratio(lambda: next(samples)) == pytest.approx(2 / 12)
+    assert watch.restless == 1
 
 
 def test_a_reference_that_stays_slower_is_not_taken_for_quiet() -> None:

@@ -146,6 +146,43 @@ def test_ovms_serves_all_models_that_were_exported_into_a_folder(oracle: Oracle,
     assert repository.versions(tmp_path / "oracle") == [1, 2]
 
 
+OVMS_MODEL = {
+    **dict.fromkeys(("name", "base_path", "graph_path", "subconfig", "target_device"), str),
+    **{"batch_size": (int, str), "nireq": int, "allow_cache": bool, "plugin_config": dict},
+    **dict.fromkeys(("model_version_policy", "shape", "layout", "custom_loader_options"), (dict, str)),
+}
+"""What the server takes of a model, and no more (MODEL_CONFIG_DEFINITION in its src/schema.cpp, 2026)."""
+OVMS_OPTIONS = {"config_path", "port", "rest_port", "grpc_bind_address", "rest_bind_address"}
+"""Of its docs/parameters.md."""
+
+
+@pytest.mark.parametrize("streams", [None, 2])
+def test_ovms_takes_what_is_written_by_its_own_schema(
+    streams: int | None, oracle: Oracle, tmp_path: Path
+) -> None:
+    settings = RunSettings(Scenario.SERVER, threads=2, streams=streams, pinning=False)
+    found = exported(oracle, tmp_path, settings=settings)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert set(config) == {"model_config_list"}
+    (entry,) = config["model_config_list"]
+    assert set(entry) == {"config"}
+    for name, value in entry["config"].items():
+        assert isinstance(value, OVMS_MODEL[name]), name
+    assert (tmp_path / entry["config"]["base_path"] / "1" / "model.xml").is_file(), "relative to config.json"
+    plugin = entry["config"]["plugin_config"]
+    assert all(type(value) in (str, bool, int, float) for value in plugin.values())
+    # "NUM_STREAMS and PERFORMANCE_HINT should not be used together" (docs/performance_tuning.md).
+    assert ("NUM_STREAMS" in plugin) == (streams is not None) == ("PERFORMANCE_HINT" not in plugin)
+    ov.Core().compile_model(found.folder / "model.xml", "CPU", plugin)
+    words = found.start.command.split()
+    assert {word[2:] for word in words if word.startswith("--")} <= OVMS_OPTIONS
+    assert Path(words[words.index("--config_path") + 1]).is_absolute()
+    assert [words[words.index(f"--{kind}_bind_address") + 1] for kind in ("grpc", "rest")] == [
+        "127.0.0.1"
+    ] * 2
+    assert "It was not run" in (found.folder.parent / "README.md").read_text()
+
+
 def test_kserve_serves_under_a_name_that_kubernetes_takes(oracle: Oracle, tmp_path: Path) -> None:
     card = oracle.card_path.with_name("Odd_Name.1.toml")
     card.write_text(oracle.card_path.read_text().replace('name = "oracle"', 'name = "Odd_Name.1"'))
@@ -162,7 +199,8 @@ def test_kserve_serves_under_a_name_that_kubernetes_takes(oracle: Oracle, tmp_pa
 def test_two_exports_into_one_folder_do_not_meet(oracle: Oracle, tmp_path: Path) -> None:
     out = tmp_path / "models"
     out.mkdir()
-    with locked(tmp_path / ".models.lock", OutputError("")), pytest.raises(OutputError, match="wait for it"):
+    busy = "Another export is at work on .*/models: wait for it, or choose another --out"
+    with locked(tmp_path / ".models.lock", OutputError("")), pytest.raises(OutputError, match=busy):
         exported(oracle, out)
 
 

@@ -20,13 +20,16 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import Oracle
+from conftest import SHARED, Oracle
 from endpoint.serving_process import free_ports
 
 from harness.backend import graph, served
 from harness.backend.settings import CompileSettings
+from harness.dataset.store import Store
 from harness.endpoint import meeting
 from harness.endpoint.address import Endpoint, parse
+from harness.explain import session as explain_session
+from harness.explain.served import session as explain_served
 from harness.loadgen.settings import RunSettings
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
@@ -35,6 +38,7 @@ from harness.run import session as run_session
 from harness.serving.session import Exported, Request, export
 
 _START_S = 60.0
+_LISTENS, _LOOPBACK = "0A", "0100007F"
 _STUB = "triton_python_backend_stub"
 
 
@@ -45,6 +49,10 @@ def mlserver_python() -> str:
     if find_spec("mlserver") is None:
         pytest.skip("needs MLServer (extra: test; Python below 3.13), or its Python in HARNESS_TEST_MLSERVER")
     return sys.executable
+
+
+PORTS = ("grpc_port", "http_port", "metrics_port")
+"""Of MLServer's settings."""
 
 
 @dataclass(frozen=True)
@@ -95,84 +103,138 @@ def started(command: list[str], python: str, log: Path, **more: str) -> Iterator
             process.wait()
 
 
+@dataclass(frozen=True)
+class Real:
+    """A server of an export, at work."""
+
+    kind: str
+    ports: tuple[int, ...]
+    """Of gRPC first."""
+
+    def endpoint(self, card: Card, version: str | None = None) -> Endpoint:
+        found = parse(f"grpc://127.0.0.1:{self.ports[0]}/{card.name}")
+        return replace(found, version=version, ready_timeout_s=_START_S)
+
+
 @contextmanager
-def mlserver(found: Exported, python: str) -> Iterator[Endpoint]:
+def mlserver(found: Exported, python: str) -> Iterator[Real]:
     folder = found.folder.parents[1]
-    ports = dict(zip(("grpc_port", "http_port", "metrics_port"), free_ports(3), strict=True))
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     path = folder / "settings.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | ports))
     name, *words = found.start.command.split()
     with started([str(Path(python).with_name(name)), *words], python, folder / "log.txt"):
-        endpoint = parse(f"grpc://127.0.0.1:{ports['grpc_port']}/{found.start.model}")
-        yield replace(endpoint, ready_timeout_s=_START_S)
+        yield Real("mlserver", tuple(ports.values()))
 
 
 @contextmanager
-def tritonserver(found: Exported, triton: Triton, *more: str) -> Iterator[Endpoint]:
+def tritonserver(found: Exported, triton: Triton, *more: str) -> Iterator[Real]:
     grpc_port, http_port = free_ports(2)
     command = [str(triton.program), *found.start.command.split()[1:]]
     command += ["--backend-directory", str(triton.backends), "--allow-metrics", "false"]
     command += ["--grpc-port", str(grpc_port), "--http-port", str(http_port), *more]
     log = found.folder.parents[1] / "log.txt"
     with started(command, triton.python, log, LD_LIBRARY_PATH=str(triton.libraries)):
-        endpoint = parse(f"grpc://127.0.0.1:{grpc_port}/{found.start.model}")
-        yield replace(endpoint, ready_timeout_s=_START_S)
+        yield Real("triton", (grpc_port, http_port))
 
 
-def require_same_answers(endpoint: Endpoint, card: Card, count: int = 40) -> served.ServedModel:
-    """Hold what a server answers to random images against what the card's model does here, one by one."""
+@pytest.fixture(scope="module", params=["mlserver", "triton-python"])
+def real(
+    request: pytest.FixtureRequest, oracle: Oracle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Real]:
+    """Yield each server with the oracle, the built-in model and, where it is there, MobileNet."""
+    kind, folder = request.param, tmp_path_factory.mktemp("models")
+    asked = "mlserver_python" if kind == "mlserver" else "triton"
+    needed = request.getfixturevalue(asked)
+    cards = [oracle.card, find_card("builtin-resnet50")]
+    if SHARED.is_dir():
+        cards.append(request.getfixturevalue("mobilenet")[0])
+    found, *_ = [exported(card, kind, folder) for card in cards]
+    with mlserver(found, needed) if kind == "mlserver" else tritonserver(found, needed) as running:
+        yield running
+
+
+def addresses(*ports: int) -> set[str]:
+    """Return the addresses on which somebody listens at these ports, as the kernel writes them."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            address, _, port = line.split()[1].partition(":")
+            if line.split()[3] == _LISTENS and int(port, 16) in ports:
+                found.add(address)
+    return found
+
+
+def random_images(size: int, count: int) -> Iterator[np.ndarray]:
+    dice = np.random.default_rng(1)
+    for _ in range(count):
+        grey = dice.integers(0, 256, (1, 1, 3))
+        yield (grey + dice.integers(-20, 20, (size, size, 3))).clip(0, 255).astype(np.uint8)
+
+
+def require_same_answers(
+    endpoint: Endpoint, card: Card, count: int = 40, images: np.ndarray | None = None
+) -> served.ServedModel:
+    """Hold a server's answers to images, or to random ones, against the model's here, one by one."""
     deployed = graph.deployed(model_file.read(card), card)
     local = graph.compile_model(deployed, CompileSettings("LATENCY", streams=1)).model
     model: served.ServedModel = served.served(meeting.meet(endpoint), deployed, card, 1).model
     request = model.create_infer_request()
-    dice, size = np.random.default_rng(1), card.input.size
     answer = np.zeros(tuple(deployed.output(0).shape), np.float32)
     request.set_output_tensor(ov.Tensor(answer, shared_memory=True))
-    for _ in range(count):
-        grey = dice.integers(0, 256, (1, 1, 1, 3))
-        pixels = (grey + dice.integers(-20, 20, (1, size, size, 3))).clip(0, 255).astype(np.uint8)
+    for image in random_images(card.input.size, count) if images is None else images:
+        pixels = np.array(image[None])
         request.set_input_tensor(ov.Tensor(pixels, shared_memory=True))
         request.infer()
         assert np.array_equal(answer, local(pixels)[0])
     return model
 
 
-def test_mlserver_serves_an_export_and_loadgen_measures_it(
-    mlserver_python: str, oracle: Oracle, tmp_path: Path
-) -> None:
-    with mlserver(exported(oracle.card, "mlserver", tmp_path / "models"), mlserver_python) as endpoint:
-        model = require_same_answers(endpoint, oracle.card)
-        assert model.served_by.server == "mlserver"
-        assert model.agreement.input.datatype == "BYTES"
-        settings = RunSettings(Scenario.OFFLINE, duration_s=0.5, endpoint=endpoint, streams=2)
-        request = run_session.Request(
-            oracle.card, oracle.store.path, settings, tuple(Mode), tmp_path / "results"
-        )
-        found, _ = run_session.run(request)
+def test_a_served_export_answers_as_the_model_does_here(real: Real, oracle: Oracle) -> None:
+    model = require_same_answers(real.endpoint(oracle.card), oracle.card)
+    assert (model.served_by.server, model.served_by.model_version) == (real.kind, "1")
+    assert model.agreement.input.datatype == ("BYTES" if real.kind == "mlserver" else "UINT8")
+    builtin = find_card("builtin-resnet50")
+    require_same_answers(real.endpoint(builtin), builtin)
+    require_same_answers(real.endpoint(builtin, "1"), builtin, 1)
+
+
+def test_served_mobilenet_answers_as_it_does_here(real: Real, mobilenet: tuple[Card, Store]) -> None:
+    card, store = mobilenet
+    require_same_answers(real.endpoint(card), card, images=store.samples(card.input.recipe)[:40])
+
+
+def test_a_server_started_as_the_readme_says_listens_on_this_host_only(real: Real, oracle: Oracle) -> None:
+    meeting.meet(real.endpoint(oracle.card))
+    assert addresses(*real.ports) <= {_LOOPBACK, f"0000000000000000FFFF0000{_LOOPBACK}"}
+    assert addresses(*real.ports)
+
+
+def test_loadgen_measures_what_is_served(real: Real, oracle: Oracle, tmp_path: Path) -> None:
+    settings = RunSettings(
+        Scenario.OFFLINE, duration_s=0.3, endpoint=real.endpoint(oracle.card), streams=2, batch=1
+    )
+    request = run_session.Request(oracle.card, oracle.store.path, settings, (Mode.ACCURACY,), tmp_path)
+    found, _ = run_session.run(request)
     assert found.is_good
     assert found.accuracy is not None
     assert found.accuracy.good == 57
 
 
-def test_mlserver_serves_the_built_in_model(mlserver_python: str, tmp_path: Path) -> None:
-    card = find_card("builtin-resnet50")
-    with mlserver(exported(card, "mlserver", tmp_path), mlserver_python) as endpoint:
-        require_same_answers(endpoint, card)
-        require_same_answers(replace(endpoint, version="1"), card, 1)
-
-
-def test_triton_serves_an_export_for_its_python_backend(
-    triton: Triton, oracle: Oracle, tmp_path: Path
-) -> None:
-    with tritonserver(exported(oracle.card, "triton-python", tmp_path / "models"), triton) as endpoint:
-        model = require_same_answers(endpoint, oracle.card)
-        assert (model.served_by.server, model.served_by.model_version) == ("triton", "1")
-        wire = meeting.connect(endpoint)
-        counted = wire.statistics()
-        wire.close()
-        assert counted is not None
-        assert counted["calls"] == 40
-        assert 0 < counted["compute_ns"] < counted["total_ns"]
+def test_where_the_time_of_a_call_goes_is_told_by_what_the_server_counts(real: Real, oracle: Oracle) -> None:
+    endpoint = real.endpoint(oracle.card)
+    settings = RunSettings(Scenario.SINGLE_STREAM, threads=1, duration_s=0.2)
+    asked = replace(settings, threads=None, endpoint=endpoint)
+    request = explain_session.Request(oracle.card, settings, oracle.store.path, rounds=2)
+    found = explain_served.explain(request, asked)
+    assert found.server.server == real.kind
+    assert min(found.part_ns(part) or 0 for part in ("client", "wire")) > 0
+    assert not any("echo is empty" in remark for remark in found.remarks)
+    counted = [found.part_ns(part) for part in ("queue", "compute")]
+    if real.kind == "mlserver":
+        assert counted == [None, None], "it gives no statistics"
+    else:
+        assert min(part or 0 for part in counted) > 0
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,11 @@ from harness.model.card import InputSpec, OutputSpec, find_card, read_card
 from harness.run import result
 from harness.run.document import AccuracySection, Data, Model, Precision, RunResult, Settings
 from harness.run.measuring import performance_section
-from harness.submission import audit, compliance
+from harness.submission import audit, compliance, eligibility
 from harness.submission.submit import Outcome, Request, submit
 from harness.task import classification
+
+from . import yolo
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 OFFICIAL = FIXTURES / "official"
@@ -128,7 +130,7 @@ def accuracy_logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folders = {name: tmp_path_factory.mktemp(f"accuracy-{name}") for name in SCENARIOS}
     script = str(FIXTURES / "make_logs.py")
     running = [
-        subprocess.Popen([sys.executable, script, "--one", name, "accuracy", str(folder)])
+        subprocess.Popen([sys.executable, script, "--one", "resnet50", name, "accuracy", str(folder)])
         for name, folder in folders.items()
     ]
     assert [process.wait() for process in running] == [0] * len(running)
@@ -229,6 +231,24 @@ def _closed_results(
     return Results(home / "results", None, home / "system.toml")
 
 
+@pytest.fixture(scope="session")
+def _yolo_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    from conftest import oracle_model
+
+    home = tmp_path_factory.mktemp("yolo")
+    card = yolo.write_results(home, oracle_model(), make_logs.boxes(), SCENARIOS)
+    (home / "system.toml").write_text(DESCRIPTION)
+    return Results(home / "results", card, home / "system.toml")
+
+
+@pytest.fixture
+def yolo_results(_yolo_results: Results, tmp_path: Path) -> Results:
+    """Return three official scenarios of a detector, to change at will."""
+    folder = tmp_path / "results"
+    shutil.copytree(_yolo_results.folder, folder)
+    return Results(folder, _yolo_results.card, _yolo_results.description)
+
+
 @pytest.fixture
 def open_results(_open_results: Results, tmp_path: Path) -> Results:
     """Return three official scenarios of a custom model on a custom data set, to change at will."""
@@ -248,7 +268,10 @@ def closed_results(_closed_results: Results, tmp_path: Path, monkeypatch: pytest
 
 @pytest.fixture(scope="session")
 def _trees(
-    _open_results: Results, _closed_results: Results, tmp_path_factory: pytest.TempPathFactory
+    _open_results: Results,
+    _closed_results: Results,
+    _yolo_results: Results,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("trees")
     _open_results.submit(root / "open")
@@ -256,6 +279,11 @@ def _trees(
         patch.setenv("HARNESS_CACHE", str(_closed_results.folder.parent / "cache"))
         _closed_results.submit(root / "closed", "closed")
         _submit_several(_open_results, _closed_results, root)
+    _yolo_results.submit(root / "yolo")
+    with pytest.MonkeyPatch.context() as patch:
+        # YOLO11l is for members of MLCommons only, so that no card here is Closed's.
+        patch.setattr(eligibility, "closed_model", lambda card, references: iter(()))
+        _yolo_results.submit(root / "yolo-closed", "closed")
     return {path.name: path for path in root.iterdir() if path.is_dir()}
 
 

@@ -288,7 +288,7 @@ ANY_DIVISION: dict[str, tuple[Break, str, str]] = {
     "the system is of the data centre": (
         lambda tree: tree.set(tree.system, system_type="datacenter"),
         "systems/this-machine.json",
-        "resnet50 is no datacenter benchmark any more",
+        "neither resnet50 nor yolo is a datacenter benchmark",
     ),
     "an unknown division": (
         lambda tree: (tree.root / "opened").mkdir(),

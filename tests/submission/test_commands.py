@@ -107,6 +107,16 @@ def _checkout(folder: Path, code: str) -> Path:
         ),
         ("raise SystemExit('SUMMARY: submission has errors')", 1, "the submission has errors"),
         ("pass", 1, "submission_checker (official): the submission has errors"),
+        (
+            "raise SystemExit(\"caused exception in check_performance_dir: 'yolo-95'\")",
+            0,
+            "submission_checker (official): says nothing, as it breaks on yolo-95",
+        ),
+        (
+            "raise SystemExit(\"caused exception in check_performance_dir: 'result_validity'\")",
+            1,
+            "the submission has errors",
+        ),
         ("import no_such_library", 2, "submission_checker lacks a library (No module named"),
     ],
 )

@@ -23,7 +23,7 @@ from harness.submission.verdict import Check, faults
 
 from .broken_tree import Tree, linked_copy
 from .checker_server import MODULES
-from .mutants import Mutant, make_bases, mutants
+from .mutants import Mutant, detection, make_bases, mutants
 
 ROUND = find_round("v6.1")
 RECORDED = Path(__file__).parents[1] / "fixtures" / "official_verdicts.json"
@@ -80,6 +80,16 @@ TAKEN: dict[str, str] = {
     "both: open has an accuracy of 10 %": "",
     "both: open has the results of closed, too": "",
     "both: closed has the models' mapping of open": "has no effect in Closed",
+    "yolo: is untouched": "",
+    "yolo: the model is mapped to 'yolo-99'": "",
+    "yolo: the score is 'mAP=12.000%'": "",
+    "yolo: accuracy.txt is of the official script with --verbose": "",
+    "yolo: the system type is 'datacenter,edge'": "",
+    "yolo closed: is untouched": "",
+    "yolo closed: it enters yolo-95 with mAP=50.730%": "",
+    "yolo closed: it enters yolo-99 with mAP=52.866%": "",
+    "yolo closed: the system type is 'datacenter,edge'": "",
+    "yolo closed: TEST01 answered otherwise, as accurately": "",
 }
 """Mutants that are right or tolerated -> what a warning says of them, if one does."""
 
@@ -133,6 +143,17 @@ AGAINST_THE_RULES: dict[str, str] = {
     "inferred: MultiStream is of another duration than its source": "min_duration (ms): 600000 here, 700000",
     "inferred: Offline has an error in TEST01/performance/run_1/mlperf_log_detail.txt": "LoadGen logged 1 er",
     "both: open has an error in performance": "LoadGen logged 1 errors",
+    "yolo: the score is 'accuracy=53.103%, good=810, total=1525'": "has no line 'mAP=...%'",
+    "yolo: the score is 'mAP=101.000%'": "says 101.000 %, more than all",
+    "yolo: the score is 'mAP=nan%'": "has no line 'mAP=...%'",
+    "yolo: accuracy.txt has two scores": "states several scores",
+    "yolo: effective_samples_per_query is 1524 in Offline": "is 1524 where the rules ask for 1525",
+    "yolo: qsl_reported_total_count is 1524 in Offline": "holds 1524 samples where the data set has 1525",
+    "yolo closed: effective_min_query_count is 661 in MultiStream": "is 661 where the rules ask for 662",
+    "yolo closed: effective_samples_per_query is 4 in MultiStream": "a query is 4 where the rules ask for 8",
+    "yolo closed: effective_target_latency_percentile is 0.5 in SingleStream": "the rules ask for 0.9",
+    "yolo closed: result_validity is 'INVALID' in MultiStream": "LoadGen's verdict is INVALID",
+    "yolo closed: TEST01 logged other answers than by its seed": "did not run with the settings of TEST01",
 }
 """Mutants that no checker, or only one, refuses -> what ours says."""
 
@@ -165,7 +186,15 @@ def official(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         verdicts = dict(ask(Path(checkout), bases, tmp_path_factory.mktemp("recorded") / "tree"))
         _write(Path(checkout), verdicts)
     recorded: dict[str, list[bool]] = json.loads(RECORDED.read_text())["verdicts"]
-    return recorded
+    return {name: known(name, verdicts) for name, verdicts in recorded.items()}
+
+
+def known(name: str, verdicts: list[bool]) -> list[bool]:
+    """Return the verdicts of the checkers that know a mutant's benchmark.
+
+    The older one breaks on every Offline result of yolo, as its OFFLINE_MIN_SPQ_SINCE_V4 lacks it.
+    """
+    return verdicts[:1] if name.startswith(detection.OPEN) else verdicts
 
 
 def ask(checkout: Path, bases: Mapping[str, Path], target: Path) -> Iterator[tuple[str, list[bool]]]:

@@ -365,8 +365,8 @@ def test_open_refuses_datacenter_systems_before_it_looks_at_the_results(
     open_results: Results, tmp_path: Path, divisions: list[str]
 ) -> None:
     wanted = (
-        "--system-type datacenter: resnet50 is no datacenter benchmark any more, and the older checker "
-        "(submission_checker_old.py) refuses it: give --system-type edge."
+        "--system-type datacenter: neither resnet50 nor yolo is a datacenter benchmark, and the older "
+        "checker (submission_checker_old.py) refuses them: give --system-type edge."
     )
     shutil.rmtree(open_results.folder)
     with pytest.raises(HarnessError) as caught:

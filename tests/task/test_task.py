@@ -9,16 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from conftest import Oracle
 
-from harness.backend import answers
+from harness.backend import answers, graph
+from harness.backend.settings import CompileSettings
+from harness.commands import prepare
 from harness.comparison import variants
+from harness.dataset.form import Form
 from harness.dataset.store import Store
 from harness.errors import DataError, HarnessError
 from harness.measurement.data import open_for
 from harness.mlperf import log
 from harness.mlperf.benchmark import BENCHMARKS, Benchmark
+from harness.model import file as model_file
 from harness.model.card import AccuracySpec, Card, read_card, write_card
+from harness.model.card_parts import OUTPUTS
 from harness.run.document import AccuracySection
 from harness.run.measuring import judged
 from harness.submission import accuracy_text, compliance
@@ -71,8 +77,11 @@ class Lengths:
     """How many things an image shows; the answer names each of them, in a float32."""
 
     METRIC = "lengths"
-    ANSWER_BYTES = None
+    FORM = Form.LABEL
     LINE = "lengths=...%"
+
+    def answer_bytes(self, card: Any) -> int:
+        return 4 * 8
 
     def truth(self, store: Store) -> list[int]:
         return list(range(store.count))
@@ -170,8 +179,31 @@ def test_a_card_s_metric_is_its_task_s(card: Card, tmp_path: Path) -> None:
         read_card(tmp_path / "card.toml")
 
 
-def test_every_task_has_its_part_in_openvino_and_every_benchmark_a_task() -> None:
-    assert TASKS.keys() == answers.ENDS.keys() == {one.task for one in BENCHMARKS.values()}
+def test_every_form_has_its_part_in_a_card_and_in_openvino_and_every_benchmark_a_task() -> None:
+    assert OUTPUTS.keys() == answers.ENDS.keys() == set(Form)
+    assert {task.FORM for task in TASKS.values()} == set(Form)
+    assert TASKS.keys() == {one.task for one in BENCHMARKS.values()}
+
+
+def test_a_third_task_needs_its_module_and_a_card_alone(card: Card, oracle: Oracle, tmp_path: Path) -> None:
+    write_card(replace(card, folder=Path()), card.folder / "third.toml")
+    read = read_card(card.folder / "third.toml")
+    assert read == card
+    images = Path(oracle.store.manifest.images)
+    outcome = CliRunner().invoke(
+        prepare.command,
+        [
+            *("--dataset", "custom", "--images", str(images), "--out", str(tmp_path / "store")),
+            "--model",
+            str(card.folder / "third.toml"),
+        ],
+    )
+    assert outcome.exit_code == 0, outcome.output
+    pixels = oracle.store.samples(card.input.recipe)[5:6]
+    deployed = graph.deployed(model_file.read(read), read)
+    compiled = graph.compile_model(deployed, CompileSettings("LATENCY"))
+    (answer,) = answers.end_of(read).split(list(compiled.model(pixels).values()))
+    assert answers.end_of(read).reader(oracle.store)(answer, 5) == oracle.store.labels[5]
 
 
 def test_answers_of_any_length_are_scored_from_loadgen_s_log(logged: Path) -> None:

@@ -23,13 +23,14 @@ from harness.dataset.images import find_images
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError, OutputError, RunFailed
 from harness.model import resnet
-from harness.model.architecture import Architecture, Block, Stage, resnet50
+from harness.model.architecture import Architecture, Stage, resnet50
+from harness.model.blocks import Block
 from harness.model.card import Card, read_card
 
 torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
 
 from harness.training import export, loop, session  # noqa: E402 - they need torch
-from harness.training.data import Augmentation, Images, Order, batches  # noqa: E402
+from harness.training.data import Augmentation, Images, Order, batches, normalised  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks, joined  # noqa: E402
 from harness.training.teacher import Lesson, Teacher, quick  # noqa: E402
@@ -77,7 +78,8 @@ def trained(
 ) -> Outcome:
     folder.mkdir(exist_ok=True)
     network = new_network()
-    history = loop.train(network, *data, settings, folder, ALONE, resume=resume)
+    pixels = torch.stack([data[1][0, index][0] for index in range(24)]) if settings.averaging else None
+    history = loop.train(network, *data, settings, folder, ALONE, resume=resume, statistics=pixels)
     return network.state_dict(), [replace(epoch, seconds=0) for epoch in history]
 
 
@@ -104,11 +106,17 @@ def interrupted(
     return run(folder, resume=True)
 
 
-@pytest.mark.parametrize("optimizer", loop.OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("optimizer", "averaging"), [("sgd", 0.0), ("adamw", 0.0), ("muon", 0.9)], ids=loop.OPTIMIZERS
+)
 def test_a_resumed_training_ends_as_the_uninterrupted_one(
-    optimizer: str, data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    optimizer: str,
+    averaging: float,
+    data: tuple[Images, Images],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = replace(SETTINGS, optimizer=optimizer)
+    settings = replace(SETTINGS, optimizer=optimizer, averaging=averaging)
     run = partial(trained, data, settings=settings)
     state, history = run(tmp_path / "whole")
     resumed_state, resumed_history = interrupted(run, 1, tmp_path / "parts", monkeypatch)
@@ -254,7 +262,7 @@ def test_the_last_epoch_is_measured_in_f32_on_all_images_and_the_others_on_some(
 ) -> None:
     real, found = loop.evaluate, []
 
-    def evaluate(network: Any, images: Any, ranks: Any, precision: str, every: int) -> float:
+    def evaluate(network: Any, images: Any, ranks: Any, precision: str, every: int, *more: Any) -> float:
         found.append((precision, every))
         return real(network, images, ranks, precision, every)
 
@@ -268,7 +276,7 @@ def test_top1_of_some_images_is_the_share_of_them_that_is_right(data: tuple[Imag
     network, tests = new_network().eval(), data[1]
     with torch.inference_mode():
         answers = [
-            int(network(loop.normalised(tests[0, index][0][None], ALONE.device)).argmax())
+            int(network(normalised(tests[0, index][0][None], ALONE.device)).argmax())
             for index in range(len(tests))
         ]
     right = {0, 1, 2, 5, 10}
@@ -536,6 +544,23 @@ def test_the_command_trains_exports_and_measures(folders: tuple[Path, Path], tmp
     assert (tmp_path / "tiny" / "model.bin").exists()
     with pytest.raises(OutputError, match="go on with --resume"):
         invoke(folders, tmp_path / "tiny", "--epochs", "1")
+
+
+@pytest.mark.parametrize("form", ["plain", "branched"])
+def test_a_network_of_any_blocks_is_trained_and_its_card_names_it(
+    form: str, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shape = Architecture(24, 32, "3x3s2", 16, (Stage(32, (Block(16, form=form),) * 2),))
+    (tmp_path / "shape.json").write_text(json.dumps(shape.to_dict()))
+    asked = "--epochs", "4", "--architecture", str(tmp_path / "shape.json")
+    done = invoke(folders, tmp_path / "out", *asked)
+    assert done.exit_code == 0, done.output
+    facts, card = json.loads(done.stdout), read_card(tmp_path / "out" / "card.toml")
+    assert Architecture.from_dict(card.training["architecture"]) == shape.deployed.canonical
+    assert facts["top1"] == pytest.approx(facts["epochs"][-1]["top1"], abs=1 / 24)
+    (tmp_path / "shape.json").write_text(json.dumps({**shape.to_dict(), "classes": 10}))
+    with pytest.raises(DataError, match="tells 10 classes apart, and the images are of 24"):
+        invoke(folders, tmp_path / "other", *asked)
 
 
 def test_a_training_stopped_on_purpose_goes_on_to_the_result_of_the_whole(

@@ -6,6 +6,7 @@ from harness.commands.lazy import LazyGroup
 
 _COMMANDS = {
     "profile": "Time operations in INT8 on this CPU, and show which kernels a network runs in.",
+    "images": "Draw the images of the built-in task that a search learns from and decides by.",
     "latency": "Build and validate the table that predicts the time of any network of the search space.",
     "run": "Search from a baseline; train, quantize and measure what is found.",
     "report": "Tell what a search found.",

@@ -15,11 +15,13 @@ from harness.report.table import Table, aligned
 from harness.search.latency import table as tables
 from harness.search.latency.table import LatencyTable
 from harness.search.space.baseline import space as space_of
+from harness.search.space.ranges import ranges
 
 
 @click.command()
 @options.baseline
 @options.search_sizes
+@options.search_space
 @options.search_scenario
 @options.search_threads
 @click.option(
@@ -33,6 +35,7 @@ from harness.search.space.baseline import space as space_of
 def command(
     baseline: str,
     sizes: tuple[int, ...],
+    space: str,
     scenario: str,
     threads: int | None,
     out: Path | None,
@@ -46,10 +49,10 @@ def command(
     already and holds is not measured again; one that is not good enough is measured once more, and that
     counts with what was there. An interrupted call goes on where it stopped.
     """
-    space = space_of(find_card(baseline), sizes)
+    wanted = space_of(find_card(baseline), sizes, ranges(space))
     conditions = Conditions.of(Scenario(scenario), threads)
-    path = out or tables.usual_path(space, conditions)
-    table = tables.obtain(space, conditions, path)
+    path = out or tables.usual_path(wanted, conditions)
+    table = tables.obtain(wanted, conditions, path)
     click.echo(json.dumps(table.summary(), indent=2) if as_json else _text(table))
     console.note(f"Table: {path}")
     if faults := table.validation.faults:

@@ -15,7 +15,7 @@ from harness.mlperf.scenario import SEARCHED, parse_scenario
 from harness.model.card import find_card
 from harness.search import decision, result
 from harness.search.document import SearchResult
-from harness.search.request import MEASURING, UNTIL, Effort, Request
+from harness.search.request import DISTILLED, ESTIMATORS, MEASURING, UNTIL, Effort, Request
 
 _USUAL = Effort()
 
@@ -60,6 +60,7 @@ def _effort(
     help="What shall be fast: one image, or many.",
 )
 @options.search_threads
+@options.search_space
 @click.option(
     "--max-drop",
     type=options.Finite(),
@@ -88,6 +89,13 @@ def _effort(
     metavar="FILE",
     help="Table of `harness search latency` [default: the usual one, built if need be].",
 )
+@options.rare(
+    "--estimator",
+    type=click.Choice(ESTIMATORS),
+    default=DISTILLED,
+    show_default=True,
+    help="What ranks networks that were not trained: distilled costs of single decisions, or work.",
+)
 @_effort("trials", click.IntRange(1), "Architectures that NSGA-II tries, from each seed, before the climbs.")
 @options.rare(
     "--workers",
@@ -98,12 +106,19 @@ def _effort(
     help="Processes here that search, of which one alone always gives the same answer for a seed; or the "
     "address of a Ray cluster (see `fleet run`) whose other machines train candidates, with the same answer.",
 )
+@options.rare(
+    "--loaders",
+    type=options.Workers(0),
+    metavar="N",
+    help="Processes that load training images, where these do not fit into memory [default: by the CPUs].",
+)
 @_effort(
     "scouts",
     click.IntRange(0),
     "Networks near the wanted latency to look at before the search, so that its estimator learns.",
     kind=click.option,
 )
+@_effort("look_images", click.IntRange(128), "Images that each of these learns from before it is looked at.")
 @_effort("shortlist", click.IntRange(8, 16), "Candidates that are fine-tuned briefly.")
 @_effort(
     "fronts",
@@ -113,6 +128,12 @@ def _effort(
 @_effort("finetune_epochs", click.IntRange(1), "Length of the brief fine-tuning.")
 @_effort("epochs", click.IntRange(1), "Length of the training of pick and control.", kind=click.option)
 @_effort("finals", click.IntRange(1), "Candidates to train to the end at most.", kind=click.option)
+@_effort(
+    "seeds",
+    click.IntRange(1),
+    "Trainings of pick and control, each from a seed of its own, that the verdict rests on.",
+    kind=click.option,
+)
 @_effort("rounds", click.IntRange(2), "LoadGen tests of each model in each scenario.")
 @options.duration
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of search and training.")

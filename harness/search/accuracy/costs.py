@@ -10,7 +10,8 @@ from typing import Any
 from harness import files
 from harness.errors import OutputError
 from harness.model.architecture import Architecture
-from harness.search.space.revisions import Space, interpolated, is_width
+from harness.search.space.ranges import interpolated
+from harness.search.space.revisions import Space, is_width
 
 Costs = dict[str, dict[Any, float]]
 """By name and option of a decision of `Space.build`, as measured; nats, 0 for what the baseline does."""

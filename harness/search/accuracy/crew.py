@@ -77,13 +77,14 @@ class Crew:
         *,
         count: int | None = None,
         start: Path | None = None,
+        name: str = "",
     ) -> Tuned:
         """Return what a training reaches; see Material.finetune.
 
         Raises:
             HarnessError: no node is left, the training failed, or workers died in it again and again.
         """
-        course = self._begun(Job(architecture, folder, settings, count, start), first=True)
+        course = self._begun(Job(architecture, folder, settings, count, start, name), first=True)
         while not course.is_over:
             self._step()
         del self._courses[folder]
@@ -165,7 +166,8 @@ class Crew:
             if not course.is_wanted:
                 return
             course.deaths += 1
-            note(f"{job.architecture.key}, epoch {len(course.history) + 1}: {lost}; it is trained again.")
+            what = job.name or job.architecture.key
+            note(f"{what}, epoch {len(course.history) + 1}: {lost}; it is trained again.")
             if course.deaths == _TRIES:
                 course.error = RunFailed(
                     f"The training of {job.architecture.key} lost {_TRIES} workers in one epoch: look at "

@@ -8,6 +8,7 @@ the space by itself, of widths a few, everything else being the baseline's:
 - a stage's width or depth: the stage, which reads what the baseline's stage reads; where it is narrower, a
   linear map that is trained with it gives the baseline's channels back;
 - the stem and its width: the stem, likewise;
+- the number of stages and an early stride: the whole network, which learns the baseline's answers;
 - the input size: the baseline itself on smaller images, which nothing trains.
 
 An architecture's cost is assumed to be the sum. So it is assumed that revisions do not help or hinder each
@@ -35,10 +36,11 @@ from harness.search.accuracy.costs import Costs, Table
 from harness.search.accuracy.finetuning import Material
 from harness.search.accuracy.inheritance import stream
 from harness.search.space.revisions import Space
-from harness.training.loop import normalised
+from harness.training.data import normalised
 from harness.training.network import ResNet, folded
 
 _BATCH = 128
+_WHOLE = "network"
 _MEMORY_BYTES = 2 << 30
 
 
@@ -59,7 +61,7 @@ class Effort:
     """Training images that parts learn from."""
     judged: int = 512
     """Other training images that they are judged by."""
-    precision: str = "bf16"
+    precision: str = "f32"
     """Of the learning parts' forward pass, 'f32' or 'bf16'; they are judged in f32."""
     seed: int = 0
 
@@ -75,7 +77,7 @@ def build(space: Space, material: Material, path: Path, effort: Effort | None = 
         "space": space.key,
         "baseline": material.teacher_sha256,
         "images": material.parts.learned.sha256,
-        "effort": asdict(effort),
+        "effort": {name: value for name, value in asdict(effort).items() if name != "precision"},
     }
     found = tables.load(path, identity)
     todo = _todo(space, found)
@@ -94,7 +96,7 @@ def build(space: Space, material: Material, path: Path, effort: Effort | None = 
 
 def _todo(space: Space, found: Costs) -> list[tuple[str, Any, Architecture]]:
     """Return decisions, options and the baseline so revised; what changes nothing is entered at once."""
-    taken = space.decisions(space.baseline)
+    taken = space.complete(space.decisions(space.baseline))
     todo = []
     for name, options in space.measured_decisions().items():
         for option in options:
@@ -110,7 +112,7 @@ def _todo(space: Space, found: Costs) -> list[tuple[str, Any, Architecture]]:
 
 
 def _part(decision: str) -> str:
-    """Return the part of the network that a decision changes: "size", "stem", "stage2" or "stage2.0"."""
+    """Return the part that a decision changes: "size", "network", "stem", "stage2" or "stage2.0"."""
     first, _, rest = decision.partition(".")
     place = rest.partition(".")[0]
     return f"{first}.{place}" if place.isdecimal() else first
@@ -126,33 +128,36 @@ class _Stem(nn.Module):  # type: ignore[misc]
 
 
 class _Student(nn.Module):  # type: ignore[misc]
-    """A revised part, with a linear map back to the baseline's channels where it has fewer."""
+    """A revised part, with a linear map back to the baseline's channels where it has others."""
 
     def __init__(self, part: nn.Module, kept: NDArray[np.intp], width: int) -> None:
         super().__init__()
         self.part = part
         self.back = nn.Identity()
-        if len(kept) < width:
+        if len(kept) != width:
             self.back = nn.Conv2d(len(kept), width, 1)
+            old = np.flatnonzero(kept < width)
             with torch.no_grad():
                 self.back.weight.zero_()
                 self.back.bias.zero_()
-                self.back.weight[kept, np.arange(len(kept))] = 1.0
+                self.back.weight[kept[old], old] = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         return self.back(self.part(x))
 
 
 class _Chain:
-    """The baseline as steps, stem first, then the blocks, of which some can be left to another."""
+    """The baseline as steps, stem first, then blocks and classifier, of which some can be left to another."""
 
     def __init__(self, teacher: ResNet, part: str) -> None:
-        self._teacher = teacher.eval()
-        self._steps: list[Callable[[Tensor], Tensor]] = [teacher.stem, *teacher.blocks()]
+        teacher.eval()
+        self._steps: list[Callable[[Tensor], Tensor]] = [teacher.stem, *teacher.blocks(), teacher.head]
         names = ["stem", *(block.name for block in teacher.architecture.layers().blocks)]
         wanted = part.replace("stage", "layer")
         inside = [place for place, name in enumerate(names) if f"{name}.".startswith(f"{wanted}.")]
         self._first, self._end = (inside[0], inside[-1] + 1) if inside else (0, 0)
+        if part == _WHOLE:
+            self._end = len(self._steps)
 
     def before(self, x: Tensor) -> Tensor:
         """Return what the part reads."""
@@ -164,7 +169,7 @@ class _Chain:
 
     def after(self, x: Tensor) -> Tensor:
         """Return the logits that follow from what the part makes."""
-        return self._teacher.head(self._run(x, self._end, len(self._steps)))
+        return self._run(x, self._end, len(self._steps))
 
     def _run(self, x: Tensor, start: int, end: int) -> Tensor:
         for step in self._steps[start:end]:
@@ -198,6 +203,8 @@ def _measure(
 
 def _student(material: Material, revised: Architecture, part: str) -> _Student:
     network = material.inherited(revised)
+    if part == _WHOLE:
+        return _Student(network, np.arange(revised.classes), revised.classes)
     stage = 0 if part == "stem" else int(part.removeprefix("stage").partition(".")[0])
     kept = stream(revised, material.baseline, material.state, stage)
     width = material.baseline.stages[stage - 1].width if stage else material.baseline.stem_width

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from harness.model.architecture import Architecture
@@ -39,6 +40,24 @@ class Macs:
 
     def score(self, architecture: Architecture) -> float:
         return float(architecture.count_macs())
+
+
+@dataclass(frozen=True)
+class Work:
+    """The floor in a form that can be weighed: what is missing of the baseline's work costs."""
+
+    baseline: Architecture
+    name: str = "missing MACs"
+
+    def costs(self, architecture: Architecture) -> dict[str, float]:
+        return {"work": max(0.0, 1 - architecture.count_macs() / self._whole)}
+
+    def score(self, architecture: Architecture) -> float:
+        return architecture.count_macs() / self._whole
+
+    @cached_property
+    def _whole(self) -> int:
+        return self.baseline.count_macs()
 
 
 @dataclass(frozen=True)

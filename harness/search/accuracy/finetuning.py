@@ -17,12 +17,13 @@ from harness.dataset.recipe import Recipe
 from harness.errors import DataError
 from harness.model import resnet
 from harness.model.architecture import Architecture
-from harness.search.accuracy import norms, stem
+from harness.search.accuracy import stem
 from harness.search.accuracy.inheritance import inherit
 from harness.search.split import Split, subset
-from harness.training import export
-from harness.training.data import CACHE_BYTES, Augmentation, Images, Order, cache_bytes
-from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, evaluate, start_from, train
+from harness.training import export, norms
+from harness.training.data import CACHE_BYTES, Augmentation, Images, Order, cache_bytes, usual_loaders
+from harness.training.evaluation import evaluate
+from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, start_from, train
 from harness.training.network import ResNet, digest
 from harness.training.ranks import Ranks
 from harness.training.teacher import Teacher
@@ -33,7 +34,6 @@ BRIEF = Settings(
     learning_rate=0.05,
     warmup_epochs=0,
     label_smoothing=0.0,
-    precision="bf16",
     distillation=0.9,
 )
 """How each candidate of a shortlist is fine-tuned, if nothing else is said.
@@ -41,9 +41,10 @@ BRIEF = Settings(
 Measured on the built-in task at half of the baseline's widths, one epoch of 35,992 images, top-1 on 4,008
 others: with 0.9 of the loss from the teacher 94.4 %, with 0.5 94.2 %, without 93.2 %; with 0.5 and a learning
 rate of 0.02 93.9 %, of 0.1 93.6 %.
+Those were in BF16; see training.precision.
 """
 
-FINAL = replace(BRIEF, optimizer="muon", learning_rate=0.005, weight_decay=0.02)
+FINAL = replace(BRIEF, optimizer="muon", learning_rate=0.005, weight_decay=0.02, averaging=0.998)
 """How some are trained on, after the brief fine-tuning, to the end.
 
 Measured on CIFAR-10 at a fifth of the baseline's work, two epochs after a brief fine-tuning, top-1 on 5,000
@@ -88,6 +89,7 @@ class Job:
     settings: Settings
     count: int | None = None
     start: Path | None = None
+    name: str = ""
 
 
 class Trainer(Protocol):
@@ -101,6 +103,7 @@ class Trainer(Protocol):
         *,
         count: int | None = None,
         start: Path | None = None,
+        name: str = "",
     ) -> Tuned: ...
 
     def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
@@ -117,6 +120,7 @@ class Supplies:
     recipe: Recipe
     augmentation: Augmentation
     seed: int
+    loaders: int | None = None
 
     def material(self, ranks: Ranks) -> "Material":
         """Return the material for the processes that train together."""
@@ -128,6 +132,7 @@ class Supplies:
             ranks,
             augmentation=self.augmentation,
             seed=self.seed,
+            loaders=self.loaders,
         )
 
     def count_bytes(self) -> int:
@@ -173,6 +178,7 @@ class Material:
         augmentation: Augmentation | None = None,
         seed: int = 1,
         statistics: int = 1024,
+        loaders: int | None = None,
     ) -> None:
         """Build the teacher.
 
@@ -185,6 +191,7 @@ class Material:
             augmentation: by which the baseline has learned, as far as others shall; see MANY_EPOCHS.
             seed: of augmentation and order.
             statistics: training images that batch-normalisation statistics are taken from.
+            loaders: processes that load images which do not fit into memory; default: by the CPUs.
 
         Raises:
             DataError: the images are of another number of classes, missing or broken.
@@ -197,6 +204,7 @@ class Material:
             )
         self.baseline, self.parts, self.ranks = baseline, parts, ranks
         self._recipe, self._seed, self._statistics = recipe, seed, statistics
+        self._loaders = loaders
         self._augmentation = augmentation or Augmentation()
         self._kept: dict[tuple[str, int, int], Images] = {}
         self._room = CACHE_BYTES
@@ -223,6 +231,12 @@ class Material:
         part = self.parts.learned
         images = self._images("learned", size, part if count is None else subset(part, count))
         return images.varied(self.augmentation(epochs))
+
+    def loaders(self, images: Images) -> int:
+        """Return how many processes load `images` beside this one: none where they are in memory."""
+        if images.in_memory:
+            return 0
+        return usual_loaders(self.ranks) if self._loaders is None else self._loaders
 
     def pool(self, size: int, count: int | None = None) -> Tensor:
         """Return u8 [count, size, size, 3]: some images to learn from, as a benchmark would see them.
@@ -265,7 +279,8 @@ class Material:
         This process does it alone.
         """
         alone = replace(self.ranks, rank=0, count=1)
-        return evaluate(self.initial(architecture), self.held_out(architecture.size), alone)
+        held_out = self.held_out(architecture.size)
+        return evaluate(self.initial(architecture), held_out, alone, workers=self.loaders(held_out))
 
     def finetune(
         self,
@@ -276,6 +291,7 @@ class Material:
         count: int | None = None,
         start: Path | None = None,
         until_epoch: int | None = None,
+        name: str = "",
     ) -> Tuned:
         """Train the inherited network with the baseline as teacher and return what it reaches.
 
@@ -286,13 +302,14 @@ class Material:
             count: images to learn from; default: all but the held-out ones.
             start: folder of an earlier fine-tuning, with whose weights this one begins instead.
             until_epoch: stop after it, as if broken off there.
+            name: of the training, for those who watch it.
 
         Raises:
             DataError: there are fewer images than one batch needs.
             OutputError: `folder` cannot be written, or holds another training; `start` holds none.
             RunFailed: the training diverged.
         """
-        asked = (architecture, folder, settings, count, start, until_epoch)
+        asked = (architecture, folder, settings, count, start, until_epoch, name)
         self.ranks.tell(asked)
         return self._finetune(*asked)
 
@@ -320,6 +337,7 @@ class Material:
         count: int | None,
         start: Path | None,
         until_epoch: int | None,
+        name: str,
     ) -> Tuned:
         files.make_writable_folder(folder)
         torch.manual_seed(settings.seed)
@@ -327,17 +345,20 @@ class Material:
         network = ResNet(architecture) if resume or start else self.initial(architecture)
         origin = start_from(network, start / CHECKPOINT_NAME) if start else ""
         size = architecture.size
+        images, held_out = self.learned(size, settings.epochs, count), self.held_out(size)
         history = train(
             network,
-            self.learned(size, settings.epochs, count),
-            self.held_out(size),
-            settings,
+            images,
+            held_out,
+            replace(settings, workers=max(self.loaders(images), self.loaders(held_out))),
             folder,
             self.ranks,
             resume=resume,
             until_epoch=until_epoch,
             origin=origin,
             teacher=self._lessons if settings.distillation else None,
+            statistics=self.pool(size) if settings.averaging else None,
+            name=name or architecture.key,
         )
         return Tuned(network.eval(), history[-1].top1, history)
 

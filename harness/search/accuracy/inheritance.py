@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from harness.model import resnet
-from harness.model.architecture import Architecture, BlockLayers, Convolution, Layers, SqueezeExcite
+from harness.model.architecture import Architecture
+from harness.model.layers import BlockLayers, Convolution, Layers, Norm, SqueezeExcite
 from harness.model.nodes import BN_EPSILON, BN_PARTS
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.intp]
+
+_NEW = 1 << 30
+"""Number of the first channel behind a stage that the baseline has not."""
+_AROUND = ("bottleneck", "inverted")
+"""Forms of blocks that differ only behind their last convolution."""
 
 
 def inherit(wanted: Architecture, baseline: Architecture, state: resnet.State) -> resnet.State:
@@ -28,24 +34,27 @@ def inherit(wanted: Architecture, baseline: Architecture, state: resnet.State) -
     - Depth: the later blocks of a stage go.
     - Middle convolution: grouped and depthwise ones take those weights of the dense one that their groups
       still connect, with the channels so grouped that large weights stay; kernels are padded or cropped.
-    - A wider middle gets channels whose effect is zero at first; a new squeeze-excite is the identity,
-      and one that the baseline has keeps the gates of the channels that stay.
+    - A wider middle or stream gets channels whose effect is zero at first; a new squeeze-excite is the
+      identity, and one that the baseline has keeps the gates of the channels that stay.
     - Activations stay as they are. A stem of another kind is new (`stem.fit` trains it), as is a shortcut
-      that the baseline has not.
+      that the baseline has not, a block that it has not or has in another form, and the classifier behind
+      another number of stages. New blocks that add to their input start as what they add to.
 
     What is new comes from `resnet.seeded_state`. The baseline inherits itself, bit for bit.
-
-    Raises:
-        ValueError: `wanted` is wider or deeper than the baseline.
     """
     return _Heir(wanted, baseline, state).state()
 
 
 def stream(wanted: Architecture, baseline: Architecture, state: resnet.State, stage: int) -> Indices:
-    """Return which of the baseline's channels behind a stage (0: the stem) `wanted` keeps, in order."""
-    layers = baseline.layers()
+    """Return which of the baseline's channels behind a stage (0: the stem) `wanted` keeps, in order.
+
+    Numbers beyond the baseline's channels stand for new ones: all are, behind a stage that it has not.
+    """
     width = wanted.stages[stage - 1].width if stage else wanted.stem_width
-    return _top(_stream_importance(layers, state, stage), width)
+    if stage > len(baseline.stages):
+        return np.arange(_NEW, _NEW + width)
+    importance = _stream_importance(baseline.layers(), state, stage)
+    return _first(importance, width)
 
 
 @dataclass(frozen=True)
@@ -83,14 +92,40 @@ class _Heir:
             self._inherit_stem()
         old_blocks = {block.name: block for block in self._base.blocks}
         for block in self._layers.blocks:
-            if block.name not in old_blocks:
-                raise ValueError(f"the baseline has no block {block.name}")
             stage, place = (int(part) for part in block.name.removeprefix("layer").split("."))
             into = self._streams[stage - 1 if place == 0 else stage]
-            self._inherit_block(block, old_blocks[block.name], into, self._streams[stage])
-        self._new["fc.weight"] = self._old["fc.weight"][:, self._streams[-1]]
-        self._new["fc.bias"] = self._old["fc.bias"]
+            out, old = self._streams[stage], old_blocks.get(block.name)
+            if old is not None and block.form in _AROUND and old.form in _AROUND:
+                self._inherit_block(block, old, into, out)
+            elif old is not None and block.form == old.form:
+                self._inherit_chain(block, old, into, out)
+            elif block.damped is not None:
+                self._new[f"{block.damped}.weight"] = np.zeros_like(self._new[f"{block.damped}.weight"])
+        if len(self._wanted.stages) == len(self._baseline.stages):
+            everything = np.arange(self._wanted.classes)
+            self._new["fc.weight"] = self._cut("fc.weight", everything, self._streams[-1])
+            self._new["fc.bias"] = self._old["fc.bias"]
         return {name: np.ascontiguousarray(value, np.float32) for name, value in self._new.items()}
+
+    def _cut(self, name: str, out: Indices, into: Indices, old: Floats | None = None) -> Floats:
+        """Return the baseline's weight [out, in, ...] for these channels, of the wanted network's `name`.
+
+        New outputs have seeded weights of the old inputs; nothing takes new inputs yet.
+
+        Args:
+            name: of the tensor.
+            out: channels, those beyond the baseline's new.
+            into: likewise.
+            old: what to cut from; default: the baseline's tensor of that name.
+        """
+        old = self._old[name] if old is None else old
+        if out.max(initial=0) < old.shape[0] and into.max(initial=0) < old.shape[1]:
+            return old[np.ix_(out, into)]
+        rows, columns = out < old.shape[0], into < old.shape[1]
+        found: Floats = self._new[name].copy()
+        found[:, ~columns] = 0
+        found[np.ix_(rows, columns)] = old[np.ix_(out[rows], into[columns])]
+        return found
 
     def _inherit_stem(self) -> None:
         into = np.arange(3)
@@ -99,8 +134,10 @@ class _Heir:
                 out = self._streams[0]
             else:
                 following = self._base.stem[number + 1]
-                out = _top(_strength(self._old, old.norm) * _l1(_effective(self._old, following), 1), new.out)
-            self._new[f"{new.name}.weight"] = self._old[f"{old.name}.weight"][np.ix_(out, into)]
+                out = _first(
+                    _strength(self._old, old.norm) * _l1(_effective(self._old, following), 1), new.out
+                )
+            self._new[f"{new.name}.weight"] = self._cut(f"{new.name}.weight", out, into)
             self._take_norm(new.norm, self._norm(old.norm), out)
             into = out
 
@@ -108,23 +145,56 @@ class _Heir:
         first, second, third = new.convolutions
         middle = self._middle(old, second.out)
         before, behind = _chosen(middle, second)
-        self._new[f"{first.name}.weight"] = middle.into[np.ix_(before, into)]
+        self._new[f"{first.name}.weight"] = self._cut(f"{first.name}.weight", before, into, middle.into)
         self._new[f"{second.name}.weight"] = _fitted(middle.dense, before, behind, second)
-        self._new[f"{third.name}.weight"] = middle.out[np.ix_(out, behind)]
+        self._new[f"{third.name}.weight"] = self._cut(f"{third.name}.weight", out, behind, middle.out)
         self._take_norm(first.norm, middle.norms[0], before)
         self._take_norm(second.norm, middle.norms[1], behind)
         self._take_norm(third.norm, self._norm(old.convolutions[2].norm), out)
         if new.shortcut is not None and old.shortcut is not None:
-            weight = self._old[f"{old.shortcut.name}.weight"]
-            self._new[f"{new.shortcut.name}.weight"] = weight[np.ix_(out, into)]
+            self._new[f"{new.shortcut.name}.weight"] = self._cut(f"{new.shortcut.name}.weight", out, into)
             self._take_norm(new.shortcut.norm, self._norm(old.shortcut.norm), out)
-        if new.squeeze_excite is not None and old.squeeze_excite is not None:
-            self._inherit_gates(new.squeeze_excite, old.squeeze_excite, behind)
-        elif new.squeeze_excite is not None:
-            # Its sigmoid starts at 1/2 everywhere, which the convolution behind it makes good.
-            name = f"{new.squeeze_excite.name}.expand.weight"
-            self._new[name] = np.zeros_like(self._new[name])
-            self._new[f"{third.name}.weight"] = 2 * self._new[f"{third.name}.weight"]
+        self._inherit_excite(new, old, behind)
+
+    def _inherit_chain(self, new: BlockLayers, old: BlockLayers, into: Indices, out: Indices) -> None:
+        """Inherit a block of dense convolutions, all on one way or all branches of one."""
+        taken = excited = into
+        last = new.convolutions[-1]
+        for layer, before in zip(new.convolutions, old.convolutions, strict=True):
+            made = out
+            if layer is not last and not new.folded:
+                following = old.convolutions[old.convolutions.index(before) + 1]
+                importance = _strength(self._old, before.norm) * _l1(_effective(self._old, following), 1)
+                made = _first(importance, layer.out)
+            self._new[f"{layer.name}.weight"] = self._cut(f"{layer.name}.weight", made, taken)
+            self._take_norm(layer.norm, self._norm(before.norm), made)
+            taken = into if new.folded else made
+            if layer is not last or new.excites_end:
+                excited = made
+        if new.shortcut is not None and old.shortcut is not None:
+            self._new[f"{new.shortcut.name}.weight"] = self._cut(f"{new.shortcut.name}.weight", out, into)
+            self._take_norm(new.shortcut.norm, self._norm(old.shortcut.norm), out)
+        for one in new.norms:
+            if one in {Norm(known.norm, one.channels) for known in old.norms}:
+                self._take_norm(one.norm, self._norm(one.norm), out)
+        self._inherit_excite(new, old, excited)
+
+    def _inherit_excite(self, new: BlockLayers, old: BlockLayers, behind: Indices) -> None:
+        """Inherit the gates of the channels `behind` a convolution, or let new ones change nothing."""
+        gates, last = new.squeeze_excite, new.convolutions[-1]
+        if gates is None:
+            return
+        if old.squeeze_excite is not None:
+            self._inherit_gates(gates, old.squeeze_excite, behind)
+            return
+        # The sigmoid starts at 1/2 everywhere, which the last convolution, or its norm, makes good.
+        name = f"{gates.name}.expand.weight"
+        self._new[name] = np.zeros_like(self._new[name])
+        tensors = [f"{last.name}.weight"]
+        if new.excites_end:
+            tensors = [f"{last.norm}.weight", f"{last.norm}.bias"]
+        for name in tensors:
+            self._new[name] = 2 * self._new[name]
 
     def _inherit_gates(self, new: SqueezeExcite, old: SqueezeExcite, behind: Indices) -> None:
         """Take over the gates of the channels kept; those of new ones, which nothing reads, are at 1/2."""
@@ -168,15 +238,18 @@ class _Heir:
         return {part: self._old[f"{name}.{part}"] for part in BN_PARTS}
 
     def _take_norm(self, name: str, norm: dict[str, Floats], kept: Indices) -> None:
+        old = kept < len(norm["weight"])
         for part in BN_PARTS:
-            self._new[f"{name}.{part}"] = norm[part][kept]
+            found = self._new[f"{name}.{part}"].astype(norm[part].dtype)
+            found[old] = norm[part][kept[old]]
+            self._new[f"{name}.{part}"] = found
 
 
 def _stream_importance(layers: Layers, state: resnet.State, stage: int) -> Floats:
     """Return the importance of each channel of the stream behind a stage (0: the stem)."""
     inside = [block for block in layers.blocks if stage and block.name.startswith(f"layer{stage}.")]
     if stage:
-        makers = [block.convolutions[2].norm for block in inside]
+        makers = [one.norm for block in inside for one in block.makers]
         makers += [block.shortcut.norm for block in inside if block.shortcut is not None]
     else:
         makers = [layers.stem[-1].norm]
@@ -184,8 +257,7 @@ def _stream_importance(layers: Layers, state: resnet.State, stage: int) -> Float
     after = [block for block in layers.blocks if block.name == f"layer{stage + 1}.0"]
     taken = np.zeros_like(made) if after else np.abs(state["fc.weight"]).sum(0)
     for block in [*inside[1:], *after]:
-        readers = [block.convolutions[0], *([block.shortcut] if block.shortcut is not None else [])]
-        taken = taken + sum(_l1(_effective(state, reader), 1) for reader in readers)
+        taken = taken + sum(_l1(_effective(state, reader), 1) for reader in block.readers)
     importance: Floats = made * taken
     return importance
 
@@ -215,9 +287,12 @@ def _l1(weight: Floats, axis: int) -> Floats:
 
 def _top(importance: Floats, count: int) -> Indices:
     """Return the indices of the `count` most important, in ascending order."""
-    if count > len(importance):
-        raise ValueError(f"{count} channels cannot be chosen from {len(importance)}")
     return np.sort(np.argsort(-importance, kind="stable")[:count])
+
+
+def _first(importance: Floats, count: int) -> Indices:
+    """Return the `count` most important indices in ascending order, and new ones where there are too few."""
+    return _top(importance, count) if count <= len(importance) else np.arange(count)
 
 
 def _dense(weight: Floats, groups: int) -> Floats:

@@ -1,11 +1,12 @@
 """A new stem learns to give what the baseline's gives."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from harness.model import resnet
 from harness.search.accuracy.inheritance import stream
-from harness.training.loop import normalised
+from harness.training.data import normalised
 from harness.training.network import ResNet
 
 STEPS = 200
@@ -27,7 +28,10 @@ def fit(network: ResNet, teacher: ResNet, state: resnet.State, pixels: Tensor, s
     images of the network's size, u8 [count, size, size, 3].
     """
     device = next(network.parameters()).device
-    kept = torch.from_numpy(stream(network.architecture, teacher.architecture, state, 0)).to(device)
+    kept = stream(network.architecture, teacher.architecture, state, 0)
+    # New channels, beyond the teacher's, have nothing to learn from it.
+    old = torch.from_numpy(np.flatnonzero(kept < teacher.architecture.stem_width)).to(device)
+    kept = torch.from_numpy(kept[kept < teacher.architecture.stem_width]).to(device)
     parameters = [value for module in modules(network).values() for value in module.parameters()]
     optimizer = torch.optim.Adam(parameters, _LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -39,7 +43,7 @@ def fit(network: ResNet, teacher: ResNet, state: resnet.State, pixels: Tensor, s
         x = normalised(pixels[chosen], device)
         with torch.no_grad():
             wanted = teacher.stem(x)[:, kept]
-        loss = nn.functional.mse_loss(network.stem(x), wanted) / wanted.square().mean()
+        loss = nn.functional.mse_loss(network.stem(x)[:, old], wanted) / wanted.square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

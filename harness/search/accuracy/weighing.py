@@ -22,11 +22,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import FORMS, Block
 from harness.search.accuracy.estimator import Additive
 
 _PULL = 0.1
@@ -35,6 +37,8 @@ cost nothing is not free."""
 _RIDGE = 0.1
 """Pulls the weight of each share to zero, over its spread."""
 _NO_SPREAD = 1e-9
+_NO_STAGE = 0.5
+"""Blocks that a stage counts as which is not there."""
 _SHARES = ("share of width", "share of depth", "share of middle")
 
 _REACH = 1.0
@@ -152,7 +156,7 @@ def _described(
     estimator: Additive, baseline: Architecture, architecture: Architecture
 ) -> tuple[dict[str, float], Floats]:
     """Return a network's burdens, costs first and then shares, and its traits, ordered as any other's."""
-    shares = [_shares(*pair) for pair in zip(architecture.stages, baseline.stages, strict=True)]
+    shares = [_shares(*pair) for pair in zip_longest(architecture.stages, baseline.stages)]
     costs = estimator.costs(architecture)
     burdens = {kind: costs[kind] for kind in sorted(costs)}
     burdens |= dict(zip(_SHARES, map(sum, zip(*shares, strict=True)), strict=True))
@@ -170,18 +174,35 @@ def _traits(
         float(architecture.stem != baseline.stem),
         statistics.fmean(block.squeeze_excite for block in blocks),
         statistics.fmean(block.activation != "relu" for block in blocks),
+        float(architecture.early_stride != baseline.early_stride),
     ]
-    for stage, (width, depth, middle) in zip(architecture.stages, shares, strict=True):
-        replaced = statistics.fmean(block.kind != "dense" for block in stage.blocks)
-        found += [width, depth, 0.5 * middle, 0.7 * replaced]
+    # As many for each network of a space, whose stages are one more than the baseline's at most.
+    stages = [*architecture.stages, *[None] * (1 + len(baseline.stages) - len(architecture.stages))]
+    for stage, (width, depth, middle) in zip_longest(stages, shares, fillvalue=(0.0, 0.0, 0.0)):
+        replaced = other = 0.0
+        if isinstance(stage, Stage):
+            replaced = statistics.fmean(block.kind != "dense" for block in stage.blocks)
+            other = float(stage.blocks[0].form != baseline.stages[0].blocks[0].form)
+        found += [width, depth, 0.5 * middle, 0.7 * replaced, other]
     return np.array(found)
 
 
-def _shares(stage: Stage, whole: Stage) -> tuple[float, float, float]:
-    """Return minus the logarithms of the shares of width, depth and, on average, middle."""
+def _shares(stage: Stage | None, whole: Stage | None) -> tuple[float, float, float]:
+    """Return minus the logarithms of the shares of width, depth and, on average, middle.
+
+    A stage that is missing on either side counts as half a block of the other's width.
+    """
+    if stage is None or whole is None:
+        blocks = [_NO_STAGE if one is None else len(one.blocks) for one in (stage, whole)]
+        return 0.0, -math.log(blocks[0] / blocks[1]), 0.0
     pairs = zip(stage.blocks, whole.blocks, strict=False)
     return (
         -math.log(stage.width / whole.width),
         -math.log(len(stage.blocks) / len(whole.blocks)),
-        -statistics.fmean(math.log(block.mid / old.mid) for block, old in pairs),
+        -statistics.fmean(math.log(_inside(block, stage) / _inside(old, whole)) for block, old in pairs),
     )
+
+
+def _inside(block: Block, stage: Stage) -> int:
+    """Return the channels inside a block: the stage's own where its form has no others."""
+    return stage.width if "ratio" in FORMS[block.form].idle else block.mid

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.model.architecture import ACTIVATIONS, KINDS, STEMS, Architecture, Block, Stage
-from harness.search.space.revisions import RATIOS, Space, anchors, block, widths
+from harness.model.architecture import STEMS, Architecture, Stage
+from harness.model.blocks import ACTIVATIONS, KINDS, Block
+from harness.search.space.revisions import Space, block
 
 _CLASSES = 16
 """Of the networks that blocks are measured in: few, so that the classifier does not drown a block."""
@@ -38,10 +39,14 @@ def blocks(space: Space, count: int, seed: int) -> list[Entry]:
     source = random.Random(seed)
     found: list[Entry] = []
     for size in space.sizes:
-        for number in range(len(space.baseline.stages)):
-            found += _first(space, size, number, count, source)
-            if len(space.baseline.stages[number].blocks) > 1:
-                found += _later(space, size, number, count, source)
+        stages = space.ranges.stages(len(space.baseline.stages))[-1]
+        for number in range(stages):
+            # Between the ends, an early stride only makes stages as large as those after them.
+            is_end = number in (0, stages - 1)
+            for early in _strides(space) if is_end else _strides(space)[:1]:
+                found += _first(space, size, number, early, count, source)
+                if space.ranges.depths(len(space.likened(number + 1).blocks))[-1] > 1:
+                    found += _later(space, size, number, early, count, source)
     return list(dict.fromkeys(found))
 
 
@@ -51,7 +56,7 @@ def stems(space: Space) -> dict[tuple[int, str, int], Entry]:
         (size, stem, width): Entry(Architecture(_CLASSES, size, stem, width), None)
         for size in space.sizes
         for stem in space.stems
-        for width in widths(space.baseline.stem_width)
+        for width in space.ranges.widths(space.baseline.stem_width)
     }
 
 
@@ -59,37 +64,58 @@ def heads(space: Space) -> dict[tuple[int, int], Entry]:
     """Return what the classes that blocks were measured without cost, by image size and some features."""
     found = {}
     for size in space.sizes:
-        last = stage_sizes(space, size)[-1]
-        for width in anchors(space.baseline.stages[-1].width):
-            few = Architecture(_CLASSES, last, "3x3", width)
-            found[last, width] = Entry(replace(few, classes=space.baseline.classes), few)
+        for count in space.ranges.stages(len(space.baseline.stages)):
+            for early in _strides(space):
+                last = stage_sizes(space, size)[count - 1 + early]
+                for width in space.ranges.anchors(space.likened(count).width):
+                    few = Architecture(_CLASSES, last, "3x3", width)
+                    found[last, width] = Entry(replace(few, classes=space.baseline.classes), few)
     return found
 
 
 def stage_sizes(space: Space, size: int) -> list[int]:
-    """Return the size of the images in each stage."""
+    """Return the size of the images in each stage, and in one more: where the first stage halves them, too,
+    those in stage n are as in stage n + 1."""
     found = [STEMS[space.baseline.stem].shrunk(size)]
-    for _ in space.baseline.stages[1:]:
+    for _ in range(space.ranges.stages(len(space.baseline.stages))[-1]):
         found.append((found[-1] - 1) // 2 + 1)
     return found
 
 
-def _first(space: Space, size: int, number: int, count: int, source: random.Random) -> Iterator[Entry]:
-    sizes, base = stage_sizes(space, size), space.baseline
-    before = base.stages[number - 1].width if number else base.stem_width
-    options = _options(space, number) | {"into": anchors(before)}
+def last_size(space: Space, architecture: Architecture) -> int:
+    """Return the size of the images whose means the classifier takes."""
+    places = len(architecture.stages) - 1 + architecture.early_stride
+    return stage_sizes(space, architecture.size)[places]
+
+
+def _strides(space: Space) -> tuple[bool, ...]:
+    """Return whether the first stage may halve the image."""
+    return (False, True) if space.ranges.early_stride else (space.baseline.early_stride,)
+
+
+def _first(
+    space: Space, size: int, number: int, early: bool, count: int, source: random.Random
+) -> Iterator[Entry]:
+    sizes, ranges = stage_sizes(space, size), space.ranges
+    before = space.likened(number).width if number else space.baseline.stem_width
+    options = _options(space, number) | {"into": ranges.anchors(before)}
     for choice in _cover(options, count, source):
         into = choice["into"]
         stage = Stage(choice["width"], (_block(choice),))
         if number == 0:
             prefix = Architecture(_CLASSES, sizes[0], "3x3", into)
         else:
-            prefix = Architecture(_CLASSES, sizes[number - 1], "3x3", into, (Stage(into, (_PLAIN,)),))
-        yield Entry(replace(prefix, stages=(*prefix.stages, stage)).canonical, prefix)
+            inner = sizes[number - 1 + early]
+            prefix = Architecture(_CLASSES, inner, "3x3", into, (Stage(into, (_PLAIN,)),))
+        halves = number == 0 and early
+        whole = replace(prefix, stages=(*prefix.stages, stage), early_stride=halves)
+        yield Entry(whole.canonical, prefix)
 
 
-def _later(space: Space, size: int, number: int, count: int, source: random.Random) -> Iterator[Entry]:
-    inner = stage_sizes(space, size)[number]
+def _later(
+    space: Space, size: int, number: int, early: bool, count: int, source: random.Random
+) -> Iterator[Entry]:
+    inner = stage_sizes(space, size)[number + early]
     for choice in _cover(_options(space, number), count, source):
         width = choice["width"]
         prefix = Architecture(_CLASSES, inner, "3x3", width, (Stage(width, (_PLAIN,)),))
@@ -99,11 +125,12 @@ def _later(space: Space, size: int, number: int, count: int, source: random.Rand
 
 def _options(space: Space, number: int) -> dict[str, Sequence[Any]]:
     return {
-        "width": anchors(space.baseline.stages[number].width),
+        "width": space.ranges.anchors(space.likened(number + 1).width),
         "kind": tuple(KINDS),
-        "ratio": RATIOS,
+        "ratio": space.ranges.ratios,
         "activation": ACTIVATIONS,
         "squeeze_excite": (False, True) if space.offers_squeeze_excite(number + 1) else (False,),
+        **({"form": space.ranges.forms} if len(space.ranges.forms) > 1 else {}),
     }
 
 
@@ -118,5 +145,4 @@ def _cover(options: dict[str, Sequence[Any]], count: int, source: random.Random)
 
 
 def _block(choice: dict[str, Any]) -> Block:
-    shape = {name: choice[name] for name in ("width", "kind", "ratio", "squeeze_excite", "activation")}
-    return block(**shape)
+    return block(**{name: value for name, value in choice.items() if name != "into"})

@@ -97,6 +97,25 @@ class LatencyTable:
         return {"format": _FORMAT, **self.summary(), "seconds": self.seconds, "visits": self.visits}
 
 
+@dataclass(frozen=True)
+class Refitted:
+    """A table that has learned from further networks: those of a front, on whose errors a search lives."""
+
+    table: LatencyTable
+    measured: tuple[tuple[Architecture, float], ...]
+    """Networks of the space and their milliseconds."""
+
+    @cached_property
+    def _prediction(self) -> Prediction:
+        table = self.table
+        more = [(one, found_ms / table.reference_ms) for one, found_ms in self.measured]
+        return Prediction(table.space, table.design, table.ratios, held_out(table.space), more)
+
+    def predict_ms(self, architecture: Architecture) -> float:
+        """Return what LatencyTable.predict_ms does."""
+        return self.table.reference_ms * self._prediction.time(architecture)
+
+
 def held_out(space: Space) -> list[Architecture]:
     """Return the random networks of the space that validate its tables, all different."""
     return space.samples(_HELD_OUT_SEED, HELD_OUT)
@@ -140,7 +159,7 @@ def build(
         space: whose networks the table shall predict.
         conditions: under which to measure.
         out: the table's file; a table of another case that is there already is replaced.
-        design: what to measure; default: enough for the promised accuracy on a quiet machine.
+        design: what to measure; default: `Design.of` the space.
         timer: how to measure, given the reference network and the conditions; default:
             `timing.timer`.
 
@@ -150,7 +169,7 @@ def build(
     """
     files.make_writable_folder(out.parent)
     with files.alone(out, cure="", lock=out.with_name(f".{out.name}.lock")):
-        return _measured(space, conditions, out, design or Design(), timer or stopwatch.timer)
+        return _measured(space, conditions, out, design or Design.of(space), timer or stopwatch.timer)
 
 
 def _measured(space: Space, conditions: Conditions, out: Path, design: Design, timer: Timer) -> LatencyTable:

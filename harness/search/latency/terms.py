@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from harness.model.architecture import Architecture, BlockLayers, Convolution, pooled
+from harness.model.architecture import Architecture
+from harness.model.layers import INPUT, BlockLayers, Convolution, Node, SqueezeExcite, Sum, pooled
 
 Term = tuple[str, int, str]
 """Kind of layer, size of the image that it makes, and what is counted."""
@@ -57,30 +58,42 @@ def _amounts(architecture: Architecture) -> Iterator[tuple[str, int, dict[str, i
         yield "pool", pooled(size), {"count": 1, "values": size * size * layers.stem[-1].out}
         size = pooled(size)
     for block in layers.blocks:
-        yield from _of_block(block, size)
-        size = block.convolutions[1].after(size)
+        yield from _of_block(block.deployed, size)
+        size = block.after(size)
     weights = layers.features * architecture.classes
     yield "head", size, {"count": 1, "values": size * size * layers.features, "weights": weights}
 
 
 def _of_block(block: BlockLayers, size: int) -> Iterator[tuple[str, int, dict[str, int]]]:
-    reduce, middle, expand = block.convolutions
-    after = middle.after(size)
-    yield "reduce", size, _of(reduce, size, size)
-    yield _middle(middle), after, _of(middle, size, after)
-    yield "expand", after, _of(expand, after, after)
-    if block.shortcut is not None:
-        yield f"shortcut/{block.shortcut.stride}", after, _of(block.shortcut, size, after)
-    if (excite := block.squeeze_excite) is not None:
-        values = after * after * excite.channels
-        yield (
-            "squeeze-excite",
-            after,
-            {"count": 1, "values": values, "weights": 2 * excite.channels * excite.reduced},
-        )
-    if block.activation != "relu":
-        values = size * size * reduce.out + after * after * (middle.out + expand.out)
-        yield block.activation, after, {"count": 3, "values": values}
+    sizes = block.sizes(size)
+    active: dict[str, list[int]] = {}
+    for node, after in zip(block.nodes, sizes, strict=True):
+        layer = node.layer
+        if isinstance(layer, Convolution):
+            before = size if node.takes[0] == INPUT else sizes[node.takes[0]]
+            yield _kind(node, layer), after, _of(layer, before, after)
+        elif isinstance(layer, SqueezeExcite):
+            values = after * after * layer.channels
+            weights = 2 * layer.channels * layer.reduced
+            yield "squeeze-excite", after, {"count": 1, "values": values, "weights": weights}
+        if isinstance(layer, Convolution | Sum) and layer.activation not in (None, "relu"):
+            active.setdefault(str(layer.activation), []).append(after * after * _channels(block, node))
+    # What ReLU costs is part of the layer that it follows.
+    for activation, values_of in active.items():
+        yield activation, sizes[-1], {"count": len(values_of), "values": sum(values_of)}
+
+
+def _channels(block: BlockLayers, node: Node) -> int:
+    """Return how many channels a node gives."""
+    if isinstance(node.layer, Convolution):
+        return node.layer.out
+    return _channels(block, block.nodes[node.takes[0]])
+
+
+def _kind(node: Node, layer: Convolution) -> str:
+    if node.role == "shortcut":
+        return f"shortcut/{layer.stride}"
+    return _middle(layer) if node.role == "middle" else node.role
 
 
 def _middle(convolution: Convolution) -> str:

@@ -20,11 +20,13 @@ from harness.search.decision import (
     Candidate,
     choose,
     expected,
+    expected_error,
     hopeful,
     likely,
     next_to_train,
     remaining_share,
 )
+from harness.search.parts import named
 from harness.search.request import Setting
 from harness.search.selection import control
 from harness.search.selection.deployment import CALIBRATION_IMAGES, quantized
@@ -34,6 +36,7 @@ from harness.search.strategy.front import Point, best
 from harness.training import export
 from harness.training.data import Images
 from harness.training.loop import lasting
+from harness.training.network import ResNet
 
 _ENOUGH = 2
 
@@ -77,18 +80,26 @@ class Contest:
         return Bar(found, setting.request.max_drop, len(setting.images.held_out.names))
 
     def measured(
-        self, fronts: Sequence[Sequence[Point]], measure: Measure
+        self,
+        fronts: Sequence[Sequence[Point]],
+        measure: Measure,
+        known_ms: Mapping[str, float] | None = None,
     ) -> tuple[float, list[list[Measured]]]:
-        """Return the baseline's measured latency in INT8, and all points of all fronts with theirs."""
+        """Return the baseline's measured latency in INT8, and all points of all fronts with theirs.
+
+        Where the latencies of some are known, by their keys, only the others are measured.
+        """
         space = self.setting.space
-        networks = [space.baseline, *(one.architecture for front in fronts for one in front)]
+        wanted = [one.architecture for front in fronts for one in front]
+        networks = [space.baseline, *(one for one in wanted if one.key not in (known_ms or {}))]
         found = self.setting.parts.kept(
-            "front",
+            "front" if known_ms is None else "front-again",
             lambda: measure(networks, self.setting.conditions, space.reference),
             **self.setting.request.effort.on_fronts,
         )
-        times = iter(found[1:])
-        return found[0], [[(point, next(times)) for point in front] for front in fronts]
+        new_ms = {one.key: found_ms for one, found_ms in zip(networks[1:], found[1:], strict=True)}
+        measured = {**(known_ms or {}), **new_ms}
+        return found[0], [[(point, measured[point.architecture.key]) for point in front] for front in fronts]
 
     def looked_at(
         self, fronts: Sequence[Sequence[Measured]], scouts: Sequence[Measured], bar: Bar
@@ -180,11 +191,12 @@ class Contest:
                 if following is None:
                     break
                 share = remaining_share(candidates, accuracies, bar)
+                error = expected_error(following, candidates, accuracies, bar)
                 note(
                     f"Training {following.key} to the end: {following.latency_ms:.3g} ms, "
-                    f"{100 * following.brief:.2f} % after the brief fine-tuning, at least "
-                    f"{100 * expected(following, share, bar):.2f} % expected, "
-                    f"{100 * bar.least:.2f} % needed, {100 * bar.safe:.2f} % safe."
+                    f"{100 * following.brief:.2f} % after the brief fine-tuning, "
+                    f"{100 * expected(following, share, bar):.2f} % expected (standard error "
+                    f"{100 * error:.2f}), {100 * bar.least:.2f} % needed, {100 * bar.safe:.2f} % safe."
                 )
                 trained[following.key] = self.train(following.architecture)
                 accuracies[following.key] = trained[following.key].int8["accuracy"]
@@ -249,16 +261,29 @@ class Contest:
 
         def make() -> dict[str, Any]:
             tuned = self.tunings.up(architecture)
-            recipe = setting.recipe.at(architecture.size)
-            description = f"Revision {key} of {setting.request.card.name}, found by `harness search`"
-            card = export.export(
-                tuned.network, recipe, folder, f"{key}-fp32", description, self._facts(architecture)
-            )
-            made = quantized(card, key, self.calibration(), self.held_out_accuracy, folder)
-            return {**made.to_dict(), "fp32_accuracy": tuned.accuracy}
+            return {**self._deploy(tuned.network, folder), "fp32_accuracy": tuned.accuracy}
 
         found = setting.parts.kept(f"final-{key}", make, **self.tunings.effort)
         return Trained(architecture, read_card(folder / CARD_NAME), found)
+
+    def again(self, architecture: Architecture, seed: int) -> Card:
+        """Train a network from another seed, as pick and control were, and return its INT8 card."""
+        key = architecture.key
+        folder = self.setting.path("seeds", named(f"{key}-{seed}", **self.tunings.effort))
+
+        def make() -> dict[str, Any]:
+            return self._deploy(self.tunings.whole(architecture, folder, seed).network, folder)
+
+        self.setting.parts.kept(f"seed-{key}-{seed}", make, **self.tunings.effort)
+        return read_card(folder / f"{key}.toml")
+
+    def _deploy(self, network: ResNet, folder: Path) -> dict[str, Any]:
+        """Export and quantize a trained network in `folder`; return how its INT8 twin was chosen."""
+        key, recipe = network.architecture.key, self.setting.recipe.at(network.architecture.size)
+        description = f"Revision {key} of {self.setting.request.card.name}, found by `harness search`"
+        facts = self._facts(network.architecture)
+        card = export.export(network, recipe, folder, f"{key}-fp32", description, facts)
+        return quantized(card, key, self.calibration(), self.held_out_accuracy, folder).to_dict()
 
     def converged(self, estimator: Estimator) -> list[dict[str, Any]]:
         """Train random networks to the end, from two seeds, and score them by all that ranks networks before.
@@ -269,7 +294,9 @@ class Contest:
         """
         request = self.setting.request
         rankings = {one.name: one.score for one in (estimator, Inherited(self.material))}
-        rankings |= {"first look": self.tunings.look, "brief fine-tuning": self.tunings.briefly}
+        if not self.tunings.look_is_brief:
+            rankings["first look"] = self.tunings.look
+        rankings["brief fine-tuning"] = self.tunings.briefly
         return [
             {
                 "key": one.key,

@@ -8,29 +8,42 @@ from pathlib import Path
 from typing import Any
 
 from harness.model.architecture import Architecture
-from harness.search.accuracy.finetuning import BRIEF, FINAL, Job, Trainer, Tuned
+from harness.search.accuracy.finetuning import BRIEF, FINAL, Job, Material, Trainer, Tuned
 from harness.search.parts import named
 from harness.search.request import Setting
+from harness.training.precision import quickest
 
 
 class Tunings:
     """Top-1 on the held-out images, as a fraction, of inherited networks that learned for a while."""
 
-    def __init__(self, setting: Setting, trainer: Trainer) -> None:
-        """Take the setting, with how long each kind of training is, and who trains."""
-        self._setting, self._trainer = setting, trainer
+    def __init__(self, setting: Setting, material: Material, trainer: Trainer | None = None) -> None:
+        """Take the setting, with how long each kind of training is, and who trains if others do."""
+        self._setting, self._trainer = setting, trainer or material
         effort, seed = setting.request.effort, setting.request.seed
-        self._shortest = replace(BRIEF, seed=seed)
-        self.brief = replace(BRIEF, epochs=effort.finetune_epochs, seed=seed)
-        self.final = replace(FINAL, epochs=effort.epochs, seed=seed)
+        here = quickest(material.ranks.device)
+        self._shortest = replace(BRIEF, seed=seed, precision=here)
+        self.brief = replace(self._shortest, epochs=effort.finetune_epochs)
+        self.final = replace(FINAL, epochs=effort.epochs, seed=seed, precision=here)
 
     @property
     def effort(self) -> dict[str, int]:
         """What is spent on a network that is trained to the end, for the names of what that gives."""
         return {"after": self.brief.epochs, "epochs": self.final.epochs}
 
+    @property
+    def look_is_brief(self) -> bool:
+        """Whether `look` and `briefly` are one training."""
+        images = len(self._setting.images.learned.names)
+        return self._setting.request.effort.looks_at_all(images)
+
     def look(self, architecture: Architecture) -> float:
-        """Return what a network reaches that has seen some images once."""
+        """Return what a network reaches that has seen some images once.
+
+        Where these are all images, that is the brief fine-tuning, and counts as it.
+        """
+        if self.look_is_brief:
+            return self.briefly(architecture)
         job = self._look(architecture)
         accuracy = self._accuracy(f"look-{architecture.key}", job)
         shutil.rmtree(job.folder, ignore_errors=True)
@@ -43,6 +56,8 @@ class Tunings:
 
     def ahead_of_looks(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
         """Let networks learn that will probably be looked at inside."""
+        if self.look_is_brief:
+            return self._ahead_of_briefs(architectures)
         return self._ahead([(f"look-{one.key}", self._look(one)) for one in architectures])
 
     def briefly(self, architecture: Architecture) -> float:
@@ -51,7 +66,7 @@ class Tunings:
 
     def all_briefly(self, architectures: Sequence[Architecture]) -> list[float]:
         """Return the same of several, which may learn at once."""
-        with self._ahead([(f"brief-{one.key}", self._brief(one)) for one in architectures]):
+        with self._ahead_of_briefs(architectures):
             return [self.briefly(one) for one in architectures]
 
     def tuned(self, architecture: Architecture) -> Path:
@@ -60,15 +75,15 @@ class Tunings:
 
     def up(self, architecture: Architecture) -> Tuned:
         """Return the network, trained to the end after its brief fine-tuning."""
-        job = self._final(architecture)
-        return self._trainer.finetune(job.architecture, job.folder, job.settings, start=job.start)
+        return self._trained(self._final(architecture))
 
     def ahead_of_the_end(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
         """Let networks learn that will probably be trained to the end inside."""
         jobs = {one.key: self._final(one) for one in architectures}
         parts = self._setting.parts
-        missing = [job for key, job in jobs.items() if not parts.has(f"final-{key}", **self.effort)]
-        return self._trainer.ahead(missing)
+        return self._trainer.ahead(
+            [job for key, job in jobs.items() if not parts.has(f"final-{key}", **self.effort)]
+        )
 
     def trained(self, architecture: Architecture) -> Path:
         """Return the folder of a network that is trained to the end."""
@@ -82,27 +97,38 @@ class Tunings:
         """
         name = f"converged-{architecture.key}-{seed}"
         folder = self._setting.path("converged", named(name, **self.effort))
-        brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
 
         def learn() -> float:
-            start = folder / "brief"
-            self._trainer.finetune(architecture, start, brief)
-            return self._trainer.finetune(architecture, folder, final, start=start).accuracy
+            return self.whole(architecture, folder, seed).accuracy
 
         accuracy: float = self._setting.parts.kept(name, learn, **self.effort)
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
 
+    def whole(self, architecture: Architecture, folder: Path, seed: int) -> Tuned:
+        """Train a network, brief fine-tuning and all, from a seed, in `folder`, and return it."""
+        name, start = f"{architecture.key} to the end, seed {seed}", folder / "brief"
+        brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
+        self._trained(Job(architecture, start, brief, name=name))
+        return self._trained(Job(architecture, folder, final, start=start, name=name))
+
     def _look(self, architecture: Architecture) -> Job:
-        count = self._setting.request.effort.look_images
-        return Job(architecture, self._setting.path("looks", architecture.key), self._shortest, count)
+        count, folder = (
+            self._setting.request.effort.look_images,
+            self._setting.path("looks", architecture.key),
+        )
+        return Job(architecture, folder, self._shortest, count, name=f"look at {architecture.key}")
 
     def _brief(self, architecture: Architecture) -> Job:
-        return Job(architecture, self.tuned(architecture), self.brief)
+        name = f"brief fine-tuning of {architecture.key}"
+        return Job(architecture, self.tuned(architecture), self.brief, name=name)
 
     def _final(self, architecture: Architecture) -> Job:
-        start = self.tuned(architecture)
-        return Job(architecture, self.trained(architecture), self.final, start=start)
+        folder, start = self.trained(architecture), self.tuned(architecture)
+        return Job(architecture, folder, self.final, start=start, name=f"{architecture.key} to the end")
+
+    def _ahead_of_briefs(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
+        return self._ahead([(f"brief-{one.key}", self._brief(one)) for one in architectures])
 
     def _ahead(self, named_jobs: Sequence[tuple[str, Job]]) -> AbstractContextManager[None]:
         parts = self._setting.parts
@@ -110,14 +136,16 @@ class Tunings:
             [job for name, job in named_jobs if not parts.has(name, **self._spent(job))]
         )
 
+    def _trained(self, job: Job) -> Tuned:
+        return self._trainer.finetune(
+            job.architecture, job.folder, job.settings, count=job.count, start=job.start, name=job.name
+        )
+
     def _accuracy(self, name: str, job: Job) -> float:
         """Return the part `name`."""
-
-        def learn() -> float:
-            tuned = self._trainer.finetune(job.architecture, job.folder, job.settings, count=job.count)
-            return tuned.accuracy
-
-        accuracy: float = self._setting.parts.kept(name, learn, **self._spent(job))
+        accuracy: float = self._setting.parts.kept(
+            name, lambda: self._trained(job).accuracy, **self._spent(job)
+        )
         return accuracy
 
     def _spent(self, job: Job) -> dict[str, Any]:

@@ -13,17 +13,17 @@ from harness.dataset.recipe import MEAN, SCALE
 from harness.errors import ModelError
 from harness.model import file as model_file
 from harness.model import resnet
-from harness.model.architecture import KINDS, STEMS, Architecture, Block, Stage
+from harness.model.architecture import STEMS, Architecture, Stage
+from harness.model.blocks import KINDS, Block
 from harness.model.card import Card
 from harness.model.nodes import BN_EPSILON
+from harness.search.space.ranges import REVISIONS, Ranges
 from harness.search.space.revisions import Space
 
 _PIXEL_TOLERANCE = 0.01
 _TOLERANCE = 1e-4
 _ACTIVATIONS = {"Relu": "relu", "HSwish": "hswish"}
-_CURE = (
-    "use a ResNet-50 v1.5 that `harness train` made, or a card with builder 'resnet50_v1.5' and its weights"
-)
+_CURE = "use a network that `harness train` made, or a card with builder 'resnet50_v1.5' and its weights"
 
 
 def read(card: Card) -> tuple[Architecture, resnet.State]:
@@ -34,12 +34,14 @@ def read(card: Card) -> tuple[Architecture, resnet.State]:
 
     Raises:
         ModelError: the model's file is missing or unreadable; it takes other pixels than the trainer's; or
-            it is no network of bottleneck blocks under torchvision's names.
+            it is no network of bottleneck blocks under torchvision's names, nor of those that its card names.
     """
     _require_usual_input(card)
     model = model_file.read(card)
     try:
-        architecture, state = _Reader(model).read(card.input.size)
+        reader = _Reader(model)
+        named = _named(card)
+        architecture, state = reader.read_as(named) if named else reader.read(card.input.size)
         rebuilt = resnet.assemble(architecture, state)
     except (LookupError, ModelError) as error:
         raise ModelError(f"Model '{card.name}' cannot be a baseline, {error.args[0]}: {_CURE}.") from error
@@ -52,13 +54,14 @@ def read(card: Card) -> tuple[Architecture, resnet.State]:
     return architecture, state
 
 
-def space(card: Card, sizes: Sequence[int] = ()) -> Space:
+def space(card: Card, sizes: Sequence[int] = (), ranges: Ranges = REVISIONS) -> Space:
     """Return the revisions of a card's model.
 
     Args:
         card: the baseline.
         sizes: of the input, in pixels; default: the card's. If the card's is not among them, the baseline
             is taken at the largest of them.
+        ranges: what may take the place of what.
 
     Raises:
         HarnessError: the model is no network of bottleneck blocks, or outside the space.
@@ -66,7 +69,19 @@ def space(card: Card, sizes: Sequence[int] = ()) -> Space:
     architecture, _ = read(card)
     known = tuple(sorted(set(sizes))) or (architecture.size,)
     size = architecture.size if architecture.size in known else max(known)
-    return Space(replace(architecture, size=size), known)
+    return Space(replace(architecture, size=size), known, ranges)
+
+
+def _named(card: Card) -> Architecture | None:
+    """Return the architecture that a card names, where it is not of bottlenecks alone.
+
+    Of those the layers' names say enough.
+    """
+    if (values := card.training.get("architecture")) is None:
+        return None
+    found = Architecture.from_dict(values).deployed.canonical
+    forms = {block.form for stage in found.stages for block in stage.blocks}
+    return replace(found, size=card.input.size) if forms - {"bottleneck"} else None
 
 
 def _require_usual_input(card: Card) -> None:
@@ -100,10 +115,20 @@ class _Reader:
         stages: list[Stage] = []
         while f"layer{len(stages) + 1}.0.conv1" in self._ops:
             stages.append(self._stage(f"layer{len(stages) + 1}"))
-        self._state["fc.weight"] = self._constant("fc")
-        self._state["fc.bias"] = self._constant("logits").reshape(-1)
+        self._classifier()
         classes = len(self._state["fc.bias"])
         return Architecture(classes, size, stem, stem_width, tuple(stages)).canonical, self._state
+
+    def read_as(self, wanted: Architecture) -> tuple[Architecture, resnet.State]:
+        """Return the weights of this very architecture with it."""
+        layers = wanted.layers()
+        for convolution in layers.convolutions():
+            self._convolution(convolution.name, convolution.norm)
+        for block in layers.blocks:
+            if block.squeeze_excite is not None:
+                self._gates(block.squeeze_excite.name)
+        self._classifier()
+        return wanted, self._state
 
     def _stem(self, names: list[str]) -> tuple[str, int]:
         shapes = [self._state[f"{name}.weight"].shape for name in names]
@@ -128,14 +153,22 @@ class _Reader:
         if f"{name}.downsample.0" in self._ops:
             self._convolution(f"{name}.downsample.0", f"{name}.downsample.1")
         excite = f"{name}.se.reduce" in self._ops
-        for part in ("reduce", "expand") if excite else ():
-            self._state[f"{name}.se.{part}.weight"] = self._constant(f"{name}.se.{part}")
-            self._state[f"{name}.se.{part}.bias"] = self._constant(f"{name}.se.{part}.bias").reshape(-1)
+        if excite:
+            self._gates(f"{name}.se")
         mid, group_width, kernel, _ = self._state[f"{name}.conv2.weight"].shape
         for kind, known in KINDS.items():
             if known == kernel and Block(mid, kind).group_width == group_width:
                 return Block(mid, kind, excite, self._activation(name))
         raise LookupError(f"its convolution '{name}.conv2' is of no known kind")
+
+    def _gates(self, name: str) -> None:
+        for part in ("reduce", "expand"):
+            self._state[f"{name}.{part}.weight"] = self._constant(f"{name}.{part}")
+            self._state[f"{name}.{part}.bias"] = self._constant(f"{name}.{part}.bias").reshape(-1)
+
+    def _classifier(self) -> None:
+        self._state["fc.weight"] = self._constant("fc")
+        self._state["fc.bias"] = self._constant("logits").reshape(-1)
 
     def _convolution(self, name: str, norm: str) -> None:
         weight = self._constant(name)

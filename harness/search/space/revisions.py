@@ -1,27 +1,21 @@
-"""The search space `resnet-rev`: every revision of a baseline that the search may propose."""
+"""A search space: every revision of a baseline that the search may propose."""
 
 import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-import numpy as np
-
 from harness.errors import HarnessError
-from harness.model.architecture import ACTIVATIONS, KINDS, STEMS, STEP, Architecture, Block, Stage, rounded
+from harness.model.architecture import STEMS, Architecture, Stage
+from harness.model.blocks import ACTIVATIONS, FORMS, KINDS, Block
+from harness.model.layers import STEP, rounded
+from harness.search.space.ranges import REVISIONS, Ranges
 
-NAME = "resnet-rev"
-
-# Shares of the baseline's widths, and widths of a block's middle over the block's own; the ranges are those
-# of the published revisions of ResNet-50 (OFA, BootstrapNAS), refined at the small end.
-SHARES = (0.25, 0.35, 0.5, 0.65, 0.8, 1.0)
-"""Of the baseline's widths: what is measured. Any multiple of STEP channels between them may be proposed."""
 DEPTHS = (1.0, 2 / 3, 1 / 3)
 """Shares of the baseline's blocks that uniform scalings keep."""
-RATIOS = (0.125, 0.2, 0.25, 0.35, 0.5)
-_GROWING = frozenset({"size", "width", "depth", "ratio"})
+_GROWING = frozenset({"size", "width", "depth", "ratio", "stages"})
 """Decisions whose options stand in rising order, each a larger network than the one before."""
 _LARGEST_LEAN = 4.0
 """Of a random network, the power to which the uniform draw of a growing decision is raised, at most."""
@@ -40,6 +34,8 @@ class Space:
     baseline: Architecture
     sizes: tuple[int, ...]
     """Input sizes in pixels that may be proposed."""
+    ranges: Ranges = REVISIONS
+    """What may take the place of the baseline's widths, depths and blocks."""
 
     def __post_init__(self) -> None:
         if self.baseline.size not in self.sizes:
@@ -49,8 +45,9 @@ class Space:
             )
         if fault := self.fault(self.baseline):
             raise HarnessError(
-                f"The baseline is outside the search space {NAME} ({fault}): use a ResNet-50 v1.5 whose "
-                "widths are multiples of 16, and whose blocks are a quarter as wide inside as outside."
+                f"The baseline is outside the search space {self.ranges.name} ({fault}): use a ResNet-50 "
+                "v1.5 whose widths are multiples of 16, and whose blocks are a quarter as wide inside as "
+                "outside."
             )
 
     @property
@@ -68,12 +65,27 @@ class Space:
     def key(self) -> str:
         """12 hex digits that name the space: studies and tables of another space do not fit."""
         whole = self.baseline.canonical.to_dict()
-        text = json.dumps([NAME, whole, self.sizes, SHARES, STEP, RATIOS, self.stems])
+        given = self.ranges
+        facts = [given.name, whole, self.sizes, given.shares, STEP, given.ratios, self.stems]
+        if given != REVISIONS:
+            facts.append(asdict(given))
+        text = json.dumps(facts)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def offers_squeeze_excite(self, stage: int) -> bool:
         """Whether blocks of a stage, counted from 1, may have it."""
         return stage > len(self.baseline.stages) - _LATE_STAGES
+
+    def likened(self, stage: int) -> Stage:
+        """Return the baseline's stage that a stage, counted from 1, resembles: a further one, the last."""
+        return self.baseline.stages[min(stage, len(self.baseline.stages)) - 1]
+
+    def widths_of(self, decision: str) -> int:
+        """Return the baseline's channels that a decision about a width is about."""
+        part = decision.partition(".")[0]
+        if part == "stem":
+            return self.baseline.stem_width
+        return self.likened(int(part.removeprefix("stage"))).width
 
     def build(self, choose: Choose) -> Architecture:
         """Return the architecture that `choose` decides on, decision by decision.
@@ -81,24 +93,42 @@ class Space:
         The options of a decision never depend on another decision, so that they can be named columns of a
         study; decisions about blocks beyond the chosen depth are not asked for.
         """
-        base = self.baseline
+        base, given = self.baseline, self.ranges
         size = choose("size", self.sizes)
         stem = choose("stem", self.stems)
-        stem_width = choose("stem.width", widths(base.stem_width))
+        stem_width = choose("stem.width", given.widths(base.stem_width))
+        early = choose("network.early_stride", (False, True)) if given.early_stride else base.early_stride
+        counts = given.stages(len(base.stages))
+        count = choose("network.stages", counts) if len(counts) > 1 else counts[0]
         stages = []
-        for number, stage in enumerate(base.stages, start=1):
-            width = choose(f"stage{number}.width", widths(stage.width))
-            depth = choose(f"stage{number}.depth", tuple(range(1, len(stage.blocks) + 1)))
+        for number in range(1, count + 1):
+            stage = self.likened(number)
+            width = choose(f"stage{number}.width", given.widths(stage.width))
+            form = stage.blocks[0].form
+            if len(given.forms) > 1:
+                form = choose(f"stage{number}.form", given.forms)
+            depth = choose(f"stage{number}.depth", given.depths(len(stage.blocks)))
             blocks = tuple(
-                self._block(choose, f"stage{number}.{place}", width, self.offers_squeeze_excite(number))
+                self._block(choose, f"stage{number}.{place}", width, form, self.offers_squeeze_excite(number))
                 for place in range(depth)
             )
             stages.append(Stage(width, blocks))
-        return Architecture(base.classes, size, stem, stem_width, tuple(stages)).canonical
+        return Architecture(base.classes, size, stem, stem_width, tuple(stages), early).canonical
 
     def decided(self, decisions: Mapping[str, Any]) -> Architecture:
         """Return the architecture that options by the names of their decisions lead to; some may be idle."""
         return self.build(lambda name, _: decisions[name])
+
+    def complete(self, decisions: Mapping[str, Any]) -> dict[str, Any]:
+        """Return decisions with those that are missing: as in the block before, or in the stage before.
+
+        So `decided` can be asked about networks that are deeper than the one whose decisions they are.
+        """
+        found = dict(decisions)
+        for name, options in self.all_decisions().items():
+            if name not in found:
+                found[name] = _nearest(options, found.get(_before(name), options[0]))
+        return found
 
     def all_decisions(self) -> dict[str, tuple[Any, ...]]:
         """Return every decision with its options, those of the deepest architecture."""
@@ -112,9 +142,9 @@ class Space:
         return found
 
     def measured_decisions(self) -> dict[str, tuple[Any, ...]]:
-        """Return every decision with the options to measure: of widths SHARES, of all else everything."""
+        """Return every decision with the options to measure: of widths a few, of all else everything."""
         return {
-            name: anchors(options[-1]) if is_width(name) else options
+            name: self.ranges.anchors(self.widths_of(name)) if is_width(name) else options
             for name, options in self.all_decisions().items()
         }
 
@@ -151,7 +181,7 @@ class Space:
             HarnessError: it is no point of the space.
         """
         if fault := self.fault(architecture):
-            raise HarnessError(f"The architecture is outside the search space {NAME}: {fault}.")
+            raise HarnessError(f"The architecture is outside the search space {self.ranges.name}: {fault}.")
         taken = {}
 
         def choose(name: str, options: Sequence[Any]) -> Any:
@@ -166,7 +196,7 @@ class Space:
         base = self.baseline
         if architecture.classes != base.classes:
             return f"it has {architecture.classes} classes and the baseline {base.classes}"
-        if len(architecture.stages) != len(base.stages):
+        if len(architecture.stages) not in self.ranges.stages(len(base.stages)):
             return f"it has {len(architecture.stages)} stages and the baseline {len(base.stages)}"
         try:
             found = self.build(lambda name, options: self._decide(name, options, architecture))
@@ -187,10 +217,11 @@ class Space:
         for stage in base.stages:
             new_width = rounded(stage.width * width)
             kept = stage.blocks[: max(1, round(len(stage.blocks) * depth))]
-            blocks = (_scaled(block, stage.width, new_width) for block in kept)
+            blocks = (self._scaled(block, stage.width, new_width) for block in kept)
             stages.append(Stage(new_width, tuple(blocks)))
         stem_width = rounded(base.stem_width * width)
-        return Architecture(base.classes, size or base.size, base.stem, stem_width, tuple(stages)).canonical
+        scaled = replace(base, size=size or base.size, stem_width=stem_width, stages=tuple(stages))
+        return scaled.canonical
 
     def _leaning(self, source: random.Random) -> Architecture:
         lean = _LARGEST_LEAN ** source.uniform(-1, 1)
@@ -202,15 +233,27 @@ class Space:
 
         return self.build(choose)
 
-    def _block(self, choose: Choose, name: str, width: int, late: bool) -> Block:
+    def _block(self, choose: Choose, name: str, width: int, form: str, late: bool) -> Block:
         kind = choose(f"{name}.kind", tuple(KINDS))
-        ratio = choose(f"{name}.ratio", RATIOS)
+        ratio = choose(f"{name}.ratio", self.ranges.ratios)
         excite = choose(f"{name}.squeeze_excite", (False, True)) if late else False
-        return block(width, kind, ratio, excite, choose(f"{name}.activation", ACTIVATIONS))
+        activation = choose(f"{name}.activation", ACTIVATIONS)
+        return block(width, kind, ratio, excite, activation, form)
+
+    def _scaled(self, one: Block, width: int, new_width: int) -> Block:
+        """Return a block of a stage that was `width` channels wide and is `new_width` now."""
+        wanted = new_width * one.mid / width
+        offered = {rounded(new_width * ratio) for ratio in self.ranges.ratios}
+        mid = min(offered, key=lambda mid: (abs(mid - wanted), mid != rounded(wanted)))
+        return _fitting(replace(one, mid=mid))
 
     def _decide(self, name: str, options: Sequence[Any], wanted: Architecture) -> Any:
         """Return the option that leads to `wanted`."""
         part, _, what = name.partition(".")
+        if name == "network.stages":
+            return _find(name, options, len(wanted.stages))
+        if part == "network":
+            return _find(name, options, wanted.early_stride)
         if not part.startswith("stage"):
             return _find(name, options, getattr(wanted, name.replace(".", "_")))
         stage = wanted.stages[int(part.removeprefix("stage")) - 1]
@@ -218,49 +261,31 @@ class Space:
             return _find(name, options, stage.width)
         if what == "depth":
             return _find(name, options, len(stage.blocks))
+        if what == "form":
+            return _find(name, options, stage.blocks[0].form)
         place, _, what = what.partition(".")
         block = stage.blocks[int(place)]
+        if what in FORMS[block.form].idle:
+            return options[0]
         if what != "ratio":
             return _find(name, options, getattr(block, what))
         nearest_first = sorted(options, key=lambda share: abs(share - 0.25))
         return _find(name, nearest_first, block.mid, lambda share: rounded(stage.width * share))
 
 
-def widths(whole: int) -> tuple[int, ...]:
-    """Return what may take the place of `whole` channels: multiples of STEP from a quarter to all of them."""
-    return tuple(range(rounded(whole * SHARES[0]), whole + 1, STEP))
-
-
-def anchors(whole: int) -> tuple[int, ...]:
-    """Return those of `widths` that are measured."""
-    return tuple(sorted({rounded(whole * share) for share in SHARES}))
-
-
-def interpolated(amounts: Mapping[int, float]) -> dict[int, float]:
-    """Return amounts at all `widths` from those at `anchors`, on straight lines from each to the next."""
-    known = sorted(amounts)
-    whole = widths(known[-1])
-    found = np.interp(whole, known, [amounts[one] for one in known])
-    return dict(zip(whole, found.tolist(), strict=True))
-
-
-def block(width: int, kind: str, ratio: float, squeeze_excite: bool, activation: str) -> Block:
+def block(
+    width: int, kind: str, ratio: float, squeeze_excite: bool, activation: str, form: str = "bottleneck"
+) -> Block:
     """Return the block of a stage of `width` channels; groups of 32 that do not fit become groups of 16."""
-    return _fitting(rounded(width * ratio), kind, squeeze_excite, activation)
-
-
-def _fitting(mid: int, kind: str, squeeze_excite: bool, activation: str) -> Block:
+    mid = rounded(width * ratio)
     if kind == "group32" and mid % 32:
         kind = "group16"
-    return Block(mid, kind, squeeze_excite, activation).canonical
+    return Block(mid, kind, squeeze_excite, activation, form).canonical
 
 
-def _scaled(one: Block, width: int, new_width: int) -> Block:
-    """Return a block of a stage that was `width` channels wide and is `new_width` now."""
-    wanted = new_width * one.mid / width
-    offered = {rounded(new_width * ratio) for ratio in RATIOS}
-    mid = min(offered, key=lambda mid: (abs(mid - wanted), mid != rounded(wanted)))
-    return _fitting(mid, one.kind, one.squeeze_excite, one.activation)
+def _fitting(one: Block) -> Block:
+    """Return the block, in groups of 16 where those of 32 do not fit."""
+    return replace(one, kind="group16") if one.kind == "group32" and one.mid % 32 else one
 
 
 def is_width(decision: str) -> bool:
@@ -273,3 +298,20 @@ def _find(name: str, options: Sequence[T], wanted: Any, gives: Callable[[T], Any
         if gives(option) == wanted:
             return option
     raise LookupError(f"no option of '{name}' gives what it has")
+
+
+def _before(name: str) -> str:
+    """Return the decision that one resembles: about the block before, else about the stage before."""
+    stage, _, rest = name.partition(".")
+    place, _, what = rest.partition(".")
+    if place.isdecimal() and place != "0":
+        return f"{stage}.{int(place) - 1}.{what}"
+    number = stage.removeprefix("stage")
+    return f"stage{int(number) - 1}.{rest}" if number.isdecimal() else ""
+
+
+def _nearest(options: Sequence[Any], wanted: Any) -> Any:
+    """Return the option that is wanted, or else the nearest one where they are numbers, or the first."""
+    if wanted in options or not isinstance(wanted, int | float):
+        return wanted if wanted in options else options[0]
+    return min(options, key=lambda option: abs(option - wanted))

@@ -43,20 +43,11 @@ def climb(
         # Rounded, so that sums in another order are no gain and every climb ends.
         return round(point.score - price * point.latency_ms, 9)
 
-    def complete(architecture: Architecture) -> dict[str, Any]:
-        """Return its decisions; those about blocks that it lacks are as in the block before, if one comes."""
-        taken = space.decisions(architecture)
-        for name in options:
-            if name not in taken:
-                stage, place, what = name.split(".")
-                taken[name] = taken[f"{stage}.{int(place) - 1}.{what}"]
-        return taken
-
     source = random.Random(seed)
     for start in starts:
         for steepness in _STEEPNESS:
             price = steepness * usual_price
-            taken = complete(start)
+            taken = space.complete(space.decisions(start))
             best, moved = worth(taken, price), True
             while moved:
                 moved = False
@@ -64,7 +55,7 @@ def climb(
                     for option in _within_reach(options[name], taken[name]):
                         found = worth({**taken, name: option}, price)
                         if found > best:
-                            taken = complete(space.decided({**taken, name: option}))
+                            taken = space.complete(space.decisions(space.decided({**taken, name: option})))
                             best, moved = found, True
     return list(known.values())
 

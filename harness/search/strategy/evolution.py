@@ -16,7 +16,7 @@ import numpy as np
 from harness.errors import HarnessError, RunFailed
 from harness.model.architecture import Architecture
 from harness.process.workers import ctrl_c_held_back, serve_the_parent
-from harness.search.space.revisions import DEPTHS, SHARES, Space
+from harness.search.space.revisions import DEPTHS, Space
 from harness.search.strategy import study as studies
 from harness.search.strategy.front import Point, nearest
 
@@ -151,7 +151,7 @@ def uniform_scalings(space: Space) -> list[Architecture]:
 
 def _scalings(space: Space, depths: Sequence[float]) -> list[Architecture]:
     """Return the baseline and its scalings, as far as they are points of the space, each once."""
-    scaled = (space.uniform(width, depth) for depth in depths for width in sorted(SHARES))
+    scaled = (space.uniform(width, depth) for depth in depths for width in sorted(space.ranges.shares))
     found = {one.key: one for one in (space.baseline.canonical, *scaled)}
     return [one for one in found.values() if space.fault(one) is None]
 

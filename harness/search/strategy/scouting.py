@@ -7,6 +7,7 @@ the baseline. (Sequential model-based optimization; Jones, Schonlau and Welch, "
 of Expensive Black-Box Functions", Journal of Global Optimization 13, 1998.)
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -48,6 +49,12 @@ class Scouted:
     def predicted(self) -> list[float]:
         """The accuracy expected of each network that was seen, by what was seen of the others alone."""
         return left_out(self.weighed.estimator, self.weighed.baseline, self.seen)
+
+    def at_chance(self, images: int) -> bool:
+        """Whether none of what was seen is better than guessing by two standard errors, on so many images."""
+        chance = 1 / self.weighed.baseline.classes
+        error = math.sqrt(chance * (1 - chance) / images)
+        return max(accuracy for _, accuracy in self.seen) <= chance + 2 * error
 
     @property
     def points(self) -> list[Point]:

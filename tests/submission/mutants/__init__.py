@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import documents, files, places, runs, several
+from . import detection, documents, files, places, runs, several
 from .changes import Change
 
 
@@ -14,7 +14,8 @@ class Mutant:
 
     base: str
     """'offline' and 'stream': Open with one scenario; 'closed': all that Closed demands; 'systems': the same
-    of two systems; 'inferred': all of it inferred from SingleStream; 'both': that and Open with Offline."""
+    of two systems; 'inferred': all of it inferred from SingleStream; 'both': that and Open with Offline;
+    'yolo' and 'yolo closed': all of a detector."""
     name: str
     apply: Change
 
@@ -33,6 +34,8 @@ def make_bases(trees: dict[str, Path], target: Path) -> dict[str, Path]:
         ("systems", "systems", ""),
         ("inferred", "inferred", ""),
         ("both", "both", "Offline"),
+        (detection.OPEN, "yolo", ""),
+        (detection.CLOSED, "yolo-closed", ""),
     ):
         bases[base] = Path(shutil.copytree(trees[made], target / base))
         for home in bases[base].glob("*/Us"):
@@ -45,7 +48,7 @@ def make_bases(trees: dict[str, Path], target: Path) -> dict[str, Path]:
 
 def mutants() -> list[Mutant]:
     """Return all mutants, in the same order each time."""
-    parts = (documents, runs, files, places, several)
+    parts = (documents, runs, files, places, several, detection)
     found = [Mutant(base, name, apply) for part in parts for base, name, apply in part.all_of_them()]
     names = [one.id for one in found]
     twice = sorted({name for name in names if names.count(name) > 1})

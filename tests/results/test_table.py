@@ -14,8 +14,8 @@ from harness.errors import HarnessError, OutputError
 from harness.loadgen.settings import RunSettings
 from harness.machine.price import Price
 from harness.mlperf.scenario import Mode, Scenario
+from harness.results import frame
 from harness.results.columns import COLUMNS
-from harness.results.frame import frame
 from harness.run import session
 
 OFFICIAL = Path(__file__).parents[1] / "fixtures" / "official"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from harness.training.loop import normalised
+from harness.training.data import normalised
 
 _BATCH = 128
 

@@ -1,0 +1,27 @@
+"""What experiments on CIFAR-10 share: its training images in two parts, and commands that are shown."""
+
+import shlex
+import sys
+from pathlib import Path
+
+
+def split(images: Path, out: Path) -> None:
+    """Link nine tenths of each class of IMAGES/train in OUT/fit, and the rest in OUT/held-out."""
+    for source in sorted(path for path in (images / "train").iterdir() if path.is_dir()):
+        paths = sorted(source.iterdir())
+        held_out = len(paths) // 10
+        for part, some in (("fit", paths[:-held_out]), ("held-out", paths[-held_out:])):
+            link(some, out / part / source.name)
+
+
+def link(paths: list[Path], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        if not (folder / path.name).exists():
+            (folder / path.name).symlink_to(path.resolve())
+
+
+def harness(*words: str) -> list[str]:
+    """Return a command, which is also shown."""
+    print(shlex.join(["harness", *words]), file=sys.stderr)
+    return [sys.executable, "-m", "harness", *words]

@@ -1,0 +1,201 @@
+"""How long a search takes, part by part, from what was just measured here; and how much of it is left."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from harness.machine import system
+from harness.search.accuracy.distillation import Effort as Distillation
+from harness.search.accuracy.finetuning import Material
+from harness.search.request import UNTIL, Effort, Request, Setting
+from harness.search.space.revisions import DEPTHS
+from harness.search.strategy.searching import SEEDS
+from harness.training.data import Images, normalised
+from harness.training.network import ResNet
+from harness.training.precision import quickest
+from harness.training.teacher import quick
+
+PARTS = (*UNTIL, "comparison")
+"""The parts of a search, in their order."""
+
+_PROBE_IMAGES = 64
+_LOADED = 32
+MEASURING_S = 1.3
+"""To quantize, compile and time one network on a quiet machine; two Zen 4 cores."""
+_TRIAL_S = 0.013
+"""Of NSGA-II, most of it for the journal; likewise."""
+_ON_FRONTS = 80
+"""Points of one front that are measured; on the built-in task 326 points of three fronts and scouts were."""
+_PART_OF_NETWORK = 0.2
+"""Share of the baseline's time that a part of it takes that is distilled, what follows it included."""
+_LEAST_SHARE = 0.15
+"""A network of no work at all takes that share of the baseline's time in training."""
+_STEPS_OF_UNIFORM = 10
+"""Pairs of networks that are measured to find one uniform scaling of a latency."""
+_QUANTIZING_S = 20.0
+"""With both bias corrections, and measured on the held-out images, of a small network."""
+_STARTING_S = 2.0
+"""Of a LoadGen test, before its clock runs."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a machine does, in seconds an image."""
+
+    learn_s: float
+    """One step of training a network like the baseline, without its teacher."""
+    answer_s: float
+    """The teacher's answer."""
+    load_s: float
+    """Reading an image from its file, by all processes that load; 0 where they are kept in memory."""
+    read_s: float
+    """Reading an image to keep it in memory; 0 where they are not kept."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds by part, in the order of PARTS."""
+
+    seconds: Mapping[str, float]
+
+    @property
+    def text(self) -> str:
+        """What to say before the work."""
+        parts = ", ".join(f"{name} {_minutes(seconds)}" for name, seconds in self.seconds.items())
+        return f"Forecast: about {_minutes(sum(self.seconds.values()))} min ({parts})."
+
+    def after(self, part: str) -> str:
+        """Return what to say when `part` is done."""
+        number = PARTS.index(part) + 1
+        left = sum(self.seconds[name] for name in PARTS[number:])
+        return f"Part {number} of {len(PARTS)}, '{part}', is done; about {_minutes(left)} min are left."
+
+
+def rates(material: Material) -> Rates:
+    """Measure them: a few steps of training, and a few images read."""
+    device, size = material.ranks.device, material.baseline.size
+    pixels = material.pool(size)[:_PROBE_IMAGES]
+    precision = quickest(device)
+    whole_s = step_s(material.teacher, pixels, device) / len(pixels)
+    answer = quick(material.teacher, precision)
+    x = normalised(pixels, device)
+    answer(x)
+    started = time.perf_counter()
+    answer(x)
+    answer_s = (time.perf_counter() - started) / len(pixels)
+    images = material.learned(size, 1)
+    one_s = _load_s(images)
+    if images.in_memory:
+        return Rates(whole_s - min(answer_s, whole_s), answer_s, one_s, one_s / system.usable_cpus())
+    return Rates(whole_s - min(answer_s, whole_s), answer_s, one_s / max(1, material.loaders(images)), 0.0)
+
+
+def forecast(
+    setting: Setting, found: Rates, share: float, measuring_s: float, spent: Mapping[str, float]
+) -> Forecast:
+    """Return what the parts of a search will take.
+
+    Args:
+        setting: of the search.
+        found: what this machine does.
+        share: the wanted latency over the baseline's in INT8.
+        measuring_s: to measure one network.
+        spent: seconds that parts have cost so far, by the names under which `Parts` keeps them.
+    """
+    request, images = setting.request, len(setting.images.learned.names)
+    held_out = len(setting.images.held_out.names)
+    effort = request.effort
+    learn_s = found.load_s + found.learn_s * max(_LEAST_SHARE, min(1.0, share))
+
+    def training_s(networks: float, count: int, epochs: int) -> float:
+        """Every network sees every image once an epoch; the teacher answers to each but once."""
+        judged = held_out * (found.load_s + found.learn_s * share / 3)
+        return networks * (epochs * count * learn_s + judged) + epochs * count * found.answer_s
+
+    look_images = min(images, effort.look_images)
+    rivals = len(DEPTHS) * len(setting.space.sizes)
+    controls = min(effort.finals, rivals)
+    options = sum(map(len, setting.space.measured_decisions().values()))
+    lesson = Distillation()
+    points = _ON_FRONTS * effort.fronts + effort.scouts
+    seconds = dict.fromkeys(PARTS, 0.0)
+    seconds["table"] = spent.get("latency table", 0.0)
+    seconds["estimator"] = (images + held_out) * found.read_s + options * (
+        lesson.steps * lesson.batch_size + lesson.judged / 3
+    ) * found.learn_s * _PART_OF_NETWORK
+    seconds["scouts"] = training_s(effort.scouts, look_images, 1) if effort.scouts else 0.0
+    seconds["search"] = 2 * SEEDS * effort.trials * _TRIAL_S
+    seconds["front"] = points * measuring_s
+    looks = _looks(effort, images)
+    seconds["finals"] = (
+        (training_s(looks, look_images, 1) if looks else 0.0)
+        + training_s(effort.shortlist, images, effort.finetune_epochs)
+        + training_s(effort.finals, images, effort.epochs)
+        + effort.finals * _QUANTIZING_S
+    )
+    seconds["uniform"] = 2 * _STEPS_OF_UNIFORM * rivals * measuring_s
+    seconds["models"] = (
+        training_s(rivals, images, effort.finetune_epochs)
+        + training_s(controls, images, effort.epochs)
+        + (1 + controls) * _QUANTIZING_S
+        + 2
+        * (effort.seeds - 1)
+        * (training_s(1, images, effort.finetune_epochs + effort.epochs) + _QUANTIZING_S)
+        + _converged_s(request, images, training_s)
+    )
+    seconds["comparison"] = 2 * 4 * effort.rounds * (effort.duration_s + _STARTING_S)
+    return Forecast(seconds)
+
+
+def step_s(teacher: ResNet, pixels: Tensor, device: torch.device) -> float:
+    """Return the seconds of one step of distilled training of a network like its teacher, after a warm-up.
+
+    Args:
+        teacher: in eval mode, on `device`.
+        pixels: u8 [batch, size, size, 3] RGB.
+        device: to train on.
+    """
+    precision = quickest(device)
+    answer = quick(teacher, precision)
+    network = ResNet(teacher.architecture).to(device).train()
+    seconds = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, precision == "bf16"):
+            x = normalised(pixels, device)
+            nn.functional.mse_loss(network(x).float(), answer(x)).backward()
+        seconds = time.perf_counter() - started
+    return seconds
+
+
+def _looks(effort: Effort, images: int) -> int:
+    """Return the networks that are looked at for the shortlist, where that is another training."""
+    if effort.looks_at_all(images) or not (effort.fronts > 1 or effort.scouts):
+        return 0
+    return effort.shortlist * effort.fronts
+
+
+def _converged_s(request: Request, images: int, training_s: Callable[[float, int, int], float]) -> float:
+    effort, count = request.effort, request.converged
+    if not count:
+        return 0.0
+    return training_s(3 * count, images, effort.finetune_epochs) + training_s(
+        2 * count, images, effort.epochs
+    )
+
+
+def _load_s(images: Images) -> float:
+    """Return the seconds to get one image, varied, in this process."""
+    count = min(_LOADED, len(images))
+    started = time.perf_counter()
+    for index in range(count):
+        images[0, index]
+    return (time.perf_counter() - started) / count
+
+
+def _minutes(seconds: float) -> str:
+    return str(math.ceil(seconds / 60)) if seconds >= 60 or seconds == 0 else "<1"
