@@ -43,6 +43,10 @@ class Member:
         return f"{self.kind}-{self.host[:8]}"
 
     @property
+    def lacks_store(self) -> bool:
+        return any(" " in digest for digest in self.stores.values())
+
+    @property
     def at(self) -> str:
         """Its name for a sentence."""
         return f"{self.name} ({self.hostname})"

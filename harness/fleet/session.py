@@ -86,9 +86,13 @@ def run(request: Request) -> list[Row]:
         member.require_same(chosen, member.versions(system.describe()))
         parcels = cluster.send(command.parcels)
         if request.preparation is not None:
-            _prepare(request.preparation.orders(command), chosen, parcels, cluster)
-            known = {one.name: one for one in _greet(cluster, command)}
-            chosen = [known.get(one.name, one) for one in chosen]
+            orders = request.preparation.orders(command)
+            # Those that share a file system have the store when the first has made it.
+            for count in (1, len(chosen)):
+                if lacking := [one for one in chosen if one.lacks_store][:count]:
+                    _prepare(orders, lacking, parcels, cluster)
+                    known = {one.name: one for one in _greet(cluster, command)}
+                    chosen = [known.get(one.name, one) for one in chosen]
         member.require_stores(chosen)
         if not (request.out / FILE_NAME).exists():
             _write(request, ())

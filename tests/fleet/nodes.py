@@ -15,7 +15,7 @@ HOSTS = ("one", "two", "three")
 _PATIENCE_S = 120
 
 
-def _id(name: str) -> str:
+def id_of(name: str) -> str:
     """Return what no other run of these tests calls its machines."""
     return f"{name}-{os.getpid()}"
 
@@ -34,7 +34,7 @@ class Cluster:
         self.address: str = self._made.address
 
     def _facts(self, name: str) -> dict[str, Any]:
-        env = {"HARNESS_HOST_ID": _id(name), "HARNESS_CACHE": str(self.cache(name))}
+        env = {"HARNESS_HOST_ID": id_of(name), "HARNESS_CACHE": str(self.cache(name))}
         return {
             "num_cpus": 1,
             "node_ip_address": "127.0.0.2",
@@ -69,7 +69,7 @@ class Cluster:
 def host_id(name: str) -> Iterator[None]:
     """Let this process be on one of the machines."""
     before = os.environ["HARNESS_HOST_ID"]
-    os.environ["HARNESS_HOST_ID"] = _id(name)
+    os.environ["HARNESS_HOST_ID"] = id_of(name)
     try:
         yield
     finally:
@@ -106,7 +106,7 @@ def trainers_of(name: str) -> list[int]:
 
 def _processes(name: str, condition: Callable[[list[bytes]], bool]) -> list[int]:
     """Return the processes on a machine whose command lines meet a condition."""
-    wanted = f"HARNESS_HOST_ID={_id(name)}".encode()
+    wanted = f"HARNESS_HOST_ID={id_of(name)}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -22,6 +22,7 @@ from fleet.nodes import (
     busy,
     children_of,
     host_id,
+    id_of,
     is_measuring,
     kill,
     trainers_of,
@@ -30,7 +31,7 @@ from fleet.nodes import (
 )
 from harness.dataset import builtin
 from harness.dataset.images import find_images
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError
 from harness.fleet import session
 from harness.fleet.home import RESULTS, TASK
 from harness.fleet.order import Command, Preparation, packed
@@ -166,15 +167,18 @@ def test_what_dies_before_while_or_after_a_machine_measures_is_there_once(
     assert not any("under-way" in path.name for path in out.iterdir())
 
 
-def test_what_is_home_is_not_measured_again_and_a_late_machine_is(
-    cluster: Cluster, command: Command, tmp_path: Path
+def test_a_busy_host_is_a_row_that_says_so_and_later_only_that_is_measured(
+    cluster: Cluster, cards: list[str], oracle: Oracle, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    session.run(session.Request(cluster.address, command, out, tuple(names("one"))))
-    before = measured(out)
-    rows = session.run(session.Request(cluster.address, command, out, tuple(names("one", "two"))))
-    assert [row.missing for row in rows] == ["", ""]
-    after = measured(out)
+    command = command_of(RUN, cards[:1], oracle.store.path)
+    request = session.Request(cluster.address, command, tmp_path / "out", tuple(names("one", "two")))
+    with busy("two"):
+        one, two = session.run(request)
+    assert one.task is not None
+    assert "(harness tune) is measuring" in two.missing
+    before = measured(request.out)
+    assert [row.missing for row in session.run(request)] == ["", ""]
+    after = measured(request.out)
     assert len(after) == 2
     assert before.items() <= after.items()
 
@@ -190,16 +194,6 @@ def test_who_is_interrupted_leaves_no_machine_measuring(
     assert process.returncode == 130, errors
     assert not is_measuring("two")
     assert not any("under-way" in path.name for path in out.iterdir())
-
-
-def test_a_host_that_somebody_measures_on_is_a_row_that_says_so(
-    cluster: Cluster, cards: list[str], oracle: Oracle, tmp_path: Path
-) -> None:
-    command = command_of(RUN, cards[:1], oracle.store.path)
-    with busy("two"):
-        (row,) = session.run(session.Request(cluster.address, command, tmp_path / "out", tuple(names("two"))))
-    assert "(harness tune) is measuring" in row.missing
-    assert not measured(tmp_path)
 
 
 def test_a_table_has_what_a_million_images_cost(
@@ -225,47 +219,28 @@ def test_a_table_has_what_a_million_images_cost(
         )
 
 
-def test_two_nodes_of_a_host_are_one_machine(cluster: Cluster) -> None:
-    before = {one.host for one in session.status(cluster.address)}
-    cluster.nodes["again"] = cluster._made.add_node(**cluster._facts("two"))
-    try:
-        found = session.status(cluster.address)
-    finally:
-        cluster.lose("again")
-    assert len(found) == len(before) == len({one.host for one in found})
-
-
 def test_a_store_that_machines_lack_is_made_there_and_held_against_the_others(
     cluster: Cluster, cards: list[str], oracle: Oracle, tmp_path: Path
 ) -> None:
-    # Only one of the machines, which share a disk here, can have made it: the other finds it.
+    # They share a disk, so that the second finds what the first has made.
     command = command_of(RUN, cards[:1], tmp_path / "store")
-    request = session.Request(cluster.address, command, tmp_path / "out", tuple(names("one")))
+    request = session.Request(cluster.address, command, tmp_path / "out", tuple(names("one", "two")))
     with pytest.raises(DataError, match=r"cannot use the store .*store: copy one .* or let .* --prepare"):
         session.run(request)
-    images = Preparation(oracle.store.path.parent / "images", "custom")
-    (row,) = session.run(session.Request(request.address, command, request.out, request.kinds, images))
-    assert row.task is not None
-    assert row.member.stores[str(tmp_path / "store")].startswith(oracle.store.manifest.list_sha256)
     wrong = Preparation(tmp_path / "nothing", "custom")
     with pytest.raises(DataError, match=r"cannot prepare its store: No image folder at .*nothing"):
-        session.run(
-            session.Request(
-                request.address,
-                command_of(RUN, cards[:1], tmp_path / "new"),
-                request.out,
-                request.kinds,
-                wrong,
-            )
-        )
+        session.run(replace(request, preparation=wrong))
+    images = Preparation(oracle.store.path.parent / "images", "custom")
+    rows = session.run(replace(request, preparation=images))
+    assert [row.missing for row in rows] == ["", ""]
+    for row in rows:
+        assert row.member.stores[str(tmp_path / "store")].startswith(oracle.store.manifest.list_sha256)
 
 
-def test_a_node_without_the_harness_is_named_and_it_can_be_sent(
-    cluster: Cluster, command: Command, tmp_path: Path
-) -> None:
+def test_a_node_without_the_harness_is_named_and_it_can_be_sent(cluster: Cluster, tmp_path: Path) -> None:
     # Ray's workers also look where the driver was started, and in the environment that they share with it.
     (tmp_path / "sitecustomize.py").write_text(WITHOUT)
-    cluster.add("bare", PYTHONPATH=str(tmp_path))
+    cluster.add("bare", PYTHONPATH=str(tmp_path), HARNESS_HOST_ID=id_of("two"))
     words = [sys.executable, "-m", "harness", "fleet", "status", "--address", cluster.address]
     try:
         refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100)
@@ -279,8 +254,8 @@ def test_a_node_without_the_harness_is_named_and_it_can_be_sent(
     assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
     assert sent.returncode == 0, sent.stderr
     found = json.loads(sent.stdout)
-    assert len(found) == len(HOSTS) + 1
     assert all(one["is_sent"] for one in found)
+    assert sorted(one["name"] for one in found) == sorted(names(*HOSTS)), "two nodes of a host are a machine"
 
 
 def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
@@ -337,12 +312,3 @@ def _kill_after_the_first_epoch(folder: Path) -> None:
     for name in HOSTS:
         for worker in trainers_of(name):
             kill(worker)
-
-
-def test_a_kind_that_no_machine_is_of_is_refused_with_those_there_are(
-    cluster: Cluster, command: Command, tmp_path: Path
-) -> None:
-    kind = system.slug(system.describe())
-    request = session.Request(cluster.address, command, tmp_path / "out", ("cray-1-1c",))
-    with pytest.raises(HarnessError, match=f"has no machine 'cray-1-1c', only {kind}"):
-        session.run(request)

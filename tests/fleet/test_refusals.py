@@ -92,6 +92,14 @@ def test_the_harness_that_travels_is_whole(tmp_path: Path) -> None:
     assert not luggage.is_sent()
 
 
+def test_a_kind_that_no_machine_is_of_is_refused_with_those_there_are() -> None:
+    one, other = a_member(kind="cpu-1c"), a_member(kind="cpu-2c", host="1" * 16)
+    assert member.choose([one, other, replace(one, host="2" * 16)], ()) == [one, other]
+    assert member.choose([one, other], (other.name,)) == [other]
+    with pytest.raises(HarnessError, match=r"no machine 'cpu-3c', only cpu-1c, cpu-2c\. Did you mean"):
+        member.choose([one, other], ("cpu-1c", "cpu-3c"))
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -174,7 +174,8 @@ class Crew:
             if not course.is_wanted:
                 return
             course.deaths += 1
-            note(f"{job.architecture.key}, epoch {len(course.history) + 1}: {lost}; it is trained again.")
+            what = job.name or job.architecture.key
+            note(f"{what}, epoch {len(course.history) + 1}: {lost}; it is trained again.")
             if course.deaths == _TRIES:
                 course.error = RunFailed(
                     f"The training of {job.architecture.key} lost {_TRIES} workers in one epoch: look at "

@@ -56,7 +56,7 @@ class Tunings:
     def ahead_of_looks(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
         """Let networks learn that will probably be looked at inside."""
         if self.look_is_brief:
-            return self._ahead([(f"brief-{one.key}", self._brief(one)) for one in architectures])
+            return self._ahead_of_briefs(architectures)
         return self._ahead([(f"look-{one.key}", self._look(one)) for one in architectures])
 
     def briefly(self, architecture: Architecture) -> float:
@@ -65,7 +65,7 @@ class Tunings:
 
     def all_briefly(self, architectures: Sequence[Architecture]) -> list[float]:
         """Return the same of several, which may learn at once."""
-        with self._ahead([(f"brief-{one.key}", self._brief(one)) for one in architectures]):
+        with self._ahead_of_briefs(architectures):
             return [self.briefly(one) for one in architectures]
 
     def tuned(self, architecture: Architecture) -> Path:
@@ -74,17 +74,15 @@ class Tunings:
 
     def up(self, architecture: Architecture) -> Tuned:
         """Return the network, trained to the end after its brief fine-tuning."""
-        job = self._final(architecture)
-        return self._trainer.finetune(
-            job.architecture, job.folder, job.settings, start=job.start, name=job.name
-        )
+        return self._trained(self._final(architecture))
 
     def ahead_of_the_end(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
         """Let networks learn that will probably be trained to the end inside."""
         jobs = {one.key: self._final(one) for one in architectures}
         parts = self._setting.parts
-        missing = [job for key, job in jobs.items() if not parts.has(f"final-{key}", **self.effort)]
-        return self._trainer.ahead(missing)
+        return self._trainer.ahead(
+            [job for key, job in jobs.items() if not parts.has(f"final-{key}", **self.effort)]
+        )
 
     def trained(self, architecture: Architecture) -> Path:
         """Return the folder of a network that is trained to the end."""
@@ -110,22 +108,26 @@ class Tunings:
         """Train a network, brief fine-tuning and all, from a seed, in `folder`, and return it."""
         name, start = f"{architecture.key} to the end, seed {seed}", folder / "brief"
         brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
-        self._trainer.finetune(architecture, start, brief, name=name)
-        return self._trainer.finetune(architecture, folder, final, start=start, name=name)
+        self._trained(Job(architecture, start, brief, name=name))
+        return self._trained(Job(architecture, folder, final, start=start, name=name))
 
     def _look(self, architecture: Architecture) -> Job:
-        count = self._setting.request.effort.look_images
-        folder, name = self._setting.path("looks", architecture.key), f"look at {architecture.key}"
-        return Job(architecture, folder, self._shortest, count, name=name)
+        count, folder = (
+            self._setting.request.effort.look_images,
+            self._setting.path("looks", architecture.key),
+        )
+        return Job(architecture, folder, self._shortest, count, name=f"look at {architecture.key}")
 
     def _brief(self, architecture: Architecture) -> Job:
         name = f"brief fine-tuning of {architecture.key}"
         return Job(architecture, self.tuned(architecture), self.brief, name=name)
 
     def _final(self, architecture: Architecture) -> Job:
-        start = self.tuned(architecture)
-        name = f"{architecture.key} to the end"
-        return Job(architecture, self.trained(architecture), self.final, start=start, name=name)
+        folder, start = self.trained(architecture), self.tuned(architecture)
+        return Job(architecture, folder, self.final, start=start, name=f"{architecture.key} to the end")
+
+    def _ahead_of_briefs(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
+        return self._ahead([(f"brief-{one.key}", self._brief(one)) for one in architectures])
 
     def _ahead(self, named_jobs: Sequence[tuple[str, Job]]) -> AbstractContextManager[None]:
         parts = self._setting.parts
@@ -133,16 +135,16 @@ class Tunings:
             [job for name, job in named_jobs if not parts.has(name, **self._spent(job))]
         )
 
+    def _trained(self, job: Job) -> Tuned:
+        return self._trainer.finetune(
+            job.architecture, job.folder, job.settings, count=job.count, start=job.start, name=job.name
+        )
+
     def _accuracy(self, name: str, job: Job) -> float:
         """Return the part `name`."""
-
-        def learn() -> float:
-            tuned = self._trainer.finetune(
-                job.architecture, job.folder, job.settings, count=job.count, name=job.name
-            )
-            return tuned.accuracy
-
-        accuracy: float = self._setting.parts.kept(name, learn, **self._spent(job))
+        accuracy: float = self._setting.parts.kept(
+            name, lambda: self._trained(job).accuracy, **self._spent(job)
+        )
         return accuracy
 
     def _spent(self, job: Job) -> dict[str, Any]:
