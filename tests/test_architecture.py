@@ -170,7 +170,7 @@ ROWS = {
         {"report", "session"},
     ],
     "search/accuracy": [
-        {"costs", "inheritance"},
+        {"costs", "inheritance", "trainer"},
         {"estimator", "stem"},
         {"finetuning", "weighing"},
         {"crew", "distillation"},

@@ -15,7 +15,8 @@ from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.search import forecast, result, verdict
 from harness.search.accuracy.crew import hired
-from harness.search.accuracy.finetuning import BRIEF, Supplies, Trainer
+from harness.search.accuracy.finetuning import Supplies
+from harness.search.accuracy.trainer import BRIEF, Trainer
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.document import OverSeeds, Searching, SearchResult
 from harness.search.request import UNTIL, Request, Setting, open_setting

@@ -263,7 +263,8 @@ def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
 ) -> None:
     torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
     from harness.search.accuracy.crew import hired
-    from harness.search.accuracy.finetuning import BRIEF, Job, Supplies
+    from harness.search.accuracy.finetuning import Supplies
+    from harness.search.accuracy.trainer import BRIEF, Job
     from harness.search.space import baseline
     from harness.search.space.revisions import Space
     from harness.search.split import split

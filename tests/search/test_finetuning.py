@@ -20,8 +20,9 @@ from harness.search.split import split, subset
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
 from harness.search.accuracy import finetuning, stem  # noqa: E402 - they need torch
-from harness.search.accuracy.finetuning import BRIEF, Material  # noqa: E402
+from harness.search.accuracy.finetuning import Material  # noqa: E402
 from harness.search.accuracy.inheritance import inherit  # noqa: E402
+from harness.search.accuracy.trainer import BRIEF  # noqa: E402
 from harness.training import norms  # noqa: E402
 from harness.training.averaging import AVERAGED, RECALIBRATED, Average, pays, settle  # noqa: E402
 from harness.training.data import Images, cache_bytes, normalised  # noqa: E402

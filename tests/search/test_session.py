@@ -39,7 +39,8 @@ from harness.commands.search.report import command as report_command  # noqa: E4
 from harness.profiling import stopwatch  # noqa: E402
 from harness.search import report, result, sentences, session  # noqa: E402
 from harness.search.accuracy import finetuning  # noqa: E402
-from harness.search.accuracy.finetuning import BRIEF, FINAL, MANY_EPOCHS, VERSIONS, Material  # noqa: E402
+from harness.search.accuracy.finetuning import Material  # noqa: E402
+from harness.search.accuracy.trainer import BRIEF, FINAL, MANY_EPOCHS, VERSIONS  # noqa: E402
 from harness.search.document import OverSeeds, Pair, Ratio, SearchResult  # noqa: E402
 from harness.search.selection import contest  # noqa: E402
 from harness.search.tools import Predictor, Tools  # noqa: E402

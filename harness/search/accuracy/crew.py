@@ -20,7 +20,8 @@ from harness.machine import host
 from harness.model.architecture import Architecture
 from harness.process import cluster as clusters
 from harness.process.cluster import Cluster, Failed, Lost, Node, Place
-from harness.search.accuracy.finetuning import BRIEF, Job, Material, Supplies, Tuned
+from harness.search.accuracy.finetuning import Material, Supplies
+from harness.search.accuracy.trainer import BRIEF, Job, Tuned
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, start_from
 from harness.training.network import ResNet
 from harness.training.precision import quickest

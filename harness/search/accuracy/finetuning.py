@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,100 +18,16 @@ from harness.model import resnet
 from harness.model.architecture import Architecture
 from harness.search.accuracy import stem
 from harness.search.accuracy.inheritance import inherit
+from harness.search.accuracy.trainer import BRIEF, MANY_EPOCHS, VERSIONS, Job, Tuned
 from harness.search.split import Split, subset
 from harness.training import export, norms
 from harness.training.data import CACHE_BYTES, Augmentation, Images, Order, cache_bytes, usual_loaders
 from harness.training.evaluation import evaluate
-from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, start_from, train
+from harness.training.loop import CHECKPOINT_NAME, Settings, start_from, train
 from harness.training.network import ResNet, digest
 from harness.training.precision import quickest
 from harness.training.ranks import Ranks
 from harness.training.teacher import Teacher
-
-BRIEF = Settings(
-    epochs=1,
-    batch_size=128,
-    learning_rate=0.05,
-    warmup_epochs=0,
-    label_smoothing=0.0,
-    distillation=0.9,
-)
-"""How each candidate of a shortlist is fine-tuned, if nothing else is said.
-
-Measured on the built-in task at half of the baseline's widths, one epoch of 35,992 images, top-1 on 4,008
-others: with 0.9 of the loss from the teacher 94.4 %, with 0.5 94.2 %, without 93.2 %; with 0.5 and a learning
-rate of 0.02 93.9 %, of 0.1 93.6 %.
-Those were in BF16; see training.precision.
-"""
-
-FINAL = replace(BRIEF, optimizer="muon", learning_rate=0.005, weight_decay=0.02, averaging=0.998)
-"""How some are trained on, after the brief fine-tuning, to the end.
-
-Measured on CIFAR-10 at a fifth of the baseline's work, two epochs after a brief fine-tuning, top-1 on 5,000
-held-out images: SGD as in BRIEF 87.2 %; Muon with a learning rate of 0.01 87.0 %, of 0.004 87.7 %. Ten
-epochs of it at 0.005 reached 90.1 % in f32, the baseline 89.9 %. On the built-in task, three epochs of each,
-95.1 and 95.2 %. In fewer steps, as after inheriting, SGD forgets less.
-"""
-
-MANY_EPOCHS = 32
-"""From how many epochs on images go through TrivialAugment, if the teacher has learned by it.
-
-Measured on CIFAR-10 at a twelfth of the baseline's latency, as FINAL, top-1 in INT8 on 5,000 held-out images
-and on 10,000 test images: after 16 epochs without it 90.36 and 90.60 %, with it 90.98 and 90.00 %, after 48
-epochs with it 91.46 and 91.31 %. What 48 epochs without it give was not measured: after 16 the network knew
-98.4 % of the images that it had learned from.
-"""
-
-VERSIONS = 16
-"""In how many versions so long a training shows each image, in turn: the teacher answers once to each.
-
-Its answers take a third of an epoch's time on a CPU, where what learns is a twelfth of it. The 48 epochs
-above were three rounds of 16 versions.
-"""
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What a fine-tuning gave."""
-
-    network: ResNet
-    accuracy: float
-    """Top-1 on the held-out images, as a fraction."""
-    history: list[Epoch]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A fine-tuning that will probably be asked for; see Material.finetune."""
-
-    architecture: Architecture
-    folder: Path
-    settings: Settings
-    count: int | None = None
-    start: Path | None = None
-    name: str = ""
-
-
-class Trainer(Protocol):
-    """Who fine-tunes: this process, with those that torchrun started, or a crew."""
-
-    @property
-    def precision(self) -> str:
-        """In which all that is trained is computed, one of training.loop's."""
-
-    def finetune(
-        self,
-        architecture: Architecture,
-        folder: Path,
-        settings: Settings = BRIEF,
-        *,
-        count: int | None = None,
-        start: Path | None = None,
-        name: str = "",
-    ) -> Tuned: ...
-
-    def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
-        """Begin, where others train, what will probably be asked for inside; nothing else comes out."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.model.architecture import Architecture
-from harness.search.accuracy.finetuning import BRIEF, FINAL, Job, Trainer, Tuned
+from harness.search.accuracy.trainer import BRIEF, FINAL, Job, Trainer, Tuned
 from harness.search.parts import named
 from harness.search.request import Setting
 
