@@ -632,6 +632,18 @@ def test_without_its_libraries_the_search_names_the_extra(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("outcome")
+def test_workers_of_a_cluster_find_the_same_candidates(task: Request, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs Ray: pip install '.[fleet]'")
+    request = replace(task, out=tmp_path / "out", crew="local:2", until="finals")
+    assert session.run(request, TOOLS) is None
+    ours, theirs = task.out / "parts", tmp_path / "out" / "parts"
+    made = [path.name for path in theirs.glob("*.json") if path.name not in ("request.json", "spent.json")]
+    assert {Path(name).stem.partition("-")[0] for name in made} >= {"brief", "final", "search", "front"}
+    for name in made:
+        assert (theirs / name).read_bytes() == (ours / name).read_bytes(), name
+
+
 def test_processes_of_torchrun_train_together_and_the_first_decides(task: Request, tmp_path: Path) -> None:
     effort = replace(EFFORT, finals=1, shortlist=2, fronts=1, scouts=0, trials=10)
     request = replace(task, out=tmp_path / "out", until="finals", effort=effort)
