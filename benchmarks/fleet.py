@@ -71,7 +71,7 @@ def overheads(tasks: int, address: str) -> tuple[list[float], list[float]]:
         one = member.of(node.id, cluster.result(cluster.start(node, member.hello, [])))
         command = order.Command(_NOTHING, _NOTHING, (), (), (), (), "0" * 64)
         for number in range(tasks):
-            settings = f"{number:064}"
+            settings = f"{number:012}"
             parcels = cluster.send(command.parcels)
             begun = time.monotonic()
             outcome = cluster.result(cluster.start(node, duty.carry_out, command.order(settings), parcels))
