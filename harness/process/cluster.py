@@ -12,6 +12,13 @@ from typing import Any
 
 from harness.errors import HarnessError
 
+SURROUNDINGS = {
+    # Ray reports on its use to the outside unless told not to.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Its first process has 30 s to start, which a cold disk beside other work can take.
+    "RAY_gcs_server_port_wait_time_s": "120",
+}
+"""Environment variables of Ray, where the user has not set them."""
 LOCAL = "local:"
 _CONNECT_S = 5.0
 _LOOPBACK = "127.0.0.2"
@@ -157,8 +164,8 @@ def joined(address: str, package: Path | None = None) -> Iterator[Cluster]:
     Raises:
         HarnessError: Ray is not installed, nobody answers there, or what answers is no such cluster.
     """
-    # Ray reports on its use to the outside unless told not to.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in SURROUNDINGS.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:

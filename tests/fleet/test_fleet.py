@@ -37,6 +37,7 @@ from harness.fleet.home import RESULTS, TASK
 from harness.fleet.order import Command, Preparation, packed
 from harness.machine import host, system
 from harness.model.card import find_card
+from harness.process.cluster import SURROUNDINGS
 
 pytest.importorskip("ray", reason="needs Ray: pip install '.[fleet]'")
 
@@ -57,7 +58,7 @@ VARIANTS = int(os.environ.get("HARNESS_FLEET_VARIANTS", "1"))
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= SURROUNDINGS
     made = Cluster(tmp_path_factory.mktemp("nodes"))
     yield made
     made.end()
