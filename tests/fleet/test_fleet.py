@@ -279,7 +279,8 @@ def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
     supplies = Supplies(original, state, parts, card.input.recipe, Augmentation(flip=False), 1)
     settings = replace(BRIEF, epochs=3, batch_size=24, precision="f32")
     # Two stems that must be fitted, here in another order than there.
-    stems = {found.stem: found for found in Space(original, (32,)).samples(1, 60)}
+    samples = Space(original, (32, original.size)).samples(1, 120)
+    stems = {found.stem: found for found in samples if found.size == 32}
     stems.pop(original.stem)
     one, other, *_ = stems.values()
     threads = torch.get_num_threads()
