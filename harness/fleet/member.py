@@ -44,7 +44,7 @@ class Member:
 
     @property
     def lacks_store(self) -> bool:
-        return any(" " in digest for digest in self.stores.values())
+        return any(map(_is_reason, self.stores.values()))
 
     @property
     def at(self) -> str:
@@ -152,7 +152,7 @@ def require_stores(members: Sequence[Member]) -> None:
     """
     for member in members:
         for path, digest in member.stores.items():
-            if " " in digest:
+            if _is_reason(digest):
                 raise DataError(
                     f"{member.at} cannot use the store {path}: copy one to all machines under this path, or "
                     f"let each make it from images that it has with --prepare IMAGES ({digest.rstrip('.')})."
@@ -162,6 +162,11 @@ def require_stores(members: Sequence[Member]) -> None:
                     f"The store {path} on {member.at} holds other samples than that on {members[0].name}: "
                     f"copy one store to all machines."
                 )
+
+
+def _is_reason(told: str) -> bool:
+    """Return whether `_digest` told why there is no store: a digest is one word."""
+    return " " in told
 
 
 def _digest(path: Path, recipes: Sequence[str]) -> str:

@@ -79,9 +79,8 @@ def rates(material: Material) -> Rates:
     """Measure them: a few steps of training, and a few images read."""
     device, size = material.ranks.device, material.baseline.size
     pixels = material.pool(size)[:_PROBE_IMAGES]
-    precision = quickest(device)
     whole_s = step_s(material.teacher, pixels, device) / len(pixels)
-    answer = quick(material.teacher, precision)
+    answer = quick(material.teacher, material.precision)
     x = normalised(pixels, device)
     answer(x)
     started = time.perf_counter()

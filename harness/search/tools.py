@@ -17,7 +17,6 @@ from harness.search.accuracy.finetuning import Material
 from harness.search.latency import table as tables
 from harness.search.request import WORK, Setting
 from harness.search.selection.contest import Measure
-from harness.training.precision import quickest
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def build_estimator(setting: Setting, material: Material) -> tuple[Additive, dic
     if setting.request.estimator == WORK:
         return Work(setting.space.baseline), {"sha256": setting.space.baseline.key}
     path = setting.path("costs.json")
-    effort = distillation.Effort(precision=quickest(material.ranks.device))
+    effort = distillation.Effort(precision=material.precision)
     table = distillation.build(setting.space, material, path, effort)
     return Blockwise(table), {"file": str(path), "sha256": files.sha256_file(path)}
 

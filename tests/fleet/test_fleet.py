@@ -298,7 +298,7 @@ def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
         ThreadPoolExecutor(1) as killer,
     ):
         killed = killer.submit(_kill_after_the_first_epoch, tmp_path / "one")
-        found = crew.finetune(one, tmp_path / "one", settings)
+        found = crew.train(jobs[0])
         killed.result()
     told = capsys.readouterr().err
     assert "it is on the machine that measures, alone" in told

@@ -21,7 +21,7 @@ from harness.model.architecture import Architecture
 from harness.process import cluster as clusters
 from harness.process.cluster import Cluster, Failed, Lost, Node, Place
 from harness.search.accuracy.finetuning import Material, Supplies
-from harness.search.accuracy.trainer import BRIEF, Job, Tuned
+from harness.search.accuracy.trainer import Job, Tuned
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, start_from
 from harness.training.network import ResNet
 from harness.training.precision import quickest
@@ -78,29 +78,20 @@ class Crew:
         """What all nodes compute quickest in, or f32 where they differ."""
         return next(iter(self._precisions)) if len(self._precisions) == 1 else "f32"
 
-    def finetune(
-        self,
-        architecture: Architecture,
-        folder: Path,
-        settings: Settings = BRIEF,
-        *,
-        count: int | None = None,
-        start: Path | None = None,
-        name: str = "",
-    ) -> Tuned:
-        """Return what a training reaches; see Material.finetune.
+    def train(self, job: Job) -> Tuned:
+        """Return what a job gives; see Material.finetune.
 
         Raises:
             HarnessError: no node is left, the training failed, or workers died in it again and again.
         """
-        course = self._begun(Job(architecture, folder, settings, count, start, name), first=True)
+        course = self._begun(job, first=True)
         while not course.is_over:
             self._step()
-        del self._courses[folder]
+        del self._courses[job.folder]
         if course.error is not None:
             raise course.error
-        network = ResNet(architecture)
-        start_from(network, folder / CHECKPOINT_NAME)
+        network = ResNet(job.architecture)
+        start_from(network, job.folder / CHECKPOINT_NAME)
         return Tuned(network.eval(), course.history[-1].top1, course.history)
 
     @contextmanager

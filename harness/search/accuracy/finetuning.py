@@ -238,6 +238,12 @@ class Material:
         self.ranks.tell(asked)
         return self._finetune(*asked)
 
+    def train(self, job: Job) -> Tuned:
+        """Return what a job gives; see `finetune`."""
+        return self.finetune(
+            job.architecture, job.folder, job.settings, count=job.count, start=job.start, name=job.name
+        )
+
     def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
         """Do nothing before it is asked for: one training at a time has this process."""
         return nullcontext()

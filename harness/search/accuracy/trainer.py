@@ -64,7 +64,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Job:
-    """A fine-tuning that will probably be asked for; see Material.finetune."""
+    """A fine-tuning; what it holds is told at Material.finetune."""
 
     architecture: Architecture
     folder: Path
@@ -81,16 +81,8 @@ class Trainer(Protocol):
     def precision(self) -> str:
         """In which all that is trained is computed, one of training.loop's."""
 
-    def finetune(
-        self,
-        architecture: Architecture,
-        folder: Path,
-        settings: Settings = BRIEF,
-        *,
-        count: int | None = None,
-        start: Path | None = None,
-        name: str = "",
-    ) -> Tuned: ...
+    def train(self, job: Job) -> Tuned:
+        """Return what a job gives; see Material.finetune."""
 
     def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
         """Begin, where others train, what will probably be asked for inside; nothing else comes out."""

@@ -74,7 +74,7 @@ class Tunings:
 
     def up(self, architecture: Architecture) -> Tuned:
         """Return the network, trained to the end after its brief fine-tuning."""
-        return self._trained(self._final(architecture))
+        return self._trainer.train(self._final(architecture))
 
     def ahead_of_the_end(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
         """Let networks learn that will probably be trained to the end inside."""
@@ -108,8 +108,8 @@ class Tunings:
         """Train a network, brief fine-tuning and all, from a seed, in `folder`, and return it."""
         name, start = f"{architecture.key} to the end, seed {seed}", folder / "brief"
         brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
-        self._trained(Job(architecture, start, brief, name=name))
-        return self._trained(Job(architecture, folder, final, start=start, name=name))
+        self._trainer.train(Job(architecture, start, brief, name=name))
+        return self._trainer.train(Job(architecture, folder, final, start=start, name=name))
 
     def _look(self, architecture: Architecture) -> Job:
         count, folder = (
@@ -135,15 +135,10 @@ class Tunings:
             [job for name, job in named_jobs if not parts.has(name, **self._spent(job))]
         )
 
-    def _trained(self, job: Job) -> Tuned:
-        return self._trainer.finetune(
-            job.architecture, job.folder, job.settings, count=job.count, start=job.start, name=job.name
-        )
-
     def _accuracy(self, name: str, job: Job) -> float:
         """Return the part `name`."""
         accuracy: float = self._setting.parts.kept(
-            name, lambda: self._trained(job).accuracy, **self._spent(job)
+            name, lambda: self._trainer.train(job).accuracy, **self._spent(job)
         )
         return accuracy
 
