@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -89,7 +89,7 @@ def rounds_needed(ratios: Sequence[float]) -> int | None:
     logs = np.log(np.asarray(ratios, np.float64))
     size, spread = abs(float(logs.mean())), float(logs.std(ddof=1))
     for count in range(2, MOST_ROUNDS + 1):
-        margins = _t_quantile(count) + float(t.ppf(POWER, count - 1))
+        margins = _t_quantile(count) + float(stdtrit(count - 1, POWER))
         if margins * spread / math.sqrt(count) < size:
             return count
     return None
@@ -106,8 +106,8 @@ def _stretch(count: int) -> float:
     if count == 2:
         # Their quantiles are half the difference, which is the standard error.
         return _t_quantile(count)
-    return _t_quantile(count) / float(norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(count / (count - 1))
+    return _t_quantile(count) / float(ndtri((1 + CONFIDENCE) / 2)) * math.sqrt(count / (count - 1))
 
 
 def _t_quantile(count: int) -> float:
-    return float(t.ppf((1 + CONFIDENCE) / 2, count - 1))
+    return float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
