@@ -87,6 +87,7 @@ ROWS = {
         {"subject"},
         {"proof", "served"},
         {"drive", "probe"},
+        {"origin"},
         {"work"},
     ],
     "loadgen/sut": [{"lane"}, {"boxes"}, {"offline", "server", "stream"}],
