@@ -25,6 +25,7 @@ from harness.model.card_parts import DECODERS
 from harness.results.columns import COLUMNS
 from harness.run.document import RunResult
 from harness.search.document import SearchResult
+from harness.search.narrowing.document import Narrowing
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -144,6 +145,7 @@ def test_the_readme_fits_on_a_few_screens() -> None:
         ("A tuning", Tuning, True),
         ("manifest.json of a store", Manifest, True),
         ("result.json of a search", SearchResult, False),
+        ("narrowing.json", Narrowing, False),
     ],
 )
 def test_every_key_of_a_typed_document_is_in_the_formats(heading: str, kind: type, deep: bool) -> None:
