@@ -17,6 +17,7 @@ from harness.measurement.tuned import Tuning
 from harness.results.columns import COLUMNS
 from harness.run.document import RunResult
 from harness.search.document import SearchResult
+from harness.search.narrowing.document import Narrowing
 
 ROOT = Path(__file__).parents[1]
 
@@ -84,6 +85,7 @@ TABLES = [
     Table("docs/formats.md", "A tuning", lambda: rows(Tuning)),
     Table("docs/formats.md", "manifest.json of a store", lambda: rows(Manifest)),
     Table("docs/formats.md", "result.json of a search", lambda: rows(SearchResult, deep=False)),
+    Table("docs/formats.md", "narrowing.json", lambda: rows(Narrowing, deep=False)),
     Table("docs/settings.md", "harness train", lambda: rare_options("train")),
     Table("docs/settings.md", "harness search run", lambda: rare_options("search", "run")),
     Table("docs/how-to/all-results.md", "", lambda: [f"| `{one.name}` | {one.meaning} |" for one in COLUMNS]),
