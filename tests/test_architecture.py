@@ -59,13 +59,13 @@ ROWS = {
     ],
     "task": [{"average_precision", "boxes", "logged", "scoring"}, {"classification", "detection"}],
     "model": [
-        {"layers", "licence", "onnx_file"},
+        {"layers", "licence", "onnx_file", "torch_layers"},
         {"blocks", "card_parts", "download"},
         {"architecture"},
         {"card_rules"},
         {"card"},
         {"nodes"},
-        {"detector", "efficientnet", "resnet"},
+        {"detector", "efficientnet", "resnet", "twin"},
         {"builders"},
         {"file", "zoo"},
         {"hub"},
@@ -168,16 +168,22 @@ ROWS = {
         {"document", "strategy"},
         {"forecast", "selection", "sentences", "verdict"},
         {"result", "tools"},
-        {"report", "session"},
+        {"narrowing", "report", "session"},
     ],
     "search/accuracy": [
         {"costs", "inheritance", "trainer"},
         {"estimator", "stem"},
         {"finetuning", "weighing"},
-        {"crew", "distillation"},
+        {"crew", "distillation", "team"},
     ],
     "search/latency": [{"entries", "terms", "validation"}, {"prediction"}, {"table"}],
-    "search/selection": [{"control", "deployment", "finetunings"}, {"contest"}],
+    "search/narrowing": [
+        {"channels", "document", "origin", "request"},
+        {"importance", "lessons", "report", "widths"},
+        {"planning"},
+        {"session"},
+    ],
+    "search/selection": [{"control", "deployment", "finetunings"}, {"models"}, {"contest"}],
     "search/space": [{"ranges"}, {"revisions"}, {"baseline"}],
     "search/strategy": [{"front"}, {"study"}, {"evolution"}, {"climbing"}, {"scouting", "searching"}],
     "commands": [
@@ -205,7 +211,7 @@ ROWS = {
         },
     ],
     "commands/fleet": [{"words"}, {"merge", "run", "status"}],
-    "commands/search": [{"images", "latency", "profile", "report", "run"}],
+    "commands/search": [{"images", "latency", "narrow", "profile", "report", "run"}],
 }
 # Rooms, or single modules, that may import a library.
 DOORS = {

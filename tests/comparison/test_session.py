@@ -232,6 +232,17 @@ def test_a_folder_keeps_to_one_generation_of_cpus_and_quota_and_an_older_one_doe
         claim(tmp_path, pair)
 
 
+def test_a_folder_remembers_after_how_many_rounds_it_was_looked_at(pair: Oracle, tmp_path: Path) -> None:
+    claim(tmp_path, pair)
+    for rounds, looks in ((5, (5,)), (5, (5,)), (12, (5, 12)), (5, (5, 12))):
+        assert session._looked(Request((), tmp_path, rounds=rounds)) == looks
+        claim(tmp_path, pair)
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"looks": ["often"]}))
+    with pytest.raises(OutputError, match=r"Cannot read .*request\.json"):
+        claim(tmp_path, pair)
+
+
 def test_ctrl_c_keeps_what_is_finished_and_nothing_else(
     compared: tuple[Comparison, Path], arguments: list[str | Path]
 ) -> None:
