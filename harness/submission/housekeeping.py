@@ -1,6 +1,7 @@
 """Names, sizes and folders, as the older official checker and git want them."""
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,36 +13,36 @@ def check_names_and_sizes(ledger: Ledger, home: Path, root: Path, max_file_bytes
 
     Return whether it can be read on: what is neither file nor folder may have no end.
     """
-    readable = True
-    for path in (home, *_everything(home)):
-        shown = path.relative_to(root).as_posix()
+    readable, prefix = True, os.path.join(root, "")
+    for path in (os.fspath(home), *_everything(home)):
+        shown, name = path.removeprefix(prefix), os.path.basename(path)
+        found = os.lstat(path)
         ledger.hold(
             "git can hold the name",
             shown,
-            " " not in path.name and not path.name.startswith("."),
+            " " not in name and not name.startswith("."),
             "has a blank, or a dot at the beginning of its name",
             "rename or remove it",
         )
-        if path.is_symlink():
-            check_link(ledger, path, root)
-        elif not (path.is_dir() or path.is_file()):
-            detail = "is neither file nor folder"
-            readable = ledger.hold("all are files or folders", shown, False, detail, "remove it")
-        elif path.is_dir():
-            cache = path.name == "__pycache__"
+        if stat.S_ISLNK(found.st_mode):
+            check_link(ledger, Path(path), root)
+        elif stat.S_ISDIR(found.st_mode):
+            cache = name == "__pycache__"
             ledger.hold("no cache of Python's", shown, not cache, "is Python's cache", "remove it")
             ledger.hold(
-                "the folder is not empty", shown, any(path.iterdir()), "is an empty folder", "remove it"
+                "the folder is not empty", shown, bool(os.listdir(path)), "is an empty folder", "remove it"
             )
-        else:
-            size = path.stat().st_size
+        elif stat.S_ISREG(found.st_mode):
             ledger.hold(
                 "the file is not too large",
                 shown,
-                size <= max_file_bytes,
-                f"has {size:,} bytes where {max_file_bytes:,} are allowed",
+                found.st_size <= max_file_bytes,
+                f"has {found.st_size:,} bytes where {max_file_bytes:,} are allowed",
                 "put it elsewhere and name its address and digest",
             )
+        else:
+            detail = "is neither file nor folder"
+            readable = ledger.hold("all are files or folders", shown, False, detail, "remove it")
     return readable
 
 
@@ -57,8 +58,8 @@ def check_link(ledger: Ledger, path: Path, root: Path) -> None:
     )
 
 
-def _everything(folder: Path) -> Iterator[Path]:
+def _everything(folder: Path) -> Iterator[str]:
     for parent, names, found in os.walk(folder):
         names.sort()
         for name in sorted([*names, *found]):
-            yield Path(parent, name)
+            yield os.path.join(parent, name)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S
 
 from harness.errors import HarnessError
 from harness.machine import host
@@ -44,7 +45,7 @@ def another(seconds: float) -> Iterator[subprocess.Popen[str]]:
 
 def test_who_measures_second_is_told_who_measures_first_and_what_to_do() -> None:
     with (
-        another(60) as holder,
+        another(PATIENCE_S) as holder,
         pytest.raises(HarnessError, match=rf"process {holder.pid} \(harness compare\).*--wait SECONDS"),
         host.measuring("harness run"),
     ):
@@ -58,14 +59,15 @@ def test_who_waits_measures_when_the_first_has_ended(capsys: pytest.CaptureFixtu
 
 
 def test_waiting_ends_at_its_time() -> None:
-    began = time.monotonic()
-    with another(60), pytest.raises(HarnessError, match="is measuring"), host.measuring("harness run", 1.0):
-        pytest.fail("two measure at once")
-    assert 1.0 <= time.monotonic() - began < 30
+    with another(PATIENCE_S):
+        began = time.monotonic()
+        with pytest.raises(HarnessError, match="is measuring"), host.measuring("harness run", 1.0):
+            pytest.fail("two measure at once")
+        assert time.monotonic() - began >= 1.0
 
 
 def test_a_killed_process_leaves_the_turn_to_the_next() -> None:
-    with another(60) as holder:
+    with another(PATIENCE_S) as holder:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         with host.measuring("harness run"):
@@ -73,7 +75,7 @@ def test_a_killed_process_leaves_the_turn_to_the_next() -> None:
 
 
 def test_other_hosts_have_turns_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    with another(60):
+    with another(PATIENCE_S):
         monkeypatch.setenv("HARNESS_HOST_ID", "another")
         with host.measuring("harness run"):
             pass
