@@ -5,18 +5,22 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import BRIEF_S
 
 from harness import cli, quickstart
 from harness.comparison import output
 from harness.errors import OutputError
 from harness.quickstart import Effort
+from harness.task import average_precision
 
-SMALL = Effort(60, calibration_count=24, rounds=2, duration_s=0.1)
+SMALL = Effort(60, calibration_count=24, rounds=2, duration_s=BRIEF_S)
 
 
 @pytest.fixture(scope="module")
 def tale(tmp_path_factory: pytest.TempPathFactory) -> quickstart.Tale:
-    return quickstart.detection(tmp_path_factory.mktemp("quick") / "out", SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(average_precision, "_RESAMPLES", 100)
+        return quickstart.detection(tmp_path_factory.mktemp("quick") / "out", SMALL)
 
 
 def test_both_precisions_find_the_shapes_and_the_loss_has_an_interval(tale: quickstart.Tale) -> None:
