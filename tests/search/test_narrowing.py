@@ -25,10 +25,10 @@ torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not in
 
 from harness.model.torch_layers import Convolution, Product  # noqa: E402
 from harness.model.twin import Twin  # noqa: E402
-from harness.search.narrowing import origin, session, widths  # noqa: E402
+from harness.search.narrowing import origin, planning, session, widths  # noqa: E402
 from harness.search.narrowing.channels import Channels  # noqa: E402
 from harness.search.narrowing.importance import importance  # noqa: E402
-from harness.search.narrowing.request import Request  # noqa: E402
+from harness.search.narrowing.request import Request, open_setting  # noqa: E402
 from harness.search.narrowing.widths import Load  # noqa: E402
 from harness.training import norms  # noqa: E402
 from harness.training.data import Images, normalised  # noqa: E402
@@ -225,6 +225,15 @@ def test_what_cannot_be_narrowed_is_refused_in_one_sentence(tmp_path: Path) -> N
         session.narrow(replace(asked, card=int8))
     with pytest.raises(DataError, match=r"label 3|3 classes"):
         session.narrow(replace(asked, card=mixed_card(tmp_path, 3)))
+
+
+@pytest.mark.usefixtures("_however_busy")
+def test_a_speed_that_no_narrowing_reaches_is_told_with_the_one_that_it_reaches(tmp_path: Path) -> None:
+    setting = open_setting(request(tmp_path, target_speedup=50.0))
+    channels = Channels(origin.read(setting.card))
+    whole = widths.Removal(0, tuple(range(8)))
+    with pytest.raises(HarnessError, match=r"'mixed' is 50 times as fast here: .* it is \d\.\d\d times"):
+        planning.planned(setting, channels, [whole])
 
 
 def test_a_network_whose_operations_are_not_known_is_refused_by_their_name() -> None:
