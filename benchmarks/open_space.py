@@ -1,29 +1,33 @@
-"""What the open space gives, and what of the search pays: many searches on CIFAR-10, in pieces that resume.
+"""What the open space gives: a search on CIFAR-10, its controls and networks made by hand, over three seeds.
 
     python benchmarks/open_space.py --images CIFAR --out DIR PIECE ...
     python benchmarks/open_space.py --images CIFAR --out DIR --list
-    python benchmarks/open_space.py --images CIFAR --out DIR report
 
-CIFAR holds train/CLASS/ and test/CLASS/. Each piece is one `harness` command, or a few, and the same call
-goes on where an interrupted one stopped. None of it was measured yet.
+CIFAR holds train/CLASS/ and test/CLASS/. Each piece is one `harness` command, or a few, and ends within a
+sitting of 45 minutes on two cores; the same call goes on where an interrupted one stopped. They go in the
+order of --list: those that measure want a machine with nothing else at work, all others only compute.
 
-- baseline: a network of seven 3x3 convolutions, 159 MMAC.
-- open-SEED, closed-SEED: the search in the open space and in the old one, each with its control, the best
-  uniform scaling of the baseline. The wanted speed is that of 40 times a ResNet-50 of half width in FP32.
-- NAME-SEED of HAND_MADE: a network that somebody would make by hand, as wide as takes no longer than the pick
-  of open-SEED, trained as long, and quantized.
-- no-costs-SEED, no-scouts-SEED, macs-SEED: the search in the open space without distilled costs, without
-  scouts, and without both.
+- baseline: a network of seven 3x3 convolutions, 65 MMAC.
+- open-PART, then open: the search in the open space up to a part of it, and to its end. The wanted speed is
+  7 times that of the baseline in FP32, which on a CPU without VNNI is 58 times that of a ResNet-50 of half
+  width (14.2 ms) and leaves about 15 MMAC. Pick and control, the best uniform scaling of the
+  baseline, are trained from three seeds, two networks at a time.
+- shapes: of the two kinds of networks that somebody would make by hand, the widest that take no longer than
+  the pick.
+- hand-SEED: both of these, side by side, trained as long as the pick, and quantized.
+- compare: accuracy and speed of pick, control and hand-made networks by LoadGen.
 - report: accuracies on the test images of all that is there, and differences over seeds with 95 % intervals.
+- closed-PART, closed, and so on for the other VARIANTS: not of the plan; what else can be asked.
 """
 
 import argparse
-import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from cifar import harness, split
@@ -31,33 +35,40 @@ from cifar import harness, split
 from harness.dataset.images import find_images
 from harness.dataset.store import open_store, prepare
 from harness.errors import HarnessError
+from harness.files import write_json
 from harness.mlperf.scenario import Scenario
-from harness.model.architecture import Architecture, Stage
+from harness.model.architecture import Architecture, Stage, read_architecture
 from harness.model.blocks import Block
 from harness.model.card import find_card, read_card
 from harness.model.layers import rounded
 from harness.profiling import stopwatch
 from harness.profiling.conditions import Conditions
 from harness.search import result, verdict
+from harness.search.document import SearchResult
 
 SEEDS = (1, 2, 3)
-EPOCHS = 16
+EPOCHS = 6
 TRAINING = "--optimizer muon --learning-rate 0.03 --weight-decay 0.01 --warmup-epochs 1 --smallest-area 0.6"
-SEARCH = "--target-speedup 20 --threads 1 --finals 2 --seeds 1 --rounds 5 --duration 4"
+SEARCH = (
+    f"--target-speedup 7 --threads 1 --scouts 12 --look-images 4096 --fronts 1 --shortlist 8 --trials 500 "
+    f"--epochs {EPOCHS} --finals 2 --rounds 3 --duration 2"
+)
 VARIANTS = {
-    "open": "--space open",
-    "closed": "--space resnet-rev",
-    "no-costs": "--space open --estimator macs",
-    "no-scouts": "--space open --scouts 0 --fronts 3",
-    "macs": "--space open --estimator macs --scouts 0 --fronts 3",
+    "open": "--space open --estimator macs --seeds 3",
+    "closed": "--space resnet-rev --estimator macs --seeds 1",
+    "costs": "--space open --seeds 1",
+    "no-scouts": "--space open --estimator macs --scouts 0 --seeds 1",
 }
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+PARTS = ("table", "front", "finals", "uniform", "models")
+"""Where a search stops for a pause."""
 
 
 def baseline() -> Architecture:
-    """Return seven convolutions of 3x3, which take half the time of a ResNet-50 of half width."""
+    """Return seven convolutions of 3x3."""
     plain = Block(16, form="plain")
-    stages = ((48, 1), (160, 2), (192, 3))
-    return Architecture(10, 32, "3x3", 48, tuple(Stage(width, (plain,) * depth) for width, depth in stages))
+    stages = ((32, 1), (96, 2), (128, 3))
+    return Architecture(10, 32, "3x3", 32, tuple(Stage(width, (plain,) * depth) for width, depth in stages))
 
 
 def basic(width: float) -> Architecture:
@@ -77,54 +88,96 @@ def plain(width: float) -> Architecture:
 HAND_MADE = {"basic": basic, "plain": plain}
 
 
-def pieces() -> list[str]:
-    names = [*VARIANTS, *HAND_MADE]
-    return ["baseline", *(f"{name}-{seed}" for seed in SEEDS for name in names)]
+def plan() -> list[str]:
+    """Return the pieces in their order."""
+    trained = [f"hand-{seed}" for seed in SEEDS]
+    return ["baseline", *of_search("open"), "shapes", *trained, "compare", "report"]
+
+
+def of_search(name: str) -> list[str]:
+    return [*(f"{name}-{part}" for part in PARTS), name]
 
 
 def prepared(images: Path, out: Path) -> None:
-    """Split the training images, and store the test images."""
+    """Split the training images, and store those to test on and those to calibrate on."""
     split(images, out)
     recipe = replace(find_card("builtin-resnet50").input.recipe, size=32, crop_fraction=1.0)
     prepare(find_images(images / "test", 10), recipe, out / "store", "cifar10")
+    prepare(find_images(out / "held-out", 10), recipe, out / "calibration", "cifar10")
 
 
-def train(out: Path, images: Path, name: str, shape: Architecture, epochs: int, seed: int) -> None:
+def call(out: Path, *words: str, start: Sequence[str] = ()) -> None:
+    """Run a command in OUT, started by other words than usual if given.
+
+    Raises:
+        HarnessError: it failed, and has said why.
+    """
+    command = harness(*words)
+    code = subprocess.run([*start, *command[1:]] if start else command, cwd=out, check=False).returncode
+    # 1 says of a search or comparison that a model misses its target.
+    if code not in (0, 1) or (code == 1 and words[0] not in ("search", "compare")):
+        raise HarnessError(f"`harness {words[0]}` ended with code {code}: see above, then repeat the piece.")
+
+
+def train(out: Path, images: Path, name: str, shape: Architecture, epochs: int, *more: str) -> None:
     """Train a network from random weights in OUT/NAME."""
-    (out / name).mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps(shape.to_dict()), encoding="utf-8")
-    words = ["train", "--task", "folder", "--train", "fit", "--test", str((images / "test").resolve())]
-    words += ["--out", name, "--architecture", f"{name}.json", "--crop-fraction", "1", "--resume"]
-    words += [*shlex.split(TRAINING), "--epochs", str(epochs), "--seed", str(seed)]
-    subprocess.run(harness(*words), cwd=out, check=True)
+    write_json(out / f"{name}.json", shape.to_dict())
+    words = ["--train", "fit", "--test", str((images / "test").resolve()), "--crop-fraction", "1", "--resume"]
+    words += ["--out", name, "--architecture", f"{name}.json", "--epochs", str(epochs), *more]
+    call(out, "train", "--task", "folder", *words, *shlex.split(TRAINING))
 
 
 def do(piece: str, images: Path, out: Path) -> None:
     """Do a piece, or what is missing of it."""
-    if piece == "baseline":
-        train(out, images, "baseline", baseline(), EPOCHS * 3 // 2, 1)
-        return
-    name, _, seed = piece.rpartition("-")
-    if name in VARIANTS:
-        words = [
-            "search",
-            "run",
-            "--baseline",
-            "baseline/card.toml",
-            "--train",
-            "fit",
-            "--held-out",
-            "held-out",
-        ]
-        words += ["--data", "store", "--out", piece, "--seed", seed, "--epochs", str(EPOCHS)]
-        words += [*shlex.split(SEARCH), *shlex.split(VARIANTS[name])]
-        subprocess.run(harness(*words), cwd=out, check=False)
-        return
-    pick = result.read(out / f"open-{seed}").searched
-    shape = as_fast_as(pick.architecture, HAND_MADE[name])
-    train(out, images, piece, shape, EPOCHS + 1, int(seed))
-    words = ["quantize", "--model", f"{piece}/card.toml", "--data", "store", "--out", f"{piece}/int8"]
-    subprocess.run(harness(*words), cwd=out, check=True)
+    name, _, rest = piece.rpartition("-")
+    if piece == "report":
+        report(out)
+    elif piece == "baseline":
+        train(out, images, "baseline", baseline(), EPOCHS)
+    elif piece in VARIANTS:
+        search(out, piece)
+    elif name in VARIANTS:
+        search(out, name, "--until", rest)
+    elif piece == "shapes":
+        pick = found(out).searched.architecture
+        for kind, make in HAND_MADE.items():
+            write_json(out / f"shape-{kind}.json", as_fast_as(pick, make).to_dict())
+    elif piece == "compare":
+        compared = ["baseline/card.toml", *(str(path) for _, seed, path in cards(out) if seed == 1)]
+        models = [word for path in compared for word in ("--model", path)]
+        words = ["--data", "store", "--out", "compared", "--threads", "1", "--rounds", "5", "--duration", "2"]
+        call(out, "compare", *models, *words, "--no-tuning")
+    else:
+        with ThreadPoolExecutor(len(HAND_MADE)) as pool:
+            list(pool.map(partial(by_hand, out, images, seed=rest), HAND_MADE))
+
+
+def by_hand(out: Path, images: Path, kind: str, seed: str) -> None:
+    """Train and quantize a network that was made by hand, with one thread."""
+    name = f"{kind}-{seed}"
+    shape = read_architecture(out / f"shape-{kind}.json")
+    train(out, images, name, shape, EPOCHS + 1, "--seed", seed, "--threads", "1")
+    words = ["--model", f"{name}/card.toml", "--data", "calibration", "--bias-correction", "accurate"]
+    call(out, "quantize", *words, "--out", f"{name}/int8/{name}-int8.xml")
+
+
+def search(out: Path, name: str, *more: str) -> None:
+    words = [
+        "--baseline",
+        "baseline/card.toml",
+        "--train",
+        "fit",
+        "--held-out",
+        "held-out",
+        "--data",
+        "store",
+    ]
+    words += ["--out", name, *shlex.split(SEARCH), *shlex.split(VARIANTS[name]), *more]
+    call(out, "search", "run", *words, start=TORCHRUN)
+
+
+def found(out: Path) -> SearchResult:
+    return result.read(out / "open")
 
 
 def as_fast_as(pick: Architecture, make: Callable[[float], Architecture]) -> Architecture:
@@ -141,21 +194,24 @@ def as_fast_as(pick: Architecture, make: Callable[[float], Architecture]) -> Arc
 
 
 def cards(out: Path) -> Iterator[tuple[str, int, Path]]:
-    """Yield name, seed and INT8 card of all that is finished."""
-    for seed in SEEDS:
-        for name in VARIANTS:
-            for model in ("searched", "uniform"):
-                path = out / f"{name}-{seed}" / "models" / model / "card.toml"
-                if path.exists():
-                    yield f"{name} {model}", seed, path
-        for name in HAND_MADE:
+    """Yield name, seed and INT8 card of all that is finished, paths from OUT."""
+    for name in VARIANTS:
+        if not (out / name / "result.json").exists():
+            continue
+        models = result.read(out / name)
+        for kind, key in (("searched", models.searched.key), ("uniform", models.uniform.key)):
+            yield f"{name} {kind}", 1, Path(name, "models", kind, "card.toml")
+            for path in (out / name / "seeds").glob(f"{key}-*/{key}.toml"):
+                yield f"{name} {kind}", int(path.parent.name.split("-")[1]), path.relative_to(out)
+    for name in HAND_MADE:
+        for seed in SEEDS:
             for path in (out / f"{name}-{seed}").glob("int8/*.toml"):
-                yield name, seed, path
+                yield name, seed, path.relative_to(out)
 
 
 def report(out: Path) -> None:
     store = open_store(out / "store")
-    right = {(name, seed): verdict.right(read_card(path), store) for name, seed, path in cards(out)}
+    right = {(name, seed): verdict.right(read_card(out / path), store) for name, seed, path in cards(out)}
     for (name, seed), answers in sorted(right.items()):
         print(f"{name}, seed {seed}: {100 * answers.mean():.2f} %")
     for other in sorted({name for name, _ in right} - {"open searched"}):
@@ -165,10 +221,10 @@ def report(out: Path) -> None:
             if ("open searched", seed) in right and (other, seed) in right
         ]
         if pairs:
-            found = verdict.over_seeds(pairs)
+            over = verdict.over_seeds(pairs)
             print(
-                f"open searched less {other}: {found.mean:+.2f} points, +/- {found.half_width:.2f}, over "
-                f"{len(pairs)} seeds ({', '.join(f'{one:+.2f}' for one in found.points)})"
+                f"open searched less {other}: {over.mean:+.2f} points, +/- {over.half_width:.2f}, over "
+                f"{len(pairs)} seeds ({', '.join(f'{one:+.2f}' for one in over.points)})"
             )
 
 
@@ -178,22 +234,20 @@ def main() -> int:
     )
     parser.add_argument("--images", type=Path, metavar="CIFAR", required=True, help="CIFAR-10's images")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--list", action="store_true", help="name the pieces")
+    parser.add_argument("--list", action="store_true", help="name the pieces of the plan, in their order")
     parser.add_argument("pieces", nargs="*", metavar="PIECE")
     given = parser.parse_args()
     if given.list:
-        print("\n".join(pieces()))
+        print("\n".join(plan()))
         return 0
-    if unknown := set(given.pieces) - {*pieces(), "report"}:
+    known = {*plan(), *(piece for name in VARIANTS for piece in of_search(name))}
+    if unknown := set(given.pieces) - known:
         parser.error(f"there is no piece {', '.join(sorted(unknown))}: see --list")
     given.out.mkdir(parents=True, exist_ok=True)
     try:
+        prepared(given.images, given.out)
         for piece in given.pieces:
-            if piece == "report":
-                report(given.out)
-            else:
-                prepared(given.images, given.out)
-                do(piece, given.images, given.out)
+            do(piece, given.images, given.out)
     except HarnessError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

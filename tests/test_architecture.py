@@ -173,7 +173,7 @@ ROWS = {
         {"costs", "inheritance", "trainer"},
         {"estimator", "stem"},
         {"finetuning", "weighing"},
-        {"crew", "distillation"},
+        {"crew", "distillation", "team"},
     ],
     "search/latency": [{"entries", "terms", "validation"}, {"prediction"}, {"table"}],
     "search/narrowing": [
@@ -182,7 +182,7 @@ ROWS = {
         {"planning"},
         {"session"},
     ],
-    "search/selection": [{"control", "deployment", "finetunings"}, {"contest"}],
+    "search/selection": [{"control", "deployment", "finetunings"}, {"models"}, {"contest"}],
     "search/space": [{"ranges"}, {"revisions"}, {"baseline"}],
     "search/strategy": [{"front"}, {"study"}, {"evolution"}, {"climbing"}, {"scouting", "searching"}],
     "commands": [

@@ -65,7 +65,7 @@ def _request_of_a_comparison(folder: Path) -> Document:
     shutil.copytree(OLD / "comparison", folder / "out")
     path = folder / "out" / comparing.REQUEST_NAME
     asked = json.loads(path.read_text())
-    return Document(path, lambda: comparing._unlike(path, asked))
+    return Document(path, lambda: comparing._held(path, asked))
 
 
 def _tuning(folder: Path) -> Document:

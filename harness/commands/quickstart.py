@@ -202,7 +202,8 @@ def _figure(cell: Cell, unit: str = "") -> str:
 def _gain(comparison: Comparison, cell: Cell) -> str:
     if cell.variant == comparison.baseline:
         return ""
-    found, _ = findings.paired_speedup(cell, _cell(comparison, comparison.baseline, cell.scenario))
+    baseline = _cell(comparison, comparison.baseline, cell.scenario)
+    found, _ = findings.paired_speedup(cell, baseline, comparison.settings.look)
     if found is None:
         return ""
     return findings.gain_text(found)

@@ -141,7 +141,7 @@ def _costs(comparison: Comparison, threads: int, label: str, price: Price) -> li
         misses = comparison.variant(cell.variant).misses_target
         saving = None
         if baseline is not None and cell is not baseline and not misses:
-            saving = _saving(cell, baseline)
+            saving = _saving(cell, baseline, comparison.settings.look)
         per_core = rate.center / cores if cores else None
         found.append(
             Cost(
@@ -151,9 +151,9 @@ def _costs(comparison: Comparison, threads: int, label: str, price: Price) -> li
     return found
 
 
-def _saving(cell: Cell, baseline: Cell) -> Saving | None:
+def _saving(cell: Cell, baseline: Cell, look: int) -> Saving | None:
     """Return what is saved: on one machine costs are in inverse proportion to speeds."""
-    ratio: Interval | None = findings.paired_speedup(cell, baseline)[0]
+    ratio: Interval | None = findings.paired_speedup(cell, baseline, look)[0]
     if ratio is None:
         return None
     return Saving(1 - 1 / ratio.center, 1 - 1 / ratio.low, 1 - 1 / ratio.high)

@@ -115,7 +115,14 @@ class Settings:
     mlperf: str
     """The round whose rules were in force."""
     confidence: float
-    """Of the intervals."""
+    """Of the intervals; of those of ratios, of all looks together."""
+    looks: tuple[int, ...] = field(default=(), metadata=LEFT_OUT)
+    """After how many rounds these tests were looked at by then, in order; empty: nobody counted."""
+
+    @property
+    def look(self) -> int:
+        """Which look at these tests this is, counted from 1; 0: nobody counted."""
+        return self.looks.index(self.rounds) + 1 if self.rounds in self.looks else 0
 
 
 @dataclass(frozen=True)

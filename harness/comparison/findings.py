@@ -130,7 +130,9 @@ def boosts(comparison: Comparison) -> list[Boost]:
             ratios = [
                 ratio
                 for cell in theirs
-                if mine and cell and (ratio := paired_speedup(mine, cell)[0]) is not None
+                if mine
+                and cell
+                and (ratio := paired_speedup(mine, cell, comparison.settings.look)[0]) is not None
             ]
             if ratios:
                 ratios.sort(key=lambda ratio: ratio.center)
@@ -144,14 +146,17 @@ def boosts(comparison: Comparison) -> list[Boost]:
     return found
 
 
-def paired_speedup(subject: Cell, reference: Cell) -> tuple[Interval | None, list[float]]:
-    """Return how many times faster the subject is, and the ratio of each round that is valid for both."""
+def paired_speedup(subject: Cell, reference: Cell, look: int = 0) -> tuple[Interval | None, list[float]]:
+    """Return how many times faster the subject is, and the ratio of each round that is valid for both.
+
+    The interval is that of the look at the rounds, see statistics.level.
+    """
     one, other = subject.values(), reference.values()
     common = sorted(one.keys() & other.keys())
     if METRICS[subject.scenario].lower_is_better:
         one, other = other, one
     ratios = [one[number] / other[number] for number in common]
-    return (statistics.interval(ratios) if len(ratios) > 1 else None), ratios
+    return (statistics.interval(ratios, statistics.level(look)) if len(ratios) > 1 else None), ratios
 
 
 def tuning_remarks(cells: Sequence[Cell]) -> Iterator[str]:
@@ -216,10 +221,12 @@ def figure_text(value: float) -> str:
 
 def speedup(comparison: Comparison, subject: Cell, reference: Cell) -> Speedup:
     """Return how many times faster one cell is than another of its scenario and threads."""
-    found, ratios = paired_speedup(subject, reference)
+    look = comparison.settings.look
+    found, ratios = paired_speedup(subject, reference, look)
     needed = None
     if found is not None and found.outcome is Outcome.UNDECIDED:
-        needed = statistics.rounds_needed(ratios)
+        # It would be another look.
+        needed = statistics.rounds_needed(ratios, statistics.level(look and look + 1))
         # An interval may include 1 where the t interval does not quite.
         needed = None if needed is None else max(needed, found.count + 1)
     speed_only = any(comparison.variant(cell.variant).speed_only for cell in (subject, reference))

@@ -42,6 +42,7 @@ REQUEST_NAME = "request.json"
 DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 
 _FORMAT = 1
+_LOOKS = "looks"
 _MACHINE = ("cpu_model", "isa", "usable_cpus", "versions", "cpu_signature", "is_under_quota")
 """What all tests of a folder share."""
 _NO_DATA = "speed only: no images of its task were given (--data)"
@@ -213,13 +214,14 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
     }
     asked = json.loads(json.dumps(asked))
     path = request.out / REQUEST_NAME
-    if path.exists() and (unlike := _unlike(path, asked)):
+    unlike, looks = _held(path, asked) if path.exists() else ([], [])
+    if unlike:
         raise OtherTests(request.out, " and ".join(unlike))
-    files.write_json(path, asked)
+    files.write_json(path, asked | {_LOOKS: looks})
 
 
-def _unlike(path: Path, asked: dict[str, Any]) -> list[str]:
-    """Return in what a folder's tests differ from what is asked for.
+def _held(path: Path, asked: dict[str, Any]) -> tuple[list[str], list[int]]:
+    """Return in what a folder's tests differ from what is asked for, and the looks at them; see _looked.
 
     Raises:
         OutputError: what they are about cannot be read.
@@ -228,6 +230,7 @@ def _unlike(path: Path, asked: dict[str, Any]) -> list[str]:
         held = files.read_json(path)
         form = held["format"]
         unlike = [word for key, word in _WORDS.items() if key in held and _differ(key, held[key], asked[key])]
+        looks = [int(one) for one in held.get(_LOOKS, [])]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise OutputError(
             f"Cannot read {path} ({error!r}): choose another --out, or delete the folder."
@@ -237,7 +240,18 @@ def _unlike(path: Path, asked: dict[str, Any]) -> list[str]:
             f"{path} has format {form}, and this harness knows {_FORMAT}: choose another --out, or use the "
             f"version of the harness that wrote it."
         )
-    return unlike
+    return unlike, looks
+
+
+def _looked(request: Request) -> tuple[int, ...]:
+    """Note down that the rounds are looked at; return after how many they were by now, in order."""
+    path = request.out / REQUEST_NAME
+    asked = files.read_json(path)
+    looks = asked[_LOOKS]
+    if request.rounds not in looks:
+        looks = [*looks, request.rounds]
+        files.write_json(path, asked | {_LOOKS: looks})
+    return tuple(looks)
 
 
 def _differ(key: str, held: Any, asked: Any) -> bool:
@@ -306,7 +320,13 @@ def _document(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         harness=__version__,
         baseline=baseline,
-        settings=Settings(request.rounds, request.duration_s, conf.read_rules().round, statistics.CONFIDENCE),
+        settings=Settings(
+            request.rounds,
+            request.duration_s,
+            conf.read_rules().round,
+            statistics.CONFIDENCE,
+            _looked(request),
+        ),
         data=_data(store, [entry.candidate for entry in entries]),
         machine=machine,
         variants=tuple(made),
@@ -338,7 +358,8 @@ def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
         f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}": cell
         for cell in cells
     }
-    yield from noise.remarks({name: [entry.noise for entry in cell.rounds] for name, cell in named.items()})
+    noises = {name: [entry.noise for entry in cell.rounds] for name, cell in named.items()}
+    yield from noise.remarks(noises, {name: cell.threads for name, cell in named.items()})
     series = {name: list(cell.values().values()) for name, cell in named.items()}
     if remark := noise.spread_remark(series):
         yield remark

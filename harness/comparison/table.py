@@ -80,6 +80,13 @@ def notes(comparisons: list[Comparison]) -> list[str]:
     found += [
         f"{_SPEED_ONLY} {reason} ({', '.join(names)})." for reason, names in speed_only.items() if names
     ]
+    looks = [one.settings.looks for one in comparisons if one.settings.look > 1]
+    if looks:
+        counts = "; ".join(", ".join(map(str, one)) for one in dict.fromkeys(looks))
+        found.append(
+            f"Looked at after {counts} rounds: the intervals of ratios are wider than those of one look, so "
+            "that 95 % holds for all looks together."
+        )
     seen: set[str] = set()
     for comparison in comparisons:
         for variant in comparison.variants:

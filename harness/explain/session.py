@@ -93,7 +93,7 @@ def explain(request: Request) -> Explanation:
         peaks=tuple(Peak(**peak) for peak in seen["peaks"]),
         remarks=(),
     )
-    watched = noise.remarks({card.name: noises})
+    watched = noise.remarks({card.name: noises}, {card.name: facts["threads"]})
     spread = noise.spread_remark({way.name: way.figures_ns for way in taken if way.figures_ns})
     said = _remarks(found, machine, _cure(card))
     remarks = (*said, *watched, *([spread] if spread else []))

@@ -130,12 +130,13 @@ class Watch:
         )
 
 
-def remarks(series: Mapping[str, Sequence[Noise]]) -> list[str]:
+def remarks(series: Mapping[str, Sequence[Noise]], threads: Mapping[str, int] | None = None) -> list[str]:
     """Return, in words and with the number that says so, what disturbed some series of measurements.
 
     Args:
         series: by name, a measurement a round. Each is judged by its own frequencies: AVX-512, AMX and other
             numbers of threads run at others by design.
+        threads: of each series, beside which others' work is judged; None: beside all CPUs.
     """
     noises = list(chain.from_iterable(series.values()))
     found = []
@@ -146,11 +147,8 @@ def remarks(series: Mapping[str, Sequence[Noise]]) -> list[str]:
             f"The hypervisor gave {100 * stolen:.1f} % of the busy CPUs' time to other machines (steal "
             f"time): measure on a machine of your own or at another hour."
         )
-    taken, cpus = _mean(noises, "other_cpus"), max((noise.cpus or 0 for noise in noises), default=0)
-    if taken is not None and cpus and taken / cpus > _MOST_TAKEN:
-        found.append(
-            f"Other processes kept {taken:.2f} of {cpus} CPUs busy on average: stop them and measure again."
-        )
+    if remark := _others_remark(series, threads):
+        found.append(remark)
     throttled = sum(noise.throttled_count or 0 for noise in noises)
     if throttled:
         seconds = sum(noise.throttled_s or 0 for noise in noises)
@@ -164,6 +162,22 @@ def remarks(series: Mapping[str, Sequence[Noise]]) -> list[str]:
     if remark := _frequency_remark(series):
         found.append(remark)
     return found
+
+
+def _others_remark(series: Mapping[str, Sequence[Noise]], threads: Mapping[str, int] | None) -> str | None:
+    """Say where others' work was most beside the CPUs that the tests used."""
+    worst, said = _MOST_TAKEN, None
+    for name, noises in series.items():
+        taken, cpus = _mean(noises, "other_cpus"), max((noise.cpus or 0 for noise in noises), default=0)
+        used = cpus if threads is None else threads[name]
+        if taken is not None and cpus and taken / used > worst:
+            worst = taken / used
+            beside = "" if threads is None else f", beside the {used} that {name} used"
+            said = (
+                f"Other processes kept {taken:.2f} of {cpus} CPUs busy on average{beside}: stop them and "
+                "measure again."
+            )
+    return said
 
 
 def _frequency_remark(series: Mapping[str, Sequence[Noise]]) -> str | None:
@@ -201,7 +215,7 @@ def spread_remark(series: Mapping[str, Sequence[float]]) -> str | None:
     )
 
 
-def _mean(noises: list[Noise], name: str) -> float | None:
+def _mean(noises: Sequence[Noise], name: str) -> float | None:
     """Return the mean of a quantity over time, where it is known."""
     known = [noise for noise in noises if getattr(noise, name) is not None and noise.wall_s > 0]
     if not known:

@@ -1,4 +1,4 @@
-"""How sure a comparison is: bootstrap intervals over rounds, rounds still needed.
+"""How sure a comparison is: bootstrap intervals over rounds, rounds still needed, and looks at them.
 
 Rounds multiply: a machine that is 5 % slower for a while is so for all variants. All means are therefore
 geometric, which also makes the ratio of two means the mean of the ratios.
@@ -19,6 +19,8 @@ RESAMPLES = 10_000
 SEED = 2020
 MOST_ROUNDS = 1000
 """Beyond so many rounds no answer is promised."""
+_FIRST_SHARE = 0.8
+"""Of what all looks may err, what the first may: most comparisons have no other."""
 
 
 class Outcome(StrEnum):
@@ -29,7 +31,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Interval:
-    """A geometric mean with its 95 % interval."""
+    """A geometric mean with its interval."""
 
     center: float
     low: float
@@ -45,8 +47,29 @@ class Interval:
         return Outcome.SLOWER if self.high < 1 else Outcome.UNDECIDED
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Return the geometric mean of positive values, one a round, with its 95 % bootstrap interval.
+def level(look: int) -> float:
+    """Return the confidence of the intervals at a look, such that those of all looks hold with CONFIDENCE.
+
+    Who looks, adds rounds and looks again has another chance of a false call each time. So every look spends
+    a part of what may err (Lan and DeMets, "Discrete sequential boundaries for clinical trials", Biometrika
+    70(3), 1983), the first four fifths and each later one half of what is left; and what is shown are
+    repeated confidence intervals (Jennison and Turnbull, "Interim analyses: the repeated confidence interval
+    approach", Journal of the Royal Statistical Society B 51(3), 1989). The parts add up (Bonferroni), so a
+    look may come after any number of rounds and none is the last. That looks share rounds is not made use of.
+
+    Args:
+        look: counted from 1; 0: nobody has counted, and it is taken for the only one.
+    """
+    if look == 0:
+        return CONFIDENCE
+    error = 1 - CONFIDENCE
+    if look == 1:
+        return 1 - _FIRST_SHARE * error
+    return 1 - (1 - _FIRST_SHARE) * error * 0.5 ** (look - 1)
+
+
+def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Return the geometric mean of positive values, one a round, with its bootstrap interval.
 
     The percentile bootstrap is too narrow for few rounds (Hesterberg, "What Teachers Should Know About the
     Bootstrap", The American Statistician 69(4), 2015, section 4.3: narrowness bias, and z where t is due).
@@ -63,8 +86,8 @@ def interval(values: Sequence[float]) -> Interval:
     logs = np.log(np.asarray(values, np.float64))
     center = float(logs.mean())
     deviations = _resampled_means(logs) - center
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(deviations, [tail, 1 - tail]) * _stretch(len(values))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(deviations, [tail, 1 - tail]) * _stretch(len(values), confidence)
     return Interval(
         math.exp(center), math.exp(center + min(low, 0)), math.exp(center + max(high, 0)), len(values)
     )
@@ -79,20 +102,19 @@ def speedup(subject: Sequence[float], reference: Sequence[float]) -> Interval:
     return interval([one / other for one, other in zip(subject, reference, strict=True)])
 
 
-def rounds_needed(ratios: Sequence[float]) -> int | None:
+def rounds_needed(ratios: Sequence[float], confidence: float = CONFIDENCE) -> int | None:
     """Return how many rounds, all told, would probably show a difference of the size and spread seen here.
 
     It is the least n for which the t interval excludes 1 with a chance of 80 %: (t + t') s / sqrt(n) falls
-    below the mean log ratio, with the quantiles t of CONFIDENCE and t' of POWER (Cohen, "Statistical Power
+    below the mean log ratio, with the quantiles t of `confidence` and t' of POWER (Cohen, "Statistical Power
     Analysis for the Behavioral Sciences", 1988). None when even MOST_ROUNDS would not do.
     """
     logs = np.log(np.asarray(ratios, np.float64))
     size, spread = abs(float(logs.mean())), float(logs.std(ddof=1))
-    for count in range(2, MOST_ROUNDS + 1):
-        margins = _t_quantile(count) + float(t.ppf(POWER, count - 1))
-        if margins * spread / math.sqrt(count) < size:
-            return count
-    return None
+    counts = np.arange(2, MOST_ROUNDS + 1)
+    margins = t.ppf((1 + confidence) / 2, counts - 1) + t.ppf(POWER, counts - 1)
+    enough = np.flatnonzero(margins * spread / np.sqrt(counts) < size)
+    return int(counts[enough[0]]) if len(enough) else None
 
 
 def _resampled_means(logs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -102,12 +124,13 @@ def _resampled_means(logs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return means
 
 
-def _stretch(count: int) -> float:
+def _stretch(count: int, confidence: float) -> float:
     if count == 2:
         # Their quantiles are half the difference, which is the standard error.
-        return _t_quantile(count)
-    return _t_quantile(count) / float(norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(count / (count - 1))
+        return _t_quantile(count, confidence)
+    narrow = float(norm.ppf((1 + confidence) / 2))
+    return _t_quantile(count, confidence) / narrow * math.sqrt(count / (count - 1))
 
 
-def _t_quantile(count: int) -> float:
-    return float(t.ppf((1 + CONFIDENCE) / 2, count - 1))
+def _t_quantile(count: int, confidence: float) -> float:
+    return float(t.ppf((1 + confidence) / 2, count - 1))

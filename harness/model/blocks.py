@@ -8,10 +8,12 @@ from harness.model.layers import (
     INPUT,
     STEP,
     BlockLayers,
+    Concatenation,
     Convolution,
     Layer,
     Node,
     Norm,
+    Pool,
     SqueezeExcite,
     Sum,
 )
@@ -187,6 +189,18 @@ def _branched(parts: _Parts, block: Block) -> None:
     parts.sum(tuple(places), block.activation)
 
 
+def _aggregated(parts: _Parts, block: Block) -> None:
+    source, mid, act = INPUT, block.mid, block.activation
+    if parts.stride > 1:
+        source = parts.add(Pool(f"{parts.name}.pool", parts.into, parts.stride), (INPUT,))
+    first = parts.convolution(source, (parts.into, mid), 3, 1, "middle", act)
+    second = parts.convolution(first, (mid, mid), 3, 1, "middle", act)
+    channels = parts.into + 2 * mid
+    place = parts.add(Concatenation(f"{parts.name}.together", channels), (source, first, second))
+    place = parts.convolution(place, (channels, parts.out), 1, 1, "expand", act)
+    parts.excite(place, parts.out, block.squeeze_excite)
+
+
 @dataclass(frozen=True)
 class Form:
     """A kind of block."""
@@ -215,6 +229,12 @@ FORMS = {
         _branched,
         frozenset({"kind", "ratio", "squeeze_excite"}),
         "3x3, 1x1 and the input, each normalised, added: one 3x3 when deployed (RepVGG, Ding et al. 2021)",
+    ),
+    "aggregated": Form(
+        _aggregated,
+        frozenset({"kind"}),
+        "the input, pooled where it shrinks, a 3x3 of it and a 3x3 of that, side by side, 1x1 (VoVNet, Lee "
+        "et al. 2019)",
     ),
 }
 """By name; the first is what older documents mean."""

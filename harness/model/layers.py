@@ -75,7 +75,28 @@ class Sum:
     activation: str | None = None
 
 
-Layer = Convolution | SqueezeExcite | Norm | Sum
+@dataclass(frozen=True)
+class Concatenation:
+    """The channels of all that it takes, one after the other."""
+
+    name: str
+    channels: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The greatest value of each 3x3 pixels."""
+
+    name: str
+    channels: int
+    stride: int = 1
+
+    def after(self, size: int) -> int:
+        """Return the size of the image made of one of `size` pixels."""
+        return (size - 1) // self.stride + 1
+
+
+Layer = Convolution | SqueezeExcite | Norm | Sum | Concatenation | Pool
 
 
 @dataclass(frozen=True)
@@ -119,8 +140,9 @@ class BlockLayers:
 
     @property
     def readers(self) -> tuple[Convolution, ...]:
-        """Convolutions that take the block's input."""
-        taking = (node.layer for node in self.nodes if INPUT in node.takes)
+        """Convolutions that take the block's input, be it pooled."""
+        inputs = {INPUT, *(place for place, node in enumerate(self.nodes) if isinstance(node.layer, Pool))}
+        taking = (node.layer for node in self.nodes if inputs & {*node.takes})
         return tuple(layer for layer in taking if isinstance(layer, Convolution))
 
     @property
@@ -163,7 +185,7 @@ class BlockLayers:
         for node in self.nodes:
             taken = size if node.takes[0] == INPUT else found[node.takes[0]]
             layer = node.layer
-            found.append(layer.after(taken) if isinstance(layer, Convolution) else taken)
+            found.append(layer.after(taken) if isinstance(layer, Convolution | Pool) else taken)
         return found
 
     def _of_role(self, wanted: Callable[[str], bool]) -> Iterator[Convolution]:

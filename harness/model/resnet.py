@@ -9,7 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import ModelError
 from harness.model.architecture import Architecture, resnet50
-from harness.model.layers import INPUT, BlockLayers, Convolution, Layers, Node, SqueezeExcite, Sum
+from harness.model.layers import (
+    INPUT,
+    BlockLayers,
+    Concatenation,
+    Convolution,
+    Layers,
+    Node,
+    Pool,
+    SqueezeExcite,
+    Sum,
+)
 from harness.model.nodes import Nodes, Weights
 
 if TYPE_CHECKING:
@@ -60,7 +70,7 @@ def _graph(layers: Layers, size: int, state: Mapping[str, ArrayLike], name: str)
     for convolution in layers.stem:
         x = graph.layer(x, convolution)
     if layers.pool:
-        x = graph.max_pool(x)
+        x = graph.max_pool(x, 2, "maxpool")
     for block in layers.blocks:
         x = graph.block(x, block)
     result = graph.classifier(x)
@@ -186,6 +196,10 @@ class _Graph(Nodes):
                 given[place] = self._sum(layer, taken)
             elif isinstance(layer, SqueezeExcite):
                 given[place] = self._excited(taken[0], layer)
+            elif isinstance(layer, Concatenation):
+                given[place] = self._ops.concat(taken, 1, name=layer.name)
+            elif isinstance(layer, Pool):
+                given[place] = self.max_pool(taken[0], layer.stride, layer.name)
             elif isinstance(layer, Convolution) and block.folded:
                 given[place] = self.convolved(taken[0], layer, *self._weights.folded_branches(block, layer))
             elif isinstance(layer, Convolution):
@@ -205,8 +219,8 @@ class _Graph(Nodes):
         gates = self._ops.sigmoid(self._pointwise(hidden, f"{name}.expand"), name=f"{name}.gates")
         return self._ops.multiply(x, gates, name=f"{name}.gated")
 
-    def max_pool(self, x: Any) -> Any:
-        return self._max_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], name="maxpool")
+    def max_pool(self, x: Any, stride: int, name: str) -> Any:
+        return self._max_pool(x, [stride, stride], [1, 1], [1, 1], [3, 3], name=name)
 
     def _pointwise(self, x: Any, name: str) -> Any:
         weight = self._weights.array(f"{name}.weight", 4)

@@ -105,9 +105,9 @@ def forecast(
         measuring_s: to measure one network.
         spent: seconds that parts have cost so far, by the names under which `Parts` keeps them.
     """
-    request, images = setting.request, len(setting.images.learned.names)
-    held_out = len(setting.images.held_out.names)
-    effort = request.effort
+    request, effort = setting.request, setting.request.effort
+    read, held_out = len(setting.images.learned.names), len(setting.images.held_out.names)
+    images = effort.learned(read)
     learn_s = found.load_s + found.learn_s * max(_LEAST_SHARE, min(1.0, share))
 
     def training_s(networks: float, count: int, epochs: int) -> float:
@@ -123,7 +123,7 @@ def forecast(
     points = _ON_FRONTS * effort.fronts + effort.scouts
     seconds = dict.fromkeys(PARTS, 0.0)
     seconds["table"] = spent.get("latency table", 0.0)
-    seconds["estimator"] = (images + held_out) * found.read_s + options * (
+    seconds["estimator"] = (read + held_out) * found.read_s + options * (
         lesson.steps * lesson.batch_size + lesson.judged / 3
     ) * found.learn_s * _PART_OF_NETWORK
     seconds["scouts"] = training_s(effort.scouts, look_images, 1) if effort.scouts else 0.0

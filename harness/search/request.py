@@ -23,6 +23,7 @@ from harness.search.space import baseline
 from harness.search.space.ranges import REVISIONS, ranges
 from harness.search.space.revisions import Space
 from harness.search.split import Split
+from harness.typed import LEFT_OUT
 
 UNTIL = ("table", "estimator", "scouts", "search", "front", "finals", "uniform", "models")
 """Parts after which a search can be told to stop; the same call without it goes on."""
@@ -55,6 +56,8 @@ class Effort:
     """Of the training of the pick, and of its control, which follows the brief fine-tuning."""
     finals: int = 3
     """Candidates that are trained to the end at most."""
+    images: int | None = field(default=None, metadata=LEFT_OUT)
+    """Training images that candidates learn from, both times; None: all."""
     seeds: int = 3
     """Trainings of pick and control, each from a seed of its own, that the verdict rests on."""
     rounds: int = 5
@@ -62,14 +65,34 @@ class Effort:
     duration_s: float = 10.0
     """Least duration of each."""
 
+    def learned(self, images: int) -> int:
+        """Return how many training images are learned from, where there are so many."""
+        return images if self.images is None else min(images, self.images)
+
     def looks_at_all(self, images: int) -> bool:
         """Whether a look, where there are so many training images, is the brief fine-tuning itself."""
-        return self.look_images >= images and self.finetune_epochs == 1
+        return self.look_images >= self.learned(images) and self.finetune_epochs == 1
 
     @property
     def on_fronts(self) -> dict[str, int]:
         """What decides which points the fronts have."""
         return {"trials": self.trials, "scouts": self.scouts, "fronts": self.fronts}
+
+
+QUICK = Effort(
+    trials=200,
+    scouts=8,
+    fronts=1,
+    look_images=2048,
+    shortlist=8,
+    epochs=4,
+    finals=1,
+    images=8192,
+    seeds=1,
+    rounds=3,
+    duration_s=2.0,
+)
+"""For a first look: the built-in task whole, latency table and all, in 20 minutes on two cores."""
 
 
 @dataclass(frozen=True)

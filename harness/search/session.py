@@ -15,7 +15,8 @@ from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.search import forecast, result, verdict
 from harness.search.accuracy.crew import hired
-from harness.search.accuracy.finetuning import Supplies
+from harness.search.accuracy.finetuning import Material, Supplies
+from harness.search.accuracy.team import Team, help_out
 from harness.search.accuracy.trainer import BRIEF, Trainer
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.document import OverSeeds, Searching, SearchResult
@@ -39,8 +40,8 @@ LARGEST_FRONT_BIAS = 0.01
 def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
     """Search, train and compare; return what also goes to OUT/result.json, None if stopped by `until`.
 
-    Of several processes, started by torchrun, the first does everything, and the others help it to train and
-    return None.
+    Of several processes, started by torchrun, the first does everything, and the others train candidates for
+    it and return None.
 
     Raises:
         HarnessError: the request does not fit the baseline, the data or the machine, the folder holds another
@@ -54,7 +55,7 @@ def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
         if ranks.is_first:
             return _lead(request, tools or TOOLS, ranks)
         if ranks.hear():
-            _supplies(open_setting(request)).material(ranks).help()
+            help_out(_material(open_setting(request), ranks), ranks)
         return None
 
 
@@ -93,9 +94,10 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         return None
     ranks.tell(True)
     with parts.timed("reading images"):
-        material = _supplies(setting).material(ranks)
-    with material.helped():
-        tunings = Tunings(setting, crew or material)
+        material = _material(setting, ranks)
+        team = Team(material, ranks)
+    with team.helped():
+        tunings = Tunings(setting, crew or team)
         chosen = tunings.brief.precision
         if crew is None:
             note(precision.why(chosen, ranks.device))
@@ -171,14 +173,10 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         if reached("uniform"):
             return None
         controls = contest.train_controls(rivals, trained)
-        cards = [request.card, contest.baseline_int8()[0]]
-        cards.append(contest.publish(UNIFORM, trained[controls[0].key]))
-        cards.append(contest.publish(SEARCHED, trained[picked.key]))
-        seeds = range(request.seed + 1, request.seed + request.effort.seeds)
-        twins = [
-            (seed, contest.again(picked.architecture, seed), contest.again(controls[0].architecture, seed))
-            for seed in seeds
-        ]
+        cards = [request.card, contest.models.baseline_int8()[0]]
+        cards.append(contest.models.publish(UNIFORM, trained[controls[0].key]))
+        cards.append(contest.models.publish(SEARCHED, trained[picked.key]))
+        twins = contest.twins(picked.architecture, controls[0].architecture)
         converged = contest.converged(weighed)
         if reached("models"):
             return None
@@ -317,6 +315,11 @@ def _cap_ms(setting: Setting, usual_ms: float, tools: Tools) -> float:
             "for what is fastest among all that keep the accuracy."
         )
     return min(cap_ms, usual_ms)
+
+
+def _material(setting: Setting, ranks: Ranks) -> Material:
+    """Return what a process trains from by itself, and what the first one measures accuracies with."""
+    return _supplies(setting).material(ranks.alone, ranks.here)
 
 
 def _supplies(setting: Setting) -> Supplies:

@@ -2,7 +2,6 @@
 
 import copy
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -272,8 +271,7 @@ def _in_one_sentence(found: Iterator[Any]) -> Iterator[Any]:
 
 def usual_loaders(ranks: Ranks) -> int:
     """Return how many processes load images for each that trains, where nobody says: one a CPU, up to 8."""
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.count))
-    return max(1, min(_MOST_LOADERS, system.usable_cpus() // here))
+    return max(1, min(_MOST_LOADERS, system.usable_cpus() // ranks.here))
 
 
 def batches(images: Images, order: Order, batch_size: int, workers: int, *, whole: bool) -> DataLoader:

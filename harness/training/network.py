@@ -9,7 +9,17 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from harness.model.architecture import Architecture
-from harness.model.layers import INPUT, BlockLayers, Convolution, Node, Norm, SqueezeExcite, Sum
+from harness.model.layers import (
+    INPUT,
+    BlockLayers,
+    Concatenation,
+    Convolution,
+    Node,
+    Norm,
+    Pool,
+    SqueezeExcite,
+    Sum,
+)
 
 _ACTIVATED = {"relu": nn.functional.relu, "hswish": nn.functional.hardswish}
 
@@ -73,6 +83,10 @@ class Block(nn.Module):  # type: ignore[misc]
             x = getattr(self, _own_name(layer.name))(taken[0])
         elif isinstance(layer, Norm):
             x = getattr(self, _own_name(layer.norm))(taken[0])
+        elif isinstance(layer, Concatenation):
+            x = torch.cat(taken, 1)
+        elif isinstance(layer, Pool):
+            x = nn.functional.max_pool2d(taken[0], 3, layer.stride, 1)
         elif node.role == "shortcut":
             x = self.downsample(taken[0])
         else:

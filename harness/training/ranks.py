@@ -1,4 +1,4 @@
-"""The processes that train together: alone, or several that torchrun started, one per GPU."""
+"""The processes that train: one, or several that torchrun started, one per GPU."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -27,10 +27,22 @@ class Ranks:
     device: torch.device
     line: Any = None
     """Process group for messages, which do not pass through a GPU; None: this process is alone."""
+    shows: bool = True
+    """Whether this process shows how far it is, where it is the first."""
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    @property
+    def alone(self) -> "Ranks":
+        """This process as one that trains by itself, on the same device."""
+        return Ranks(0, 1, self.device, shows=self.is_first)
+
+    @property
+    def here(self) -> int:
+        """How many of all are on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
 
     def wait(self) -> None:
         """Return when every process has come here."""
@@ -48,6 +60,14 @@ class Ranks:
         distributed.broadcast_object_list(heard, 0, group=self.line)
         return heard[0]
 
+    def gather(self, own: Any) -> list[Any]:
+        """Send what can be pickled to the first process, which gets what all sent; others get nothing."""
+        if self.count == 1:
+            return [own]
+        found = [None] * self.count if self.is_first else None
+        distributed.gather_object(own, found, 0, group=self.line)
+        return found or []
+
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of `values` over all processes."""
         if self.count > 1:
@@ -62,8 +82,8 @@ class Ranks:
 
     @contextmanager
     def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Yield what advances a progress bar, which only the first process shows."""
-        if self.is_first:
+        """Yield what advances a progress bar, which only the first of all processes shows."""
+        if self.is_first and self.shows:
             with console.progress(description, total) as bar:
                 yield bar.advance
         else:

@@ -337,6 +337,7 @@ class _Session:
             name: [pair[side].noise for pair in pairs]
             for side, name in enumerate(("the default", "the best candidate"))
         }
+        used = self._default.effective.get("threads")
         return Tuning(
             key=self._key,
             model=self._request.card.name,
@@ -355,7 +356,10 @@ class _Session:
                 "winner": None if winner is None else winner.tunable,
                 "speedup": None if ratio is None else asdict(ratio),
                 "rounds": [[report.value(scenario, entry) for entry in pair] for pair in pairs],
-                "remarks": [*noise.remarks(watched), *self._neighbour()],
+                "remarks": [
+                    *noise.remarks(watched, used and dict.fromkeys(watched, used)),
+                    *self._neighbour(),
+                ],
             },
         )
 

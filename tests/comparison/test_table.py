@@ -168,6 +168,23 @@ def test_rounding_does_not_hide_that_an_interval_excludes_1(
     assert findings.gain_text(found) == gain
 
 
+def test_a_comparison_that_was_looked_at_before_needs_more_to_tell() -> None:
+    once = comparison()
+    settings = replace(once.settings, rounds=3, looks=(2, 3))
+    twice = comparison(settings=settings)
+    assert (once.settings.look, settings.look) == (0, 2)
+    for before, after in zip(findings.speedups(once), findings.speedups(twice), strict=True):
+        assert before.interval is not None
+        assert after.interval is not None
+        assert after.interval.low <= before.interval.low <= before.interval.high <= after.interval.high
+        assert after.interval.high > before.interval.high
+    told = "Looked at after 2, 3 rounds: the intervals of ratios are wider"
+    assert [any(note.startswith(told) for note in table.notes([one])) for one in (once, twice)] == [
+        False,
+        True,
+    ]
+
+
 def test_a_sure_boost_does_not_look_like_none() -> None:
     boost = findings.Boost(Scenario.OFFLINE, 1, "int8", 1.003, 1.9, True, True, False)
     assert boost.text == "1.003 - 1.90x"

@@ -128,6 +128,10 @@ def test_the_report_tells_the_pick_what_it_is_worth_and_what_to_do_next(found: P
     assert f"harness run --model {found / pick.card}" in told
     assert "standard error" in told
     page = report.write(found).read_text()
+    count = document.read(found).data.count
+    for row in document.read(found).networks:
+        part = "" if row.race.answered == count else f" of {row.race.answered:,}"
+        assert f">{100 * row.race.top1:.2f} %{part}<" in page
     others = sum(one.top1 >= 0.7 for one in catalogue.of_others())
     assert page.count("<circle") == len(document.read(found).networks) + len(ROWS) + others
     assert pick.name in page

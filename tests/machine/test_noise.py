@@ -82,6 +82,17 @@ def test_the_load_of_others_is_what_is_busy_less_our_own(machine: Machine) -> No
     ]
 
 
+def test_the_load_of_others_is_held_against_the_cpus_that_a_test_used() -> None:
+    beside = replace(QUIET, cpus=64, other_cpus=0.4)
+    assert noise.remarks({"int8": [beside]}) == []
+    found = noise.remarks({"on all": [beside], "on one": [beside]}, {"on all": 64, "on one": 1})
+    assert found == [
+        "Other processes kept 0.40 of 64 CPUs busy on average, beside the 1 that on one used: stop them and "
+        "measure again."
+    ]
+    assert noise.remarks({"on all": [beside]}, {"on all": 64}) == []
+
+
 def test_throttling_of_an_ancestor_group_is_seen(machine: Machine) -> None:
     watch = machine.watch()
     machine.clock_s = 10.0

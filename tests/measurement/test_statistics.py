@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -112,3 +113,37 @@ def test_two_rounds_have_the_interval_of_students_t() -> None:
 
 def test_no_number_of_rounds_is_promised_for_twins() -> None:
     assert statistics.rounds_needed([0.9, 1 / 0.9, 1.05, 1 / 1.05]) is None
+
+
+def test_who_looks_prolongs_and_looks_again_makes_no_more_false_calls_than_one_look() -> None:
+    generator = np.random.default_rng(20)
+    called = {statistics.level: 0, lambda _: statistics.CONFIDENCE: 0}
+    trials = 300
+    for _ in range(trials):
+        logs = list(generator.normal(0, 0.05, 5))
+        for level in called:
+            called[level] += follow_the_advice(list(logs), generator, level)
+    by_level, by_single_looks = (count / trials for count in called.values())
+    assert by_level <= 0.05 < by_single_looks
+
+
+def follow_the_advice(
+    logs: list[float], generator: np.random.Generator, level: Callable[[int], float]
+) -> bool:
+    """Return whether twins are called different by somebody who adds the rounds that are advised, twice."""
+    for look in (1, 2, 3):
+        ratios = list(np.exp(logs))
+        if statistics.interval(ratios, level(look)).outcome is not Outcome.UNDECIDED:
+            return True
+        needed = statistics.rounds_needed(ratios, level(look + 1))
+        if needed is None or needed > 100:
+            return False
+        logs += list(generator.normal(0, 0.05, max(1, needed - len(logs))))
+    return False
+
+
+def test_what_all_looks_may_err_adds_up_to_what_one_may() -> None:
+    errors = [1 - statistics.level(look) for look in range(1, 40)]
+    assert errors == sorted(errors, reverse=True)
+    assert sum(errors) == pytest.approx(1 - statistics.CONFIDENCE)
+    assert statistics.level(0) == statistics.CONFIDENCE

@@ -14,7 +14,8 @@ from harness.search.strategy.front import Point
 
 pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search.selection.contest import Contest, Measured, Trained, fast_enough
+from harness.search.selection.contest import Contest, Measured, fast_enough
+from harness.search.selection.models import Trained
 
 BAR = Bar(baseline=0.96, max_drop=0.01, images=10_000)
 NETWORKS = Space(resnet50(24, 64, 0.2), (64,)).samples(1, 60)

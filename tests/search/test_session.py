@@ -42,7 +42,7 @@ from harness.search.accuracy import finetuning  # noqa: E402
 from harness.search.accuracy.finetuning import Material  # noqa: E402
 from harness.search.accuracy.trainer import BRIEF, FINAL, MANY_EPOCHS, VERSIONS  # noqa: E402
 from harness.search.document import OverSeeds, Pair, Ratio, SearchResult  # noqa: E402
-from harness.search.selection import contest  # noqa: E402
+from harness.search.selection import contest, models  # noqa: E402
 from harness.search.tools import Predictor, Tools  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
@@ -103,7 +103,7 @@ TOOLS = Tools(
 def _few_images_to_calibrate_on() -> Iterator[None]:
     """Quantize by one image of each class: how good that is, is not the question here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contest, "CALIBRATION_IMAGES", 24)
+        patch.setattr(models, "CALIBRATION_IMAGES", 24)
         yield
 
 
@@ -366,7 +366,8 @@ def test_a_search_that_was_moved_publishes_the_models_that_moved_with_it(
         read.append(path)
         return read_card(path)
 
-    monkeypatch.setattr(contest, "read_card", watched)
+    for module in (contest, models):
+        monkeypatch.setattr(module, "read_card", watched)
     assert session.run(replace(task, out=out, until="models"), TOOLS) is None
     assert len(read) >= 3
     assert all(path.is_relative_to(out) for path in read)
@@ -632,39 +633,69 @@ def test_without_its_libraries_the_search_names_the_extra(
     assert not (tmp_path / "out").exists()
 
 
+def learn_again(task: Request, out: Path) -> Request:
+    """Return the request of a copy of the search whose first four looks and final trainings are missing."""
+    shutil.copytree(task.out, out)
+    parts, longest = out / "parts", f"epochs-{EFFORT.epochs}"
+    looks = sorted(parts.glob("brief-*.json"), key=lambda path: path.stat().st_mtime_ns)[:4]
+    for path in looks:
+        path.unlink()
+        shutil.rmtree(out / "tuned" / f"{path.name.split('-')[1]}-{longest}")
+    for path in parts.glob(f"final-*-{longest}.json"):
+        path.unlink()
+        shutil.rmtree(out / "trained" / path.stem.removeprefix("final-"))
+    return replace(task, out=out, until="finals")
+
+
+def assert_learned_alike(task: Request, out: Path) -> None:
+    """Check what was learned again, bit for bit."""
+    ours, theirs = ({path.name for path in (one / "parts").iterdir()} for one in (task.out, out))
+    assert {name for name in ours if name.startswith(("brief-", "final-"))} <= theirs
+    for path in (out / "parts").glob("*-*.json"):
+        assert path.read_bytes() == (task.out / "parts" / path.name).read_bytes(), path.name
+    for path in out.glob("t*ed/*/checkpoint.pt"):
+        again, before = (
+            torch.load(one / path.relative_to(out), weights_only=True)["network"] for one in (out, task.out)
+        )
+        assert all(torch.equal(value, before[name]) for name, value in again.items()), path
+
+
 @pytest.mark.usefixtures("outcome")
-def test_workers_of_a_cluster_find_the_same_candidates(task: Request, tmp_path: Path) -> None:
+def test_workers_of_a_cluster_train_candidates_bit_equal_to_alone(task: Request, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray: pip install '.[fleet]'")
-    request = replace(task, out=tmp_path / "out", crew="local:2", until="finals")
-    assert session.run(request, TOOLS) is None
-    ours, theirs = task.out / "parts", tmp_path / "out" / "parts"
-    made = [path.name for path in theirs.glob("*.json") if path.name not in ("request.json", "spent.json")]
-    assert {Path(name).stem.partition("-")[0] for name in made} >= {"brief", "final", "search", "front"}
-    for name in made:
-        assert (theirs / name).read_bytes() == (ours / name).read_bytes(), name
+    request = learn_again(task, tmp_path / "out")
+    assert session.run(replace(request, crew="local:2"), TOOLS) is None
+    assert_learned_alike(task, tmp_path / "out")
 
 
-def test_processes_of_torchrun_train_together_and_the_first_decides(task: Request, tmp_path: Path) -> None:
-    effort = replace(EFFORT, finals=1, shortlist=2, fronts=1, scouts=0, trials=10)
-    request = replace(task, out=tmp_path / "out", until="finals", effort=effort)
+OF_TORCHRUN = """
+import os, pickle, sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+sys.stderr = open("told-" + os.environ["RANK"], "w")
+from test_session import TOOLS, models, session
+models.CALIBRATION_IMAGES = {images}
+assert session.run(pickle.loads(Path("request").read_bytes()), TOOLS) is None
+"""
+
+
+@pytest.mark.usefixtures("outcome")
+def test_two_processes_of_torchrun_train_two_candidates_bit_equal_to_alone(
+    task: Request, tmp_path: Path
+) -> None:
+    request = learn_again(task, tmp_path / "out")
     (tmp_path / "request").write_bytes(pickle.dumps(request))
-    (tmp_path / "script.py").write_text(
-        "import pickle, sys\n"
-        "from pathlib import Path\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_session import TOOLS, session\n"
-        "assert session.run(pickle.loads(Path('request').read_bytes()), TOOLS) is None\n"
-    )
+    script = OF_TORCHRUN.format(folder=str(Path(__file__).parent), images=models.CALIBRATION_IMAGES)
+    (tmp_path / "script.py").write_text(script)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*torchrun, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stderr.count("Stopped after 'finals'") == 1
-    parts = {path.stem for path in (tmp_path / "out" / "parts").glob("*.json")}
-    trained = [name.removeprefix("final-") for name in parts if name.startswith("final-")]
-    assert len(trained) == 1
-    assert len([name for name in parts if name.startswith("brief-")]) >= 1
-    for folder in (tmp_path / "out" / "trained" / trained[0], *(tmp_path / "out" / "tuned").iterdir()):
-        checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
-        assert checkpoint["identity"]["ranks"] == 2
+    assert_learned_alike(task, tmp_path / "out")
+    learned = [
+        set(re.findall(r"brief fine-tuning of (\w+): epoch 1/1", (tmp_path / name).read_text()))
+        for name in ("told-0", "told-1")
+    ]
+    assert all(learned)
+    assert not learned[0] & learned[1]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from harness.commands import options
 from harness.errors import HarnessError
@@ -15,9 +16,11 @@ from harness.mlperf.scenario import SEARCHED, parse_scenario
 from harness.model.card import find_card
 from harness.search import decision, result
 from harness.search.document import SearchResult
-from harness.search.request import DISTILLED, ESTIMATORS, MEASURING, UNTIL, Effort, Request
+from harness.search.request import DISTILLED, ESTIMATORS, MEASURING, QUICK, UNTIL, Effort, Request
 
 _USUAL = Effort()
+_OF_EFFORT = {"duration_s": "duration"}
+"""Fields of Effort whose options are called otherwise."""
 
 
 def _effort(
@@ -136,6 +139,12 @@ def _effort(
 )
 @_effort("rounds", click.IntRange(2), "LoadGen tests of each model in each scenario.")
 @options.duration
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="A first look: less of all that is not given, so that it is over in a fraction of the time. "
+    "The same command without it goes on from there.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of search and training.")
 @click.option(
     "--until",
@@ -155,16 +164,17 @@ def _effort(
 @options.config
 @options.measures
 @options.as_json
-def command(as_json: bool, out: Path, **given: Any) -> None:
+@click.pass_context
+def command(context: click.Context, /, as_json: bool, out: Path, quick: bool, **given: Any) -> None:
     """Find, train, quantize and measure a smaller network that this CPU runs fast in INT8.
 
     An interrupted call goes on where it stopped. DIR/models then holds the cards `searched` and `uniform`
     (the baseline, uniformly scaled, at no less latency), which `run`, `compare` and `submit` take like
     any other; DIR/report.html tells the rest. Needs PyTorch and Optuna: pip install
-    'inference-harness[search]'. To train on several GPUs start it with torchrun:
-    torchrun --nproc-per-node 4 -m harness search run ...
+    'inference-harness[search]'. To train several candidates at once, each on a GPU or in
+    a process of its own, start it with torchrun: torchrun --nproc-per-node 4 -m harness search run ...
     """
-    outcome, text = _run(_request(out, **given))
+    outcome, text = _run(_request(out, _chosen(context, given, quick=quick), **given))
     if outcome is None:
         return
     click.echo(json.dumps(result.to_dict(outcome), indent=2, ensure_ascii=False) if as_json else text)
@@ -172,15 +182,26 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
         sys.exit(1)
 
 
+def _chosen(context: click.Context, given: dict[str, Any], *, quick: bool) -> Effort:
+    """Take an effort out of the options given; where nothing is said it is the usual or the quick one."""
+    usual = QUICK if quick else _USUAL
+    found: dict[str, Any] = {"images": usual.images}
+    for name in {one.name for one in fields(Effort)} - {*found}:
+        option = _OF_EFFORT.get(name, name)
+        value = given.pop(option)
+        said = context.get_parameter_source(option) is not ParameterSource.DEFAULT
+        found[name] = value if said else getattr(usual, name)
+    return Effort(**found)
+
+
 def _request(
-    out: Path, *, baseline: str, objective: str, duration: float, workers: int | str, **given: Any
+    out: Path, effort: Effort, *, baseline: str, objective: str, workers: int | str, **given: Any
 ) -> Request:
-    effort = {one.name: given.pop(one.name) for one in fields(Effort) if one.name in given}
     return Request(
         card=find_card(baseline),
         out=out,
         scenario=parse_scenario(objective),
-        effort=Effort(duration_s=duration, **effort),
+        effort=effort,
         workers=workers if isinstance(workers, int) else 1,
         crew=workers if isinstance(workers, str) else None,
         command=options.command_line(sys.argv[1:]),

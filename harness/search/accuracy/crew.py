@@ -21,9 +21,8 @@ from harness.model.architecture import Architecture
 from harness.process import cluster as clusters
 from harness.process.cluster import Cluster, Failed, Lost, Node, Place
 from harness.search.accuracy.finetuning import Material, Supplies
-from harness.search.accuracy.trainer import Job, Tuned
-from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, start_from
-from harness.training.network import ResNet
+from harness.search.accuracy.trainer import Job, Tuned, finished
+from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings
 from harness.training.precision import quickest
 from harness.training.ranks import joined
 
@@ -90,9 +89,7 @@ class Crew:
         del self._courses[job.folder]
         if course.error is not None:
             raise course.error
-        network = ResNet(job.architecture)
-        start_from(network, job.folder / CHECKPOINT_NAME)
-        return Tuned(network.eval(), course.history[-1].top1, course.history)
+        return finished(job, course.history)
 
     @contextmanager
     def ahead(self, jobs: Sequence[Job]) -> Iterator[None]:

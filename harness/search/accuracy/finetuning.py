@@ -1,8 +1,6 @@
 """Candidates become networks: inherited from the baseline, recalibrated, fine-tuned with it as teacher."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -42,8 +40,8 @@ class Supplies:
     seed: int
     loaders: int | None = None
 
-    def material(self, ranks: Ranks) -> "Material":
-        """Return the material for the processes that train together."""
+    def material(self, ranks: Ranks, processes: int = 1) -> "Material":
+        """Return the material for those that train together; `processes` here keep the images in memory."""
         return Material(
             self.baseline,
             self.state,
@@ -53,6 +51,7 @@ class Supplies:
             augmentation=self.augmentation,
             seed=self.seed,
             loaders=self.loaders,
+            processes=processes,
         )
 
     def count_bytes(self) -> int:
@@ -99,6 +98,7 @@ class Material:
         seed: int = 1,
         statistics: int = 1024,
         loaders: int | None = None,
+        processes: int = 1,
     ) -> None:
         """Build the teacher.
 
@@ -112,6 +112,7 @@ class Material:
             seed: of augmentation and order.
             statistics: training images that batch-normalisation statistics are taken from.
             loaders: processes that load images which do not fit into memory; default: by the CPUs.
+            processes: how many here keep images in memory, each its own.
 
         Raises:
             DataError: the images are of another number of classes, missing or broken.
@@ -124,7 +125,7 @@ class Material:
             )
         self.baseline, self.parts, self.ranks = baseline, parts, ranks
         self._recipe, self._seed, self._statistics = recipe, seed, statistics
-        self._loaders = loaders
+        self._loaders, self._processes = loaders, processes
         self._augmentation = augmentation or Augmentation()
         self._kept: dict[tuple[str, int, int], Images] = {}
         self._room = CACHE_BYTES
@@ -199,13 +200,9 @@ class Material:
         return network
 
     def zero_shot(self, architecture: Architecture) -> float:
-        """Return top-1 of the inherited, recalibrated network on the held-out images, as a fraction.
-
-        This process does it alone.
-        """
-        alone = replace(self.ranks, rank=0, count=1)
+        """Return top-1 of the inherited, recalibrated network on the held-out images, as a fraction."""
         held_out = self.held_out(architecture.size)
-        return evaluate(self.initial(architecture), held_out, alone, workers=self.loaders(held_out))
+        return evaluate(self.initial(architecture), held_out, self.ranks, workers=self.loaders(held_out))
 
     def finetune(
         self,
@@ -234,42 +231,6 @@ class Material:
             OutputError: `folder` cannot be written, or holds another training; `start` holds none.
             RunFailed: the training diverged.
         """
-        asked = (architecture, folder, settings, count, start, until_epoch, name)
-        self.ranks.tell(asked)
-        return self._finetune(*asked)
-
-    def train(self, job: Job) -> Tuned:
-        """Return what a job gives; see `finetune`."""
-        return self.finetune(
-            job.architecture, job.folder, job.settings, count=job.count, start=job.start, name=job.name
-        )
-
-    def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
-        """Do nothing before it is asked for: one training at a time has this process."""
-        return nullcontext()
-
-    def help(self) -> None:
-        """Take part, as any process but the first, in each `finetune` that the first calls in `helped`."""
-        while (asked := self.ranks.hear()) is not None:
-            self._finetune(*asked)
-
-    @contextmanager
-    def helped(self) -> Iterator[None]:
-        """Let the other processes, which call `help`, take part in each `finetune` inside."""
-        yield
-        # Not after an error: they may be in the middle of a training, and torchrun ends them.
-        self.ranks.tell(None)
-
-    def _finetune(
-        self,
-        architecture: Architecture,
-        folder: Path,
-        settings: Settings,
-        count: int | None,
-        start: Path | None,
-        until_epoch: int | None,
-        name: str,
-    ) -> Tuned:
         files.make_writable_folder(folder)
         torch.manual_seed(settings.seed)
         resume = (folder / CHECKPOINT_NAME).exists()
@@ -293,6 +254,12 @@ class Material:
         )
         return Tuned(network.eval(), history[-1].top1, history)
 
+    def train(self, job: Job) -> Tuned:
+        """Return what a job gives; see `finetune`."""
+        return self.finetune(
+            job.architecture, job.folder, job.settings, count=job.count, start=job.start, name=job.name
+        )
+
     def _fit_stem(self, network: ResNet) -> None:
         """Fit a stem that the baseline does not have, or take what an equal one learned before."""
         wanted = network.architecture
@@ -315,7 +282,7 @@ class Material:
             recipe = self._at(size)
             varied = None if part == "held out" else self._augmentation
             found = Images(images, recipe, varied, seed=self._seed)
-            needed = cache_bytes(images, recipe, self.ranks.count)
+            needed = cache_bytes(images, recipe, self._processes)
             if needed < self._room:
                 self._room -= needed
                 found.keep_in_memory(self.ranks)

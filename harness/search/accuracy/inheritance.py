@@ -7,6 +7,7 @@ the weights that take it. The batch-normalisation statistics that come along fit
 """
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,15 @@ from scipy.optimize import linear_sum_assignment
 
 from harness.model import resnet
 from harness.model.architecture import Architecture
-from harness.model.layers import BlockLayers, Convolution, Layers, Norm, SqueezeExcite
+from harness.model.layers import (
+    INPUT,
+    BlockLayers,
+    Concatenation,
+    Convolution,
+    Layers,
+    Norm,
+    SqueezeExcite,
+)
 from harness.model.nodes import BN_EPSILON, BN_PARTS
 
 Floats = NDArray[np.floating]
@@ -157,18 +166,21 @@ class _Heir:
         self._inherit_excite(new, old, behind)
 
     def _inherit_chain(self, new: BlockLayers, old: BlockLayers, into: Indices, out: Indices) -> None:
-        """Inherit a block of dense convolutions, all on one way or all branches of one."""
-        taken = excited = into
-        last = new.convolutions[-1]
+        """Inherit a block of dense convolutions."""
+        last, excited = new.convolutions[-1], into
+        known = {INPUT: (into, old.convolutions[0].into)}
+        places = {node.layer: place for place, node in enumerate(new.nodes)}
         for layer, before in zip(new.convolutions, old.convolutions, strict=True):
+            taken, _ = _given(new, new.nodes[places[layer]].takes[0], known)
             made = out
             if layer is not last and not new.folded:
                 following = old.convolutions[old.convolutions.index(before) + 1]
-                importance = _strength(self._old, before.norm) * _l1(_effective(self._old, following), 1)
-                made = _first(importance, layer.out)
+                # Of what is read side by side, the last was made last.
+                read = _l1(_effective(self._old, following), 1)[-before.out :]
+                made = _first(_strength(self._old, before.norm) * read, layer.out)
             self._new[f"{layer.name}.weight"] = self._cut(f"{layer.name}.weight", made, taken)
             self._take_norm(layer.norm, self._norm(before.norm), made)
-            taken = into if new.folded else made
+            known[places[layer]] = made, before.out
             if layer is not last or new.excites_end:
                 excited = made
         if new.shortcut is not None and old.shortcut is not None:
@@ -260,6 +272,27 @@ def _stream_importance(layers: Layers, state: resnet.State, stage: int) -> Float
         taken = taken + sum(_l1(_effective(state, reader), 1) for reader in block.readers)
     importance: Floats = made * taken
     return importance
+
+
+def _given(block: BlockLayers, place: int, known: Mapping[int, tuple[Indices, int]]) -> tuple[Indices, int]:
+    """Return which of the baseline's channels a node gives, in order, and how many the baseline's gives.
+
+    Args:
+        block: with the node.
+        place: of the node.
+        known: the same of what the block takes and of its convolutions.
+    """
+    if place in known:
+        return known[place]
+    node = block.nodes[place]
+    parts = [_given(block, one, known) for one in node.takes]
+    if not isinstance(node.layer, Concatenation):
+        return parts[0]
+    found, whole = [], 0
+    for kept, width in parts:
+        found.append(np.where(kept < width, kept + whole, _NEW))
+        whole += width
+    return np.concatenate(found), whole
 
 
 def _he_normal(source: np.random.Generator, shape: tuple[int, ...]) -> Floats:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.model.architecture import Architecture
-from harness.training.loop import Epoch, Settings
+from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, start_from
 from harness.training.network import ResNet
 
 BRIEF = Settings(
@@ -75,7 +75,7 @@ class Job:
 
 
 class Trainer(Protocol):
-    """Who fine-tunes: this process, with those that torchrun started, or a crew."""
+    """Who fine-tunes: this process, a team of several, or a crew."""
 
     @property
     def precision(self) -> str:
@@ -86,3 +86,10 @@ class Trainer(Protocol):
 
     def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
         """Begin, where others train, what will probably be asked for inside; nothing else comes out."""
+
+
+def finished(job: Job, history: list[Epoch]) -> Tuned:
+    """Return what a job gave that another process has trained, from the checkpoint in its folder."""
+    network = ResNet(job.architecture)
+    start_from(network, job.folder / CHECKPOINT_NAME)
+    return Tuned(network.eval(), history[-1].top1, history)

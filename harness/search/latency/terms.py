@@ -4,7 +4,17 @@ from collections import Counter
 from collections.abc import Iterator
 
 from harness.model.architecture import Architecture
-from harness.model.layers import INPUT, BlockLayers, Convolution, Node, SqueezeExcite, Sum, pooled
+from harness.model.layers import (
+    INPUT,
+    BlockLayers,
+    Concatenation,
+    Convolution,
+    Node,
+    Pool,
+    SqueezeExcite,
+    Sum,
+    pooled,
+)
 
 Term = tuple[str, int, str]
 """Kind of layer, size of the image that it makes, and what is counted."""
@@ -76,6 +86,9 @@ def _of_block(block: BlockLayers, size: int) -> Iterator[tuple[str, int, dict[st
             values = after * after * layer.channels
             weights = 2 * layer.channels * layer.reduced
             yield "squeeze-excite", after, {"count": 1, "values": values, "weights": weights}
+        elif isinstance(layer, Concatenation | Pool):
+            kind = "concatenation" if isinstance(layer, Concatenation) else f"pool/{layer.stride}"
+            yield kind, after, {"count": 1, "values": after * after * layer.channels}
         if isinstance(layer, Convolution | Sum) and layer.activation not in (None, "relu"):
             active.setdefault(str(layer.activation), []).append(after * after * _channels(block, node))
     # What ReLU costs is part of the layer that it follows.

@@ -1,17 +1,12 @@
 """The contest of a shortlist: measured, fine-tuned briefly, some trained to the end, one of them chosen."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from harness import files
 from harness.console import note
-from harness.dataset.images import ImageList
-from harness.dataset.store import Store, prepare
 from harness.model.architecture import Architecture
-from harness.model.card import CARD_NAME, AccuracySpec, Card, read_card, write_card
+from harness.model.card import CARD_NAME, Card, read_card
 from harness.profiling.conditions import Conditions
 from harness.search.accuracy.estimator import Estimator, Inherited
 from harness.search.accuracy.finetuning import Material
@@ -29,14 +24,9 @@ from harness.search.decision import (
 from harness.search.parts import named
 from harness.search.request import Setting
 from harness.search.selection import control
-from harness.search.selection.deployment import CALIBRATION_IMAGES, quantized
-from harness.search.selection.finetunings import Tunings
-from harness.search.split import subset
+from harness.search.selection.finetunings import Tunings, Whole
+from harness.search.selection.models import Models, Trained
 from harness.search.strategy.front import Point, best
-from harness.training import export
-from harness.training.data import Images
-from harness.training.loop import lasting
-from harness.training.network import ResNet
 
 _ENOUGH = 2
 
@@ -44,16 +34,6 @@ Measure = Callable[[Sequence[Architecture], Conditions, Architecture | None], li
 """Milliseconds an image of networks, end to end; the last one tells how quiet the machine is."""
 Measured = tuple[Point, float]
 """A point with its predicted latency, and the measured one in ms."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A network trained to the end."""
-
-    architecture: Architecture
-    fp32: Card
-    int8: dict[str, Any]
-    """See deployment.Quantized.to_dict."""
 
 
 def fast_enough(fronts: Sequence[Sequence[Measured]], cap_ms: float) -> list[list[Measured]]:
@@ -69,14 +49,13 @@ class Contest:
         self, setting: Setting, material: Material, tunings: Tunings, provenance: Mapping[str, Any]
     ) -> None:
         """Take the setting, the trained baseline with its images, and facts for the cards."""
-        self.setting, self.material, self.tunings, self.provenance = setting, material, tunings, provenance
+        self.setting, self.material, self.tunings = setting, material, tunings
+        self.models = Models(setting, material, tunings, provenance)
 
     def bar(self) -> Bar:
         """Return what must be kept: the baseline's FP32 accuracy on the held-out images less the drop."""
         setting = self.setting
-        found = setting.parts.kept(
-            "bar", lambda: export.measure(setting.request.card, self._held_out(setting.space.baseline.size))
-        )
+        found = setting.parts.kept("bar", lambda: self.models.held_out_accuracy(setting.request.card))
         return Bar(found, setting.request.max_drop, len(setting.images.held_out.names))
 
     def measured(
@@ -261,29 +240,33 @@ class Contest:
 
         def make() -> dict[str, Any]:
             tuned = self.tunings.up(architecture)
-            return {**self._deploy(tuned.network, folder), "fp32_accuracy": tuned.accuracy}
+            return {**self.models.deploy(tuned.network, folder), "fp32_accuracy": tuned.accuracy}
 
         found = setting.parts.kept(f"final-{key}", make, **self.tunings.effort)
         return Trained(architecture, read_card(folder / CARD_NAME), found)
 
-    def again(self, architecture: Architecture, seed: int) -> Card:
-        """Train a network from another seed, as pick and control were, and return its INT8 card."""
-        key = architecture.key
-        folder = self.setting.path("seeds", named(f"{key}-{seed}", **self.tunings.effort))
+    def twins(self, pick: Architecture, rival: Architecture) -> list[tuple[int, Card, Card]]:
+        """Train both from further seeds, as they were from the first; return seeds and INT8 cards."""
+        request = self.setting.request
+        seeds = range(request.seed + 1, request.seed + request.effort.seeds)
+        wholes = [self._whole(one, seed) for seed in seeds for one in (pick, rival)]
+        missing = [one for one in wholes if not self.setting.parts.has(_again(one), **self.tunings.effort)]
+        with self.tunings.begun(missing):
+            cards = [self._again(one) for one in wholes]
+        return list(zip(seeds, cards[::2], cards[1::2], strict=True))
+
+    def _whole(self, architecture: Architecture, seed: int) -> Whole:
+        name = named(f"{architecture.key}-{seed}", **self.tunings.effort)
+        return Whole(architecture, self.setting.path("seeds", name), seed)
+
+    def _again(self, whole: Whole) -> Card:
+        """Return the INT8 card of a network that is trained once more, as far as it is not yet."""
 
         def make() -> dict[str, Any]:
-            return self._deploy(self.tunings.whole(architecture, folder, seed).network, folder)
+            return self.models.deploy(self.tunings.ended(whole).network, whole.folder)
 
-        self.setting.parts.kept(f"seed-{key}-{seed}", make, **self.tunings.effort)
-        return read_card(folder / f"{key}.toml")
-
-    def _deploy(self, network: ResNet, folder: Path) -> dict[str, Any]:
-        """Export and quantize a trained network in `folder`; return how its INT8 twin was chosen."""
-        key, recipe = network.architecture.key, self.setting.recipe.at(network.architecture.size)
-        description = f"Revision {key} of {self.setting.request.card.name}, found by `harness search`"
-        facts = self._facts(network.architecture)
-        card = export.export(network, recipe, folder, f"{key}-fp32", description, facts)
-        return quantized(card, key, self.calibration(), self.held_out_accuracy, folder).to_dict()
+        self.setting.parts.kept(_again(whole), make, **self.tunings.effort)
+        return read_card(whole.folder / f"{whole.architecture.key}.toml")
 
     def converged(self, estimator: Estimator) -> list[dict[str, Any]]:
         """Train random networks to the end, from two seeds, and score them by all that ranks networks before.
@@ -309,79 +292,7 @@ class Contest:
             for one in self.setting.space.samples(request.seed, request.converged)
         ]
 
-    def held_out_accuracy(self, card: Card) -> float:
-        """Return top-1 of a card's model on the held-out images, by OpenVINO, as a fraction."""
-        return export.measure(card, self._held_out(card.input.size))
 
-    def calibration(self) -> Store:
-        """Return a store of training images, at every input size that is searched, to calibrate on."""
-        images: ImageList = subset(self.setting.images.learned, CALIBRATION_IMAGES)
-        for size in self.setting.space.sizes:
-            recipe = self.setting.recipe.at(size)
-            store = prepare(
-                images, recipe, self.setting.path("calibration-store"), self.setting.store.dataset
-            )
-        return store
-
-    def publish(self, name: str, trained: Trained) -> Card:
-        """Copy a trained network to OUT/models, as NAME (INT8) and NAME-fp32; return the INT8 card."""
-        models = self.setting.path("models")
-        target = self._target()
-        _copy(replace(trained.fp32, accuracy=target), f"{name}-fp32", models)
-        int8 = read_card(trained.fp32.folder / f"{trained.architecture.key}.toml")
-        facts = {**int8.quantization, "original": f"{name}-fp32", "tried": trained.int8["accuracies"]}
-        return _copy(replace(int8, quantization=facts, accuracy=target), name, models)
-
-    def baseline_int8(self) -> tuple[Card, dict[str, Any]]:
-        """Quantize the baseline as the candidates are; return its card and how it was chosen."""
-        card = self.setting.request.card
-        name = f"{card.name}-int8"
-        folder = self.setting.path("models", name)
-
-        def make() -> dict[str, Any]:
-            return quantized(card, name, self.calibration(), self.held_out_accuracy, folder).to_dict()
-
-        found = self.setting.parts.kept("baseline-int8", make, model=card.name)
-        return read_card(folder / f"{name}.toml"), found
-
-    def _held_out(self, size: int) -> Images:
-        return self.material.held_out(size)
-
-    def _facts(self, architecture: Architecture) -> dict[str, Any]:
-        return {
-            **self.provenance,
-            "architecture": architecture.to_dict(),
-            "key": architecture.key,
-            "inherits_from": self.setting.space.baseline.key,
-            **lasting(self.tunings.final),
-            "epochs_before": self.tunings.brief.epochs,
-            "augmentation": asdict(self.material.augmentation(self.tunings.final.epochs)),
-            **{f"{name}_version": found for name, found in export.versions().items()},
-        }
-
-    def _target(self) -> AccuracySpec | None:
-        """Return the baseline's accuracy less the drop, where the baseline states one.
-
-        Where it came from a search itself, what its card states is that of the network that search began
-        with, and what it had to keep thereof; the drop comes on top.
-        """
-        wanted = self.setting.request.card
-        if wanted.accuracy is None:
-            return None
-        fraction = 1 - self.setting.request.max_drop
-        if "search" in wanted.training:
-            fraction *= wanted.accuracy.target_fraction
-        source = f"that of {wanted.name} ({wanted.accuracy.source or 'its card'})"
-        return replace(wanted.accuracy, target_fraction=round(fraction, 6), source=source)
-
-
-def _copy(card: Card, name: str, models: Path) -> Card:
-    """Copy a card and its files to `models`/`name`, under that name."""
-    assert card.path is not None
-    shutil.rmtree(models / name, ignore_errors=True)
-    folder = files.make_writable_folder(models / name)
-    record = card.quantization.get("record")
-    for path in (card.path, card.path.with_suffix(".bin"), *([card.folder / record] if record else [])):
-        shutil.copy2(path, folder / path.name)
-    write_card(replace(card, name=name, folder=folder), folder / CARD_NAME)
-    return read_card(folder / CARD_NAME)
+def _again(whole: Whole) -> str:
+    """Return the name of the part that is kept of a network which was trained once more."""
+    return f"seed-{whole.architecture.key}-{whole.seed}"

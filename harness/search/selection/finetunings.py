@@ -1,9 +1,9 @@
 """Fine-tunings of candidates, short and long; what each gave is kept, so that none is repeated."""
 
 import shutil
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,24 @@ from harness.model.architecture import Architecture
 from harness.search.accuracy.trainer import BRIEF, FINAL, Job, Trainer, Tuned
 from harness.search.parts import named
 from harness.search.request import Setting
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A training from what is inherited to the end, brief fine-tuning and all, from a seed of its own."""
+
+    architecture: Architecture
+    folder: Path
+    seed: int
+
+    @property
+    def start(self) -> Path:
+        """The folder of the brief fine-tuning."""
+        return self.folder / "brief"
+
+    @property
+    def name(self) -> str:
+        return f"{self.architecture.key} to the end, seed {self.seed}"
 
 
 class Tunings:
@@ -21,6 +39,7 @@ class Tunings:
         self._setting, self._trainer = setting, trainer
         effort, seed = setting.request.effort, setting.request.seed
         here = trainer.precision
+        self._count = effort.images
         self._shortest = replace(BRIEF, seed=seed, precision=here)
         self.brief = replace(self._shortest, epochs=effort.finetune_epochs)
         self.final = replace(FINAL, epochs=effort.epochs, seed=seed, precision=here)
@@ -28,7 +47,12 @@ class Tunings:
     @property
     def effort(self) -> dict[str, int]:
         """What is spent on a network that is trained to the end, for the names of what that gives."""
-        return {"after": self.brief.epochs, "epochs": self.final.epochs}
+        return {"after": self.brief.epochs, "epochs": self.final.epochs, **self._some}
+
+    @property
+    def _some(self) -> dict[str, int]:
+        """How many images are learned from, for names, where these are not all."""
+        return {} if self._count is None else {"images": self._count}
 
     @property
     def look_is_brief(self) -> bool:
@@ -70,7 +94,7 @@ class Tunings:
 
     def tuned(self, architecture: Architecture) -> Path:
         """Return the folder of the brief fine-tuning."""
-        return self._setting.path("tuned", named(architecture.key, epochs=self.brief.epochs))
+        return self._setting.path("tuned", named(architecture.key, epochs=self.brief.epochs, **self._some))
 
     def up(self, architecture: Architecture) -> Tuned:
         """Return the network, trained to the end after its brief fine-tuning."""
@@ -96,20 +120,37 @@ class Tunings:
         """
         name = f"converged-{architecture.key}-{seed}"
         folder = self._setting.path("converged", named(name, **self.effort))
+        whole = Whole(architecture, folder, seed)
 
         def learn() -> float:
-            return self.whole(architecture, folder, seed).accuracy
+            with self.begun([whole]):
+                return self.ended(whole).accuracy
 
         accuracy: float = self._setting.parts.kept(name, learn, **self.effort)
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
 
-    def whole(self, architecture: Architecture, folder: Path, seed: int) -> Tuned:
-        """Train a network, brief fine-tuning and all, from a seed, in `folder`, and return it."""
-        name, start = f"{architecture.key} to the end, seed {seed}", folder / "brief"
-        brief, final = replace(self.brief, seed=seed), replace(self.final, seed=seed)
-        self._trainer.train(Job(architecture, start, brief, name=name))
-        return self._trainer.train(Job(architecture, folder, final, start=start, name=name))
+    @contextmanager
+    def begun(self, wholes: Sequence[Whole]) -> Iterator[None]:
+        """Train networks briefly, and let them learn on meanwhile that will probably be asked for inside."""
+        briefs = [self._brief_of(one) for one in wholes]
+        with self._trainer.ahead(briefs):
+            for job in briefs:
+                self._trainer.train(job)
+        with self._trainer.ahead([self._rest_of(one) for one in wholes]):
+            yield
+
+    def ended(self, whole: Whole) -> Tuned:
+        """Return a network that was `begun`, trained to the end."""
+        return self._trainer.train(self._rest_of(whole))
+
+    def _brief_of(self, whole: Whole) -> Job:
+        settings = replace(self.brief, seed=whole.seed)
+        return Job(whole.architecture, whole.start, settings, self._count, name=whole.name)
+
+    def _rest_of(self, whole: Whole) -> Job:
+        settings = replace(self.final, seed=whole.seed)
+        return Job(whole.architecture, whole.folder, settings, self._count, whole.start, whole.name)
 
     def _look(self, architecture: Architecture) -> Job:
         count, folder = (
@@ -120,11 +161,12 @@ class Tunings:
 
     def _brief(self, architecture: Architecture) -> Job:
         name = f"brief fine-tuning of {architecture.key}"
-        return Job(architecture, self.tuned(architecture), self.brief, name=name)
+        return Job(architecture, self.tuned(architecture), self.brief, self._count, name=name)
 
     def _final(self, architecture: Architecture) -> Job:
         folder, start = self.trained(architecture), self.tuned(architecture)
-        return Job(architecture, folder, self.final, start=start, name=f"{architecture.key} to the end")
+        name = f"{architecture.key} to the end"
+        return Job(architecture, folder, self.final, self._count, start, name)
 
     def _ahead_of_briefs(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
         return self._ahead([(f"brief-{one.key}", self._brief(one)) for one in architectures])

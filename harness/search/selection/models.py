@@ -1,0 +1,124 @@
+"""The models that come out of a search: exported, quantized, measured and published."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.dataset.images import ImageList
+from harness.dataset.store import Store, prepare
+from harness.model.architecture import Architecture
+from harness.model.card import CARD_NAME, AccuracySpec, Card, read_card, write_card
+from harness.search.accuracy.finetuning import Material
+from harness.search.request import Setting
+from harness.search.selection.deployment import CALIBRATION_IMAGES, quantized
+from harness.search.selection.finetunings import Tunings
+from harness.search.split import subset
+from harness.training import export
+from harness.training.loop import lasting
+from harness.training.network import ResNet
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network trained to the end."""
+
+    architecture: Architecture
+    fp32: Card
+    int8: dict[str, Any]
+    """See deployment.Quantized.to_dict."""
+
+
+class Models:
+    """Makes cards of trained networks."""
+
+    def __init__(
+        self, setting: Setting, material: Material, tunings: Tunings, provenance: Mapping[str, Any]
+    ) -> None:
+        """Take the setting, the images to judge by, how networks are trained, and facts for the cards."""
+        self._setting, self._material = setting, material
+        self._tunings, self._provenance = tunings, provenance
+
+    def deploy(self, network: ResNet, folder: Path) -> dict[str, Any]:
+        """Export and quantize a trained network in `folder`; return how its INT8 twin was chosen."""
+        key, recipe = network.architecture.key, self._setting.recipe.at(network.architecture.size)
+        description = f"Revision {key} of {self._setting.request.card.name}, found by `harness search`"
+        facts = self._facts(network.architecture)
+        card = export.export(network, recipe, folder, f"{key}-fp32", description, facts)
+        return quantized(card, key, self._calibration(), self.held_out_accuracy, folder).to_dict()
+
+    def held_out_accuracy(self, card: Card) -> float:
+        """Return top-1 of a card's model on the held-out images, by OpenVINO, as a fraction."""
+        return export.measure(card, self._material.held_out(card.input.size))
+
+    def _calibration(self) -> Store:
+        """Return a store of training images, at every input size that is searched, to calibrate on."""
+        images: ImageList = subset(self._setting.images.learned, CALIBRATION_IMAGES)
+        for size in self._setting.space.sizes:
+            recipe = self._setting.recipe.at(size)
+            store = prepare(
+                images, recipe, self._setting.path("calibration-store"), self._setting.store.dataset
+            )
+        return store
+
+    def publish(self, name: str, trained: Trained) -> Card:
+        """Copy a trained network to OUT/models, as NAME (INT8) and NAME-fp32; return the INT8 card."""
+        models = self._setting.path("models")
+        target = self._target()
+        _copy(replace(trained.fp32, accuracy=target), f"{name}-fp32", models)
+        int8 = read_card(trained.fp32.folder / f"{trained.architecture.key}.toml")
+        facts = {**int8.quantization, "original": f"{name}-fp32", "tried": trained.int8["accuracies"]}
+        return _copy(replace(int8, quantization=facts, accuracy=target), name, models)
+
+    def baseline_int8(self) -> tuple[Card, dict[str, Any]]:
+        """Quantize the baseline as the candidates are; return its card and how it was chosen."""
+        card = self._setting.request.card
+        name = f"{card.name}-int8"
+        folder = self._setting.path("models", name)
+
+        def make() -> dict[str, Any]:
+            return quantized(card, name, self._calibration(), self.held_out_accuracy, folder).to_dict()
+
+        found = self._setting.parts.kept("baseline-int8", make, model=card.name)
+        return read_card(folder / f"{name}.toml"), found
+
+    def _facts(self, architecture: Architecture) -> dict[str, Any]:
+        return {
+            **self._provenance,
+            "architecture": architecture.to_dict(),
+            "key": architecture.key,
+            "inherits_from": self._setting.space.baseline.key,
+            **lasting(self._tunings.final),
+            "epochs_before": self._tunings.brief.epochs,
+            "augmentation": asdict(self._material.augmentation(self._tunings.final.epochs)),
+            **{f"{name}_version": found for name, found in export.versions().items()},
+        }
+
+    def _target(self) -> AccuracySpec | None:
+        """Return the baseline's accuracy less the drop, where the baseline states one.
+
+        Where it came from a search itself, what its card states is that of the network that search began
+        with, and what it had to keep thereof; the drop comes on top.
+        """
+        wanted = self._setting.request.card
+        if wanted.accuracy is None:
+            return None
+        fraction = 1 - self._setting.request.max_drop
+        if "search" in wanted.training:
+            fraction *= wanted.accuracy.target_fraction
+        source = f"that of {wanted.name} ({wanted.accuracy.source or 'its card'})"
+        return replace(wanted.accuracy, target_fraction=round(fraction, 6), source=source)
+
+
+def _copy(card: Card, name: str, models: Path) -> Card:
+    """Copy a card and its files to `models`/`name`, under that name."""
+    assert card.path is not None
+    shutil.rmtree(models / name, ignore_errors=True)
+    folder = files.make_writable_folder(models / name)
+    record = card.quantization.get("record")
+    for path in (card.path, card.path.with_suffix(".bin"), *([card.folder / record] if record else [])):
+        shutil.copy2(path, folder / path.name)
+    write_card(replace(card, name=name, folder=folder), folder / CARD_NAME)
+    return read_card(folder / CARD_NAME)
