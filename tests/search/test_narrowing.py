@@ -163,6 +163,18 @@ def test_what_costs_least_for_the_time_that_it_saves_goes_first_and_widths_stay_
     assert left[dear] == 8
 
 
+def test_a_layer_without_a_time_takes_as_long_for_its_work_as_the_others() -> None:
+    channels = Channels(mixed())
+    timed = widths.loads(channels, {"stem": 16 * 27 * 256 / 1e3})
+    by_layer = [
+        step.name
+        for step, layer in zip(channels.twin.steps, channels.twin.layers, strict=True)
+        if isinstance(layer, Convolution | Product)
+    ]
+    assert timed[by_layer.index("expand")].time_us == pytest.approx(32 * 16 * 256 / 1e3)
+    assert timed[by_layer.index("hidden")].time_us == pytest.approx(32 * 24 / 1e3)
+
+
 @pytest.mark.parametrize(("target", "found"), [(1.3, 30), (1.0101, 1), (1.999, 100), (2.1, None)])
 def test_the_fewest_removals_are_found_that_are_fast_enough(target: float, found: int | None) -> None:
     best = widths.fewest(100, target, lambda units: 1 + units / 100)
