@@ -52,7 +52,7 @@ def level(look: int) -> float:
 
     Who looks, adds rounds and looks again has another chance of a false call each time. So every look spends
     a part of what may err (Lan and DeMets, "Discrete sequential boundaries for clinical trials", Biometrika
-    70(3), 1983), the first four fifths and each later one half of what is left; and what is shown are
+    70(3), 1983), the first 0.8 of it and each later one half of what is left; and what is shown are
     repeated confidence intervals (Jennison and Turnbull, "Interim analyses: the repeated confidence interval
     approach", Journal of the Royal Statistical Society B 51(3), 1989). The parts add up (Bonferroni), so a
     look may come after any number of rounds and none is the last. That looks share rounds is not made use of.
@@ -74,7 +74,7 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interva
     The percentile bootstrap is too narrow for few rounds (Hesterberg, "What Teachers Should Know About the
     Bootstrap", The American Statistician 69(4), 2015, section 4.3: narrowness bias, and z where t is due).
     The resampled deviations are therefore stretched by sqrt(n / (n - 1)) and by t / z; those of two rounds,
-    which have three values only, to the t interval.
+    which have three values only, to the t interval, which is also the least beyond CONFIDENCE.
 
     Raises:
         ValueError: fewer than two values, or one that is not positive and finite.
@@ -88,6 +88,10 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interva
     deviations = _resampled_means(logs) - center
     tail = (1 - confidence) / 2
     low, high = np.quantile(deviations, [tail, 1 - tail]) * _stretch(len(values), confidence)
+    if confidence > CONFIDENCE:
+        # Beyond that a few values have no tails to draw from.
+        half = _t_quantile(len(values), confidence) * float(logs.std(ddof=1)) / math.sqrt(len(values))
+        low, high = min(low, -half), max(high, half)
     return Interval(
         math.exp(center), math.exp(center + min(low, 0)), math.exp(center + max(high, 0)), len(values)
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
 from harness.errors import ModelError, did_you_mean
 from harness.model.layers import (
@@ -22,6 +23,8 @@ from harness.typed import LEFT_OUT
 KINDS = {"dense": 3, "group16": 3, "group32": 3, "dw3": 3, "dw5": 5}
 """A block's middle convolution and its kernel: dense, in groups of 16 or 32 channels, or depthwise."""
 ACTIVATIONS = ("relu", "hswish")
+_REMEMBERED = 4096
+"""Blocks spelt out that are kept: a search spells the same ones thousands of times."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Block:
     def groups(self) -> int:
         return self.mid // self.group_width
 
-    @property
+    @cached_property
     def canonical(self) -> "Block":
         """The same block by its plain name: one group is dense, and what a form has not does not differ."""
         idle = FORMS[self.form].idle
@@ -66,15 +69,21 @@ class Block:
 
     def check(self, stage: int) -> None:
         """Raise ModelError if there is no such block; `stage` is where it stands, counted from 1."""
+        if self._fault is not None:
+            raise ModelError(self._fault.replace("{stage}", str(stage)))
+
+    @cached_property
+    def _fault(self) -> str | None:
         for what, value, known in (
             ("form", self.form, tuple(FORMS)),
             ("kind", self.kind, tuple(KINDS)),
             ("activation", self.activation, ACTIVATIONS),
         ):
             if value not in known:
-                raise ModelError(f"Block {what} '{value}' is not known.{did_you_mean(value, known)}")
+                return f"Block {what} '{value}' is not known.{did_you_mean(value, known)}"
         if self.mid < 1 or self.mid % self.group_width:
-            raise ModelError(f"A block of stage {stage} has {self.mid} channels, which fit no '{self.kind}'.")
+            return f"A block of stage {{stage}} has {self.mid} channels, which fit no '{self.kind}'."
+        return None
 
     def spell(self, name: str, into: int, out: int, stride: int) -> BlockLayers:
         """Return the block spelt out, its layers under torchvision's names as far as that has such blocks.
@@ -85,9 +94,14 @@ class Block:
             out: channels that it gives.
             stride: by which it shrinks the image.
         """
-        parts = _Parts(name, into, out, stride)
-        FORMS[self.form].spell(parts, self.canonical)
-        return BlockLayers(name, self.form, tuple(parts.nodes), tuple(parts.folded))
+        return _spelt(self.canonical, name, into, out, stride)
+
+
+@lru_cache(_REMEMBERED)
+def _spelt(block: Block, name: str, into: int, out: int, stride: int) -> BlockLayers:
+    parts = _Parts(name, into, out, stride)
+    FORMS[block.form].spell(parts, block)
+    return BlockLayers(name, block.form, tuple(parts.nodes), tuple(parts.folded))
 
 
 class _Parts:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 STEP = 16
 """Channels by which widths differ: what INT8 kernels fill their vectors with."""
@@ -120,9 +121,9 @@ class BlockLayers:
     folded: tuple[Node, ...] = ()
     """What computes the same in a deployed network; empty: the nodes themselves."""
 
-    @property
+    @cached_property
     def deployed(self) -> "BlockLayers":
-        return BlockLayers(self.name, self.form, self.folded or self.nodes)
+        return BlockLayers(self.name, self.form, self.folded) if self.folded else self
 
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
@@ -179,14 +180,23 @@ class BlockLayers:
         """Return the size of the image that the block makes of one of `size` pixels."""
         return self.sizes(size)[-1]
 
-    def sizes(self, size: int) -> list[int]:
+    def sizes(self, size: int) -> tuple[int, ...]:
         """Return the size of the image that each node makes of one of `size` pixels."""
+        if size not in self._known_sizes:
+            self._known_sizes[size] = self._sizes(size)
+        return self._known_sizes[size]
+
+    @cached_property
+    def _known_sizes(self) -> dict[int, tuple[int, ...]]:
+        return {}
+
+    def _sizes(self, size: int) -> tuple[int, ...]:
         found: list[int] = []
         for node in self.nodes:
             taken = size if node.takes[0] == INPUT else found[node.takes[0]]
             layer = node.layer
             found.append(layer.after(taken) if isinstance(layer, Convolution | Pool) else taken)
-        return found
+        return tuple(found)
 
     def _of_role(self, wanted: Callable[[str], bool]) -> Iterator[Convolution]:
         for node in self.nodes:

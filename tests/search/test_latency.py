@@ -415,9 +415,10 @@ def test_a_real_table_is_measured_and_refused_for_want_of_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "HELD_OUT", 3)
+    monkeypatch.setattr(tables, "VISITS", 1)
     # That other processes quantize is another test's.
     monkeypatch.setattr(int8, "_FEW", 100)
-    table = tables.build(TINY, HERE, tmp_path / "table.json", Design(blocks=2, networks=2))
+    table = tables.build(TINY, HERE, tmp_path / "table.json", Design(blocks=1, networks=1))
     assert 0.001 < table.predict_ms(TINY.baseline) < 10
     with pytest.raises(HarnessError, match=r"held against \d+ networks, 30 are the least"):
         tables.load(tmp_path / "table.json", TINY, HERE)

@@ -25,10 +25,10 @@ torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not in
 
 from harness.model.torch_layers import Convolution, Product  # noqa: E402
 from harness.model.twin import Twin  # noqa: E402
-from harness.search.narrowing import origin, session, widths  # noqa: E402
+from harness.search.narrowing import origin, planning, session, widths  # noqa: E402
 from harness.search.narrowing.channels import Channels  # noqa: E402
 from harness.search.narrowing.importance import importance  # noqa: E402
-from harness.search.narrowing.request import Request  # noqa: E402
+from harness.search.narrowing.request import Request, open_setting  # noqa: E402
 from harness.search.narrowing.widths import Load  # noqa: E402
 from harness.training import norms  # noqa: E402
 from harness.training.data import Images, normalised  # noqa: E402
@@ -163,6 +163,18 @@ def test_what_costs_least_for_the_time_that_it_saves_goes_first_and_widths_stay_
     assert left[dear] == 8
 
 
+def test_a_layer_without_a_time_takes_as_long_for_its_work_as_the_others() -> None:
+    channels = Channels(mixed())
+    timed = widths.loads(channels, {"stem": 16 * 27 * 256 / 1e3})
+    by_layer = [
+        step.name
+        for step, layer in zip(channels.twin.steps, channels.twin.layers, strict=True)
+        if isinstance(layer, Convolution | Product)
+    ]
+    assert timed[by_layer.index("expand")].time_us == pytest.approx(32 * 16 * 256 / 1e3)
+    assert timed[by_layer.index("hidden")].time_us == pytest.approx(32 * 24 / 1e3)
+
+
 @pytest.mark.parametrize(("target", "found"), [(1.3, 30), (1.0101, 1), (1.999, 100), (2.1, None)])
 def test_the_fewest_removals_are_found_that_are_fast_enough(target: float, found: int | None) -> None:
     best = widths.fewest(100, target, lambda units: 1 + units / 100)
@@ -225,6 +237,15 @@ def test_what_cannot_be_narrowed_is_refused_in_one_sentence(tmp_path: Path) -> N
         session.narrow(replace(asked, card=int8))
     with pytest.raises(DataError, match=r"label 3|3 classes"):
         session.narrow(replace(asked, card=mixed_card(tmp_path, 3)))
+
+
+@pytest.mark.usefixtures("_however_busy")
+def test_a_speed_that_no_narrowing_reaches_is_told_with_the_one_that_it_reaches(tmp_path: Path) -> None:
+    setting = open_setting(request(tmp_path, target_speedup=50.0))
+    channels = Channels(origin.read(setting.card))
+    whole = widths.Removal(0, tuple(range(8)))
+    with pytest.raises(HarnessError, match=r"'mixed' is 50 times as fast here: .* it is \d\.\d\d times"):
+        planning.planned(setting, channels, [whole])
 
 
 def test_a_network_whose_operations_are_not_known_is_refused_by_their_name() -> None:

@@ -14,7 +14,7 @@ from harness.search.strategy.scouting import FAR, NEAR, Scouted, scout
 
 pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
 
-STAGES = tuple(Stage(width, (Block(width // 4),) * depth) for width, depth in ((64, 2), (128, 3), (256, 2)))
+STAGES = tuple(Stage(width, (Block(width // 4),) * depth) for width, depth in ((64, 2), (128, 3)))
 SPACE = Space(Architecture(24, 64, "7x7-pool", 16, STAGES), (64,))
 
 
@@ -56,25 +56,49 @@ def each(look: Callable[[Architecture], float]) -> Callable[[Sequence[Architectu
     return lambda networks: list(map(look, networks))
 
 
-def scouted(count: int, look: Callable[[Architecture], float] = truth, **kept: Any) -> Scouted:
-    problem = Problem(SPACE, mega_macs, Flattering().score, CAP)
-    found = scout(problem, Flattering(), count, NEAR, 1, each(look), lambda name, make: make())
+Kept = Callable[[str, Callable[[], Any]], Any]
+
+
+def plain(_: str, make: Callable[[], Any]) -> Any:
+    return make()
+
+
+def scouted(
+    count: int, look: Callable[[Architecture], float] = truth, kept: Kept = plain, cap: float = CAP
+) -> Scouted:
+    fastest = NEAR if cap == CAP else FAR
+    problem = Problem(SPACE, mega_macs, Flattering().score, cap)
+    found = scout(problem, Flattering(), count, fastest, 1, each(look), kept)
     assert found is not None
     return found
 
 
-def test_scouts_see_what_the_estimator_flatters_and_mend_it() -> None:
-    found = scouted(16)
-    turn = [depthwise(one) for one, _ in found.seen[-16:]]
+@pytest.fixture(scope="module")
+def sixteen() -> tuple[Scouted, list[str]]:
+    """Sixteen scouts, or a few more, and the names of the parts that were kept."""
+    names: list[str] = []
+
+    def kept(name: str, make: Callable[[], Any]) -> Any:
+        names.append(name)
+        return make()
+
+    return scouted(16, kept=kept), names
+
+
+def test_scouts_see_what_the_estimator_flatters_and_mend_it(sixteen: tuple[Scouted, list[str]]) -> None:
+    found, names = sixteen
+    turn = [depthwise(one) for one, _ in found.seen[-4 * len(names) :]]
     assert min(turn[:4]) > 0.4
     assert max(turn[4:]) < 0.1
     assert max(accuracy for _, accuracy in found.seen[-8:]) > max(accuracy for _, accuracy in found.seen[:-8])
     assert found.taus()["flattering, weighed"] > 0.7 > 0.4 > found.taus()["flattering"]
 
 
-def test_all_scouts_are_near_the_wanted_latency_and_each_is_seen_once() -> None:
-    found = scouted(12)
-    assert 12 <= len(found.seen) < 16
+def test_all_scouts_are_near_the_wanted_latency_and_each_is_seen_once(
+    sixteen: tuple[Scouted, list[str]],
+) -> None:
+    found, _ = sixteen
+    assert 16 <= len(found.seen) < 20
     assert len({one.key for one, _ in found.seen}) == len(found.seen)
     assert all(mega_macs(one) <= 1.2 * CAP for one, _ in found.seen)
     assert SPACE.uniform(0.5).key in {one.key for one, _ in found.seen}
@@ -82,24 +106,17 @@ def test_all_scouts_are_near_the_wanted_latency_and_each_is_seen_once() -> None:
 
 
 def test_without_a_wish_scouts_go_where_much_faster_networks_are() -> None:
-    problem = Problem(SPACE, mega_macs, Flattering().score, mega_macs(SPACE.baseline))
-    found = scout(problem, Flattering(), 24, FAR, 1, each(truth), lambda name, make: make())
-    assert found is not None
-    shares = [mega_macs(one) / problem.cap_ms for one, _ in found.seen]
+    whole = mega_macs(SPACE.baseline)
+    found = scouted(12, cap=whole)
+    shares = [mega_macs(one) / whole for one, _ in found.seen]
     assert min(shares) < 0.45
     assert max(shares) == 1.0
 
 
-def test_short_searches_are_kept_and_looks_decide_what_follows() -> None:
-    names: list[str] = []
-
-    def kept(name: str, make: Callable[[], Any]) -> Any:
-        names.append(name)
-        return make()
-
-    problem = Problem(SPACE, mega_macs, Flattering().score, CAP)
-    found = scout(problem, Flattering(), 10, NEAR, 1, each(truth), kept)
-    assert found is not None
+def test_short_searches_are_kept_and_looks_decide_what_follows(
+    sixteen: tuple[Scouted, list[str]],
+) -> None:
+    found, names = sixteen
     assert names == [f"scouts-{turn}" for turn in range(len(names))]
     document = found.to_dict()
     assert len(document["seen"]) == len(found.seen)
@@ -109,8 +126,8 @@ def test_short_searches_are_kept_and_looks_decide_what_follows() -> None:
 
 
 def test_scouts_that_only_guess_are_known() -> None:
-    assert not scouted(8).at_chance(1000)
-    assert scouted(8, lambda one: 1 / 24 + 1e-4 * depthwise(one)).at_chance(1000)
+    assert not scouted(4).at_chance(1000)
+    assert scouted(4, lambda one: 1 / 24 + 1e-4 * depthwise(one)).at_chance(1000)
 
 
 def test_a_latency_that_nobody_reaches_is_one_sentence() -> None:
@@ -118,7 +135,7 @@ def test_a_latency_that_nobody_reaches_is_one_sentence() -> None:
     with pytest.raises(
         HarnessError, match=r"^None of the [\d,]+ architectures tried reaches 1e-06 ms: the nearest"
     ):
-        scout(problem, Flattering(), 8, NEAR, 1, each(truth), lambda name, make: make())
+        scout(problem, Flattering(), 8, NEAR, 1, each(truth), plain)
 
 
 def test_one_network_teaches_nothing_and_a_wish_for_one_sees_two() -> None:

@@ -56,7 +56,7 @@ EFFORT = Effort(
     trials=40,
     scouts=4,
     fronts=2,
-    shortlist=8,
+    shortlist=4,
     finetune_epochs=1,
     epochs=1,
     finals=2,
@@ -634,16 +634,16 @@ def test_without_its_libraries_the_search_names_the_extra(
 
 
 def learn_again(task: Request, out: Path) -> Request:
-    """Return the request of a copy of the search whose first four looks and final trainings are missing."""
+    """Return the request of a copy of the search that has to learn its first four looks and its pick anew."""
     shutil.copytree(task.out, out)
     parts, longest = out / "parts", f"epochs-{EFFORT.epochs}"
     looks = sorted(parts.glob("brief-*.json"), key=lambda path: path.stat().st_mtime_ns)[:4]
     for path in looks:
         path.unlink()
         shutil.rmtree(out / "tuned" / f"{path.name.split('-')[1]}-{longest}")
-    for path in parts.glob(f"final-*-{longest}.json"):
-        path.unlink()
-        shutil.rmtree(out / "trained" / path.stem.removeprefix("final-"))
+    (pick,) = parts.glob(f"final-{result.read(out).searched.key}-*-{longest}.json")
+    pick.unlink()
+    shutil.rmtree(out / "trained" / pick.stem.removeprefix("final-"))
     return replace(task, out=out, until="finals")
 
 

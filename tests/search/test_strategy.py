@@ -58,14 +58,14 @@ def quick(trials: int, seed: int = 1, workers: int = 1) -> Effort:
 def test_the_planted_front_is_found_better_than_by_chance_and_changes_with_the_table(
     kind: str, tmp_path: Path
 ) -> None:
-    outcome = search(planted(kind), quick(300), tmp_path, IDENTITY)
+    outcome = search(planted(kind), quick(120), tmp_path, IDENTITY)
     assert [(p["latency_ms"], p["score"]) for p in outcome["front"]] == [(d, d) for d in (2, 3, 4, 5, 6)]
     for point in outcome["front"]:
         found = Architecture.from_dict(point["architecture"])
         assert {block.kind for stage in found.stages for block in stage.blocks} == {kind}
     assert len({run["seed"] for run in outcome["runs"]}) == 3
     for run in outcome["runs"]:
-        assert run["trials"] > run["bred"] == 300
+        assert run["trials"] > run["bred"] == 120
         assert run["hypervolume"] > run["random_hypervolume"]
 
 
@@ -120,7 +120,7 @@ def test_a_uniform_scaling_that_nothing_beats_is_on_the_front(tmp_path: Path) ->
 
 
 def test_latency_is_a_constraint(tmp_path: Path) -> None:
-    outcome = search(planted(cap_ms=5), quick(150), tmp_path, IDENTITY, seeds=1)
+    outcome = search(planted(cap_ms=5), quick(60), tmp_path, IDENTITY, seeds=1)
     assert outcome["front"]
     assert all(point["latency_ms"] <= 5 for point in outcome["front"])
 

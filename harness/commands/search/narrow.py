@@ -36,7 +36,7 @@ from harness.model.card import find_card
 @options.data
 @click.option(
     "--target-speedup",
-    type=options.Finite(),
+    type=options.Finite(min=1, min_open=True),
     required=True,
     metavar="X",
     help="How many times as fast as the baseline it must be, both in INT8, such as 1.3.",
@@ -49,7 +49,7 @@ from harness.model.card import find_card
     type=click.IntRange(2),
     default=5,
     show_default=True,
-    help="LoadGen tests of each model in each scenario.",
+    help="LoadGen tests of each model.",
 )
 @options.duration
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of order and variation.")

@@ -48,7 +48,7 @@ class HeldOut:
     cut: float
     """Of the narrowed one before it learned, with new statistics."""
     distilled: float
-    """In FP32."""
+    """In FP32, after it has learned; where this is less than `cut`, the weights before were kept."""
     int8: float
 
 

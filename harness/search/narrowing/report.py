@@ -39,5 +39,7 @@ def _sentences(found: Narrowing) -> Iterator[str]:
         f"{100 * held_out.distilled:.2f} % after learning from {found.learned:,} images, "
         f"{100 * held_out.int8:.2f} % in INT8."
     )
+    if held_out.distilled < held_out.cut:
+        yield "Learning did not help, and the weights before it were kept: give more images to learn from."
     yield from found.speedups
     yield from found.accuracies

@@ -39,7 +39,7 @@ class Request:
     """Of the distillation."""
     seed: int = 1
     rounds: int = 5
-    """LoadGen tests of each model in each scenario in the end."""
+    """LoadGen tests of each model in the end."""
     duration_s: float = 10.0
     """Least duration of each."""
     command: str = ""

@@ -1,5 +1,6 @@
 """One narrowing, start to finish; what is finished is kept, and the same call goes on from there."""
 
+import copy
 import datetime
 from collections.abc import Iterator
 from dataclasses import replace
@@ -67,12 +68,12 @@ def _narrowed(setting: Setting, ranks: Ranks) -> Narrowing:
     request, card, parts = setting.request, setting.card, setting.parts
     original = origin.read(card)
     channels = Channels(original)
-    if not channels.groups:
+    lessons = Lessons(setting, ranks)
+    order = planning.order(setting, channels, lessons)
+    if not order:
         raise HarnessError(
             f"No channel of model '{card.name}' can go without others that must stay: give another one."
         )
-    lessons = Lessons(setting, ranks)
-    order = planning.order(setting, channels, lessons)
     plan = planning.planned(setting, channels, order)
     kept = widths.kept(channels, order[: plan.units])
 
@@ -86,11 +87,19 @@ def _narrowed(setting: Setting, ranks: Ranks) -> Narrowing:
             f"{card.name}, narrowed to be {plan.speedup:.2f} times as fast, has {100 * cut:.2f} % on the "
             f"{len(setting.images.held_out.names)} held-out images before it learns."
         )
+        before = copy.deepcopy(student.state_dict())
         folder = result_folder(request)
         history = lessons.distil(student, original, request.epochs, folder, f"{card.name}, narrowed")
+        distilled = history[-1].top1
+        if distilled < cut:
+            note(
+                f"Learning did not help: {100 * distilled:.2f} % on the held-out images where it was "
+                f"{100 * cut:.2f} %, so the weights stay as they were before; give more images to learn from."
+            )
+            student.load_state_dict(before)
         _save(setting, student, plan)
         macs = count_macs(origin.source(card)), count_macs(student.write())
-        return {"cut": cut, "distilled": history[-1].top1, "macs": macs}
+        return {"cut": cut, "distilled": distilled, "macs": macs}
 
     learned = parts.kept("learned", learn, **_effort(request))
     before = parts.kept("held-out", lambda: export.measure(card, lessons.held_out))

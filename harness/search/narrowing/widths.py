@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.model.torch_layers import Convolution, Product
+from harness.model.twin import Step
 from harness.search.narrowing.channels import Channels, Group
 
 _LEAST_SHARE = 0.25
@@ -48,7 +49,10 @@ def _share(parts: Mapping[int, float], left: Sequence[float]) -> float:
 
 
 def loads(channels: Channels, times_us: Mapping[str, float]) -> list[Load]:
-    """Return the load of each layer that has a time, by its name in OpenVINO's network."""
+    """Return the load of each layer; `times_us` has them by name.
+
+    A layer that is not among them takes as long for its work as the others do.
+    """
     group_of = {
         int(one): number
         for number, group in enumerate(channels.groups)
@@ -66,15 +70,30 @@ def loads(channels: Channels, times_us: Mapping[str, float]) -> list[Load]:
                 found[group] = found.get(group, 0.0) + 1 / len(followed.ids)
         return found
 
+    computing = [
+        (number, step, layer)
+        for number, (step, layer) in enumerate(zip(channels.twin.steps, channels.twin.layers, strict=True))
+        if isinstance(layer, Convolution | Product)
+    ]
+    known = [
+        (times_us[step.name], _work(step, layer)) for _, step, layer in computing if step.name in times_us
+    ]
+    us_per_work = sum(time for time, _ in known) / max(1, sum(work for _, work in known)) or 1.0
     return [
         Load(
-            times_us[step.name],
+            times_us.get(step.name, us_per_work * _work(step, layer)),
             {} if isinstance(layer, Convolution) and layer.is_grouped else parts(step.takes[0]),
             parts(number),
         )
-        for number, (step, layer) in enumerate(zip(channels.twin.steps, channels.twin.layers, strict=True))
-        if isinstance(layer, Convolution | Product) and step.name in times_us
+        for number, step, layer in computing
     ]
+
+
+def _work(step: Step, layer: Convolution | Product) -> int:
+    """Return the multiply-accumulates of a layer."""
+    if isinstance(layer, Product):
+        return int(layer.linear.weight.numel())
+    return int(layer.conv.weight.numel()) * math.prod(step.shape[2:])
 
 
 def unit(group: Group, multiple: int) -> int:

@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from harness.errors import HarnessError
@@ -21,6 +22,7 @@ _LARGEST_LEAN = 4.0
 """Of a random network, the power to which the uniform draw of a growing decision is raised, at most."""
 _LATE_STAGES = 2
 """Squeeze-excite is only offered in so many last stages: on large images it costs more than it brings."""
+_REMEMBERED = 4096
 
 T = TypeVar("T")
 Choose = Callable[[str, Sequence[Any]], Any]
@@ -273,6 +275,7 @@ class Space:
         return _find(name, nearest_first, block.mid, lambda share: rounded(stage.width * share))
 
 
+@lru_cache(_REMEMBERED)
 def block(
     width: int, kind: str, ratio: float, squeeze_excite: bool, activation: str, form: str = "bottleneck"
 ) -> Block:
