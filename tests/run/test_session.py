@@ -520,13 +520,13 @@ def test_real_images_in_numbered_class_folders_give_the_accuracy_of_the_real_mod
     (tmp_path / "card.toml").write_text(MOBILENET)
     card = read_card(tmp_path / "card.toml")
     sample = find_images(shared_data / "imagenet-sample", card.output.labels)
-    for name, label in zip(sample.names, sample.labels, strict=True):
+    for name, label in list(zip(sample.names, sample.labels, strict=True))[::4]:
         folder = tmp_path / "images" / str(label)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(sample.root / name)
     images = find_images(tmp_path / "images", card.output.labels)
     store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
-    settings = RunSettings(Scenario.OFFLINE, duration_s=1)
+    settings = RunSettings(Scenario.OFFLINE, duration_s=BRIEF_S)
     document, folder = run_session.run(
         run_session.Request(card, store.path, settings, (Mode.ACCURACY,), tmp_path / "out", system="here")
     )
