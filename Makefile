@@ -1,4 +1,4 @@
-.PHONY: check lint types test coverage format docs bench
+.PHONY: check lint types test coverage format docs tables bench
 
 check: lint types test
 
@@ -24,6 +24,9 @@ format:
 
 docs:
 	mkdocs build --strict
+
+tables:
+	python tests/tables.py
 
 bench:
 	python benchmarks/record.py

@@ -97,8 +97,12 @@ class Tale:
     @property
     def remarks(self) -> list[str]:
         """What disturbed the tests or went wrong in them, in words, and how to be surer."""
-        told = chain.from_iterable((*one.faults, *one.remarks) for one in self.comparisons)
-        found = list(dict.fromkeys(told))
+        several = len(self.comparisons) > 1
+        found = [
+            f"{at.name}: {remark}" if several else remark
+            for one, at in zip(self.comparisons, self.folders, strict=True)
+            for remark in dict.fromkeys((*one.faults, *one.remarks))
+        ]
         undecided = any(one.rounds_needed for one in findings.speedups(self.task))
         if self.task.invalid or self.task.remarks or undecided:
             found.append(f"More rounds make the built-in task surer: {shlex.join(self.more_rounds)}")

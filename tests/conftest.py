@@ -26,6 +26,11 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 SIZE = 16
 CLASSES = 10
 
+PATIENCE_S = 600
+"""Only what hangs takes so long, on a busy machine with a cold disk, too."""
+BRIEF_S = 0.0005
+"""LoadGen counts whole milliseconds: a performance test that may last none is VALID at any speed."""
+
 CARD = """
 name = "{name}"
 benchmark = "resnet50"
@@ -48,6 +53,20 @@ metric = "top1"
 reference = 1.0
 target_fraction = 0.9
 """
+
+
+LONG = (
+    "tests/fleet/test_fleet.py",
+    "tests/search/test_session.py",
+    "tests/test_quickstart.py",
+    "tests/submission/test_mutants.py",
+)
+"""Files that begin first, so that none of them is left to one process while the others have ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
 
 
 @pytest.hookimpl(wrapper=True)

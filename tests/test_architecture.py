@@ -1,6 +1,7 @@
 """Imports point one way, from room to room and within each, and each native library has its doors."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,13 +60,13 @@ ROWS = {
     ],
     "task": [{"average_precision", "boxes", "logged", "scoring"}, {"classification", "detection"}],
     "model": [
-        {"layers", "licence", "onnx_file"},
+        {"layers", "licence", "onnx_file", "torch_layers"},
         {"blocks", "card_parts", "download"},
         {"architecture"},
         {"card_rules"},
         {"card"},
         {"nodes"},
-        {"detector", "efficientnet", "resnet"},
+        {"detector", "efficientnet", "resnet", "twin"},
         {"builders"},
         {"file", "zoo"},
         {"hub"},
@@ -87,6 +88,7 @@ ROWS = {
         {"subject"},
         {"proof", "served"},
         {"drive", "probe"},
+        {"origin"},
         {"work"},
     ],
     "loadgen/sut": [{"lane"}, {"boxes"}, {"offline", "server", "stream"}],
@@ -167,7 +169,7 @@ ROWS = {
         {"document", "strategy"},
         {"forecast", "selection", "sentences", "verdict"},
         {"result", "tools"},
-        {"report", "session"},
+        {"narrowing", "report", "session"},
     ],
     "search/accuracy": [
         {"costs", "inheritance", "trainer"},
@@ -176,6 +178,12 @@ ROWS = {
         {"crew", "distillation", "team"},
     ],
     "search/latency": [{"entries", "terms", "validation"}, {"prediction"}, {"table"}],
+    "search/narrowing": [
+        {"channels", "document", "origin", "request"},
+        {"importance", "lessons", "report", "widths"},
+        {"planning"},
+        {"session"},
+    ],
     "search/selection": [{"control", "deployment", "finetunings"}, {"models"}, {"contest"}],
     "search/space": [{"ranges"}, {"revisions"}, {"baseline"}],
     "search/strategy": [{"front"}, {"study"}, {"evolution"}, {"climbing"}, {"scouting", "searching"}],
@@ -204,7 +212,7 @@ ROWS = {
         },
     ],
     "commands/fleet": [{"words"}, {"merge", "run", "status"}],
-    "commands/search": [{"images", "latency", "profile", "report", "run"}],
+    "commands/search": [{"images", "latency", "narrow", "profile", "report", "run"}],
 }
 # Rooms, or single modules, that may import a library.
 DOORS = {
@@ -235,8 +243,14 @@ def modules(room: str) -> Iterator[str]:
             yield path.stem
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return the syntax tree of a module, node by node."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -291,7 +305,7 @@ def test_only_a_task_knows_how_its_answers_are_written() -> None:
             continue
         known = [name for name in imports(path) if name in tasks or name.rpartition(".")[0] in tasks]
         assert not known, f"{place} imports {known}: ask harness.task.task_of(card)"
-        constants = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
+        constants = [node.value for node in nodes(path) if isinstance(node, ast.Constant)]
         assert not {"f4", "<f4", "float32"} & {one for one in constants if isinstance(one, str)}, place
         if any(name in text for name in HANDLE_ANSWERS):
             assert 4 not in [one for one in constants if type(one) is int], f"{place} counts bytes"
@@ -309,8 +323,7 @@ def test_no_code_asks_which_task_it_is() -> None:
         place = path.relative_to(PACKAGE).as_posix()
         if place.startswith(("task/", "mlperf/")) or place == "dataset/form.py":
             continue
-        tree = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-        written = {node.value for node in tree if isinstance(node, ast.Constant)}
+        written = {node.value for node in nodes(path) if isinstance(node, ast.Constant)}
         assert not written & set(TASKS), f"{place}: ask for the task's FORM"
         named = {f"harness.task.{name}" for name in names} & set(imports(path))
         assert not named or place in NAME_A_TASK, f"{place}: ask for the task's FORM"
@@ -330,6 +343,5 @@ def test_the_words_of_mlperf_stand_in_its_room_alone() -> None:
     for path in sorted(PACKAGE.rglob("*.py")):
         place = path.relative_to(PACKAGE).as_posix()
         if not place.startswith("mlperf/"):
-            tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            written = {node.value for node in tree if isinstance(node, ast.Constant)}
+            written = {node.value for node in nodes(path) if isinstance(node, ast.Constant)}
             assert not written & WORDS_OF_MLPERF, place

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from conftest import PATIENCE_S
 
 from harness.cli import _COMMANDS, cli
 
@@ -18,12 +19,12 @@ WITH_CODE = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 def python(code: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def harness(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "harness", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def test_help_needs_no_native_library() -> None:
@@ -134,7 +135,7 @@ def test_a_duration_that_is_none_is_refused_in_one_sentence() -> None:
 
 def test_a_name_that_is_not_utf8_is_refused_in_one_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "harness", "check", b"tree\xff"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "harness: The name tree\\udcff is not UTF-8, so no result could tell it: rename it.\n"
@@ -150,7 +151,7 @@ def test_a_name_that_is_not_utf8_is_refused_in_one_sentence(tmp_path: Path) -> N
 def test_a_folder_of_the_environment_that_is_not_utf8_is_named(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "harness", "model", "list"],
-        env={**os.environb, name.encode(): b"/tmp/\xff"}, capture_output=True, text=True, timeout=60,
+        env={**os.environb, name.encode(): b"/tmp/\xff"}, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 2
     assert f"is not UTF-8, so no result could tell it: set {name} to another folder." in done.stderr
@@ -159,7 +160,8 @@ def test_a_folder_of_the_environment_that_is_not_utf8_is_named(name: str) -> Non
 def test_a_locale_without_a_character_gets_its_escape() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "harness", "check", "b\u0142"],
-        env={**os.environ, "PYTHONIOENCODING": "latin-1:strict"}, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1:strict"}, capture_output=True, text=True,
+        timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.startswith("harness: No folder b\\u0142: give the folder")

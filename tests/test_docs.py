@@ -1,6 +1,5 @@
 """README, --help and the code agree."""
 
-import importlib
 import re
 import tomllib
 from collections.abc import Iterator
@@ -11,20 +10,14 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from documented import rows
 from sample_detectors import CARDS
+from tables import TABLES, Table, command, parts
 
 from harness import __version__
 from harness.cli import _COMMANDS, cli
-from harness.comparison.document import Comparison
-from harness.dataset.manifest import Manifest
 from harness.dataset.recipe import FITS, PLACES, ROUNDINGS
-from harness.measurement.tuned import Tuning
 from harness.model.card import DetectionOutput, read_card
 from harness.model.card_parts import DECODERS
-from harness.results.columns import COLUMNS
-from harness.run.document import RunResult
-from harness.search.document import SearchResult
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,11 +25,6 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
-
-
-def command(name: str) -> click.Command:
-    found: click.Command = importlib.import_module(f"harness.commands.{name}").command
-    return found
 
 
 def code_blocks(language: str = "", text: str = README) -> list[str]:
@@ -51,15 +39,6 @@ def command_lines() -> Iterator[Any]:
                 words = re.sub(r"^docker run .*? (?=harness )", "", line).split()
                 if words[:1] == ["harness"]:
                     yield pytest.param(words[1], words[2:], id=f"{page}: {' '.join(words[:3])}")
-
-
-def parts(found: click.Command) -> dict[str, click.Command]:
-    """Return a group's commands by name, or the command itself."""
-    if not isinstance(found, click.Group):
-        return {"": found}
-    context = click.Context(found)
-    named = {name: found.get_command(context, name) for name in found.list_commands(context)}
-    return {name: part for name, part in named.items() if part is not None}
 
 
 def options_of(name: str, part: str) -> set[str]:
@@ -136,43 +115,16 @@ def test_the_readme_fits_on_a_few_screens() -> None:
     assert README.count("\n") <= 150
 
 
-@pytest.mark.parametrize(
-    ("heading", "kind", "deep"),
-    [
-        ("result.json of a run", RunResult, True),
-        ("compare.json", Comparison, True),
-        ("A tuning", Tuning, True),
-        ("manifest.json of a store", Manifest, True),
-        ("result.json of a search", SearchResult, False),
-    ],
-)
-def test_every_key_of_a_typed_document_is_in_the_formats(heading: str, kind: type, deep: bool) -> None:
-    section = PAGES["docs/formats.md"].partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    found = [line for line in section.splitlines() if line.startswith("| `")]
-    assert found == rows(kind, deep=deep)
-
-
-def test_the_keys_of_config_files_are_documented() -> None:
-    keys = {
-        (parameter.name, parameter.help)
-        for found in (command("train"), parts(command("search"))["run"])
-        for parameter in found.params
-        if isinstance(parameter, click.Option) and parameter.hidden
-    }
-    rows = re.findall(r"^\| `(\w+)` \| .* \| (.+) \|$", PAGES["docs/settings.md"], re.MULTILINE)
-    assert set(rows) == keys
-    assert keys
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_a_table_that_follows_from_the_code_is_up_to_date(table: Table) -> None:
+    assert table.found(PAGES[table.page]) == table.made(), "type: make tables"
+    assert table.put(PAGES[table.page]) == PAGES[table.page]
 
 
 @pytest.mark.parametrize("words", [["train"], ["search", "run"]])
 def test_the_help_of_large_commands_fits_on_one_screen(words: list[str]) -> None:
     text = CliRunner().invoke(cli, [*words, "--help"], terminal_width=100).output
     assert text.count("\n") <= 60
-
-
-def test_the_columns_of_the_table_of_results_are_documented() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", PAGES["docs/how-to/all-results.md"], re.MULTILINE)
-    assert rows == [(column.name, column.meaning) for column in COLUMNS]
 
 
 def test_every_heading_that_a_readme_links_to_exists() -> None:

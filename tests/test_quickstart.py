@@ -163,7 +163,7 @@ def test_what_disturbed_it_is_told_with_the_command_that_goes_on(
     assert replace(story, task=task, resnet50=resnet50).remarks == []
     restless = replace(story, task=replace(task, remarks=(disturbed,)), resnet50=resnet50)
     assert restless.remarks == [
-        disturbed,
+        f"built-in-task: {disturbed}",
         "More rounds make the built-in task surer: harness compare --model builtin-resnet50 "
         + "".join(
             f"--model {story.folder}/models/{name}.toml "

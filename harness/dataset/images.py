@@ -167,13 +167,18 @@ def official_name(name: str) -> str:
     return f"ILSVRC2012_val_{found[1]}.JPEG" if found else file_name
 
 
+def is_labelled(root: Path) -> bool:
+    """Return whether a folder has a file of labels, so that its folders are no classes."""
+    return any((root / name).is_file() for name in (VAL_MAP, KAGGLE_CSV))
+
+
 def require_same_classes(one: Path, other: Path) -> None:
     """Raise DataError if class folders of two roots differ, where labels are ranks of their names.
 
     Roots with a file of labels have none to hold against each other, and numbered folders say their labels.
     """
     for root in (one, other):
-        if not root.is_dir() or any((root / name).is_file() for name in (VAL_MAP, KAGGLE_CSV)):
+        if not root.is_dir() or is_labelled(root):
             return
     ours, theirs = class_folders(one), class_folders(other)
     if ours.are_numbered and theirs.are_numbered:

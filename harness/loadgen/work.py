@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness import files
 from harness.errors import RunFailed
 from harness.loadgen.job import Job
+from harness.machine import noise
 from harness.process import child
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _LOG_BYTES = 1_000_000
 """More than the logs of a test whose answers are not logged."""
 _PURPOSE = "LoadGen's logs"
+_ORIGIN = "harness.loadgen.origin"
 
 Work = Callable[["Backend"], dict[str, Any]]
 """A function of a module, which measures a backend."""
@@ -39,12 +41,15 @@ def run(
     """
     files.require_free_space(job.log_folder, _LOG_BYTES, _PURPOSE)
     try:
-        done = child.run(partial(_work, job, work), job.log_folder, job.settings.stall_timeout_s, show)
+        done = child.run(
+            partial(_work, job, work), job.log_folder, job.settings.stall_timeout_s, show, (_ORIGIN,)
+        )
     except RunFailed:
         # LoadGen does not say that it could not write.
         files.require_room(job.log_folder, _PURPOSE)
         raise
     files.require_room(job.log_folder, _PURPOSE)
+    noise.count_as_own(done.pop(child.CPU_S))
     return done
 
 

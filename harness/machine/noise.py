@@ -71,7 +71,8 @@ class Watch:
         Args:
             root: where /proc and /sys lie.
             clock: seconds.
-            own_cpu: CPU seconds used so far by this process and the children it has waited for.
+            own_cpu: CPU seconds used so far by this process, the children that it has waited for, and those
+                that `count_as_own` was told of.
         """
         self._root = root
         self._clock = clock
@@ -255,6 +256,14 @@ def _counters(text: str) -> dict[str, int]:
     return {name: int(value) for name, value in re.findall(r"^(\w+) (\d+)$", text, re.MULTILINE)}
 
 
+_elsewhere_s: list[float] = []
+
+
+def count_as_own(cpu_s: float) -> None:
+    """Count CPU seconds of a process that worked for this one, and for whose end another has waited."""
+    _elsewhere_s.append(cpu_s)
+
+
 def _own_cpu_s() -> float:
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + sum(_elsewhere_s)

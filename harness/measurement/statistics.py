@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -116,7 +116,7 @@ def rounds_needed(ratios: Sequence[float], confidence: float = CONFIDENCE) -> in
     logs = np.log(np.asarray(ratios, np.float64))
     size, spread = abs(float(logs.mean())), float(logs.std(ddof=1))
     counts = np.arange(2, MOST_ROUNDS + 1)
-    margins = t.ppf((1 + confidence) / 2, counts - 1) + t.ppf(POWER, counts - 1)
+    margins = stdtrit(counts - 1, (1 + confidence) / 2) + stdtrit(counts - 1, POWER)
     enough = np.flatnonzero(margins * spread / np.sqrt(counts) < size)
     return int(counts[enough[0]]) if len(enough) else None
 
@@ -132,9 +132,9 @@ def _stretch(count: int, confidence: float) -> float:
     if count == 2:
         # Their quantiles are half the difference, which is the standard error.
         return _t_quantile(count, confidence)
-    narrow = float(norm.ppf((1 + confidence) / 2))
+    narrow = float(ndtri((1 + confidence) / 2))
     return _t_quantile(count, confidence) / narrow * math.sqrt(count / (count - 1))
 
 
 def _t_quantile(count: int, confidence: float) -> float:
-    return float(t.ppf((1 + confidence) / 2, count - 1))
+    return float(stdtrit(count - 1, (1 + confidence) / 2))

@@ -1,4 +1,7 @@
-"""Runs work in a process of its own, and watches it: progress, crashes, hangs and Ctrl-C."""
+"""Runs work in a process of its own, and watches it: progress, crashes, hangs and Ctrl-C.
+
+Each is forked from a server that has imported what the work needs, and has begun nothing: it starts at once.
+"""
 
 import multiprocessing
 import os
@@ -6,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -16,9 +20,12 @@ from harness.errors import HarnessError, RunFailed
 from harness.process.workers import ctrl_c_held_back, serve_the_parent
 
 OUTPUT_NAME = "output.txt"
+CPU_S = "cpu_s"
+"""Key of what `run` adds to the result: CPU seconds of the child, for whose end another process waits."""
 
 _POLL_S = 1.0
 _GRACE_S = 10.0
+_SAFE_PATH = "PYTHONSAFEPATH"
 
 
 @dataclass(frozen=True)
@@ -50,24 +57,28 @@ def run(
     folder: Path,
     stall_timeout_s: float,
     show: Callable[[Progress], None] = lambda progress: None,
+    imported: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Do the work in a child process and return what it reports.
+    """Do the work in a child process and return what it reports, and CPU_S.
 
     Args:
         work: what to do.
         folder: an existing folder that takes what the child prints, while it lives.
         stall_timeout_s: a child that reports nothing new for so long is ended.
         show: called with the progress at least once a second.
+        imported: modules that the first call imports for the children of all calls.
 
     Raises:
         RunFailed: the child crashed, hung, or failed.
         HarnessError: the child refused the work.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(imported))
     receiver, sender = context.Pipe(duplex=False)
     output = folder / OUTPUT_NAME
-    process = context.Process(target=_main, args=(work, sender, output), daemon=True)
-    with ctrl_c_held_back():
+    arguments = (work, sender, output, _Surroundings.present())
+    process = context.Process(target=_main, args=arguments, daemon=True)
+    with ctrl_c_held_back(), _no_module_of_the_working_folder():
         process.start()
     sender.close()
     try:
@@ -129,6 +140,37 @@ def _crash_message(exit_code: int | None, phase: str, completed: int, output: Pa
     return f"The test process {cause} while {phase} (after {completed} samples){last_words}."
 
 
+@dataclass(frozen=True)
+class _Surroundings:
+    """What a child must have of its parent as it is now, where the server began earlier."""
+
+    environ: Mapping[str, str]
+    cpus: frozenset[int]
+
+    @classmethod
+    def present(cls) -> "_Surroundings":
+        return cls(dict(os.environ), frozenset(os.sched_getaffinity(0)))
+
+    def enter(self) -> None:
+        os.environ.clear()
+        os.environ.update(self.environ)
+        os.sched_setaffinity(0, self.cpus)
+
+
+@contextmanager
+def _no_module_of_the_working_folder() -> Iterator[None]:
+    """Keep a server that starts from importing what lies there by chance."""
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
+
+
 class _Sender:
     """The child's end of the pipe."""
 
@@ -148,16 +190,18 @@ class _Sender:
         os._exit(1)
 
 
-def _main(work: Work, sender: Connection, output: Path) -> None:
+def _main(work: Work, sender: Connection, output: Path, surroundings: _Surroundings) -> None:
     """Run in the child."""
     serve_the_parent()
+    surroundings.enter()
     # LoadGen and OpenVINO print from C++; stdout belongs to the parent's result.
     target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(target, 1)
     os.dup2(target, 2)
     link = _Sender(sender)
     try:
-        link.report("done", work(link))
+        result = work(link)
+        link.report("done", {**result, CPU_S: time.process_time()})
     except HarnessError as error:
         link.report("refused", error)
     sys.stdout.flush()

@@ -28,8 +28,9 @@ _MOST_PROCESSES = 8
 _AHEAD = 4
 """Networks that each process quantizes before the next are measured; a large one's file has 25 MB."""
 
-Network: TypeAlias = Architecture | ov.Model
-"""An architecture, which gets random weights, or a model with f32 [1, 3, size, size] in and logits out."""
+Network: TypeAlias = Architecture | ov.Model | Card
+"""An architecture, which gets random weights, a model with f32 [1, 3, size, size] in and logits out, or a
+card's model."""
 
 
 def quantized(network: Network) -> ov.Model:
@@ -37,6 +38,8 @@ def quantized(network: Network) -> ov.Model:
 
     Biases are not corrected, and an architecture gets random weights: neither changes what is computed.
     """
+    if isinstance(network, Card):
+        return quantized_card(network)
     plain: ov.Model = network
     if isinstance(network, Architecture):
         plain = resnet.assemble(network, resnet.seeded_state(_SEED, network))

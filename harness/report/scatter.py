@@ -8,6 +8,8 @@ from harness.report.svg import WIDTH, element, line, text, title
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 14, 12, 44
 _HEIGHT = 300
+_CHARACTER, _LINE_HEIGHT = 7, 13
+"""About how wide and high a name's characters are."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def points(marks: Sequence[Mark], x_name: str, y_name: str, label: str, bar: flo
     parts = _frame(x, y, x_name, y_name)
     if bar is not None:
         parts.append(line(_LEFT, y.place(bar), WIDTH - _RIGHT, y.place(bar), "interval"))
+    taken: list[tuple[float, float, float]] = []
     for mark in marks:
         across, up = x.place(mark.x), y.place(mark.y)
         parts.append(
@@ -47,8 +50,23 @@ def points(marks: Sequence[Mark], x_name: str, y_name: str, label: str, bar: flo
         )
         if mark.name:
             late = across > WIDTH * 0.7
-            parts.append(text(across + (-8 if late else 8), up - 7, mark.name, "end" if late else "start"))
+            start = across - 8 - _CHARACTER * len(mark.name) if late else across + 8
+            height = _free(start, start + _CHARACTER * len(mark.name), up, taken)
+            parts.append(text(across + (-8 if late else 8), height, mark.name, "end" if late else "start"))
     return svg.drawing(_HEIGHT, label, parts)
+
+
+def _free(start: float, end: float, up: float, taken: list[tuple[float, float, float]]) -> float:
+    """Return the height above or below a point where a name from `start` to `end` covers none in `taken`."""
+
+    def crowd(height: float) -> int:
+        return sum(
+            first < end and start < last and abs(height - at) < _LINE_HEIGHT for first, last, at in taken
+        )
+
+    height = min((up - 7, up + 7 + _LINE_HEIGHT / 2), key=crowd)
+    taken.append((start, end, height))
+    return height
 
 
 def agreement(marks: Sequence[Mark], x_name: str, y_name: str, label: str, *, logarithmic: bool) -> str:

@@ -40,7 +40,7 @@ th:first-child, td:first-child, .words th, .words td { text-align: left; }
 th:first-child, td:first-child { padding-left: 0; }
 td:last-child { font-weight: 600; }
 .wide td { white-space: nowrap; }
-.wide th { overflow-wrap: anywhere; }
+.wide th { overflow-wrap: break-word; }
 .wide .text { white-space: normal; font-weight: 400; min-width: 8rem; }
 .words td:last-child { font-weight: 400; }
 .words td { overflow-wrap: anywhere; }
@@ -63,7 +63,7 @@ svg .published { fill: var(--published); }
 .key { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: 0; margin: .5rem 0; list-style: none; }
 .key span { display: inline-block; width: .8rem; height: .8rem; border-radius: .2rem; margin-right: .4rem; }
 @media (max-width: 40rem) {
-  .wide th, .wide td { white-space: normal; padding: .3rem .2rem; font-size: .8rem; }
+  .wide th, .wide td { white-space: normal; padding: .3rem .2rem; font-size: .8rem; overflow-wrap: anywhere; }
   .wide .text { min-width: 0; }
   .words th { min-width: 6rem; font-size: .875rem; }
   .words td { font-size: .875rem; }

@@ -1,16 +1,14 @@
 """What a search is asked for, and everything that the answer starts from."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness import __version__
 from harness.console import note
-from harness.dataset.images import ImageList, count_classes, find_images, require_same_classes
 from harness.dataset.recipe import Recipe
 from harness.dataset.store import Store, open_store
-from harness.errors import DataError, HarnessError
+from harness.errors import HarnessError
 from harness.machine import system
 from harness.measurement.data import require_fit
 from harness.mlperf.scenario import Scenario
@@ -18,12 +16,13 @@ from harness.model import file as model_file
 from harness.model.card import Card
 from harness.model.resnet import State
 from harness.profiling.conditions import MACHINE, Conditions
+from harness.search import split
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.parts import Parts, asked_before
 from harness.search.space import baseline
 from harness.search.space.ranges import REVISIONS, ranges
 from harness.search.space.revisions import Space
-from harness.search.split import Split, split
+from harness.search.split import Split
 from harness.typed import LEFT_OUT
 
 UNTIL = ("table", "estimator", "scouts", "search", "front", "finals", "uniform", "models")
@@ -205,15 +204,12 @@ def open_setting(request: Request) -> Setting:
         )
     architecture, state = baseline.read(card)
     store = open_store(request.data)
-    _require_classes(request)
+    images = split.of_folders(request.train, request.held_out, card.classifier.labels, request.seed)
     require_fit(card, store)
     sizes = _sizes(store, card.input.recipe)
     space = Space(architecture, sizes, ranges(request.space))
-    images = _images(request)
     # What was encoded anew under its old name is another set.
-    files = _bytes_by_file(images.learned), _bytes_by_file(images.held_out)
-    if request.held_out is not None:
-        _require_unseen(request, *files)
+    files = split.bytes_by_file(images.learned), split.bytes_by_file(images.held_out)
     asked = {
         "baseline": model_file.sha256(card),
         "search space": space.key,
@@ -256,17 +252,6 @@ def _conditions(request: Request) -> Conditions:
     return Conditions(request.scenario, request.threads or there["threads"], machine)
 
 
-def _require_classes(request: Request) -> None:
-    classes = request.card.classifier.labels
-    for folder in filter(None, (request.train, request.held_out)):
-        found = count_classes(folder)
-        if found != classes:
-            raise DataError(
-                f"The images in {folder} have {found} classes and the baseline {classes}: give the data that "
-                "it was trained for."
-            )
-
-
 def _sizes(store: Store, recipe: Recipe) -> tuple[int, ...]:
     """Return the input sizes at which the store holds the baseline's recipe."""
     store.samples(recipe)
@@ -276,39 +261,3 @@ def _sizes(store: Store, recipe: Recipe) -> tuple[int, ...]:
         if recipe.at(entry.recipe.size) == entry.recipe and entry.recipe.size <= recipe.size
     )
     return tuple(sorted(alike))
-
-
-def _images(request: Request) -> Split:
-    folders = [folder for folder in (request.train, request.held_out) if folder is not None]
-    found = [find_images(folder, request.card.classifier.labels) for folder in folders]
-    for remark in (remark for images in found for remark in images.remarks):
-        note(remark)
-    if request.held_out is None:
-        return split(found[0], seed=request.seed)
-    require_same_classes(request.train, request.held_out)
-    return Split(*found)
-
-
-def _require_unseen(request: Request, learned: Mapping[Any, int], unseen: Mapping[Any, int]) -> None:
-    shared = learned.keys() & unseen.keys()
-    if shared:
-        raise DataError(
-            f"{len(shared):,} of the {len(unseen):,} images in --held-out {request.held_out} are among "
-            "those of --train: give images that the baseline has not learned from."
-        )
-
-
-def _bytes_by_file(images: ImageList) -> dict[Any, int]:
-    """Return the length of each file by what is the same for all of its names and links: a stat an image.
-
-    By its path and as 0 where there is none: who reads it says so.
-    """
-    found: dict[Any, int] = {}
-    for path in (images.root / name for name in images.names):
-        try:
-            file = path.stat()
-        except OSError:
-            found[path] = 0
-        else:
-            found[file.st_dev, file.st_ino] = file.st_size
-    return found

@@ -1,9 +1,13 @@
 """The split of the training images: most to learn from, some held out to judge candidates by."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from harness.dataset.images import ImageList
+from harness.console import note
+from harness.dataset.images import ImageList, count_classes, find_images, is_labelled, require_same_classes
 from harness.errors import DataError
 
 SHARE = 0.1
@@ -16,6 +20,53 @@ class Split:
 
     learned: ImageList
     held_out: ImageList
+
+
+def of_folders(train: Path, held_out: Path | None, labels: int, seed: int) -> Split:
+    """Return the images of two folders, or, without the second, those of the first, a tenth held out.
+
+    Raises:
+        DataError: the folders have not as many classes as there are labels, or not the same; an image is in
+            both; or a class has one image, of which none can be held out.
+    """
+    folders = [folder for folder in (train, held_out) if folder is not None]
+    for folder in folders:
+        found = labels if is_labelled(folder) else count_classes(folder)
+        if found != labels:
+            raise DataError(
+                f"The images in {folder} have {found} classes and the baseline {labels}: give the data that "
+                "it was trained for."
+            )
+    lists = [find_images(folder, labels) for folder in folders]
+    for remark in (remark for images in lists for remark in images.remarks):
+        note(remark)
+    if held_out is None:
+        return split(lists[0], seed=seed)
+    require_same_classes(train, held_out)
+    learned, unseen = map(bytes_by_file, lists)
+    shared = learned.keys() & unseen.keys()
+    if shared:
+        raise DataError(
+            f"{len(shared):,} of the {len(unseen):,} images in --held-out {held_out} are among those of "
+            "--train: give images that the baseline has not learned from."
+        )
+    return Split(*lists)
+
+
+def bytes_by_file(images: ImageList) -> Mapping[Any, int]:
+    """Return the length of each file by what is the same for all of its names and links: a stat an image.
+
+    By its path and as 0 where there is none: who reads it says so.
+    """
+    found: dict[Any, int] = {}
+    for path in (images.root / name for name in images.names):
+        try:
+            file = path.stat()
+        except OSError:
+            found[path] = 0
+        else:
+            found[file.st_dev, file.st_ino] = file.st_size
+    return found
 
 
 def split(images: ImageList, share: float = SHARE, seed: int = SEED) -> Split:

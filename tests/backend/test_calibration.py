@@ -231,15 +231,14 @@ def test_requests_that_cannot_be_carried_out_leave_nothing_behind(
 
 
 def test_a_model_that_came_quantized_is_quantized_anew_for_this_cpu(
-    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared_data: Path, mobilenet: tuple[Card, Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Its weights have a zero of their own, so that OpenVINO computes nearly all of it in floating point.
     shutil.copy(shared_data / "models" / "mobilenet_v2_1.0_224_quant.tflite", tmp_path)
     (tmp_path / "card.toml").write_text(MOBILENET)
     card = read_card(tmp_path / "card.toml")
-    images = find_images(shared_data / "imagenet-sample", card.output.labels)
-    store = prepare(images, card.input.recipe, tmp_path / "store", "imagenet")
-    chosen = calibration_list.choose(store, 100, None)
+    _, store = mobilenet
+    chosen = calibration_list.choose(store, 60, None)
     made, record = calibration.quantize(card, store, chosen, CalibrationSettings(), tmp_path / "int8.xml")
     assert record["replaced_quantizers"] == 66
     assert f"The 66 quantizers that {card.name} brings along give way to NNCF's." in capsys.readouterr().err
@@ -380,13 +379,12 @@ def test_two_processes_do_not_make_one_model(oracle: Oracle, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.alone
 def test_int8_keeps_the_accuracy_on_real_images_and_is_faster_on_one_core(
     mobilenet: tuple[Card, Store], tmp_path: Path
 ) -> None:
     card, store = mobilenet
     made, _ = calibration.quantize(
-        card, store, calibration_list.choose(store, 100, None), CalibrationSettings(), tmp_path / "int8.xml"
+        card, store, calibration_list.choose(store, 60, None), CalibrationSettings(), tmp_path / "int8.xml"
     )
     requests, accuracy = {}, {}
     for variant in (card, made):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import Oracle
+from conftest import BRIEF_S, Oracle
 from endpoint.serving_process import free_ports, serving
 
 from harness.backend import deployment
@@ -23,7 +23,7 @@ def test_a_served_model_is_compared_with_the_model_itself(oracle: Oracle, tmp_pa
             oracle.store.path,
             (Scenario.SINGLE_STREAM,),
             rounds=2,
-            duration_s=0.2,
+            duration_s=BRIEF_S,
             endpoints=(endpoint,),
         )
         found = session.compare(request)

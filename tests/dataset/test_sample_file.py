@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PATIENCE_S
 from sample_images import expected, sha256, truncate, write_images
 
 from harness.dataset import recipe as recipe_module
@@ -57,7 +58,7 @@ store.prepare(images, Recipe(224, "area", 0.875), Path(sys.argv[2]), "imagenet",
 def kill_half_way(root: Path, out: Path, mode: str = "strict") -> int:
     """Let a real `prepare` SIGKILL itself after a few chunks; return how many it had journalled."""
     command = [sys.executable, "-c", KILLED, root, out, mode]
-    killed = subprocess.run(command, stderr=subprocess.DEVNULL, timeout=60)
+    killed = subprocess.run(command, stderr=subprocess.DEVNULL, timeout=PATIENCE_S)
     assert killed.returncode == -signal.SIGKILL
     assert not (out / "manifest.json").exists()
     return (out / "area-224-0.875.u8.journal").read_text().count("chunk")

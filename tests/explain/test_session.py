@@ -36,7 +36,6 @@ def explained(oracle: Oracle) -> Explanation:
     return session.explain(Request(oracle.card, settings, oracle.store.path, rounds=2))
 
 
-@pytest.mark.alone
 def test_the_parts_add_up_to_what_loadgen_logged(explained: Explanation) -> None:
     loadgen = explained.way("loadgen")
     for split, figure_ns in zip(explained.splits, loadgen.figures_ns, strict=True):
@@ -145,7 +144,6 @@ def test_clocks_change_no_answer(oracle: Oracle) -> None:
         assert one.start_ns <= one.set_ns <= one.inferred_ns <= one.done_ns <= one.answered_ns
 
 
-@pytest.mark.alone
 def test_an_empty_model_costs_less_than_any_other() -> None:
     settings = CompileSettings("LATENCY", threads=1)
     shape = (1, 32, 32, 3)

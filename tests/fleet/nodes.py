@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from conftest import PATIENCE_S
+
 from harness.machine import host
 
 HEAD = "head"
 HOSTS = ("one", "two", "three")
-_PATIENCE_S = 120
 
 
 def id_of(name: str) -> str:
@@ -133,7 +134,7 @@ def kill(process: int, number: signal.Signals = signal.SIGKILL) -> None:
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + PATIENCE_S
     while not (found := condition()):
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import Oracle
+from conftest import PATIENCE_S, Oracle
 
 from fleet.nodes import (
     HOSTS,
@@ -147,7 +147,7 @@ def test_what_dies_before_while_or_after_a_machine_measures_is_there_once(
         else:
             driver.kill()
             kill(after, signal.SIGCONT)
-        told, errors = driver.communicate(timeout=100)
+        told, errors = driver.communicate(timeout=PATIENCE_S)
     assert not measured(out), "nothing came home"
     if who != "driver":
         assert driver.returncode == 1, errors
@@ -191,7 +191,7 @@ def test_who_is_interrupted_leaves_no_machine_measuring(
     process = started(words_of(command, cluster.address, out, "two"))
     wait_for(lambda: is_measuring("two"))
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, errors
     assert not is_measuring("two")
     assert not any("under-way" in path.name for path in out.iterdir())
@@ -205,7 +205,7 @@ def test_a_table_has_what_a_million_images_cost(
     command = command_of(COMPARE, cards[:2], oracle.store.path)
     words = words_of(command, cluster.address, out, "one")
     words[words.index("--on") : words.index("--on")] = ["--prices", str(prices)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     merging = [sys.executable, "-m", "harness", "fleet", "merge", str(out), "--prices", str(prices)]
     merged = subprocess.run([*merging, "--out", str(tmp_path / "all")], capture_output=True, text=True)
@@ -244,7 +244,7 @@ def test_a_node_without_the_harness_is_named_and_it_can_be_sent(cluster: Cluster
     cluster.add("bare", PYTHONPATH=str(tmp_path), HARNESS_HOST_ID=id_of("two"))
     words = [sys.executable, "-m", "harness", "fleet", "status", "--address", cluster.address]
     try:
-        refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
         sent = subprocess.run(
             [*words, "--send-harness", "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=100
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import harness
 from conftest import Oracle
 
 from harness.errors import HarnessError
@@ -117,8 +118,7 @@ def test_a_kind_that_no_machine_is_of_is_refused_with_those_there_are() -> None:
 )
 def test_what_a_user_gets_wrong_is_one_sentence(words: list[str], told: str, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray: pip install '.[fleet]'")
-    command = [sys.executable, "-m", "harness", "fleet", "run", "--out", str(tmp_path / "out"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = harness("fleet", "run", "--out", tmp_path / "out", *words)
     assert done.returncode == 2
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import CLASSES, Oracle
+from conftest import BRIEF_S, CLASSES, Oracle
 from openvino import opset13 as ops
 
 from harness.backend import graph
@@ -28,10 +28,10 @@ from harness.run import session
 def job_of(oracle: Oracle, folder: Path, scenario: Scenario, **settings: Any) -> Job:
     user_conf = folder / "user.conf"
     told = (
-        {"target_qps": 500.0} if scenario in (Scenario.OFFLINE, Scenario.SERVER) else {"target_latency": 1.0}
+        {"target_qps": 2000.0} if scenario in (Scenario.OFFLINE, Scenario.SERVER) else {"target_latency": 1.0}
     )
     user_conf.write_text(conf.render_user_conf("resnet50", scenario, **told))
-    chosen = RunSettings(scenario, threads=2, duration_s=0.3, **settings).with_defaults()
+    chosen = RunSettings(scenario, threads=2, duration_s=BRIEF_S, **settings).with_defaults()
     return Job(
         oracle.card, oracle.store.path, chosen, folder, Mode.PERFORMANCE, user_conf, samples_per_query=8
     )
@@ -153,7 +153,7 @@ def test_a_test_whose_model_went_wrong_meanwhile_does_not_count(oracle: Oracle, 
 
 
 def test_a_result_says_what_was_checked(oracle: Oracle, tmp_path: Path) -> None:
-    settings = RunSettings(Scenario.OFFLINE, streams=2, threads=2, duration_s=0.3)
+    settings = RunSettings(Scenario.OFFLINE, streams=2, threads=2, duration_s=BRIEF_S)
     modes = (Mode.PERFORMANCE, Mode.ACCURACY)
     document, _ = session.run(
         session.Request(oracle.card, oracle.store.path, settings, modes, tmp_path, system="here")
@@ -200,7 +200,7 @@ def test_a_real_model_with_packed_weights_answers_rightly_in_two_streams(
     mobilenet: tuple[Card, Store], tmp_path: Path
 ) -> None:
     card, store = mobilenet
-    settings = RunSettings(Scenario.OFFLINE, streams=2, threads=2, duration_s=1)
+    settings = RunSettings(Scenario.OFFLINE, streams=2, threads=2, duration_s=BRIEF_S)
     document, _ = session.run(
         session.Request(card, store.path, settings, (Mode.ACCURACY,), tmp_path / "out", system="here")
     )

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Oracle
+from conftest import PATIENCE_S, Oracle
 
 from harness import files
 from harness.errors import OutputError
@@ -50,7 +50,7 @@ def on_small_disk(size: str, folder: Path, words: list[str]) -> "subprocess.Comp
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _SMALL, "sh", size, str(folder)]
     if subprocess.run([*command, "true"], capture_output=True).returncode:
         pytest.skip("no file system may be mounted here")
-    return subprocess.run([*command, *words], capture_output=True, text=True, timeout=120)
+    return subprocess.run([*command, *words], capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def test_a_disk_with_too_little_room_is_refused_before_the_probe(oracle: Oracle, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_disk_with_too_little_room_is_refused_before_the_probe(oracle: Oracle,
 def test_a_file_that_was_cut_at_the_limit_is_told_from_a_smaller_one(tmp_path: Path) -> None:
     code = _LIMITED.replace("from harness.cli import main\nmain()", _FILLED)
     command = [sys.executable, "-c", code, "100000", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.startswith("This process may write files of 100.0 kB at most, which is too little"), (
         done
     )
@@ -73,7 +73,7 @@ def test_a_file_that_was_cut_at_the_limit_is_told_from_a_smaller_one(tmp_path: P
 
 def test_logs_that_were_cut_by_a_limit_are_named_with_the_limit(oracle: Oracle, tmp_path: Path) -> None:
     command = [sys.executable, "-c", _LIMITED, "4096", *run_words(oracle, tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 2
     assert "files of 4.1 kB at most, which is too little for LoadGen's logs" in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Oracle
+from conftest import PATIENCE_S, Oracle
 
 from harness.errors import ConfError, RunFailed
 from harness.loadgen import drive, rate
@@ -38,7 +38,6 @@ def request(
     return run_session.Request(oracle.card, oracle.store.path, settings, modes, folder / "out", system="here")
 
 
-@pytest.mark.alone
 def test_an_easy_rate_is_held_and_every_answer_is_right(oracle: Oracle, tmp_path: Path) -> None:
     # A busy machine may well keep a thread waiting for the 15 ms of the rules.
     text = "resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 60000\n"
@@ -135,7 +134,7 @@ def test_samples_that_are_being_loaded_are_counted_and_are_no_hang(monkeypatch: 
             return 3
 
         def __getitem__(self, index: int) -> int:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + PATIENCE_S
             while index == 1 and ("completed", 1) not in beats and time.monotonic() < deadline:
                 time.sleep(0.001)
             return 0
@@ -183,13 +182,10 @@ def test_a_batch_that_was_asked_for_may_answer_more_than_single_samples(
     assert document.probe.samples_per_second == max(tried.values())
 
 
-@pytest.mark.alone
 def test_the_rate_that_the_search_found_is_told_to_loadgen(oracle: Oracle, tmp_path: Path) -> None:
-    asked = request(oracle, tmp_path, "", user_conf=None, batch=1, threads=1)
-    try:
-        document, folder = run_session.run(asked)
-    except RunFailed:
-        pytest.skip("neighbours keep this machine from answering in 15 ms at any rate")
+    # A busy machine may well keep one query in a hundred waiting; half of them it does not.
+    asked = request(oracle, tmp_path, "*.Server.target_latency_percentile = 50\n", batch=1, threads=1)
+    document, folder = run_session.run(asked)
     found = document.probe.target_qps
     told = document.performance.estimate["target_qps"]
     # A busy neighbour can make a test INVALID, which is then repeated a little slower.

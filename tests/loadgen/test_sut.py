@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import CLASSES, SIZE, grey_of, oracle_model
+from conftest import CLASSES, PATIENCE_S, SIZE, grey_of, oracle_model
 from openvino import opset13 as ops
 
 from harness.backend import graph
@@ -141,7 +141,7 @@ def test_a_sample_that_was_not_loaded_is_a_failure_and_not_an_answer(make: Calla
     qsl.load([1, 2, 3])
     sut.samples_loaded()
     sut.issue([0], [9])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while not failures and time.monotonic() < deadline:
         time.sleep(0.001)
     assert failures == [9]
@@ -168,7 +168,7 @@ def test_a_sample_whose_score_is_nan_is_a_failure_and_no_answer_but_what_fills_a
         sut.samples_loaded()
         for query in [[index] for index in range(2, 9)] if make is SingleStreamSut else [list(range(2, 9))]:
             sut.issue(query, query)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while not (failures or answers.finished.is_set()) and time.monotonic() < deadline:
             time.sleep(0.001)
         sut.close()

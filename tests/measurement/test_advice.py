@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 CONF = """\
 resnet50.Server.target_latency = 60000
-*.Server.target_qps = 200
+*.Server.target_qps = 500
 bert.Server.max_async_queries = 9
 *.Server.max_async_queries = 1
 """
@@ -41,7 +41,7 @@ def test_the_same_command_goes_well_once_the_advice_is_followed(oracle: Oracle, 
         "--user-conf."
     )
     # The estimate is the user's, and not for the harness to change.
-    assert document.performance.estimate == {"target_qps": 200}
+    assert document.performance.estimate == {"target_qps": 500}
     user_conf.write_text(CONF.replace("*.Server.max_async_queries = 1\n", ""))
     document, _ = run_session.run(request)
     assert document.performance.valid, document.performance.advice

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Oracle
+from conftest import BRIEF_S, Oracle
 
 from harness.comparison import session
 from harness.dataset.store import open_store
@@ -50,7 +50,13 @@ def test_a_comparison_reads_each_model_and_the_store_once(
     opened.clear()
     session.compare(
         session.Request(
-            tuple(cards), tmp_path / "out", store, (Scenario.OFFLINE,), rounds=2, threads=(1,), duration_s=0.2
+            tuple(cards),
+            tmp_path / "out",
+            store,
+            (Scenario.OFFLINE,),
+            rounds=2,
+            threads=(1,),
+            duration_s=BRIEF_S,
         )
     )
     assert opened[str(store / "manifest.json")] == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlperf_loadgen
 import pytest
+from conftest import PATIENCE_S
 
 from harness import resources
 from harness.errors import ConfError
@@ -334,7 +335,7 @@ def loadgen_reads(texts, folder):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     return [dict(zip(UNTOUCHED, values, strict=True)) for values in json.loads(done.stdout)]
 

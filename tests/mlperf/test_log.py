@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S
 
 from harness.errors import RunFailed
 from harness.mlperf.log import read_accuracy, read_detail, read_performance
@@ -46,7 +47,7 @@ lg.DestroySUT(sut)
 
 def short_run(scenario, limit, folder):
     command = [sys.executable, "-c", SHORT_RUN, scenario, str(limit), str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
     return read_performance(folder / "mlperf_log_detail.txt")
 
 

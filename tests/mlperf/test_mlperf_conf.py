@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S
 
 from harness import resources
 from harness.loadgen.settings import RunSettings
@@ -46,7 +47,7 @@ def effective_settings(user_conf: Path, scenario: str, folder: Path, benchmark: 
         [sys.executable, "-c", RUN, str(user_conf), scenario, str(folder), benchmark],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     detail = read_detail(folder / "mlperf_log_detail.txt")
     assert detail.errors == []

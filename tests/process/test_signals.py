@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import PATIENCE_S
 
 FREED = """
 import ctypes, mmap, os, signal, subprocess, time
@@ -54,7 +55,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="si
 def survives(code: str, guarded: bool) -> bool:
     """Run code in a process with a freed signal stack; return whether it ended well, not by a fault."""
     command = [sys.executable, "-c", FREED + code.format(guarded=guarded)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode in (0, -signal.SIGSEGV), done.stderr
     assert (done.returncode == 0) == ("survived" in done.stdout)
     return done.returncode == 0

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from conftest import PATIENCE_S
 
 from harness import cli
 from harness.process.workers import ctrl_c_held_back, pool
@@ -44,14 +45,16 @@ def end_with_state() -> None:
 
 def test_workers_end_with_a_parent_that_is_killed() -> None:
     # The output ends when the last process that holds it does.
-    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == -signal.SIGKILL
     assert done.stdout == "2\n"
 
 
 def test_processes_that_load_images_end_with_a_training_that_is_killed() -> None:
     pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
-    done = subprocess.run([sys.executable, "-c", KILLED_TRAINING], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_TRAINING], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert done.stdout == "4\n"
 

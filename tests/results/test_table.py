@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas
 import pytest
 from click.testing import CliRunner
-from conftest import Oracle
+from conftest import BRIEF_S, Oracle
 
 from harness.cli import cli
 from harness.errors import HarnessError, OutputError
@@ -34,7 +34,7 @@ SYSTEM = {
 def run_folder(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the finished tests of one run."""
     out = tmp_path_factory.mktemp("results") / "out"
-    settings = RunSettings(Scenario.SINGLE_STREAM, duration_s=0.2, threads=1)
+    settings = RunSettings(Scenario.SINGLE_STREAM, duration_s=BRIEF_S, threads=1)
     modes = (Mode.PERFORMANCE, Mode.ACCURACY)
     _, folder = session.run(
         session.Request(oracle.card, oracle.store.path, settings, modes, out, system="here")

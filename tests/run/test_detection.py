@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
+from conftest import BRIEF_S
 from openvino import opset13 as ops
 from sample_detectors import Spotter, make_spotter, write_card
 
@@ -35,7 +36,7 @@ def spotter(tmp_path_factory: pytest.TempPathFactory) -> Spotter:
 
 
 def accuracy_of(one: Spotter, scenario: Scenario, out: Path, **settings: Any) -> tuple[Any, Path]:
-    chosen = RunSettings(scenario, threads=2, duration_s=0.3, **settings)
+    chosen = RunSettings(scenario, threads=2, duration_s=BRIEF_S, **settings)
     document, folder = session.run(
         session.Request(one.card, one.store.path, chosen, (Mode.ACCURACY,), out, system="here")
     )
@@ -92,7 +93,7 @@ def test_boxes_of_a_wrong_compilation_are_found(
     spotter: Spotter, tmp_path: Path, by: float, compilations: int
 ) -> None:
     (tmp_path / "user.conf").write_text(conf.render_user_conf("yolo", Scenario.OFFLINE, target_qps=100.0))
-    settings = RunSettings(Scenario.OFFLINE, threads=2, streams=2, duration_s=0.3).with_defaults()
+    settings = RunSettings(Scenario.OFFLINE, threads=2, streams=2, duration_s=BRIEF_S).with_defaults()
     job = Job(spotter.card, spotter.store.path, settings, tmp_path, Mode.PERFORMANCE, tmp_path / "user.conf")
     done = work.run(job, work=partial(shifted, by=by))
     assert done["known_answers"]["compilations"] == compilations
@@ -156,8 +157,11 @@ def test_real_detectors_reach_the_map_that_independent_code_found(
     assert reached == pytest.approx((overall, at_half), abs=0.0001)
 
 
-def test_int8_costs_a_detector_at_most_a_point_and_a_half(shared_data: Path, tmp_path: Path) -> None:
+def test_int8_costs_a_detector_at_most_a_point_and_a_half(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """YOLOX, whose activations are products that NNCF would quantize."""
+    monkeypatch.setattr(average_precision, "_RESAMPLES", 100)
     one = real(shared_data, tmp_path, "yolox-nano")
     made, _ = quantize(one.card, one.store, range(0, 50, 5), CalibrationSettings(), tmp_path / "int8.xml")
     task = TASKS["detection"]

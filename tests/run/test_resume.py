@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Oracle
+from conftest import BRIEF_S, Oracle
 
 from harness import files
 from harness.errors import OutputError, RunFailed
@@ -32,22 +32,18 @@ def request(
     scenario: Scenario = Scenario.OFFLINE,
     **changes: Any,
 ) -> run_session.Request:
-    settings = RunSettings(scenario, **{"duration_s": 0.2, **changes})
+    settings = RunSettings(scenario, **{"duration_s": BRIEF_S, **changes})
     return run_session.Request(oracle.card, oracle.store.path, settings, modes, out, system="here")
 
 
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Mode | None]:
-    """Return the jobs that child processes are given, as they come; None is a probe.
-
-    A test that was repeated, as a busy neighbour had made it INVALID, is told once.
-    """
+    """Return the jobs that child processes are given, as they come; None is a probe."""
     seen: list[Mode | None] = []
     original = work.run
 
     def spy(job: Job, *rest: Any) -> dict[str, Any]:
-        if seen[-1:] != [job.mode]:
-            seen.append(job.mode)
+        seen.append(job.mode)
         return original(job, *rest)
 
     monkeypatch.setattr(work, "run", spy)
@@ -66,13 +62,8 @@ def edit(folder: Path, **changes: Any) -> None:
 def finished(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the results folder of a finished MultiStream run, whose batch the probe chose."""
     out = tmp_path_factory.mktemp("finished")
-    # A busy neighbour can make so short a run INVALID, and only a valid one is reused.
-    asked = replace(request(oracle, out, scenario=Scenario.MULTI_STREAM), replace=True)
-    for _ in range(3):
-        document, _ = run_session.run(asked)
-        if document.performance.valid:
-            return out
-    pytest.fail(f"no valid run: {document.performance.invalid_reasons}")
+    run_session.run(request(oracle, out, scenario=Scenario.MULTI_STREAM))
+    return out
 
 
 @pytest.fixture
@@ -195,21 +186,21 @@ def test_what_a_performance_test_was_asked_goes_with_it_whichever_test_came_firs
     oracle: Oracle, tmp_path: Path, jobs: list[Mode | None]
 ) -> None:
     user_conf = tmp_path / "mine.conf"
-    own = {"user_conf": user_conf, "duration_s": 0.3}
-    first, _ = run_session.run(request(oracle, tmp_path, (Mode.ACCURACY,)))
-    user_conf.write_text(f"resnet50.Offline.target_qps = {2 * first.probe.samples_per_second}\n")
+    own = {"user_conf": user_conf, "duration_s": 0.1}
+    first, _ = run_session.run(request(oracle, tmp_path, (Mode.ACCURACY,), duration_s=0.3))
+    # It is VALID unless the machine was three times as busy while it was probed.
+    user_conf.write_text(f"resnet50.Offline.target_qps = {3 * first.probe.samples_per_second}\n")
     document, folder = run_session.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
     stated = {key: getattr(document.settings, key) for key in PERFORMANCE_SETTINGS}
     assert stated["user_conf"] == Path("mine.conf")
     assert stated["user_conf_sha256"] == files.sha256_file(user_conf)
-    assert stated["duration_s"] == 0.3
+    assert stated["duration_s"] == 0.1
     shutil.rmtree(folder / "accuracy")
     document, _ = run_session.run(request(oracle, tmp_path, (Mode.ACCURACY,)))
     assert {key: getattr(document.settings, key) for key in PERFORMANCE_SETTINGS} == stated
     del jobs[:]
-    if document.performance.valid:
-        run_session.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
-        assert jobs == []
+    run_session.run(request(oracle, tmp_path, (Mode.PERFORMANCE,), **own))
+    assert jobs == []
 
 
 def test_an_official_run_stays_one_when_its_accuracy_is_added_without_the_word(
@@ -324,12 +315,7 @@ def test_a_performance_test_is_repeated_with_an_audit_file(
     audit.write_text(AUDIT_TEST01)
     held = json.loads((folder_of(out) / "result.json").read_text())
     logs = tmp_path / "TEST01"
-    # A busy neighbour can make so short a test INVALID: its estimates are those of the held result.
-    for _ in range(5):
-        shutil.rmtree(logs, ignore_errors=True)
-        measured = run_session.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, logs)
-        if measured.valid:
-            break
+    measured = run_session.repeat_performance(oracle.card, oracle.store.path, folder_of(out), audit, logs)
     assert measured.valid, measured.invalid_reasons
     assert jobs == [Mode.PERFORMANCE]
     assert measured.scenario is Scenario.MULTI_STREAM

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import Oracle
+from conftest import BRIEF_S, Oracle
 from endpoint.serving_process import Running, serving
 
 from harness.backend import deployment
@@ -48,9 +48,10 @@ def run(
     own = {name: more.pop(name) for name in ("ready_timeout_s",) if name in more}
     endpoint = running.endpoint(more.pop("scheme", "grpc"), **own)
     user_conf = out / "user.conf"
-    # A busy machine may well keep a thread waiting for 15 ms.
+    # A busy machine may well keep a thread waiting for 15 ms, or hold up a brief probe.
     user_conf.write_text("resnet50.Server.target_qps = 300\nresnet50.Server.target_latency = 60000\n")
-    settings = RunSettings(scenario, duration_s=0.3, endpoint=endpoint, user_conf=user_conf, **more)
+    duration_s = 0.3 if scenario is Scenario.SERVER else BRIEF_S
+    settings = RunSettings(scenario, duration_s=duration_s, endpoint=endpoint, user_conf=user_conf, **more)
     asked = modes or tuple(Mode)
     return session.run(session.Request(oracle.card, oracle.store.path, settings, asked, out, tuning=False))
 
@@ -264,7 +265,7 @@ def test_what_does_not_go_with_an_endpoint_is_refused(
 
 
 def test_a_result_that_was_not_served_says_nothing_of_a_server(oracle: Oracle, tmp_path: Path) -> None:
-    settings = RunSettings(Scenario.SINGLE_STREAM, duration_s=0.5)
+    settings = RunSettings(Scenario.SINGLE_STREAM, duration_s=BRIEF_S)
     found, _ = session.run(
         session.Request(oracle.card, oracle.store.path, settings, (Mode.ACCURACY,), tmp_path, tuning=False)
     )

@@ -17,7 +17,8 @@ from typing import Any
 import click.testing
 import numpy as np
 import pytest
-from conftest import Oracle, grey_of
+from command_line import harness
+from conftest import BRIEF_S, PATIENCE_S, Oracle, grey_of
 
 from harness import cli
 from harness.backend import graph
@@ -42,13 +43,8 @@ BOTH = (Mode.PERFORMANCE, Mode.ACCURACY)
 def request(
     oracle: Oracle, out: Path, scenario: Scenario, modes: tuple[Mode, ...] = BOTH, **settings: Any
 ) -> run_session.Request:
-    chosen = RunSettings(scenario, **{"duration_s": 0.3, **settings})
+    chosen = RunSettings(scenario, **{"duration_s": BRIEF_S, **settings})
     return run_session.Request(oracle.card, oracle.store.path, chosen, modes, out, system="here")
-
-
-def harness(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "harness", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("scenario", list(Scenario))
@@ -56,9 +52,11 @@ def test_a_run_gives_the_accuracy_that_the_model_truly_has(
     oracle: Oracle, tmp_path: Path, scenario: Scenario
 ) -> None:
     user_conf = tmp_path / "user.conf"
-    # A busy machine may well keep a thread waiting for 15 ms.
+    # A busy machine may well keep a thread waiting for 15 ms, or hold up a brief probe.
     user_conf.write_text("resnet50.Server.target_qps = 500\nresnet50.Server.target_latency = 60000\n")
-    document, folder = run_session.run(request(oracle, tmp_path, scenario, user_conf=user_conf))
+    duration_s = 0.3 if scenario is Scenario.SERVER else BRIEF_S
+    asked = request(oracle, tmp_path, scenario, user_conf=user_conf, duration_s=duration_s)
+    document, folder = run_session.run(asked)
     assert document.accuracy.text == "accuracy=95.000%, good=57, total=60"
     assert document.accuracy.passed
     assert document.performance.valid
@@ -122,7 +120,7 @@ def test_a_missed_target_is_exit_code_1(new_oracle: Callable[..., Oracle], tmp_p
     oracle = new_oracle(count=30, wrong=6)
     done = harness(
         "run", "--model", oracle.card_path, "--data", oracle.store.path, "--scenario", "Offline",
-        "--duration", "0.2", "--out", tmp_path / "out",
+        "--duration", "0.1", "--out", tmp_path / "out",
     )  # fmt: skip
     assert done.returncode == 1
     assert "accuracy=80.000%, good=24, total=30" in done.stdout
@@ -132,7 +130,7 @@ def test_a_missed_target_is_exit_code_1(new_oracle: Callable[..., Oracle], tmp_p
 def test_json_is_all_that_stands_on_stdout(oracle: Oracle, tmp_path: Path) -> None:
     done = harness(
         "run", "--model", oracle.card_path, "--data", oracle.store.path, "--scenario", "single-stream",
-        "--duration", "0.2", "--out", tmp_path / "out", "--json",
+        "--duration", "0.1", "--out", tmp_path / "out", "--json",
     )  # fmt: skip
     # A busy neighbour can make so short a run INVALID: that is told in the JSON, too.
     assert done.returncode in (0, 1), done.stderr
@@ -212,16 +210,16 @@ def test_an_official_run_holds_every_sample_against_its_hash_before_any_test(
 def test_an_unofficial_run_is_marked_in_every_output(oracle: Oracle, tmp_path: Path) -> None:
     done = harness(
         "run", "--model", oracle.card_path, "--data", oracle.store.path, "--scenario", "SingleStream",
-        "--mode", "performance", "--duration", "0.2", "--out", tmp_path / "out",
+        "--mode", "performance", "--duration", "0.1", "--out", tmp_path / "out",
     )  # fmt: skip
-    assert "not official: short run (0.2 s, the rules ask for 600 s)" in done.stdout
+    assert "not official: short run (0.1 s, the rules ask for 600 s)" in done.stdout
     document = json.loads(next((tmp_path / "out").rglob("result.json")).read_text())
     assert document["official"] is False
 
 
 def test_the_accuracy_of_the_same_model_joins_its_performance(oracle: Oracle, tmp_path: Path) -> None:
     performance, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
-    both, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), duration_s=5.0))
+    both, _ = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.ACCURACY,), duration_s=0.7))
     assert both.performance == performance.performance
     assert both.accuracy.good == 57
 
@@ -271,7 +269,9 @@ def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
     margin = 0.03
     monkeypatch.setattr(probing, "_SHORT_OFFLINE_MARGIN", margin)
     monkeypatch.setattr(measurement_test, "ATTEMPTS", 10)
-    document, folder = run_session.run(request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,)))
+    document, folder = run_session.run(
+        request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,), duration_s=0.3)
+    )
     assert document.performance.valid
     assert "INVALID, and so repeated with target_qps" in capsys.readouterr().err
     told = document.performance.estimate["target_qps"]
@@ -288,30 +288,38 @@ def test_an_estimate_that_is_sure_to_fail_is_refused_and_nothing_is_left_behind(
 ) -> None:
     user_conf = tmp_path / "mine.conf"
     user_conf.write_text("resnet50.Offline.target_qps = 5\n")
+    own: dict[str, Any] = {"user_conf": user_conf, "duration_s": 0.3}
     with pytest.raises(ConfError, match=r"mine\.conf, line 1: .* is sure to make the test INVALID"):
-        run_session.run(
-            request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), user_conf=user_conf)
-        )
+        run_session.run(request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), **own))
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """Return a user.conf by which a SingleStream test lasts longer than any signal takes to come."""
+    path = tmp_path / "endless.conf"
+    path.write_text("*.SingleStream.min_query_count = 500000\n")
+    return path
+
+
 def test_a_killed_test_process_is_reported_with_its_signal(
-    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    oracle: Oracle, tmp_path: Path, endless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _signal_when_running(monkeypatch, signal.SIGKILL)
     with pytest.raises(RunFailed, match="was killed by SIGKILL while running"):
-        run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), duration_s=30))
+        run_session.run(
+            request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), user_conf=endless)
+        )
     assert not list(tmp_path.rglob("mlperf_log*"))
 
 
 def test_a_hung_test_is_stopped_and_reported(
-    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    oracle: Oracle, tmp_path: Path, endless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _signal_when_running(monkeypatch, signal.SIGSTOP)
+    own: dict[str, Any] = {"user_conf": endless, "stall_timeout_s": 3}
     with pytest.raises(RunFailed, match="hung and was stopped: nothing was finished for 3 s"):
-        run_session.run(
-            request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,), duration_s=30, stall_timeout_s=3)
-        )
+        run_session.run(request(oracle, tmp_path, Scenario.SINGLE_STREAM, (Mode.PERFORMANCE,), **own))
 
 
 def _signal_when_running(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
@@ -339,20 +347,21 @@ def _signal_when_running(monkeypatch: pytest.MonkeyPatch, number: signal.Signals
     ],
 )
 def test_ctrl_c_or_kill_stops_everything_and_leaves_nothing_half_written(
-    oracle: Oracle, tmp_path: Path, number: signal.Signals, words: str
+    oracle: Oracle, tmp_path: Path, endless: Path, number: signal.Signals, words: str
 ) -> None:
     command = [
         sys.executable, "-m", "harness", "run", "--model", str(oracle.card_path), "--data",
-        str(oracle.store.path), "--scenario", "Offline", "--mode", "performance", "--duration", "60",
-        "--out", str(tmp_path / "out"),
+        str(oracle.store.path), "--scenario", "SingleStream", "--mode", "performance", "--duration",
+        "0.1", "--user-conf", str(endless), "--out", str(tmp_path / "out"),
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not list(tmp_path.rglob("mlperf_log_detail.txt")):
+        assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
     (os.killpg if number is signal.SIGINT else os.kill)(process.pid, number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
     assert errors.rstrip().splitlines()[-1].startswith(words)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -455,8 +464,11 @@ def test_a_model_without_trained_weights_has_a_speed_and_no_accuracy(oracle: Ora
     shutil.copy(oracle.card.folder / "oracle.xml", tmp_path)
     shutil.copy(oracle.card.folder / "oracle.bin", tmp_path)
     card_path.write_text(text)
-    common = ["run", "--model", card_path, "--data", oracle.store.path, "--scenario", "Offline",
-              "--duration", "0.2", "--out", tmp_path / "out"]  # fmt: skip
+    user_conf = tmp_path / "mine.conf"
+    # With so many queries prepared it is VALID at any speed.
+    user_conf.write_text("resnet50.SingleStream.target_latency = 0.0125\n")
+    common = ["run", "--model", card_path, "--data", oracle.store.path, "--scenario", "SingleStream",
+              "--user-conf", user_conf, "--duration", "0.1", "--out", tmp_path / "out"]  # fmt: skip
     refused = harness(*common, "--mode", "accuracy")
     assert refused.returncode == 2
     assert "has no trained weights, so no accuracy" in refused.stderr

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import SHARED, Oracle
+from conftest import PATIENCE_S, SHARED, Oracle
 from endpoint.serving_process import free_ports
 
 from harness.backend import graph, served
@@ -37,7 +37,6 @@ from harness.model.card import Card, find_card
 from harness.run import session as run_session
 from harness.serving.session import Exported, Request, export
 
-_START_S = 60.0
 _LISTENS, _LOOPBACK = "0A", "0100007F"
 _STUB = "triton_python_backend_stub"
 
@@ -113,7 +112,7 @@ class Real:
 
     def endpoint(self, card: Card, version: str | None = None) -> Endpoint:
         found = parse(f"grpc://127.0.0.1:{self.ports[0]}/{card.name}")
-        return replace(found, version=version, ready_timeout_s=_START_S)
+        return replace(found, version=version, ready_timeout_s=PATIENCE_S)
 
 
 @contextmanager
@@ -251,7 +250,7 @@ def test_triton_reads_the_configuration_for_its_openvino_backend(
         config.write_text(config.read_text().replace("instance_group", typo))
     log = tmp_path / "models" / "log.txt"
     with tritonserver(found, triton, "--exit-on-error", "true"):
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + PATIENCE_S
         while words not in (told := log.read_text()) and time.monotonic() < deadline:
             time.sleep(0.1)
     assert words in told

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import Oracle
+from conftest import PATIENCE_S, Oracle
 
 from harness.backend import answers, graph
 from harness.backend.settings import CompileSettings
@@ -162,7 +162,9 @@ def card(oracle: Oracle, lengths: str) -> Card:
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("logged")
-    subprocess.run([sys.executable, "-c", LOADGEN, str(folder)], check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", LOADGEN, str(folder)], check=True, capture_output=True, timeout=PATIENCE_S
+    )
     return folder / "mlperf_log_accuracy.json"
 
 
@@ -272,4 +274,4 @@ def test_the_line_of_accuracy_txt_is_the_task_s(tmp_path: Path, text: str, fault
 
 def test_the_measured_process_loads_no_scipy() -> None:
     told = "import sys, harness.loadgen.work, harness.task; sys.exit('scipy' in sys.modules)"
-    subprocess.run([sys.executable, "-c", told], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", told], check=True, timeout=PATIENCE_S)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Oracle
+from conftest import BRIEF_S, Oracle
 from sample_comparison import cell, comparison
 
 from harness.comparison import document, findings, output, session, table
@@ -48,7 +48,7 @@ def test_each_variant_runs_with_its_own_tuning_and_the_files_say_so(
 ) -> None:
     out = tmp_path / "out"
     request = Request(
-        cards, out, oracle.store.path, (Scenario.OFFLINE,), rounds=2, threads=(1,), duration_s=0.2
+        cards, out, oracle.store.path, (Scenario.OFFLINE,), rounds=2, threads=(1,), duration_s=BRIEF_S
     )
     tune(cards[0], {"batch": 4, "streams": 1}, threads=1)
     tune(cards[1], {"batch": 16}, threads=None)
@@ -79,7 +79,7 @@ def test_without_threads_given_a_tuning_may_set_them(
 ) -> None:
     for card in cards:
         tune(card, {"threads": 1, "streams": 1, "batch": 2}, threads=None)
-    request = Request(cards, tmp_path / "out", oracle.store.path, (Scenario.OFFLINE,), 2, duration_s=0.2)
+    request = Request(cards, tmp_path / "out", oracle.store.path, (Scenario.OFFLINE,), 2, duration_s=BRIEF_S)
     found = session.compare(request)
     assert [one.settings["threads"] for one in found.cells] == [1, 1]
     assert found.threads == [system.usable_cpus()]

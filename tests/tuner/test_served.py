@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import Oracle
+from conftest import BRIEF_S, Oracle
 from endpoint.serving_process import Running, serving
 
 from harness.backend import deployment
@@ -81,7 +81,7 @@ def test_a_tuning_of_a_server_is_made_and_used_by_run(
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(session, "call_candidates", one)
     for module in (session, budget):
-        monkeypatch.setattr(module, "PILOT_S", 0.2)
+        monkeypatch.setattr(module, "PILOT_S", BRIEF_S / 4)
     monkeypatch.setattr(budget, "LEAST_ROUNDS", 1)
     monkeypatch.setattr(budget, "MOST_ROUNDS", 1)
     endpoint = server.endpoint()
@@ -95,7 +95,7 @@ def test_a_tuning_of_a_server_is_made_and_used_by_run(
     assert ON_THIS_HOST in shown
     kept = replace(found, settings={"batch": 2, "streams": 4})
     tuned.write(kept)
-    settings = RunSettings(Scenario.OFFLINE, duration_s=0.2, endpoint=endpoint)
+    settings = RunSettings(Scenario.OFFLINE, duration_s=BRIEF_S, endpoint=endpoint)
     request_ = run_session.Request(
         oracle.card, oracle.store.path, settings, (Mode.ACCURACY,), tmp_path / "out"
     )

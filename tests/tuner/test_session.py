@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sample_comparison
-from conftest import Oracle
+from conftest import BRIEF_S, Oracle
 from sample_comparison import QUIET, entry, prepared
 from sample_detectors import make_spotter
 
@@ -110,12 +110,12 @@ def asked(oracle: Oracle, out: Path, **changes: Any) -> run_session.Request:
     request = {"modes": (Mode.ACCURACY,), "system": "here"}
     known = run_session.Request.__dataclass_fields__
     request |= {name: value for name, value in changes.items() if name in known}
-    settings = {"scenario": Scenario.OFFLINE, "duration_s": 0.2}
+    settings = {"scenario": Scenario.OFFLINE, "duration_s": BRIEF_S}
     settings |= {name: value for name, value in changes.items() if name not in known}
     return run_session.Request(oracle.card, oracle.store.path, RunSettings(**settings), out=out, **request)
 
 
-def hurry(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+def hurry(monkeypatch: pytest.MonkeyPatch, batch: int, pilot_s: float = 0.2) -> None:
     """Let tunings try one candidate, of this batch, in short tests."""
 
     def one(settings: RunSettings, *rest: Any) -> list[RunSettings]:
@@ -123,7 +123,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
 
     monkeypatch.setattr(session, "candidates", one)
     for module in (session, budget):
-        monkeypatch.setattr(module, "PILOT_S", 0.2)
+        monkeypatch.setattr(module, "PILOT_S", pilot_s)
     monkeypatch.setattr(budget, "LEAST_ROUNDS", 2)
     monkeypatch.setattr(budget, "MOST_ROUNDS", 2)
     # In tests of a fifth of a second a busy neighbour misleads one estimate after the other.
@@ -131,7 +131,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
 
 
 def test_a_detector_is_tuned_as_well(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch, 8)
+    hurry(monkeypatch, 8, BRIEF_S / 4)
     one = make_spotter(tmp_path / "spotter", count=9)
     request = Request(one.card, one.store.path, Scenario.OFFLINE, budget_min=0.02)
     (found,) = session.tune(request, clock=lambda: 0.0)

@@ -9,6 +9,7 @@ _COMMANDS = {
     "images": "Draw the images of the built-in task that a search learns from and decides by.",
     "latency": "Build and validate the table that predicts the time of any network of the search space.",
     "run": "Search from a baseline; train, quantize and measure what is found.",
+    "narrow": "Take channels out of any convolutional network until it is fast enough, and let it learn.",
     "report": "Tell what a search found.",
 }
 
