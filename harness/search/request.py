@@ -39,22 +39,22 @@ DISTILLED, WORK = ESTIMATORS = ("distilled", "macs")
 class Effort:
     """How much of everything; what is finished of one is of use to another in the same folder."""
 
-    trials: int = 1500
+    trials: int = 1000
     """Architectures that NSGA-II tries from each seed; random search tries those and as many as climbs do."""
-    scouts: int = 24
+    scouts: int = 16
     """Networks near the wanted latency that are looked at before the search, for its estimator; 0: none."""
-    fronts: int = 3
+    fronts: int = 2
     """Fronts, one behind the other, of which points are looked at for the shortlist; 1 without scouts: no
     look is needed."""
     look_images: int = 8192
     """Images that a network learns from before it is looked at."""
-    shortlist: int = 12
+    shortlist: int = 8
     """Candidates that are fine-tuned briefly; so many are looked at of each front."""
     finetune_epochs: int = 1
     """Of the brief fine-tuning."""
-    epochs: int = 20
+    epochs: int = 8
     """Of the training of the pick, and of its control, which follows the brief fine-tuning."""
-    finals: int = 3
+    finals: int = 2
     """Candidates that are trained to the end at most."""
     images: int | None = field(default=None, metadata=LEFT_OUT)
     """Training images that candidates learn from, both times; None: all."""
@@ -87,12 +87,12 @@ QUICK = Effort(
     shortlist=8,
     epochs=4,
     finals=1,
-    images=8192,
+    images=4096,
     seeds=1,
     rounds=3,
     duration_s=2.0,
 )
-"""For a first look: the built-in task whole, latency table and all, in 20 minutes on two cores."""
+"""For a first look: as little of everything as still shows what comes out."""
 
 
 @dataclass(frozen=True)

@@ -116,3 +116,7 @@ def test_missing_work_costs_and_ranks_as_work_does() -> None:
     assert work.costs(space.baseline) == {"work": 0.0}
     assert all(0 <= work.costs(one)["work"] < 1 for one in drawn)
     assert sorted(drawn, key=work.score) == sorted(drawn, key=Architecture.count_macs)
+
+
+def test_what_is_all_the_same_orders_nothing() -> None:
+    assert kendall([1.0, 1.0, 1.0], [0.1, 0.2, 0.3]) == kendall([0.5], [0.5]) == kendall([], []) == 0.0

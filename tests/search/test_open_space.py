@@ -47,7 +47,7 @@ def test_a_latency_table_predicts_what_it_has_not_seen() -> None:
     found = Prediction(SPACE, design, times, unseen)
     errors = [abs(found.time(one) / price(one) - 1) for one in unseen]
     assert np.mean(errors) < 0.02
-    assert {block.form for one in unseen for stage in one.stages for block in stage.blocks} == set(FORMS)
+    assert {block.form for one in unseen for stage in one.stages for block in stage.blocks} == set(OPEN.forms)
     assert {len(one.stages) for one in unseen} == {1, 2, 3}
 
 
@@ -57,7 +57,7 @@ def test_the_entries_of_a_table_have_every_form_at_every_size_of_image() -> None
     reached = {size for one in SPACE.samples(1, 60) for _, size, _ in terms(one)}
     assert reached <= sizes
     forms = {block.form for entry in measured for stage in entry.whole.stages for block in stage.blocks}
-    assert forms == set(FORMS)
+    assert forms == set(OPEN.forms)
 
 
 def test_climbs_leave_the_baseline_for_what_is_planted_elsewhere() -> None:

@@ -105,7 +105,7 @@ class Agreement:
 
     networks: int
     taus: dict[str, float]
-    """By estimator, the floors among them; nan where all scores are equal."""
+    """By estimator, the floors among them; 0 where all scores are equal."""
     ceiling: float | None
     """Of the same networks trained with another seed; None: not measured."""
 
@@ -160,7 +160,9 @@ def agreement(
 
 
 def kendall(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return Kendall's tau-b, nan where either is constant or has fewer than two values."""
+    """Return Kendall's tau-b, 0 where either has no two values that differ: that orders nothing."""
     from scipy.stats import kendalltau
 
-    return float(kendalltau(one, other).statistic) if len(one) > 1 else float("nan")
+    if min(len({*one}), len({*other})) < 2:
+        return 0.0
+    return float(kendalltau(one, other).statistic)

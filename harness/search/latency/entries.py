@@ -130,7 +130,7 @@ def _options(space: Space, number: int) -> dict[str, Sequence[Any]]:
         "ratio": space.ranges.ratios,
         "activation": ACTIVATIONS,
         "squeeze_excite": (False, True) if space.offers_squeeze_excite(number + 1) else (False,),
-        **({"form": space.ranges.forms} if len(space.ranges.forms) > 1 else {}),
+        **({"form": forms} if len(forms := space.forms_of(number + 1)) > 1 else {}),
     }
 
 

@@ -82,6 +82,13 @@ class Space:
         """Return the baseline's stage that a stage, counted from 1, resembles: a further one, the last."""
         return self.baseline.stages[min(stage, len(self.baseline.stages)) - 1]
 
+    def forms_of(self, stage: int) -> tuple[str, ...]:
+        """Return the forms of blocks that a stage, counted from 1, may have, its own among them."""
+        own, offered = self.likened(stage).blocks[0].form, self.ranges.forms
+        if len(offered) == 1:
+            return (own,)
+        return offered if own in offered else (*offered, own)
+
     def widths_of(self, decision: str) -> int:
         """Return the baseline's channels that a decision about a width is about."""
         part = decision.partition(".")[0]
@@ -106,9 +113,8 @@ class Space:
         for number in range(1, count + 1):
             stage = self.likened(number)
             width = choose(f"stage{number}.width", given.widths(stage.width))
-            form = stage.blocks[0].form
-            if len(given.forms) > 1:
-                form = choose(f"stage{number}.form", given.forms)
+            forms = self.forms_of(number)
+            form = choose(f"stage{number}.form", forms) if len(forms) > 1 else forms[0]
             depth = choose(f"stage{number}.depth", given.depths(len(stage.blocks)))
             blocks = tuple(
                 self._block(choose, f"stage{number}.{place}", width, form, self.offers_squeeze_excite(number))
