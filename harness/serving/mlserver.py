@@ -32,8 +32,19 @@ def files(deployment: Deployment, folder: Path) -> Files:
             "extra": {"properties": deployment.properties},
         },
     }
-    # MLServer binds all addresses unless told otherwise, and hands requests on to worker processes.
-    settings = {"host": "127.0.0.1", "http_port": _PORT - 1, "grpc_port": _PORT, "parallel_workers": 0}
+    # MLServer binds all addresses, hands requests on to worker processes and writes a line for each call,
+    # unless told otherwise.
+    settings = {
+        "host": "127.0.0.1",
+        "http_port": _PORT - 1,
+        "grpc_port": _PORT,
+        "parallel_workers": 0,
+        "logging_settings": {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "loggers": {"mlserver.grpc": {"level": "WARNING"}},
+        },
+    }
     return Files(
         {
             "model-settings.json": json.dumps(model_settings, indent=2) + "\n",

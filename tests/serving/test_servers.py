@@ -109,6 +109,7 @@ class Real:
     kind: str
     ports: tuple[int, ...]
     """Of gRPC first."""
+    log: Path
 
     def endpoint(self, card: Card, version: str | None = None) -> Endpoint:
         found = parse(f"grpc://127.0.0.1:{self.ports[0]}/{card.name}")
@@ -122,8 +123,9 @@ def mlserver(found: Exported, python: str) -> Iterator[Real]:
     path = folder / "settings.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | ports))
     name, *words = found.start.command.split()
-    with started([str(Path(python).with_name(name)), *words], python, folder / "log.txt"):
-        yield Real("mlserver", tuple(ports.values()))
+    log = folder / "log.txt"
+    with started([str(Path(python).with_name(name)), *words], python, log):
+        yield Real("mlserver", tuple(ports.values()), log)
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def tritonserver(found: Exported, triton: Triton, *more: str) -> Iterator[Real]:
     command += ["--grpc-port", str(grpc_port), "--http-port", str(http_port), *more]
     log = found.folder.parents[1] / "log.txt"
     with started(command, triton.python, log, LD_LIBRARY_PATH=str(triton.libraries)):
-        yield Real("triton", (grpc_port, http_port))
+        yield Real("triton", (grpc_port, http_port), log)
 
 
 @pytest.fixture(scope="module", params=["mlserver", "triton-python"])
@@ -196,6 +198,13 @@ def test_a_served_export_answers_as_the_model_does_here(real: Real, oracle: Orac
     builtin = find_card("builtin-resnet50")
     require_same_answers(real.endpoint(builtin), builtin)
     require_same_answers(real.endpoint(builtin, "1"), builtin, 1)
+
+
+def test_calls_that_go_well_leave_no_line_in_the_log(real: Real, oracle: Oracle) -> None:
+    meeting.meet(real.endpoint(oracle.card))
+    before = real.log.read_text()
+    require_same_answers(real.endpoint(oracle.card), oracle.card)
+    assert real.log.read_text() == before
 
 
 def test_served_mobilenet_answers_as_it_does_here(real: Real, mobilenet: tuple[Card, Store]) -> None:

@@ -5,6 +5,7 @@ element of a BYTES tensor, its pixels row by row.
 """
 
 import asyncio
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
@@ -31,6 +32,9 @@ class OpenVinoModel(MLModel):
             self._requests.put(compiled.create_infer_request())
         self._threads = ThreadPoolExecutor(count)
         self._output = self.settings.outputs[0]
+        # What is there by now stays: looking through it again and again would delay answers by milliseconds.
+        gc.collect()
+        gc.freeze()
         return True
 
     async def unload(self) -> bool:
