@@ -208,14 +208,10 @@ def open_setting(request: Request) -> Setting:
     require_fit(card, store)
     sizes = _sizes(store, card.input.recipe)
     space = Space(architecture, sizes, ranges(request.space))
-    # What was encoded anew under its old name is another set.
-    files = split.bytes_by_file(images.learned), split.bytes_by_file(images.held_out)
     asked = {
         "baseline": model_file.sha256(card),
         "search space": space.key,
-        "set of training images": images.learned.sha256,
-        "set of held-out images": images.held_out.sha256,
-        "number of bytes in the images": [sum(sizes.values()) for sizes in files],
+        **images.identity,
         "way of varying images": variation(card),
         "store": {str(size): store.sha256(card.input.recipe.at(size)) for size in sizes},
         "objective": conditions.to_dict(),

@@ -21,6 +21,17 @@ class Split:
     learned: ImageList
     held_out: ImageList
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return what tells these images from others, by name, as JSON values: a stat an image."""
+        # What was encoded anew under its old name is another set.
+        parts = self.learned, self.held_out
+        return {
+            "set of training images": self.learned.sha256,
+            "set of held-out images": self.held_out.sha256,
+            "number of bytes in the images": [sum(bytes_by_file(part).values()) for part in parts],
+        }
+
 
 def of_folders(train: Path, held_out: Path | None, labels: int, seed: int) -> Split:
     """Return the images of two folders, or, without the second, those of the first, a tenth held out.

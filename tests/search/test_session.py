@@ -46,7 +46,7 @@ from harness.search.accuracy import finetuning  # noqa: E402
 from harness.search.accuracy.finetuning import Material  # noqa: E402
 from harness.search.accuracy.trainer import BRIEF, FINAL, MANY_EPOCHS, VERSIONS  # noqa: E402
 from harness.search.document import OverSeeds, Pair, Ratio, SearchResult  # noqa: E402
-from harness.search.selection import contest, models  # noqa: E402
+from harness.search.selection import contest, deployment, models  # noqa: E402
 from harness.search.selection.finetunings import Tunings, Whole  # noqa: E402
 from harness.search.tools import Predictor, Tools  # noqa: E402
 from harness.training import export  # noqa: E402
@@ -108,7 +108,7 @@ TOOLS = Tools(
 def _less_of_what_is_not_in_question() -> Iterator[None]:
     """Quantize by one image of each class, and compare in one scenario."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "CALIBRATION_IMAGES", 24)
+        patch.setattr(deployment, "CALIBRATION_IMAGES", 24)
         one = partial(result.comparing.Request, scenarios=(Scenario.SINGLE_STREAM,))
         patch.setattr(result.comparing, "Request", one)
         yield
@@ -718,8 +718,8 @@ import os, pickle, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 sys.stderr = open("told-" + os.environ["RANK"], "w")
-from test_session import TOOLS, models, session
-models.CALIBRATION_IMAGES = {images}
+from test_session import TOOLS, deployment, session
+deployment.CALIBRATION_IMAGES = {images}
 assert session.run(pickle.loads(Path("request").read_bytes()), TOOLS) is None
 """
 
@@ -730,7 +730,7 @@ def test_two_processes_of_torchrun_train_two_candidates_bit_equal_to_alone(
 ) -> None:
     request = learn_again(task, tmp_path / "out")
     (tmp_path / "request").write_bytes(pickle.dumps(request))
-    script = OF_TORCHRUN.format(folder=str(Path(__file__).parent), images=models.CALIBRATION_IMAGES)
+    script = OF_TORCHRUN.format(folder=str(Path(__file__).parent), images=deployment.CALIBRATION_IMAGES)
     (tmp_path / "script.py").write_text(script)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(

@@ -38,15 +38,24 @@ def source(card: Card) -> Any:
     return model
 
 
+def built(card: Card) -> Twin:
+    """Return a card's network in PyTorch, of which `read` has made sure.
+
+    Raises:
+        ModelError: it cannot be told in PyTorch.
+    """
+    twin = Twin(source(card), card)
+    twin.eval()
+    return twin
+
+
 def read(card: Card) -> Twin:
-    """Return a card's network in PyTorch.
+    """Return a card's network in PyTorch, held against what OpenVINO computes.
 
     Raises:
         ModelError: it cannot be told in PyTorch, or something else comes out there.
     """
-    model = source(card)
-    twin = Twin(model, card)
-    twin.eval()
+    model, twin = source(card), built(card)
     size = card.input.size
     pixels = np.random.default_rng(1).integers(0, 256, (1, size, size, 3), np.uint8)
     compiled = graph.compile_model(model, CompileSettings("LATENCY", streams=1)).model

@@ -31,7 +31,7 @@ def planned(setting: Setting, channels: Channels, order: list[widths.Removal]) -
         tried: dict[str, float] = {}
 
         def speedup(units: int) -> float:
-            twin = origin.read(setting.card)
+            twin = origin.built(setting.card)
             Channels(twin).cut(widths.kept(channels, order[:units]))
             with files.staging(setting.request.out, "candidate") as folder:
                 made = origin.written(setting.card, twin, folder / "candidate.xml")

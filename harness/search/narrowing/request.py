@@ -93,11 +93,7 @@ def open_setting(request: Request) -> Setting:
         request.out,
         {
             "baseline": digest,
-            "set of training images": images.learned.sha256,
-            "set of held-out images": images.held_out.sha256,
-            "number of bytes in the images": [
-                sum(split.bytes_by_file(part).values()) for part in (images.learned, images.held_out)
-            ],
+            **images.identity,
             "way of varying images": variation(card),
             "store": store.sha256(card.input.recipe),
             "objective": conditions.to_dict(),

@@ -13,7 +13,6 @@ from harness.comparison import findings, output
 from harness.comparison import session as comparing
 from harness.comparison.document import Comparison
 from harness.console import note
-from harness.dataset.store import Store, prepare
 from harness.errors import HarnessError
 from harness.machine import system
 from harness.model import file as model_file
@@ -26,8 +25,7 @@ from harness.search.narrowing.document import HeldOut, Narrowed, Narrowing, Test
 from harness.search.narrowing.lessons import Lessons
 from harness.search.narrowing.request import Request, Setting, open_setting
 from harness.search.parts import named
-from harness.search.selection.deployment import CALIBRATION_IMAGES, quantized
-from harness.search.split import subset
+from harness.search.selection.deployment import calibration_store, quantized
 from harness.training import export, norms
 from harness.training.ranks import Ranks, joined
 
@@ -78,7 +76,7 @@ def _narrowed(setting: Setting, ranks: Ranks) -> Narrowing:
     kept = widths.kept(channels, order[: plan.units])
 
     def learn() -> dict[str, Any]:
-        student = origin.read(card)
+        student = origin.built(card)
         norms.liven(student, lessons.statistics())
         Channels(student).cut(kept)
         norms.recalibrate(student, lessons.statistics())
@@ -168,19 +166,15 @@ def _quantized(setting: Setting, lessons: Lessons) -> tuple[list[Card], float]:
         name = f"{one.name}-int8"
 
         def make(one: Card = one, name: str = name, into: Path = into) -> dict[str, Any]:
+            recipes = [card.input.recipe]
+            images = calibration_store(setting.images, recipes, request.out, setting.store.dataset)
             return quantized(
-                one, name, _calibration(setting), lambda made: export.measure(made, lessons.held_out), into
+                one, name, images, lambda made: export.measure(made, lessons.held_out), into
             ).to_dict()
 
         accuracy = setting.parts.kept(name, make, **effort)["accuracy"]
         cards += [one, read_card(into / f"{name}.toml")]
     return cards, accuracy
-
-
-def _calibration(setting: Setting) -> Store:
-    images = subset(setting.images.learned, CALIBRATION_IMAGES)
-    folder = setting.request.out / "calibration-store"
-    return prepare(images, setting.card.input.recipe, folder, setting.store.dataset)
 
 
 def _compared(setting: Setting, cards: list[Card]) -> Comparison:

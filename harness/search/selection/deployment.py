@@ -1,7 +1,7 @@
 """From a trained network to what `run`, `compare` and `submit` take: an FP32 card and its INT8 twin."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 from harness import files
 from harness.backend import calibration, calibration_list
 from harness.backend.calibration import BIAS_CORRECTIONS, CalibrationSettings
-from harness.dataset.store import Store
+from harness.dataset.recipe import Recipe
+from harness.dataset.store import Store, prepare
 from harness.model.card import Card, read_card, write_card
+from harness.search.split import Split, subset
 
 CALIBRATION_IMAGES = calibration_list.DEFAULT_SAMPLES
 
@@ -35,6 +37,14 @@ class Quantized:
             "chosen": self.chosen,
             "accuracy": self.accuracy,
         }
+
+
+def calibration_store(images: Split, recipes: Iterable[Recipe], out: Path, dataset: str) -> Store:
+    """Return a store in `out` of images that are learned from, with each recipe, to calibrate on."""
+    chosen = subset(images.learned, CALIBRATION_IMAGES)
+    for recipe in recipes:
+        store = prepare(chosen, recipe, out / "calibration-store", dataset)
+    return store
 
 
 def quantized(

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.dataset.images import ImageList
-from harness.dataset.store import Store, prepare
+from harness.dataset.store import Store
 from harness.model.architecture import Architecture
 from harness.model.card import CARD_NAME, AccuracySpec, Card, read_card, write_card
 from harness.search.accuracy.finetuning import Material
 from harness.search.request import Setting
-from harness.search.selection.deployment import CALIBRATION_IMAGES, quantized
+from harness.search.selection.deployment import calibration_store, quantized
 from harness.search.selection.finetunings import Tunings
-from harness.search.split import subset
 from harness.training import export
 from harness.training.loop import lasting
 from harness.training.network import ResNet
@@ -55,13 +53,9 @@ class Models:
 
     def _calibration(self) -> Store:
         """Return a store of training images, at every input size that is searched, to calibrate on."""
-        images: ImageList = subset(self._setting.images.learned, CALIBRATION_IMAGES)
-        for size in self._setting.space.sizes:
-            recipe = self._setting.recipe.at(size)
-            store = prepare(
-                images, recipe, self._setting.path("calibration-store"), self._setting.store.dataset
-            )
-        return store
+        setting = self._setting
+        recipes = [setting.recipe.at(size) for size in setting.space.sizes]
+        return calibration_store(setting.images, recipes, setting.request.out, setting.store.dataset)
 
     def publish(self, name: str, trained: Trained) -> Card:
         """Copy a trained network to OUT/models, as NAME (INT8) and NAME-fp32; return the INT8 card."""
