@@ -203,7 +203,7 @@ def compile_model(
         ModelError: the CPU cannot compute in the precision asked for, or OpenVINO silently chose another.
     """
     if settings.precision == "bf16" and not has_bf16():
-        raise ModelError("OpenVINO computes no BF16 on this CPU: use --precision f32.")
+        raise ModelError("OpenVINO computes no BF16 on this CPU: f32 runs on every CPU.")
     pinning = system.default_pinning() if settings.pinning is None else settings.pinning
     config: dict[str, Any] = replace(settings, pinning=pinning).properties
     if profile:

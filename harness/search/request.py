@@ -175,6 +175,20 @@ def variation(card: Card) -> dict[str, Any]:
     return {name: given[name] for name in ("smallest_area", "flip", "trivial") if name in given}
 
 
+def require_floating_point(card: Card) -> None:
+    """Refuse a model whose weights cannot learn.
+
+    Raises:
+        HarnessError: it is quantized.
+    """
+    if card.quantization:
+        original = card.quantization.get("original")
+        raise HarnessError(
+            f"Model '{card.name}' is quantized already, and only floating-point weights can learn: give the "
+            "model that it was made from" + (f", '{original}'." if original else ".")
+        )
+
+
 def open_setting(request: Request) -> Setting:
     """Check everything that can be checked before work starts, and claim the folder.
 
@@ -192,11 +206,7 @@ def open_setting(request: Request) -> Setting:
         raise HarnessError("--target-latency and --target-speedup are two wishes for one: give one of them.")
     conditions = _conditions(request)
     card = request.card
-    if card.quantization:
-        raise HarnessError(
-            f"The baseline '{card.name}' is quantized already: give the FP32 model that it was made from"
-            + (f", '{card.quantization['original']}'." if card.quantization.get("original") else ".")
-        )
+    require_floating_point(card)
     if card.name in (SEARCHED, UNIFORM):
         raise HarnessError(
             f"The baseline is called '{card.name}', as a model that comes out of a search: change the name "

@@ -70,11 +70,6 @@ class Augmentation:
         return self.first_size + int(grown // 4) * 4
 
 
-def cache_bytes(images: ImageList, recipe: Recipe, processes: int) -> int:
-    """Return about what so many processes need to keep the images in memory; see CACHE_BYTES."""
-    return len(images.names) * 5 * recipe.short_side**2 * processes
-
-
 class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
     """The images of a list at a recipe's size, or growing to it: u8 [size, size, 3] RGB, and their label.
 
@@ -149,6 +144,10 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         except OSError as error:
             raise DataError(f"Cannot read the image {path} ({error.strerror}): restore it.") from error
 
+    def count_bytes(self) -> int:
+        """Return about how many bytes of memory they take when they are kept there."""
+        return len(self) * 5 * self.recipe.short_side**2
+
     def keep_in_memory(self, ranks: Ranks) -> None:
         """Decode every image now, shrink it to the recipe's short side and keep it.
 
@@ -213,6 +212,29 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         )
         flipped = cut[:, ::-1] if augmentation.flip and mirror < 0.5 else cut
         return augment(np.ascontiguousarray(flipped), *more) if augmentation.trivial else flipped
+
+
+class ImageMemory:
+    """The memory that decoded images may take, CACHE_BYTES of it; what does not fit stays in its files."""
+
+    def __init__(self, processes: int) -> None:
+        """Let so many processes on this machine keep the same images, each its own."""
+        self._processes = processes
+        self._free_bytes = CACHE_BYTES
+
+    def keep(self, ranks: Ranks, *lists: Images) -> bool:
+        """Keep all of these in memory, or none of them where they do not fit together; return which.
+
+        Raises:
+            DataError: an image is missing or broken.
+        """
+        needed = self._processes * sum(images.count_bytes() for images in lists)
+        if needed > self._free_bytes:
+            return False
+        self._free_bytes -= needed
+        for images in lists:
+            images.keep_in_memory(ranks)
+        return True
 
 
 def normalised(pixels: Tensor, device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ from harness.dataset.recipe import Recipe
 from harness.errors import DataError, OutputError
 from harness.model.architecture import Architecture, resnet50
 from harness.training import export
-from harness.training.data import CACHE_BYTES, Augmentation, Images, cache_bytes
+from harness.training.data import Augmentation, ImageMemory, Images
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, lasting, start_from, train
 from harness.training.network import ResNet
 from harness.training.ranks import Ranks, joined
@@ -103,12 +103,9 @@ def run(request: Request) -> dict[str, Any] | None:
             # More may lie there, of an earlier call.
             found = _first(found[0], request.images), found[1]
         processes = ranks.count * (1 + settings.workers)
-        fits = sum(cache_bytes(item, recipe, processes) for item in found) < CACHE_BYTES
         images = Images(found[0], recipe, request.augmentation, seed=settings.seed)
         tests = Images(found[1], recipe)
-        if fits:
-            images.keep_in_memory(ranks)
-            tests.keep_in_memory(ranks)
+        ImageMemory(processes).keep(ranks, images, tests)
         torch.manual_seed(settings.seed)
         network = ResNet(architecture)
         origin = ""

@@ -19,13 +19,13 @@ from harness.search.split import split, subset
 
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search.accuracy import finetuning, stem  # noqa: E402 - they need torch
+from harness.search.accuracy import stem  # noqa: E402 - they need torch
 from harness.search.accuracy.finetuning import Material  # noqa: E402
 from harness.search.accuracy.inheritance import inherit  # noqa: E402
 from harness.search.accuracy.trainer import BRIEF  # noqa: E402
-from harness.training import norms  # noqa: E402
+from harness.training import data, norms  # noqa: E402
 from harness.training.averaging import AVERAGED, RECALIBRATED, Average, pays, settle  # noqa: E402
-from harness.training.data import Images, cache_bytes, normalised  # noqa: E402
+from harness.training.data import Images, normalised  # noqa: E402
 from harness.training.evaluation import evaluate  # noqa: E402
 from harness.training.network import ResNet, digest  # noqa: E402
 
@@ -235,8 +235,8 @@ def test_images_are_kept_in_memory_as_long_as_all_of_them_together_fit(
     builtin_card: Card, material: Material, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, parts = builtin_card.input.recipe, material.parts
-    needed = cache_bytes(parts.learned, recipe, 1)
-    monkeypatch.setattr(finetuning, "CACHE_BYTES", needed + 1)
+    needed = Images(parts.learned, recipe).count_bytes()
+    monkeypatch.setattr(data, "CACHE_BYTES", needed + 1)
     state = baseline.read(builtin_card)[1]
     made = Material(material.baseline, state, parts, recipe, material.ranks, statistics=24)
     first, second = made.learned(64, 1), made.held_out(64)
@@ -310,7 +310,7 @@ def test_a_mean_of_weights_is_what_its_decay_says() -> None:
 def test_images_that_do_not_fit_into_memory_are_loaded_by_processes_and_train_alike(
     builtin_card: Card, material: Material, half: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetuning, "CACHE_BYTES", 0)
+    monkeypatch.setattr(data, "CACHE_BYTES", 0)
     state, settings = baseline.read(builtin_card)[1], replace(SHORT, epochs=1)
     found = []
     for loaders in (0, 2):

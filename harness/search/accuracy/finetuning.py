@@ -19,7 +19,7 @@ from harness.search.accuracy.inheritance import inherit
 from harness.search.accuracy.trainer import BRIEF, MANY_EPOCHS, VERSIONS, Job, Tuned
 from harness.search.split import Split, subset
 from harness.training import export, norms
-from harness.training.data import CACHE_BYTES, Augmentation, Images, Order, cache_bytes, usual_loaders
+from harness.training.data import Augmentation, ImageMemory, Images, Order, usual_loaders
 from harness.training.evaluation import evaluate
 from harness.training.loop import CHECKPOINT_NAME, Settings, start_from, train
 from harness.training.network import ResNet, digest
@@ -125,10 +125,10 @@ class Material:
             )
         self.baseline, self.parts, self.ranks = baseline, parts, ranks
         self._recipe, self._seed, self._statistics = recipe, seed, statistics
-        self._loaders, self._processes = loaders, processes
+        self._loaders = loaders
         self._augmentation = augmentation or Augmentation()
         self._kept: dict[tuple[str, int, int], Images] = {}
-        self._room = CACHE_BYTES
+        self._memory = ImageMemory(processes)
         self._pools: dict[tuple[int, int], Tensor] = {}
         self._stems: dict[tuple[str, int, int], dict[str, Tensor]] = {}
         self.teacher = ResNet(baseline)
@@ -282,9 +282,6 @@ class Material:
             recipe = self._at(size)
             varied = None if part == "held out" else self._augmentation
             found = Images(images, recipe, varied, seed=self._seed)
-            needed = cache_bytes(images, recipe, self._processes)
-            if needed < self._room:
-                self._room -= needed
-                found.keep_in_memory(self.ranks)
+            self._memory.keep(self.ranks, found)
             self._kept[key] = found
         return self._kept[key]

@@ -11,7 +11,7 @@ from harness.model.twin import Twin
 from harness.search.narrowing.request import Setting
 from harness.search.request import variation
 from harness.search.split import subset
-from harness.training.data import CACHE_BYTES, Augmentation, Images, cache_bytes, usual_loaders
+from harness.training.data import Augmentation, ImageMemory, Images, usual_loaders
 from harness.training.evaluation import evaluate
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, train
 from harness.training.precision import quickest
@@ -55,11 +55,9 @@ class Lessons:
         self.learned = Images(parts.learned, recipe, vary, seed=self._seed)
         self.plain = Images(subset(parts.learned, _PLAIN), recipe)
         self.held_out = Images(parts.held_out, recipe)
-        room = CACHE_BYTES
+        memory = ImageMemory(ranks.count)
         for images in (self.plain, self.held_out, self.learned):
-            room -= cache_bytes(images.images, recipe, ranks.count)
-            if room >= 0:
-                images.keep_in_memory(ranks)
+            memory.keep(ranks, images)
         self.loaders = 0 if self.learned.in_memory else usual_loaders(ranks)
 
     def statistics(self) -> Tensor:

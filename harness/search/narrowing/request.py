@@ -14,7 +14,7 @@ from harness.model.card import Card
 from harness.profiling.conditions import Conditions
 from harness.search import split
 from harness.search.parts import Parts
-from harness.search.request import variation
+from harness.search.request import require_floating_point, variation
 from harness.search.split import Split
 
 
@@ -73,12 +73,7 @@ def open_setting(request: Request) -> Setting:
         raise HarnessError(
             f"--target-speedup {request.target_speedup:g} asks for nothing: give more than 1, such as 1.3."
         )
-    if card.quantization:
-        original = card.quantization.get("original")
-        raise HarnessError(
-            f"Model '{card.name}' is quantized already, and only floating-point weights can learn: give the "
-            "model that it was made from" + (f", '{original}'." if original else ".")
-        )
+    require_floating_point(card)
     if card.speed_only:
         raise HarnessError(
             f"Model '{card.name}' has random weights, which are of no importance: give one that is trained."
