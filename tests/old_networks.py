@@ -16,7 +16,7 @@ from harness.model.architecture import Architecture, resnet50
 from harness.search.accuracy.inheritance import inherit
 from harness.search.latency import table
 from harness.search.latency.prediction import Design
-from harness.search.latency.terms import context, terms
+from harness.search.latency.terms import terms
 from harness.search.space.revisions import Space
 
 PATH = Path(__file__).parent / "fixtures" / "old_networks.json"
@@ -34,7 +34,7 @@ def facts(baseline: Architecture, sizes: tuple[int, ...]) -> dict[str, Any]:
     return {
         "space": space.key,
         "held out": digest([one.key for one in unseen]),
-        "table": digest([one.key for one in Design(networks=40).all_networks(space, unseen)]),
+        "table": digest([one.key for one in Design(networks=40).wholes(space, unseen)]),
         "networks": [network(space, space.sample(random.Random(seed))) for seed in range(3)],
     }
 
@@ -46,7 +46,7 @@ def network(space: Space, one: Architecture) -> dict[str, Any]:
         "key": one.key,
         "macs": one.count_macs(),
         "parameters": one.count_parameters(),
-        "terms": digest(sorted(map(repr, {**terms(one), **context(one)}.items()))),
+        "terms": digest(sorted(map(repr, terms(one).items()))),
         "weights": of_state(seeded),
     }
     if one.size <= 64:  # so that it takes no long

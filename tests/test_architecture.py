@@ -177,7 +177,7 @@ ROWS = {
         {"finetuning", "weighing"},
         {"crew", "distillation", "team"},
     ],
-    "search/latency": [{"entries", "terms", "validation"}, {"prediction"}, {"table"}],
+    "search/latency": [{"terms", "validation"}, {"prediction"}, {"table"}],
     "search/narrowing": [
         {"channels", "document", "origin", "request"},
         {"importance", "lessons", "report", "widths"},

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.machine import system
 from harness.search.accuracy.distillation import Effort as Distillation
 from harness.search.accuracy.finetuning import Material
-from harness.search.request import UNTIL, Effort, Request, Setting
+from harness.search.request import DISTILLED, UNTIL, Effort, Request, Setting
 from harness.search.space.revisions import DEPTHS
 from harness.search.strategy.searching import SEEDS
 from harness.training.data import Images, normalised
@@ -55,6 +55,8 @@ class Rates:
     """Reading an image from its file, by all processes that load; 0 where they are kept in memory."""
     read_s: float
     """Reading an image to keep it in memory; 0 where they are not kept."""
+    at_once: int = 1
+    """Networks that are trained side by side, each as fast as these figures have it."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class Forecast:
         return f"Part {number} of {len(PARTS)}, '{part}', is done; about {_minutes(left)} min are left."
 
 
-def rates(material: Material) -> Rates:
-    """Measure them: a few steps of training, and a few images read."""
+def rates(material: Material, at_once: int) -> Rates:
+    """Measure them: a few steps of training, and a few images read; `at_once` networks will train."""
     device, size = material.ranks.device, material.baseline.size
     pixels = material.pool(size)[:_PROBE_IMAGES]
     whole_s = step_s(material.teacher, pixels, device) / len(pixels)
@@ -89,9 +91,10 @@ def rates(material: Material) -> Rates:
     answer_s = (time.perf_counter() - started) / len(pixels)
     images = material.learned(size, 1)
     one_s = _load_s(images)
+    learn_s = whole_s - min(answer_s, whole_s)
     if images.in_memory:
-        return Rates(whole_s - min(answer_s, whole_s), answer_s, one_s, one_s / system.usable_cpus())
-    return Rates(whole_s - min(answer_s, whole_s), answer_s, one_s / max(1, material.loaders(images)), 0.0)
+        return Rates(learn_s, answer_s, one_s, one_s / system.usable_cpus(), at_once)
+    return Rates(learn_s, answer_s, one_s / max(1, material.loaders(images)), 0.0, at_once)
 
 
 def forecast(
@@ -111,20 +114,24 @@ def forecast(
     images = effort.learned(read)
     learn_s = found.load_s + found.learn_s * max(_LEAST_SHARE, min(1.0, share))
 
-    def training_s(networks: float, count: int, epochs: int) -> float:
+    def training_s(networks: int, count: int, epochs: int) -> float:
         """Every network sees every image once an epoch; the teacher answers to each but once."""
         judged = held_out * (found.load_s + found.learn_s * share / 3)
-        return networks * (epochs * count * learn_s + judged) + epochs * count * found.answer_s
+        turns = math.ceil(networks / found.at_once)
+        return turns * (epochs * count * learn_s + judged) + epochs * count * found.answer_s
 
     look_images = min(images, effort.look_images)
     rivals = len(DEPTHS) * len(setting.space.sizes)
     controls = min(effort.finals, rivals)
-    options = sum(map(len, setting.space.measured_decisions().values()))
+    again = 2 * (effort.seeds - 1)
     lesson = Distillation()
+    distilled = 0
+    if request.estimator == DISTILLED:
+        distilled = sum(map(len, setting.space.measured_decisions().values()))
     points = _ON_FRONTS * effort.fronts + effort.scouts
     seconds = dict.fromkeys(PARTS, 0.0)
     seconds["table"] = spent.get("latency table", 0.0)
-    seconds["estimator"] = (read + held_out) * found.read_s + options * (
+    seconds["estimator"] = (read + held_out) * found.read_s + distilled * (
         lesson.steps * lesson.batch_size + lesson.judged / 3
     ) * found.learn_s * _PART_OF_NETWORK
     seconds["scouts"] = training_s(effort.scouts, look_images, 1) if effort.scouts else 0.0
@@ -142,9 +149,8 @@ def forecast(
         training_s(rivals, images, effort.finetune_epochs)
         + training_s(controls, images, effort.epochs)
         + (1 + controls) * _QUANTIZING_S
-        + 2
-        * (effort.seeds - 1)
-        * (training_s(1, images, effort.finetune_epochs + effort.epochs) + _QUANTIZING_S)
+        + math.ceil(again / found.at_once) * training_s(1, images, effort.finetune_epochs + effort.epochs)
+        + again * _QUANTIZING_S
         + _converged_s(request, images, training_s)
     )
     seconds["comparison"] = 2 * 4 * effort.rounds * (effort.duration_s + _STARTING_S)
@@ -179,7 +185,7 @@ def _looks(effort: Effort, images: int) -> int:
     return effort.shortlist * effort.fronts
 
 
-def _converged_s(request: Request, images: int, training_s: Callable[[float, int, int], float]) -> float:
+def _converged_s(request: Request, images: int, training_s: Callable[[int, int, int], float]) -> float:
     effort, count = request.effort, request.converged
     if not count:
         return 0.0

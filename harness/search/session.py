@@ -102,7 +102,11 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         if crew is None:
             note(precision.why(chosen, ranks.device))
             outlook = forecast.forecast(
-                setting, forecast.rates(material), cap_ms / usual_ms, predictor.measuring_s, parts.seconds
+                setting,
+                forecast.rates(material, ranks.count),
+                cap_ms / usual_ms,
+                predictor.measuring_s,
+                parts.seconds,
             )
             note(outlook.text)
         else:

@@ -31,7 +31,7 @@ from harness.mlperf.scenario import Scenario
 from harness.model.architecture import Architecture, Stage
 from harness.model.blocks import Block
 from harness.model.card import AccuracySpec, read_card
-from harness.search.request import QUICK, UNTIL, Effort, Request, open_setting
+from harness.search.request import QUICK, UNTIL, WORK, Effort, Request, open_setting
 from harness.search.space.revisions import Space
 from harness.search.strategy.evolution import uniform_scalings
 
@@ -41,7 +41,7 @@ pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed
 from harness.commands.search.report import command as report_command  # noqa: E402 - they need torch
 from harness.commands.search.run import command as run_command  # noqa: E402
 from harness.profiling import stopwatch  # noqa: E402
-from harness.search import report, result, sentences, session  # noqa: E402
+from harness.search import forecast, report, result, sentences, session  # noqa: E402
 from harness.search.accuracy import finetuning  # noqa: E402
 from harness.search.accuracy.finetuning import Material  # noqa: E402
 from harness.search.accuracy.trainer import BRIEF, FINAL, MANY_EPOCHS, VERSIONS  # noqa: E402
@@ -174,12 +174,33 @@ def test_a_search_says_how_long_it_takes_what_it_does_and_how_much_is_left(
     task: Request, outcome: SearchResult
 ) -> None:
     told = (task.out.parent / "told").read_text()
-    forecast = re.search(r"Forecast: about \S+ min \((.*)\)\.", told)
-    assert forecast
-    assert [part.split()[0] for part in forecast[1].split(", ")] == [*UNTIL, "comparison"]
+    said = re.search(r"Forecast: about \S+ min \((.*)\)\.", told)
+    assert said
+    assert [part.split()[0] for part in said[1].split(", ")] == [*UNTIL, "comparison"]
     assert "Part 5 of 9, 'front', is done; about" in told
     assert re.search(r"brief fine-tuning of [0-9a-f]{12}: epoch 1/1: loss", told)
     assert "Candidates train in " in told
+
+
+def test_a_forecast_counts_what_trains_side_by_side_and_only_what_is_distilled(
+    task: Request, tmp_path: Path
+) -> None:
+    setting = open_setting(replace(task, out=tmp_path / "out"))
+    alone = forecast.Rates(learn_s=0.01, answer_s=0.0, load_s=0.0, read_s=0.001)
+    usual, beside, plain = (
+        forecast.forecast(one, rates, 0.5, 1.0, {}).seconds
+        for one, rates in (
+            (setting, alone),
+            (setting, replace(alone, at_once=2)),
+            (replace(setting, request=replace(setting.request, estimator=WORK)), alone),
+        )
+    )
+    assert beside["scouts"] == pytest.approx(usual["scouts"] / 2)
+    assert beside["front"] == usual["front"]
+    images = len(setting.images.learned.names) + len(setting.images.held_out.names)
+    assert plain["estimator"] == pytest.approx(0.001 * images)
+    assert plain["estimator"] < usual["estimator"]
+    assert {**plain, "estimator": 0} == {**usual, "estimator": 0}
 
 
 def test_the_control_is_not_faster_than_the_pick(outcome: SearchResult) -> None:

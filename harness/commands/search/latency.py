@@ -43,8 +43,8 @@ def command(
 ) -> None:
     """Build and validate the table that predicts the time of any network of the search space.
 
-    Blocks are timed in INT8 as the difference that they make to small networks, next to a reference that
-    tells when the machine is disturbed; what lies between the measured blocks is interpolated. The table is
+    Random networks of the space are timed in INT8, next to a reference that tells when the machine is
+    disturbed; what each kind of layer costs at each size of image is learned from them. The table is
     then held against random networks that it has not seen, measured end to end. A table that is there
     already and holds is not measured again; one that is not good enough is measured once more, and that
     counts with what was there. An interrupted call goes on where it stopped.

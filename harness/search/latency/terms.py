@@ -36,19 +36,11 @@ def terms(architecture: Architecture) -> "Counter[Term]":
     return found
 
 
-def context(architecture: Architecture) -> dict[Term, float]:
-    """Return the terms for what blocks cost more in a whole network than in a chain."""
+def beyond_caches(architecture: Architecture) -> dict[Term, float]:
+    """Return the terms of weights that do not fit into a cache: only a whole network has them."""
     found: Counter[Term] = Counter()
-    everything = terms(architecture)
-    for (kind, size, what), amount in everything.items():
-        if kind == "pool" or kind == "head" or kind.startswith("stem"):
-            continue
-        if what == "count":
-            found[f"cold {kind}", 0, what] += amount
-            found["cold", size, what] += amount
-        elif what in ("weights", "written"):
-            found["cold", 0, what] += amount
-    weights = {(kind, size): amount for (kind, size, what), amount in everything.items() if what == "weights"}
+    counted = terms(architecture)
+    weights = {(kind, size): amount for (kind, size, what), amount in counted.items() if what == "weights"}
     total = sum(weights.values())
     for cache in _CACHES:
         if total > cache:
