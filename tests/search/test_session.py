@@ -338,7 +338,7 @@ def test_cards_are_held_to_the_baseline_s_accuracy_as_its_card_states_it_now(
 
 def test_a_quantized_baseline_is_refused_and_its_original_named(task: Request, tmp_path: Path) -> None:
     card = replace(task.card, name="searched", quantization={"original": "searched-fp32"})
-    with pytest.raises(HarnessError, match=r"'searched' is quantized already: .* from, 'searched-fp32'\.$"):
+    with pytest.raises(HarnessError, match=r"'searched' is quantized already, .* from, 'searched-fp32'\.$"):
         open_setting(replace(task, card=card, out=tmp_path / "out"))
 
 
