@@ -37,25 +37,26 @@ def sentences(outcome: SearchResult) -> Iterator[str]:
             "The held-out images are part of --train, which the baseline has probably learned from: its own "
             "accuracy on them flatters, and the bar is rather too high (--held-out mends that)."
         )
-    yield (
-        f"Control: the uniform scaling {rival.key}, {figure_text(rival.measured_ms)} ms, trained the "
-        f"same way, has {100 * rival.held_out:.2f} % on the same {bar.images:,} images. An accuracy on "
-        f"so many has a standard error of {100 * bar.standard_error:.2f} points."
-    )
+    found_nothing = rival.key == picked.key
+    if found_nothing:
+        yield (
+            "The pick is itself a uniform scaling of the baseline, and no other one is better: at this speed "
+            "the search has found nothing that uniform scaling does not find."
+        )
+    else:
+        yield (
+            f"Control: the uniform scaling {rival.key}, {figure_text(rival.measured_ms)} ms, trained the "
+            f"same way, has {100 * rival.held_out:.2f} % on the same {bar.images:,} images. An accuracy on "
+            f"so many has a standard error of {100 * bar.standard_error:.2f} points."
+        )
     yield _rivals(outcome)
-    speeds = outcome.test.searched_over_uniform
     yield from (
         one.text for one in outcome.test.speedups if one.variant == SEARCHED and one.against != UNIFORM
     )
-    yield from (one.text for one in speeds.values())
-    yield from outcome.test.accuracies
-    pair = outcome.test.searched_against_uniform
-    if pair is not None:
-        yield (
-            f"{SEARCHED} against {UNIFORM} on {pair.count:,} test images: {pair.points:+.2f} points, "
-            f"+/- {pair.half_width:.2f} (McNemar's exact test: p = {pair.p_value:.2g}). "
-            f"{_verdict(pair, speeds.get(str(outcome.request.conditions.scenario)), outcome.test.over_seeds)}"
-        )
+    if found_nothing:
+        yield from outcome.test.accuracies
+    else:
+        yield from _held_against(outcome)
     yield from _wide(outcome)
     if (proof := outcome.table.validation) is not None:
         yield (
@@ -75,6 +76,19 @@ def sentences(outcome: SearchResult) -> Iterator[str]:
     yield from _scouted(outcome)
     yield from _first_look(outcome)
     yield from _trust(outcome)
+
+
+def _held_against(outcome: SearchResult) -> Iterator[str]:
+    """Say what LoadGen and the test images say of the pick and its control."""
+    speeds, pair = outcome.test.searched_over_uniform, outcome.test.searched_against_uniform
+    yield from (one.text for one in speeds.values())
+    yield from outcome.test.accuracies
+    if pair is not None:
+        yield (
+            f"{SEARCHED} against {UNIFORM} on {pair.count:,} test images: {pair.points:+.2f} points, "
+            f"+/- {pair.half_width:.2f} (McNemar's exact test: p = {pair.p_value:.2g}). "
+            f"{_verdict(pair, speeds.get(str(outcome.request.conditions.scenario)), outcome.test.over_seeds)}"
+        )
 
 
 def _verdict(pair: Pair, speed: Ratio | None, seeds: OverSeeds | None = None) -> str:
@@ -122,7 +136,7 @@ def _rivals(outcome: SearchResult) -> str:
         for one in outcome.controls
     )
     return (
-        f"It is the best of {finished} uniform scalings that were trained to the end, as many as were "
+        f"That is the best of {finished} uniform scalings that were trained to the end, as many as were "
         f"candidates if there are so many, those first that lead after the brief fine-tuning: {found}."
     )
 

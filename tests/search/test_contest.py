@@ -138,3 +138,9 @@ def test_a_control_that_was_a_candidate_is_not_trained_twice() -> None:
     known = Trained(NETWORKS[0], None, {"accuracy": 0.9})  # type: ignore[arg-type]
     contest.train_controls([(NETWORKS[0], 2.0)], {NETWORKS[0].key: known})
     assert not contest.seen
+
+
+def test_a_pick_that_is_its_own_control_is_not_trained_from_further_seeds() -> None:
+    contest = Planted({}, Effort(seeds=3))
+    assert contest.twins(NETWORKS[0], NETWORKS[0]) == []
+    assert contest.seen == []

@@ -437,6 +437,17 @@ def test_a_wanted_latency_that_nothing_keeps_is_said_in_the_report(
     assert ["is missed" in one for one in said] == [False, True]
 
 
+def test_a_pick_that_is_a_uniform_scaling_is_called_that_and_held_against_no_other(
+    outcome: SearchResult,
+) -> None:
+    same = replace(outcome, uniform=outcome.searched)
+    found, nothing = (" ".join(sentences.sentences(one)) for one in (outcome, same))
+    told = "the search has found nothing that uniform scaling does not find"
+    assert [told in one for one in (found, nothing)] == [False, True]
+    assert ["searched against uniform" in one for one in (found, nothing)] == [True, False]
+    assert ["Control: the uniform scaling" in one for one in (found, nothing)] == [True, False]
+
+
 def test_candidates_learn_from_images_varied_as_the_baselines_were(
     task: Request, outcome: SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,7 +246,12 @@ class Contest:
         return Trained(architecture, read_card(folder / CARD_NAME), found)
 
     def twins(self, pick: Architecture, rival: Architecture) -> list[tuple[int, Card, Card]]:
-        """Train both from further seeds, as they were from the first; return seeds and INT8 cards."""
+        """Train both from further seeds, as they were from the first; return seeds and INT8 cards.
+
+        Where both are one network there is nothing to tell apart, and nothing is trained.
+        """
+        if pick.key == rival.key:
+            return []
         request = self.setting.request
         seeds = range(request.seed + 1, request.seed + request.effort.seeds)
         wholes = [self._whole(one, seed) for seed in seeds for one in (pick, rival)]
