@@ -224,7 +224,7 @@ class Watch:
 
         A sample is undisturbed while the reference takes at most 5 % more than in its quiet moments, and 5 %
         more with each second that passes, up to 20 %: beside a neighbour who keeps the other half of a core
-        busy, one sample in 20 is quiet, and the quietest eight of 30 are nearly as good.
+        busy, one sample in 20 is quiet, and to wait for eight of them takes 9 s.
 
         Args:
             take: a sample, in milliseconds.

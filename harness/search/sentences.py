@@ -136,8 +136,9 @@ def _rivals(outcome: SearchResult) -> str:
         for one in outcome.controls
     )
     return (
-        f"That is the best of {finished} uniform scalings that were trained to the end, as many as were "
-        f"candidates if there are so many, those first that lead after the brief fine-tuning: {found}."
+        f"{outcome.uniform.key} is the best of {finished} uniform scalings that were trained to the end, as "
+        f"many as were candidates if there are so many, those first that lead after the brief fine-tuning: "
+        f"{found}."
     )
 
 

@@ -222,19 +222,18 @@ class ImageMemory:
         self._processes = processes
         self._free_bytes = CACHE_BYTES
 
-    def keep(self, ranks: Ranks, *lists: Images) -> bool:
-        """Keep all of these in memory, or none of them where they do not fit together; return which.
+    def keep(self, ranks: Ranks, *lists: Images) -> None:
+        """Keep all of these in memory, or none of them where they do not fit together.
 
         Raises:
             DataError: an image is missing or broken.
         """
         needed = self._processes * sum(images.count_bytes() for images in lists)
         if needed > self._free_bytes:
-            return False
+            return
         self._free_bytes -= needed
         for images in lists:
             images.keep_in_memory(ranks)
-        return True
 
 
 def normalised(pixels: Tensor, device: torch.device) -> Tensor:

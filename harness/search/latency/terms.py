@@ -1,7 +1,7 @@
 """What a network's time is made of: for each kind of layer its number, arithmetic and memory traffic."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from harness.model.architecture import Architecture
 from harness.model.layers import (
@@ -36,10 +36,9 @@ def terms(architecture: Architecture) -> "Counter[Term]":
     return found
 
 
-def beyond_caches(architecture: Architecture) -> dict[Term, float]:
-    """Return the terms of weights that do not fit into a cache: only a whole network has them."""
+def beyond_caches(counted: Mapping[Term, int]) -> dict[Term, float]:
+    """Return the terms of weights that do not fit into a cache, from the `terms` of a whole network."""
     found: Counter[Term] = Counter()
-    counted = terms(architecture)
     weights = {(kind, size): amount for (kind, size, what), amount in counted.items() if what == "weights"}
     total = sum(weights.values())
     for cache in _CACHES:
