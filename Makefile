@@ -13,7 +13,7 @@ test:
 	pytest
 
 coverage:
-	coverage run -m pytest -n 0 -m "not alone" tests/mlperf tests/results tests/task tests/machine tests/test_files.py \
+	coverage run -m pytest -n 0 tests/mlperf tests/results tests/task tests/machine tests/test_files.py \
 		tests/comparison/test_document.py tests/comparison/test_table.py tests/comparison/test_page.py \
 		tests/submission/test_description.py
 	coverage report

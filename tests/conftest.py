@@ -1,12 +1,11 @@
 """Small real models and stores that every test of a run can use."""
 
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,22 +66,6 @@ LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Let a test that measures time have the machine for itself: those of other processes wait."""
-    # Open for writing, though nothing is written: network file systems lock no other files for one alone.
-    with open(__file__, "r+") as gate, (Path(__file__).parents[1] / "pyproject.toml").open("r+") as room:
-        # Through the gate in turn, or shared locks that overlap would keep out who wants the room alone.
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        fcntl.flock(room, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
-        fcntl.flock(gate, fcntl.LOCK_UN)
-        try:
-            return (yield)
-        finally:
-            # Closing does not do: a process that was forked meanwhile has the file open, too.
-            fcntl.flock(room, fcntl.LOCK_UN)
 
 
 @pytest.fixture(scope="session", autouse=True)
