@@ -39,7 +39,8 @@ def parts(found: click.Command) -> dict[str, click.Command]:
 def rare_options(name: str, part: str = "") -> list[str]:
     """Return a row for each option that a command takes from a file."""
     rare = [one for one in parts(command(name))[part].params if isinstance(one, click.Option) and one.hidden]
-    return [f"| `{one.name}` | {_shown(one.default)} | {one.help} |" for one in rare]
+    info = [one.to_info_dict() for one in rare]
+    return [f"| `{one['name']}` | {_shown(one['default'])} | {one['help']} |" for one in info]
 
 
 def _shown(default: object) -> str:

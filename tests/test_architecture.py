@@ -165,8 +165,9 @@ ROWS = {
     "results": [{"columns", "output"}, {"own", "submitted"}, {"table"}],
     "search": [
         {"decision", "parts", "pictures", "space", "split"},
-        {"accuracy", "latency", "request"},
-        {"document", "strategy"},
+        {"latency", "request"},
+        {"accuracy", "document"},
+        {"strategy"},
         {"forecast", "selection", "sentences", "verdict"},
         {"result", "tools"},
         {"narrowing", "report", "session"},

@@ -90,6 +90,9 @@ def _tables(found: Frontier) -> list[Table]:
             tuple(_row(row, _images(found)) for row in rows),
         )
     ]
+    failed = tuple((row.name, row.failure) for row in rows if row.speed is None)
+    if failed:
+        tables.append(Table("Not timed", ("", "why"), failed))
     raced = tuple(_race_row(row.name, row.race) for row in rows if row.race is not None)
     if raced:
         tables.append(Table("The race", ("", "known", "of", "95 % interval", "how it ended"), raced))
@@ -111,7 +114,7 @@ def _row(row: Network, images: int) -> tuple[str, ...]:
     here = "-" if row.race is None else _top1(row.race, images)
     licence = row.licence or "-"
     if (speed := row.speed) is None:
-        return (row.name, str(row.pixels), row.failure[:40], "-", "-", "-", here, published, licence)
+        return (row.name, str(row.pixels), "not timed", "-", "-", "-", here, published, licence)
     wide = "-" if speed.wide_share is None else f"{100 * speed.wide_share:.0f} %"
     times = map(_interval, (speed.ms, speed.over_f32, speed.over_int8))
     return (row.name, str(row.pixels), *times, wide, here, published, licence)

@@ -1,14 +1,14 @@
 """Which of a shortlist to train to the end, and which to choose: a rule, so that nobody picks by hand.
 
-Every candidate's latency is measured, and its accuracy after a brief fine-tuning is known. Training to the
+Every candidate's latency is measured, and its accuracy after a brief training is known. Training to the
 end closes part of the gap to the baseline; how much of it stays is learned from the candidates trained so
 far. The bar is the baseline's accuracy less the drop that is allowed. All accuracies are of held-out training
 images: the fastest that keeps the bar there is near it by construction, and may as well miss it on others.
 Safe is what keeps it by one standard error (in the manner of the rule by which Breiman et al.,
 "Classification and Regression Trees", 1984, choose a tree).
 
-1. The fastest candidate that is expected to be safe is trained to the end; before any was, a third of the gap
-   is expected to stay. If none is expected to, the most accurate after the brief fine-tuning is.
+1. The fastest candidate that is expected to be safe is trained to the end; before any was, `Bar.guess` of the
+   gap is expected to stay. If none is expected to, the most accurate after the brief training is.
 2. So it goes on while a faster one than the fastest safe one is expected to be safe, too, or none is safe yet
    and a more accurate one is expected.
 3. Chosen is the fastest safe one; if there is none, the most accurate.
@@ -20,12 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.model.architecture import Architecture
-
-_HOPE = 20
-_FIRST_ERROR = 1 / 6
-"""Of the share of the gap that stays, as long as fewer than two candidates tell: half of the first guess."""
-_FIRST_GUESS = 1 / 3
-"""Of the gap that stays; on the built-in task it was a quarter to a third."""
 
 SEARCHED, UNIFORM = "searched", "uniform"
 """Names of the models that come out: what is chosen, and its control."""
@@ -39,7 +33,7 @@ class Candidate:
     latency_ms: float
     """Measured end to end."""
     brief: float
-    """Accuracy after the brief fine-tuning, as a fraction."""
+    """Accuracy after the brief training, as a fraction."""
 
     @property
     def key(self) -> str:
@@ -56,6 +50,11 @@ class Bar:
     """Share of it that may be lost."""
     images: int
     """How many the accuracies are of."""
+    guess: float = 1 / 3
+    """Share of a candidate's gap to the baseline that training to the end leaves, before any was trained: on
+    the built-in task, with inherited weights, it was a quarter to a third."""
+    hope: float = 20
+    """How many times as large as the gap that is allowed one may be after a look."""
 
     @property
     def least(self) -> float:
@@ -75,8 +74,8 @@ class Bar:
 def remaining_share(candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar) -> float:
     """Return which share of the gap to the baseline training to the end leaves, on average.
 
-    It is a twentieth at least, as `hopeful` has it: one that ended better than the baseline says nothing
-    about those that are far behind it.
+    It is one over `bar.hope` at least, as `hopeful` has it: one that ended better than the baseline says
+    nothing about those that are far behind it.
 
     Args:
         candidates: the shortlist.
@@ -89,8 +88,8 @@ def remaining_share(candidates: Sequence[Candidate], trained: Mapping[str, float
         if one.key in trained and one.brief < bar.baseline
     ]
     if not gaps:
-        return _FIRST_GUESS
-    return max(1 / _HOPE, sum(after for _, after in gaps) / sum(before for before, _ in gaps))
+        return bar.guess
+    return max(1 / bar.hope, sum(after for _, after in gaps) / sum(before for before, _ in gaps))
 
 
 def expected(candidate: Candidate, share: float, bar: Bar) -> float:
@@ -104,7 +103,7 @@ def expected_error(
     """Return the standard error of `expected`, as a fraction.
 
     It has two sources: how much of the gap stays differs from candidate to candidate, and the accuracy after
-    the brief fine-tuning is of so many images.
+    the brief training is of so many images.
     """
     share = remaining_share(candidates, trained, bar)
     gap = bar.baseline - candidate.brief
@@ -119,17 +118,17 @@ def _share_error(candidates: Sequence[Candidate], trained: Mapping[str, float], 
         if one.key in trained and one.brief < bar.baseline
     ]
     if len(shares) < 2:
-        return _FIRST_ERROR
+        return bar.guess / 2
     return statistics.stdev(shares) / math.sqrt(len(shares))
 
 
 def hopeful(candidate: Candidate, bar: Bar) -> bool:
     """Whether a first look leaves hope that the candidate can keep the bar in the end.
 
-    On the built-in task training to the end left a quarter to a third of the gap that a brief fine-tuning had
-    left, and a look is briefer; here a twentieth is hoped for.
+    A look is briefer than what `bar.guess` is of, and shows less: what would have to close nearly all of its
+    gap has hope.
     """
-    return bar.baseline - candidate.brief <= _HOPE * (bar.baseline - bar.least)
+    return bar.baseline - candidate.brief <= bar.hope * (bar.baseline - bar.least)
 
 
 def next_to_train(

@@ -65,6 +65,8 @@ class Asked:
     target_ms: float | None
     target_speedup: float | None
     seed: int
+    initial_weights: str
+    """What candidates began with, one of request.INITIAL_WEIGHTS."""
     effort: Effort
 
 
@@ -173,7 +175,7 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Shortlisted(OnFront):
-    """A network that was fine-tuned briefly on all images."""
+    """A network that was trained briefly on all images."""
 
     brief: float
     """Its accuracy then."""
@@ -182,7 +184,7 @@ class Shortlisted(OnFront):
 
 @dataclass(frozen=True)
 class Look:
-    """A network that was fine-tuned on some images."""
+    """A network that was trained on some images."""
 
     key: str
     measured_ms: float
@@ -374,7 +376,7 @@ class SearchResult:
     looks: tuple[Look, ...]
     """Networks that were trained briefly to choose the shortlist."""
     shortlist: tuple[Shortlisted, ...]
-    """Networks that were fine-tuned on all images."""
+    """Networks that were trained briefly on all images."""
     bar: Bar
     """The accuracy that had to be reached on held-out images."""
     trained: Mapping[str, TrainedNetwork]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.machine import system
 from harness.search.accuracy.distillation import Effort as Distillation
 from harness.search.accuracy.finetuning import Material
-from harness.search.request import DISTILLED, UNTIL, Effort, Request, Setting
+from harness.search.request import DISTILLED, INHERITED, UNTIL, Effort, Request, Setting
 from harness.search.space.revisions import DEPTHS
 from harness.search.strategy.searching import SEEDS
 from harness.training.data import Images, normalised
@@ -113,12 +113,13 @@ def forecast(
     read, held_out = len(setting.images.learned.names), len(setting.images.held_out.names)
     images = effort.learned(read)
     learn_s = found.load_s + found.learn_s * max(_LEAST_SHARE, min(1.0, share))
+    answer_s = found.answer_s if setting.initial_weights == INHERITED else 0.0
 
     def training_s(networks: int, count: int, epochs: int) -> float:
-        """Every network sees every image once an epoch; the teacher answers to each but once."""
+        """Every network sees every image once an epoch; a teacher answers to each but once."""
         judged = held_out * (found.load_s + found.learn_s * share / 3)
         turns = math.ceil(networks / found.at_once)
-        return turns * (epochs * count * learn_s + judged) + epochs * count * found.answer_s
+        return turns * (epochs * count * learn_s + judged) + epochs * count * answer_s
 
     look_images = min(images, effort.look_images)
     rivals = len(DEPTHS) * len(setting.space.sizes)
@@ -189,7 +190,7 @@ def _converged_s(request: Request, images: int, training_s: Callable[[int, int, 
     effort, count = request.effort, request.converged
     if not count:
         return 0.0
-    return training_s(3 * count, images, effort.finetune_epochs) + training_s(
+    return training_s(4 * count, images, effort.finetune_epochs) + training_s(
         2 * count, images, effort.epochs
     )
 

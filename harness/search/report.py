@@ -25,7 +25,7 @@ _FRONT = (
     "large: the shortlist; orange: baseline and uniform scalings, whose latency is predicted."
 )
 _DECISION = (
-    "Measured latency and accuracy on held-out training images. Blue: after the brief fine-tuning; green: "
+    "Measured latency and accuracy on held-out training images. Blue: after the brief training; green: "
     "INT8 after training to the end; orange: uniform scalings, likewise. The line is what must be kept."
 )
 _AGREEMENT = (
@@ -169,7 +169,7 @@ _COSTS = {
     "scouts": "finding the scouts",
     "front": "measuring the front",
     "look": "first look, scouts included",
-    "brief": "brief fine-tuning",
+    "brief": "brief training",
     "bar": "measuring the baseline's accuracy",
     "final": "training to the end, with quantization",
     "converged": "random networks trained to the end",
@@ -196,6 +196,7 @@ def _facts(outcome: SearchResult) -> Iterator[tuple[str, str]]:
     yield "images", f"{images.learned:,} to learn from, {images.held_out:,} held out to decide by"
     yield "latency table", f"{outcome.table.file} (SHA-256 {outcome.table.sha256[:12]})"
     yield "estimator", f"{outcome.estimator.name} (SHA-256 {outcome.estimator.sha256[:12]})"
+    yield "initial weights of candidates", request.initial_weights
     yield "seed", str(request.seed)
     yield (
         "conditions",

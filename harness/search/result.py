@@ -43,7 +43,7 @@ from harness.search.document import (
     Tested,
     TrainedNetwork,
 )
-from harness.search.request import Setting
+from harness.search.request import INHERITED, Setting
 from harness.search.strategy.front import Point
 from harness.task import PairedAnswers, task_of
 
@@ -108,6 +108,7 @@ def asked(setting: Setting) -> Asked:
         target_ms=request.target_ms,
         target_speedup=request.target_speedup,
         seed=request.seed,
+        initial_weights=setting.initial_weights,
         effort=request.effort,
     )
 
@@ -224,7 +225,11 @@ def _upgraded(document: dict[str, Any], form: int) -> dict[str, Any]:
     """Return a document as this format has it."""
     document = {"wanted_ms": None, **document, "machine": {**identity.LATER, **document["machine"]}}
     asked = document["request"]
-    document["request"] = {**asked, "effort": {"seeds": 1, **asked["effort"]}}
+    document["request"] = {
+        "initial_weights": INHERITED,
+        **asked,
+        "effort": {"seeds": 1, **asked["effort"]},
+    }
     if form < _FIGURES_APART:
         test = document["test"]
         rows = {

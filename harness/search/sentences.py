@@ -137,7 +137,7 @@ def _rivals(outcome: SearchResult) -> str:
     )
     return (
         f"{outcome.uniform.key} is the best of {finished} uniform scalings that were trained to the end, as "
-        f"many as were candidates if there are so many, those first that lead after the brief fine-tuning: "
+        f"many as were candidates if there are so many, those first that lead after the brief training: "
         f"{found}."
     )
 
@@ -150,12 +150,12 @@ def _first_look(outcome: SearchResult) -> Iterator[str]:
     others = sum(one.key not in front for one in shortlist)
     learned = outcome.request.images.learned
     if outcome.request.effort.looks_at_all(learned):
-        how_alike = "So many are all, so that the look was the brief fine-tuning itself."
+        how_alike = "So many are all, so that the look was the brief training itself."
     else:
         tau = kendall([looks[one.key] for one in shortlist], [one.brief for one in shortlist])
-        how_alike = f"Kendall's tau of their looks with the brief fine-tuning: {tau:.2f}."
+        how_alike = f"Kendall's tau of their looks with the brief training: {tau:.2f}."
     yield (
-        f"First look: {len(looks)} networks of the front, those behind it and the scouts, fine-tuned on "
+        f"First look: {len(looks)} networks of the front, those behind it and the scouts, trained on "
         f"{min(outcome.request.effort.look_images, learned):,} images; {others} of the {len(shortlist)} in "
         f"the shortlist are not of the front. {how_alike}"
     )
@@ -192,7 +192,7 @@ def _trust(outcome: SearchResult) -> Iterator[str]:
     )
     taus = ", ".join(f"{ranked} {tau:.2f}" for ranked, tau in briefly.taus.items())
     yield (
-        f"Kendall's tau with the brief fine-tuning of the shortlist's {briefly.networks} networks, which is "
+        f"Kendall's tau with the brief training of the shortlist's {briefly.networks} networks, which is "
         f"no convergence: {taus}."
     )
 

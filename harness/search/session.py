@@ -30,7 +30,6 @@ from harness.search.strategy.searching import search
 from harness.search.strategy.study import require_optuna
 from harness.search.tools import TOOLS, Predictor, Tools
 from harness.training import precision
-from harness.training.data import Augmentation
 from harness.training.ranks import Ranks, joined
 
 LARGEST_FRONT_BIAS = 0.01
@@ -66,7 +65,7 @@ def _lead(request: Request, tools: Tools, ranks: Ranks) -> SearchResult | None:
             return _search(setting, tools, ranks, None)
         if ranks.count > 1:
             raise HarnessError("torchrun and --workers ADDR both share out the training: use one of them.")
-        with hired(request.crew, _supplies(setting)) as crew:
+        with hired(request.crew, Supplies.of(setting)) as crew:
             return _search(setting, tools, ranks, crew)
 
 
@@ -323,16 +322,4 @@ def _cap_ms(setting: Setting, usual_ms: float, tools: Tools) -> float:
 
 def _material(setting: Setting, ranks: Ranks) -> Material:
     """Return what a process trains from by itself, and what the first one measures accuracies with."""
-    return _supplies(setting).material(ranks.alone, ranks.here)
-
-
-def _supplies(setting: Setting) -> Supplies:
-    return Supplies(
-        setting.space.baseline,
-        setting.state,
-        setting.images,
-        setting.recipe,
-        Augmentation(**setting.variation),
-        setting.request.seed,
-        setting.request.loaders,
-    )
+    return Supplies.of(setting).material(ranks.alone, ranks.here)

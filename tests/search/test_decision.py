@@ -26,7 +26,7 @@ SPACE = Space(resnet50(24, 64, 0.2), (64,))
 
 
 def candidates(*briefs: float) -> list[Candidate]:
-    """Return candidates of 1 ms, 2 ms, ... with these accuracies after the brief fine-tuning."""
+    """Return candidates of 1 ms, 2 ms, ... with these accuracies after the brief training."""
     return [
         Candidate(resnet50(24, 64, number / 10), float(number), brief)
         for number, brief in enumerate(briefs, start=1)

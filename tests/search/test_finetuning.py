@@ -13,6 +13,7 @@ from harness.dataset.images import ImageList, find_images
 from harness.errors import DataError, OutputError
 from harness.model import file as model_file
 from harness.model.card import Card
+from harness.search.request import RANDOM
 from harness.search.space import baseline
 from harness.search.space.revisions import Space
 from harness.search.split import split, subset
@@ -22,11 +23,12 @@ torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not i
 from harness.search.accuracy import stem  # noqa: E402 - they need torch
 from harness.search.accuracy.finetuning import Material  # noqa: E402
 from harness.search.accuracy.inheritance import inherit  # noqa: E402
-from harness.search.accuracy.trainer import BRIEF  # noqa: E402
+from harness.search.accuracy.trainer import ANEW, BRIEF  # noqa: E402
 from harness.training import data, norms  # noqa: E402
 from harness.training.averaging import AVERAGED, RECALIBRATED, Average, pays, settle  # noqa: E402
 from harness.training.data import Images, normalised  # noqa: E402
 from harness.training.evaluation import evaluate  # noqa: E402
+from harness.training.loop import train  # noqa: E402
 from harness.training.network import ResNet, digest  # noqa: E402
 
 SHORT = replace(BRIEF, batch_size=24, epochs=4, learning_rate=0.02)
@@ -170,6 +172,17 @@ def test_a_second_fine_tuning_can_begin_where_the_first_one_ended(
     assert checkpoint["identity"]["origin"] == digest(first.network)
     with pytest.raises(OutputError, match=r"There is no checkpoint .*none"):
         material.finetune(half, tmp_path / "third", settings, start=tmp_path / "none")
+
+
+def test_random_weights_owe_the_baseline_nothing(material: Material, half: Any, tmp_path: Path) -> None:
+    settings = replace(ANEW, batch_size=24)
+    found = material.finetune(half, tmp_path / "found", settings, count=48, weights=RANDOM).network
+    torch.manual_seed(settings.seed)
+    network = ResNet(half)
+    images = material.learned(64, 1, 48)
+    (tmp_path / "alone").mkdir()
+    train(network, images, material.held_out(64), settings, tmp_path / "alone", material.ranks)
+    assert same_weights(found, network)
 
 
 def test_another_input_size_has_its_own_images_and_the_same_teacher(

@@ -86,6 +86,14 @@ def test_uniform_scalings_of_the_open_space_reach_beyond_the_baseline() -> None:
     assert max(work) > 2 * TINY.count_macs()
 
 
+def test_random_networks_are_no_larger_than_a_search_asks_for() -> None:
+    work = [one.count_macs() / TINY.count_macs() for one in SPACE.samples(5, 200)]
+    assert len(work) == 200
+    assert max(work) <= 2
+    assert min(work) < 0.1
+    assert sum(one > 1 for one in work) > 20
+
+
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "bottleneck"])
 def test_a_network_of_any_form_can_be_the_baseline(form: str, tmp_path: Path, builtin_card: Card) -> None:
     stages = (Stage(32, (Block(32, form=form),) * 2), Stage(64, (Block(64, form=form),)))

@@ -31,7 +31,18 @@ from harness.mlperf.scenario import Scenario
 from harness.model.architecture import Architecture, Stage
 from harness.model.blocks import Block
 from harness.model.card import AccuracySpec, read_card
-from harness.search.request import QUICK, UNTIL, WORK, Effort, Request, open_setting
+from harness.search.request import (
+    INHERITED,
+    INITIAL_WEIGHTS,
+    QUICK,
+    RANDOM,
+    UNTIL,
+    WORK,
+    Effort,
+    Request,
+    open_setting,
+)
+from harness.search.space.ranges import OPEN, REVISIONS
 from harness.search.space.revisions import Space
 from harness.search.strategy.evolution import uniform_scalings
 
@@ -43,7 +54,7 @@ from harness.commands.search.run import command as run_command  # noqa: E402
 from harness.profiling import stopwatch  # noqa: E402
 from harness.search import forecast, report, result, sentences, session  # noqa: E402
 from harness.search.accuracy import finetuning  # noqa: E402
-from harness.search.accuracy.finetuning import Material  # noqa: E402
+from harness.search.accuracy.finetuning import Material, Supplies  # noqa: E402
 from harness.search.accuracy.trainer import BRIEF, FINAL, MANY_EPOCHS, VERSIONS  # noqa: E402
 from harness.search.document import OverSeeds, Pair, Ratio, SearchResult  # noqa: E402
 from harness.search.selection import contest, deployment, models  # noqa: E402
@@ -178,7 +189,7 @@ def test_a_search_says_how_long_it_takes_what_it_does_and_how_much_is_left(
     assert said
     assert [part.split()[0] for part in said[1].split(", ")] == [*UNTIL, "comparison"]
     assert "Part 5 of 9, 'front', is done; about" in told
-    assert re.search(r"brief fine-tuning of [0-9a-f]{12}: epoch 1/1: loss", told)
+    assert re.search(r"brief training of [0-9a-f]{12}: epoch 1/1: loss", told)
     assert "Candidates train in " in told
 
 
@@ -279,20 +290,43 @@ def test_rankings_are_held_against_random_networks_trained_to_the_end(
 ) -> None:
     found = session.run(replace(task, converged=2), TOOLS)
     assert found is not None
-    trainings = [(one.seed, one.optimizer) for one in finetunings]
+    trainings = [(one.seed, one.averaging) for one in finetunings]
     for seed in (task.seed + 1, task.seed + 2):
-        assert trainings.count((seed, FINAL.optimizer)) == trainings.count((seed, BRIEF.optimizer)) == 2
-    assert not trainings.count((task.seed, FINAL.optimizer))
+        assert trainings.count((seed, FINAL.averaging)) == trainings.count((seed, BRIEF.averaging)) == 2
+    assert not trainings.count((task.seed, FINAL.averaging))
     assert found.searched == outcome.searched
     assert len({row.key for row in found.converged}) == 2
     for row in found.converged:
-        assert set(row.scores) == {"work, weighed", "inherited weights", "brief fine-tuning"}
+        briefs = {f"brief training, {weights} weights" for weights in INITIAL_WEIGHTS}
+        assert set(row.scores) == {"work, weighed", "inherited weights"} | briefs
         assert all(0 <= accuracy <= 1 for accuracy in row.accuracies)
     assert not any((task.out / "converged").iterdir())
     assert "2 networks trained to convergence, 10 are needed" in report.text(task.out)
     result.write(replace(found, converged=5 * found.converged), task.out)
     assert "Kendall tau on 10 converged networks: work, weighed" in report.text(task.out)
     result.write(found, task.out)
+
+
+def test_networks_of_random_weights_learn_alone_and_their_cards_say_so(task: Request, tmp_path: Path) -> None:
+    random = replace(task, out=tmp_path / "out", initial_weights=RANDOM, effort=replace(EFFORT, seeds=1))
+    found = session.run(random, TOOLS)
+    assert found is not None
+    assert found.request.initial_weights == RANDOM
+    facts = read_card(random.out / "models" / "searched" / "card.toml").training
+    assert facts["distillation"] == 0
+    assert facts["search"]["initial_weights"] == RANDOM
+    assert "inherits_from" not in facts
+    assert "<td>random</td>" in (report.write(random.out)).read_text()
+    with pytest.raises(OutputError, match="another set of initial weights"):
+        open_setting(replace(random, initial_weights=None))
+
+
+def test_what_candidates_begin_with_is_fair_to_all_of_the_space(task: Request, tmp_path: Path) -> None:
+    spaces = {
+        name: open_setting(replace(task, out=tmp_path / name, space=name)).initial_weights
+        for name in (REVISIONS.name, OPEN.name)
+    }
+    assert spaces == {REVISIONS.name: INHERITED, OPEN.name: RANDOM}
 
 
 def test_a_folder_keeps_to_its_search(task: Request, outcome: SearchResult) -> None:
@@ -455,7 +489,7 @@ def test_candidates_learn_from_images_varied_as_the_baselines_were(
     assert outcome.request.images.variation == varied
     short = Augmentation(0.5, flip=False)
     long = replace(short, trivial=True, versions=VERSIONS)
-    supplies = session._supplies(open_setting(replace(task, out=tmp_path)))
+    supplies = Supplies.of(open_setting(replace(task, out=tmp_path)))
     material = supplies.material(Ranks(0, 1, torch.device("cpu")))
     assert material.learned(32, MANY_EPOCHS - 1, 24).augmentation == short
     assert material.learned(32, MANY_EPOCHS, 24).augmentation == long
@@ -480,7 +514,7 @@ def test_report_shows_page_and_tables(task: Request, outcome: SearchResult) -> N
         "Scouts: ",
         "plainer one.",
         "estimator unvalidated",
-        "the look was the brief fine-tuning itself",
+        "the look was the brief training itself",
         "Kendall's tau with the",
         "Hypervolume",
     )
@@ -771,7 +805,7 @@ def test_two_processes_of_torchrun_train_two_candidates_bit_equal_to_alone(
     assert done.returncode == 0, done.stderr[-2000:]
     assert_learned_alike(task, tmp_path / "out")
     learned = [
-        set(re.findall(r"brief fine-tuning of (\w+): epoch 1/1", (tmp_path / name).read_text()))
+        set(re.findall(r"brief training of (\w+): epoch 1/1", (tmp_path / name).read_text()))
         for name in ("told-0", "told-1")
     ]
     assert all(learned)

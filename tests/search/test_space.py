@@ -73,7 +73,7 @@ def test_samples_reach_further_to_both_ends_of_the_space_than_uniform_draws(spac
     leaning = space.samples(3, 200)
     inner, outer = (sorted(one.count_macs() for one in some) for some in (uniform, leaning))
     assert outer[20] < inner[20] / 1.2
-    assert outer[-20] > 1.2 * inner[-20]
+    assert outer[-20] > min(1.2 * inner[-20], space.baseline.count_macs())
 
 
 def test_widths_go_in_steps_of_sixteen_channels_from_the_least_share_to_the_largest(space: Space) -> None:

@@ -16,7 +16,16 @@ from harness.mlperf.scenario import SEARCHED, parse_scenario
 from harness.model.card import find_card
 from harness.search import decision, result
 from harness.search.document import SearchResult
-from harness.search.request import DISTILLED, ESTIMATORS, MEASURING, QUICK, UNTIL, Effort, Request
+from harness.search.request import (
+    DISTILLED,
+    ESTIMATORS,
+    INITIAL_WEIGHTS,
+    MEASURING,
+    QUICK,
+    UNTIL,
+    Effort,
+    Request,
+)
 
 _USUAL = Effort()
 _OF_EFFORT = {"duration_s": "duration"}
@@ -99,6 +108,12 @@ def _effort(
     show_default=True,
     help="What ranks networks that were not trained: distilled costs of single decisions, or work.",
 )
+@options.rare(
+    "--initial-weights",
+    type=click.Choice(INITIAL_WEIGHTS),
+    help="What candidates begin with: what they can take over from the baseline, with it as teacher, or "
+    "nothing that was learned, without one [default: inherited; random with --space open].",
+)
 @_effort("trials", click.IntRange(1), "Architectures that NSGA-II tries, from each seed, before the climbs.")
 @options.rare(
     "--workers",
@@ -122,13 +137,13 @@ def _effort(
     kind=click.option,
 )
 @_effort("look_images", click.IntRange(128), "Images that each of these learns from before it is looked at.")
-@_effort("shortlist", click.IntRange(8, 16), "Candidates that are fine-tuned briefly.")
+@_effort("shortlist", click.IntRange(8, 16), "Candidates that are trained briefly.")
 @_effort(
     "fronts",
     click.IntRange(1),
     "Fronts, one behind the other, that these are chosen from by a short look at so many of each.",
 )
-@_effort("finetune_epochs", click.IntRange(1), "Length of the brief fine-tuning.")
+@_effort("finetune_epochs", click.IntRange(1), "Length of the brief training.")
 @_effort("epochs", click.IntRange(1), "Length of the training of pick and control.", kind=click.option)
 @_effort("finals", click.IntRange(1), "Candidates to train to the end at most.", kind=click.option)
 @_effort(

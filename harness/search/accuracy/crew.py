@@ -7,7 +7,7 @@ one candidate, and neither the number nor the pace of the nodes changes what com
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ from harness import __version__, files
 from harness.console import note
 from harness.errors import HarnessError, RunFailed
 from harness.machine import host
-from harness.model.architecture import Architecture
 from harness.process import cluster as clusters
 from harness.process.cluster import Cluster, Failed, Lost, Node, Place
 from harness.search.accuracy.finetuning import Material, Supplies
 from harness.search.accuracy.trainer import Job, Tuned, finished
-from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings
+from harness.training.loop import CHECKPOINT_NAME, Epoch
 from harness.training.precision import quickest
 from harness.training.ranks import joined
 
@@ -144,9 +143,7 @@ class Crew:
                     place,
                     epoch,
                     self._supplies,
-                    job.architecture,
-                    job.settings,
-                    job.count,
+                    job,
                     _bytes(job.folder),
                     _bytes(job.start),
                     len(course.history) + 1,
@@ -259,9 +256,7 @@ _held: dict[tuple[int, str], Material] = {}
 
 def epoch(
     supplies: Supplies,
-    architecture: Architecture,
-    settings: Settings,
-    count: int | None,
+    job: Job,
     checkpoint: bytes | None,
     start: bytes | None,
     until_epoch: int,
@@ -279,14 +274,8 @@ def epoch(
             place.mkdir()
             if content is not None:
                 (place / CHECKPOINT_NAME).write_bytes(content)
-        tuned = _held[key].finetune(
-            architecture,
-            own,
-            settings,
-            count=count,
-            start=None if start is None else begin,
-            until_epoch=until_epoch,
-        )
+        here = replace(job, folder=own, start=None if start is None else begin)
+        tuned = _held[key].train(here, until_epoch)
         return (own / CHECKPOINT_NAME).read_bytes(), tuned.history
 
 

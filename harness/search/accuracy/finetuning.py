@@ -1,4 +1,4 @@
-"""Candidates become networks: inherited from the baseline, recalibrated, fine-tuned with it as teacher."""
+"""Candidates become networks: inherited from the baseline or new, trained with it as teacher or alone."""
 
 import hashlib
 from dataclasses import astuple, dataclass, replace
@@ -17,6 +17,7 @@ from harness.model.architecture import Architecture
 from harness.search.accuracy import stem
 from harness.search.accuracy.inheritance import inherit
 from harness.search.accuracy.trainer import BRIEF, MANY_EPOCHS, VERSIONS, Job, Tuned
+from harness.search.request import INHERITED, RANDOM, Setting
 from harness.search.split import Split, subset
 from harness.training import export, norms
 from harness.training.data import Augmentation, ImageMemory, Images, Order, usual_loaders
@@ -39,6 +40,19 @@ class Supplies:
     augmentation: Augmentation
     seed: int
     loaders: int | None = None
+
+    @classmethod
+    def of(cls, setting: Setting) -> "Supplies":
+        """Return what a search trains from."""
+        return cls(
+            setting.space.baseline,
+            setting.state,
+            setting.images,
+            setting.recipe,
+            Augmentation(**setting.variation),
+            setting.request.seed,
+            setting.request.loaders,
+        )
 
     def material(self, ranks: Ranks, processes: int = 1) -> "Material":
         """Return the material for those that train together; `processes` here keep the images in memory."""
@@ -214,8 +228,9 @@ class Material:
         start: Path | None = None,
         until_epoch: int | None = None,
         name: str = "",
+        weights: str = INHERITED,
     ) -> Tuned:
-        """Train the inherited network with the baseline as teacher and return what it reaches.
+        """Train a network, where the settings say so with the baseline as teacher; return what it reaches.
 
         Args:
             architecture: the candidate.
@@ -225,6 +240,7 @@ class Material:
             start: folder of an earlier fine-tuning, with whose weights this one begins instead.
             until_epoch: stop after it, as if broken off there.
             name: of the training, for those who watch it.
+            weights: one of request.INITIAL_WEIGHTS, with which it begins where there is no `start`.
 
         Raises:
             DataError: there are fewer images than one batch needs.
@@ -234,7 +250,8 @@ class Material:
         files.make_writable_folder(folder)
         torch.manual_seed(settings.seed)
         resume = (folder / CHECKPOINT_NAME).exists()
-        network = ResNet(architecture) if resume or start else self.initial(architecture)
+        is_new = resume or start or weights == RANDOM
+        network = ResNet(architecture) if is_new else self.initial(architecture)
         origin = start_from(network, start / CHECKPOINT_NAME) if start else ""
         size = architecture.size
         images, held_out = self.learned(size, settings.epochs, count), self.held_out(size)
@@ -254,10 +271,17 @@ class Material:
         )
         return Tuned(network.eval(), history[-1].top1, history)
 
-    def train(self, job: Job) -> Tuned:
+    def train(self, job: Job, until_epoch: int | None = None) -> Tuned:
         """Return what a job gives; see `finetune`."""
         return self.finetune(
-            job.architecture, job.folder, job.settings, count=job.count, start=job.start, name=job.name
+            job.architecture,
+            job.folder,
+            job.settings,
+            count=job.count,
+            start=job.start,
+            until_epoch=until_epoch,
+            name=job.name,
+            weights=job.weights,
         )
 
     def _fit_stem(self, network: ResNet) -> None:

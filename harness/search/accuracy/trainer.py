@@ -1,4 +1,4 @@
-"""How candidates are fine-tuned, and who does it."""
+"""How candidates learn, and who trains them."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.model.architecture import Architecture
+from harness.search.request import INHERITED, RANDOM
 from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, start_from
 from harness.training.network import ResNet
 
@@ -35,6 +36,24 @@ epochs of it at 0.005 reached 90.1 % in f32, the baseline 89.9 %. On the built-i
 95.1 and 95.2 %. In fewer steps, as after inheriting, SGD forgets less.
 """
 
+ANEW = Settings(
+    epochs=1, batch_size=128, optimizer="muon", learning_rate=0.03, warmup_epochs=0, weight_decay=0.01
+)
+"""How a candidate learns from random weights, from the labels alone."""
+
+
+@dataclass(frozen=True)
+class Regime:
+    """How candidates learn."""
+
+    brief: Settings
+    final: Settings
+    """Of what goes on after the brief training, to the end."""
+
+
+REGIMES = {INHERITED: Regime(BRIEF, FINAL), RANDOM: Regime(ANEW, replace(ANEW, averaging=0.998))}
+"""By initial weights."""
+
 MANY_EPOCHS = 32
 """From how many epochs on images go through TrivialAugment, if the teacher has learned by it.
 
@@ -54,7 +73,7 @@ above were three rounds of 16 versions.
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a fine-tuning gave."""
+    """What a training gave."""
 
     network: ResNet
     accuracy: float
@@ -64,7 +83,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Job:
-    """A fine-tuning; what it holds is told at Material.finetune."""
+    """A training of a candidate; what it holds is told at Material.finetune."""
 
     architecture: Architecture
     folder: Path
@@ -72,10 +91,11 @@ class Job:
     count: int | None = None
     start: Path | None = None
     name: str = ""
+    weights: str = INHERITED
 
 
 class Trainer(Protocol):
-    """Who fine-tunes: this process, a team of several, or a crew."""
+    """Who trains candidates: this process, a team of several, or a crew."""
 
     @property
     def precision(self) -> str:

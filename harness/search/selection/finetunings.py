@@ -1,4 +1,4 @@
-"""Fine-tunings of candidates, short and long; what each gave is kept, so that none is repeated."""
+"""Trainings of candidates, short and long; what each gave is kept, so that none is repeated."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.model.architecture import Architecture
-from harness.search.accuracy.trainer import BRIEF, FINAL, Job, Trainer, Tuned
+from harness.search.accuracy.trainer import REGIMES, Job, Trainer, Tuned
 from harness.search.parts import named
-from harness.search.request import Setting
+from harness.search.request import INITIAL_WEIGHTS, Setting
+from harness.training.loop import Settings
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A training from what is inherited to the end, brief fine-tuning and all, from a seed of its own."""
+    """A training from the initial weights to the end, the brief one and all, from a seed of its own."""
 
     architecture: Architecture
     folder: Path
@@ -23,7 +24,7 @@ class Whole:
 
     @property
     def start(self) -> Path:
-        """The folder of the brief fine-tuning."""
+        """The folder of the brief training."""
         return self.folder / "brief"
 
     @property
@@ -32,27 +33,41 @@ class Whole:
 
 
 class Tunings:
-    """Top-1 on the held-out images, as a fraction, of inherited networks that learned for a while."""
+    """Top-1 on the held-out images, as a fraction, of networks that learned for a while."""
 
-    def __init__(self, setting: Setting, trainer: Trainer) -> None:
-        """Take the setting, with how long each kind of training is, and who trains."""
+    def __init__(self, setting: Setting, trainer: Trainer, weights: str | None = None) -> None:
+        """Take the setting, with how long each kind of training is, who trains, and the initial weights.
+
+        `weights` is one of request.INITIAL_WEIGHTS; None: the setting's.
+        """
         self._setting, self._trainer = setting, trainer
+        self.weights = weights or setting.initial_weights
+        regime = REGIMES[self.weights]
         effort, seed = setting.request.effort, setting.request.seed
         here = trainer.precision
         self._count = effort.images
-        self._shortest = replace(BRIEF, seed=seed, precision=here)
+        self._shortest = replace(regime.brief, seed=seed, precision=here)
         self.brief = replace(self._shortest, epochs=effort.finetune_epochs)
-        self.final = replace(FINAL, epochs=effort.epochs, seed=seed, precision=here)
+        self.final = replace(regime.final, epochs=effort.epochs, seed=seed, precision=here)
+
+    def all_weights(self) -> "list[Tunings]":
+        """Return what trains from each kind of initial weights, as this one does from its own."""
+        return [Tunings(self._setting, self._trainer, one) for one in INITIAL_WEIGHTS]
 
     @property
-    def effort(self) -> dict[str, int]:
+    def effort(self) -> dict[str, Any]:
         """What is spent on a network that is trained to the end, for the names of what that gives."""
         return {"after": self.brief.epochs, "epochs": self.final.epochs, **self._some}
 
     @property
-    def _some(self) -> dict[str, int]:
-        """How many images are learned from, for names, where these are not all."""
-        return {} if self._count is None else {"images": self._count}
+    def _some(self) -> dict[str, Any]:
+        """For names: how many images are learned from, where not all, and initial weights, where others."""
+        images = {} if self._count is None else {"images": self._count}
+        return images | self._others
+
+    @property
+    def _others(self) -> dict[str, str]:
+        return {} if self.weights == self._setting.initial_weights else {"weights": self.weights}
 
     @property
     def look_is_brief(self) -> bool:
@@ -63,7 +78,7 @@ class Tunings:
     def look(self, architecture: Architecture) -> float:
         """Return what a network reaches that has seen some images once.
 
-        Where these are all images, that is the brief fine-tuning, and counts as it.
+        Where these are all images, that is the brief training, and counts as it.
         """
         if self.look_is_brief:
             return self.briefly(architecture)
@@ -84,7 +99,7 @@ class Tunings:
         return self._ahead([(f"look-{one.key}", self._look(one)) for one in architectures])
 
     def briefly(self, architecture: Architecture) -> float:
-        """Return what a network reaches by the brief fine-tuning, whose checkpoint stays in `tuned`."""
+        """Return what a network reaches by the brief training, whose checkpoint stays in `tuned`."""
         return self._accuracy(f"brief-{architecture.key}", self._brief(architecture))
 
     def all_briefly(self, architectures: Sequence[Architecture]) -> list[float]:
@@ -93,11 +108,11 @@ class Tunings:
             return [self.briefly(one) for one in architectures]
 
     def tuned(self, architecture: Architecture) -> Path:
-        """Return the folder of the brief fine-tuning."""
+        """Return the folder of the brief training."""
         return self._setting.path("tuned", named(architecture.key, epochs=self.brief.epochs, **self._some))
 
     def up(self, architecture: Architecture) -> Tuned:
-        """Return the network, trained to the end after its brief fine-tuning."""
+        """Return the network, trained to the end after its brief training."""
         return self._trainer.train(self._final(architecture))
 
     def ahead_of_the_end(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
@@ -115,7 +130,7 @@ class Tunings:
     def to_the_end(self, architecture: Architecture, seed: int) -> float:
         """Return what a network reaches that is trained as pick and control are, both times with `seed`.
 
-        It starts from a brief fine-tuning of its own: by what went on from another, that other cannot be
+        It starts from a brief training of its own: by what went on from another, that other cannot be
         judged.
         """
         name = f"converged-{architecture.key}-{seed}"
@@ -146,7 +161,7 @@ class Tunings:
 
     def _brief_of(self, whole: Whole) -> Job:
         settings = replace(self.brief, seed=whole.seed)
-        return Job(whole.architecture, whole.start, settings, self._count, name=whole.name)
+        return self._job(whole.architecture, whole.start, settings, whole.name)
 
     def _rest_of(self, whole: Whole) -> Job:
         settings = replace(self.final, seed=whole.seed)
@@ -157,16 +172,20 @@ class Tunings:
             self._setting.request.effort.look_images,
             self._setting.path("looks", architecture.key),
         )
-        return Job(architecture, folder, self._shortest, count, name=f"look at {architecture.key}")
+        name = f"look at {architecture.key}"
+        return Job(architecture, folder, self._shortest, count, name=name, weights=self.weights)
 
     def _brief(self, architecture: Architecture) -> Job:
-        name = f"brief fine-tuning of {architecture.key}"
-        return Job(architecture, self.tuned(architecture), self.brief, self._count, name=name)
+        name = f"brief training of {architecture.key}"
+        return self._job(architecture, self.tuned(architecture), self.brief, name)
 
     def _final(self, architecture: Architecture) -> Job:
         folder, start = self.trained(architecture), self.tuned(architecture)
         name = f"{architecture.key} to the end"
         return Job(architecture, folder, self.final, self._count, start, name)
+
+    def _job(self, architecture: Architecture, folder: Path, settings: Settings, name: str) -> Job:
+        return Job(architecture, folder, settings, self._count, name=name, weights=self.weights)
 
     def _ahead_of_briefs(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
         return self._ahead([(f"brief-{one.key}", self._brief(one)) for one in architectures])
@@ -186,4 +205,4 @@ class Tunings:
 
     def _spent(self, job: Job) -> dict[str, Any]:
         images = job.count or len(self._setting.images.learned.names)
-        return {"epochs": job.settings.epochs, "images": images}
+        return {"epochs": job.settings.epochs, "images": images, **self._others}

@@ -11,7 +11,7 @@ from harness.dataset.store import Store
 from harness.model.architecture import Architecture
 from harness.model.card import CARD_NAME, AccuracySpec, Card, read_card, write_card
 from harness.search.accuracy.finetuning import Material
-from harness.search.request import Setting
+from harness.search.request import INHERITED, Setting
 from harness.search.selection.deployment import calibration_store, quantized
 from harness.search.selection.finetunings import Tunings
 from harness.training import export
@@ -79,11 +79,12 @@ class Models:
         return read_card(folder / f"{name}.toml"), found
 
     def _facts(self, architecture: Architecture) -> dict[str, Any]:
+        inherits = self._tunings.weights == INHERITED
         return {
             **self._provenance,
             "architecture": architecture.to_dict(),
             "key": architecture.key,
-            "inherits_from": self._setting.space.baseline.key,
+            **({"inherits_from": self._setting.space.baseline.key} if inherits else {}),
             **lasting(self._tunings.final),
             "epochs_before": self._tunings.brief.epochs,
             "augmentation": asdict(self._material.augmentation(self._tunings.final.epochs)),

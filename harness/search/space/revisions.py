@@ -16,6 +16,8 @@ from harness.search.space.ranges import REVISIONS, Ranges
 
 DEPTHS = (1.0, 2 / 3, 1 / 3)
 """Shares of the baseline's blocks that uniform scalings keep."""
+_MOST_WORK = 2
+"""Of a random network, over the baseline's."""
 _GROWING = frozenset({"size", "width", "depth", "ratio", "stages"})
 """Decisions whose options stand in rising order, each a larger network than the one before."""
 _LARGEST_LEAN = 4.0
@@ -164,7 +166,9 @@ class Space:
         """Return so many random architectures, or as many as can be found, all different from each other.
 
         Each leans to small or to large ones by a random degree of its own: a front runs from end to end of
-        the space, and networks whose every decision is uniform all end up in its middle.
+        the space, and networks whose every decision is uniform all end up in its middle. None is more than
+        _MOST_WORK times the baseline's work: in the open space two of three would be, up to a hundred times,
+        which no search wants to know of.
 
         Args:
             seed: of the draws.
@@ -174,9 +178,10 @@ class Space:
         source = random.Random(seed)
         known = {one.key for one in unlike}
         found: dict[str, Architecture] = {}
+        most = _MOST_WORK * self.baseline.count_macs()
         for _ in range(100 * count):
             drawn = self._leaning(source)
-            if drawn.key not in known:
+            if drawn.key not in known and drawn.count_macs() <= most:
                 found.setdefault(drawn.key, drawn)
             if len(found) == count:
                 break
