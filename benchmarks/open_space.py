@@ -98,11 +98,11 @@ def plain(width: float, *, early_stride: bool = False) -> Architecture:
 
 
 HAND_MADE: dict[str, Callable[[float], Architecture]] = {
-    "basic": basic,
     "plain": plain,
     "early": partial(plain, early_stride=True),
+    "basic": basic,
 }
-"""What somebody would make by hand, by its width; the last one halves the image in the first stage, too."""
+"""What somebody would make by hand, by its width; `early` halves the image in the first stage, too."""
 
 
 def plan() -> list[str]:
