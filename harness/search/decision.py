@@ -17,9 +17,10 @@ Safe is what keeps it by one standard error (in the manner of the rule by which 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.model.architecture import Architecture
+from harness.typed import LEFT_OUT
 
 SEARCHED, UNIFORM = "searched", "uniform"
 """Names of the models that come out: what is chosen, and its control."""
@@ -50,10 +51,10 @@ class Bar:
     """Share of it that may be lost."""
     images: int
     """How many the accuracies are of."""
-    guess: float = 1 / 3
+    guess: float = field(default=1 / 3, metadata=LEFT_OUT)
     """Share of a candidate's gap to the baseline that training to the end leaves, before any was trained: on
     the built-in task, with inherited weights, it was a quarter to a third."""
-    hope: float = 20
+    hope: float = field(default=20, metadata=LEFT_OUT)
     """How many times as large as the gap that is allowed one may be after a look."""
 
     @property

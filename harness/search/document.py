@@ -10,7 +10,7 @@ from harness.model.architecture import Architecture
 from harness.profiling.conditions import Facts
 from harness.search.decision import Bar
 from harness.search.latency.validation import Validation
-from harness.search.request import Effort
+from harness.search.request import INHERITED, Effort
 from harness.typed import LEFT_OUT
 
 FILE_NAME = "result.json"
@@ -65,9 +65,9 @@ class Asked:
     target_ms: float | None
     target_speedup: float | None
     seed: int
-    initial_weights: str
-    """What candidates began with, one of request.INITIAL_WEIGHTS."""
     effort: Effort
+    initial_weights: str = field(default=INHERITED, metadata=LEFT_OUT)
+    """What candidates began with, one of request.INITIAL_WEIGHTS."""
 
 
 @dataclass(frozen=True)

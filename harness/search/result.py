@@ -43,7 +43,7 @@ from harness.search.document import (
     Tested,
     TrainedNetwork,
 )
-from harness.search.request import INHERITED, Setting
+from harness.search.request import Setting
 from harness.search.strategy.front import Point
 from harness.task import PairedAnswers, task_of
 
@@ -225,11 +225,7 @@ def _upgraded(document: dict[str, Any], form: int) -> dict[str, Any]:
     """Return a document as this format has it."""
     document = {"wanted_ms": None, **document, "machine": {**identity.LATER, **document["machine"]}}
     asked = document["request"]
-    document["request"] = {
-        "initial_weights": INHERITED,
-        **asked,
-        "effort": {"seeds": 1, **asked["effort"]},
-    }
+    document["request"] = {**asked, "effort": {"seeds": 1, **asked["effort"]}}
     if form < _FIGURES_APART:
         test = document["test"]
         rows = {
