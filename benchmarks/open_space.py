@@ -116,11 +116,10 @@ def of_search(name: str) -> list[str]:
 
 
 def prepared(images: Path, out: Path) -> None:
-    """Split the training images, and store those to test on and those to calibrate on."""
+    """Split the training images, and store those to test on."""
     split(images, out)
     recipe = replace(find_card("builtin-resnet50").input.recipe, size=32, crop_fraction=1.0)
     prepare(find_images(images / "test", 10), recipe, out / "store", "cifar10")
-    prepare(find_images(out / "held-out", 10), recipe, out / "calibration", "cifar10")
 
 
 def call(out: Path, *words: str, start: Sequence[str] = ()) -> None:
@@ -136,11 +135,11 @@ def call(out: Path, *words: str, start: Sequence[str] = ()) -> None:
         raise HarnessError(f"`harness {words[0]}` ended with code {code}: see above, then repeat the piece.")
 
 
-def train(out: Path, images: Path, name: str, shape: Architecture, epochs: int, *more: str) -> None:
-    """Train a network from random weights in OUT/NAME."""
-    write_json(out / f"{name}.json", shape.to_dict())
+def train_baseline(out: Path, images: Path) -> None:
+    """Train the baseline in OUT/baseline."""
+    write_json(out / "baseline.json", bottlenecks().to_dict())
     words = ["--train", "fit", "--test", str((images / "test").resolve()), "--crop-fraction", "1", "--resume"]
-    words += ["--out", name, "--architecture", f"{name}.json", "--epochs", str(epochs), *more]
+    words += ["--out", "baseline", "--architecture", "baseline.json", "--epochs", str(BASELINE_EPOCHS)]
     call(out, "train", "--task", "folder", *words, *shlex.split(TRAINING), start=TORCHRUN)
 
 
@@ -150,7 +149,7 @@ def do(piece: str, images: Path, out: Path) -> None:
     if piece == "report":
         report(out)
     elif piece == "baseline":
-        train(out, images, "baseline", bottlenecks(), BASELINE_EPOCHS)
+        train_baseline(out, images)
     elif piece in VARIANTS:
         search(out, piece)
     elif name in VARIANTS:
@@ -180,16 +179,15 @@ def by_hand(out: Path, kind: str, seed: int) -> None:
     done, folder = out / "by-hand" / f"{kind}-{seed}.json", out / "by-hand" / f"{kind}-{seed}"
     if done.exists():
         return
-    card, effort = read_card(out / "baseline" / "card.toml"), Effort(epochs=EPOCHS)
     request = Request(
-        card,
+        read_card(out / "baseline" / "card.toml"),
         out / "fit",
         out / "store",
         out / "by-hand" / f"search-{kind}",
         held_out=out / "held-out",
         space="open",
         threads=1,
-        effort=effort,
+        effort=Effort(epochs=EPOCHS),
     )
     setting = open_setting(request)
     ranks = Ranks(0, 1, torch.device("cpu"))

@@ -52,8 +52,8 @@ class Bar:
     images: int
     """How many the accuracies are of."""
     guess: float = field(default=1 / 3, metadata=LEFT_OUT)
-    """Share of a candidate's gap to the baseline that training to the end leaves, before any was trained: on
-    the built-in task, with inherited weights, it was a quarter to a third."""
+    """Share of a candidate's gap to the baseline that training to the end leaves, before any was
+    trained."""
     hope: float = field(default=20, metadata=LEFT_OUT)
     """How many times as large as the gap that is allowed one may be after a look."""
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from harness.machine import system
 from harness.search.accuracy.distillation import Effort as Distillation
 from harness.search.accuracy.finetuning import Material
-from harness.search.request import DISTILLED, INHERITED, UNTIL, Effort, Request, Setting
+from harness.search.accuracy.trainer import REGIMES
+from harness.search.request import DISTILLED, UNTIL, Effort, Request, Setting
 from harness.search.space.revisions import DEPTHS
 from harness.search.strategy.searching import SEEDS
 from harness.training.data import Images, normalised
@@ -113,7 +114,7 @@ def forecast(
     read, held_out = len(setting.images.learned.names), len(setting.images.held_out.names)
     images = effort.learned(read)
     learn_s = found.load_s + found.learn_s * max(_LEAST_SHARE, min(1.0, share))
-    answer_s = found.answer_s if setting.initial_weights == INHERITED else 0.0
+    answer_s = found.answer_s if REGIMES[setting.initial_weights].brief.distillation else 0.0
 
     def training_s(networks: int, count: int, epochs: int) -> float:
         """Every network sees every image once an epoch; a teacher answers to each but once."""

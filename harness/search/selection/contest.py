@@ -22,7 +22,7 @@ from harness.search.decision import (
     remaining_share,
 )
 from harness.search.parts import named
-from harness.search.request import RANDOM, Setting
+from harness.search.request import Setting
 from harness.search.selection import control
 from harness.search.selection.finetunings import Tunings, Whole
 from harness.search.selection.models import Models, Trained
@@ -56,10 +56,8 @@ class Contest:
         """Return what must be kept: the baseline's FP32 accuracy on the held-out images less the drop."""
         setting = self.setting
         found = setting.parts.kept("bar", lambda: self.models.held_out_accuracy(setting.request.card))
-        bar = Bar(found, setting.request.max_drop, len(setting.images.held_out.names))
-        # Nothing is known before the brief training: on CIFAR-10 one epoch left gaps of 15 to 28 points, and
-        # four more a twentieth to nearly a half of them.
-        return replace(bar, guess=1 / 5, hope=100) if setting.initial_weights == RANDOM else bar
+        images, regime = len(setting.images.held_out.names), self.tunings.regime
+        return Bar(found, setting.request.max_drop, images, regime.guess, regime.hope)
 
     def measured(
         self,

@@ -42,13 +42,13 @@ class Tunings:
         """
         self._setting, self._trainer = setting, trainer
         self.weights = weights or setting.initial_weights
-        regime = REGIMES[self.weights]
+        self.regime = REGIMES[self.weights]
         effort, seed = setting.request.effort, setting.request.seed
         here = trainer.precision
         self._count = effort.images
-        self._shortest = replace(regime.brief, seed=seed, precision=here)
+        self._shortest = replace(self.regime.brief, seed=seed, precision=here)
         self.brief = replace(self._shortest, epochs=effort.finetune_epochs)
-        self.final = replace(regime.final, epochs=effort.epochs, seed=seed, precision=here)
+        self.final = replace(self.regime.final, epochs=effort.epochs, seed=seed, precision=here)
 
     def all_weights(self) -> "list[Tunings]":
         """Return what trains from each kind of initial weights, as this one does from its own."""
@@ -168,12 +168,9 @@ class Tunings:
         return Job(whole.architecture, whole.folder, settings, self._count, whole.start, whole.name)
 
     def _look(self, architecture: Architecture) -> Job:
-        count, folder = (
-            self._setting.request.effort.look_images,
-            self._setting.path("looks", architecture.key),
-        )
-        name = f"look at {architecture.key}"
-        return Job(architecture, folder, self._shortest, count, name=name, weights=self.weights)
+        folder = self._setting.path("looks", architecture.key)
+        job = self._job(architecture, folder, self._shortest, f"look at {architecture.key}")
+        return replace(job, count=self._setting.request.effort.look_images)
 
     def _brief(self, architecture: Architecture) -> Job:
         name = f"brief training of {architecture.key}"
