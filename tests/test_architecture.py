@@ -175,7 +175,7 @@ ROWS = {
     "search/accuracy": [
         {"costs", "inheritance", "trainer"},
         {"estimator", "stem"},
-        {"finetuning", "weighing"},
+        {"material", "weighing"},
         {"crew", "distillation", "team"},
     ],
     "search/latency": [{"terms", "validation"}, {"prediction"}, {"table"}],
@@ -185,7 +185,7 @@ ROWS = {
         {"planning"},
         {"session"},
     ],
-    "search/selection": [{"control", "deployment", "finetunings"}, {"models"}, {"contest"}],
+    "search/selection": [{"control", "deployment", "trainings"}, {"models"}, {"contest"}],
     "search/space": [{"ranges"}, {"revisions"}, {"baseline"}],
     "search/strategy": [{"front"}, {"study"}, {"evolution"}, {"climbing"}, {"scouting", "searching"}],
     "commands": [

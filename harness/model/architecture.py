@@ -106,6 +106,17 @@ class Architecture:
         text = json.dumps(self.canonical.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    @property
+    def summary(self) -> str:
+        """The network in a few words, such as 'plain 2 x 32, 2 x 64, early stride': blocks by channels."""
+        parts, form = [], ""
+        for stage in self.stages:
+            own = stage.blocks[0].form
+            named = "" if own == form else f"{own} "
+            parts.append(f"{named}{len(stage.blocks)} x {stage.width}")
+            form = own
+        return ", ".join([*parts, *(["early stride"] if self.early_stride else [])])
+
     def layers(self) -> Layers:
         """Return the network spelt out, under torchvision's names."""
         stem = STEMS[self.stem]

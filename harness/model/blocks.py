@@ -223,21 +223,33 @@ class Form:
     idle: frozenset[str] = frozenset()
     """What makes no difference: 'kind', 'ratio' (that is `mid`), 'squeeze_excite'."""
     about: str = ""
+    kind: str = "dense"
+    """Of the middle convolution, as published."""
+    ratio: float = 1.0
+    """Of the middle's channels to the block's own, as published."""
 
 
 FORMS = {
     "bottleneck": Form(
-        _bottleneck, about="1x1, a middle convolution, 1x1, added to the input (He et al. 2016, v1.5)"
+        _bottleneck,
+        about="1x1, a middle convolution, 1x1, added to the input (He et al. 2016, v1.5)",
+        ratio=0.25,
     ),
     "basic": Form(_basic, frozenset({"kind"}), "3x3, 3x3, added to the input (He et al. 2016)"),
     "plain": Form(
         _plain, frozenset({"kind", "ratio", "squeeze_excite"}), "3x3 (Simonyan and Zisserman 2015)"
     ),
     "inverted": Form(
-        _inverted, about="as a bottleneck, but linear where it ends (MobileNetV2, Sandler et al. 2018)"
+        _inverted,
+        about="as a bottleneck, but linear where it ends (MobileNetV2, Sandler et al. 2018)",
+        kind="dw3",
+        ratio=6.0,
     ),
     "fused": Form(
-        _fused, frozenset({"kind"}), "3x3, 1x1, linear where it ends (EfficientNetV2, Tan and Le 2021)"
+        _fused,
+        frozenset({"kind"}),
+        "3x3, 1x1, linear where it ends (EfficientNetV2, Tan and Le 2021)",
+        ratio=4.0,
     ),
     "branched": Form(
         _branched,
@@ -249,6 +261,7 @@ FORMS = {
         frozenset({"kind"}),
         "the input, pooled where it shrinks, a 3x3 of it and a 3x3 of that, side by side, 1x1 (VoVNet, Lee "
         "et al. 2019)",
+        ratio=0.5,
     ),
 }
 """By name; the first is what older documents mean."""

@@ -123,6 +123,8 @@ class Scouts:
     taus: Mapping[str, float]
     """Kendall's tau of each ranking with what was seen."""
     seen: tuple[Scout, ...]
+    thoughts: int = field(default=0, metadata=LEFT_OUT)
+    """How many of these, from the first on, somebody would think of: uniform scalings in each form."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.machine import system
 from harness.search.accuracy.distillation import Effort as Distillation
-from harness.search.accuracy.finetuning import Material
+from harness.search.accuracy.material import Material
 from harness.search.accuracy.trainer import REGIMES
 from harness.search.request import DISTILLED, UNTIL, Effort, Request, Setting
 from harness.search.space.revisions import DEPTHS
@@ -99,7 +99,12 @@ def rates(material: Material, at_once: int) -> Rates:
 
 
 def forecast(
-    setting: Setting, found: Rates, share: float, measuring_s: float, spent: Mapping[str, float]
+    setting: Setting,
+    found: Rates,
+    share: float,
+    thoughts: int,
+    measuring_s: float,
+    spent: Mapping[str, float],
 ) -> Forecast:
     """Return what the parts of a search will take.
 
@@ -107,6 +112,7 @@ def forecast(
         setting: of the search.
         found: what this machine does.
         share: the wanted latency over the baseline's in INT8.
+        thoughts: networks that are looked at before the scouts that are asked for.
         measuring_s: to measure one network.
         spent: seconds that parts have cost so far, by the names under which `Parts` keeps them.
     """
@@ -130,13 +136,14 @@ def forecast(
     distilled = 0
     if request.estimator == DISTILLED:
         distilled = sum(map(len, setting.space.measured_decisions().values()))
-    points = _ON_FRONTS * effort.fronts + effort.scouts
+    scouts = thoughts + effort.scouts if effort.scouts else 0
+    points = _ON_FRONTS * effort.fronts + scouts
     seconds = dict.fromkeys(PARTS, 0.0)
     seconds["table"] = spent.get("latency table", 0.0)
     seconds["estimator"] = (read + held_out) * found.read_s + distilled * (
         lesson.steps * lesson.batch_size + lesson.judged / 3
     ) * found.learn_s * _PART_OF_NETWORK
-    seconds["scouts"] = training_s(effort.scouts, look_images, 1) if effort.scouts else 0.0
+    seconds["scouts"] = training_s(scouts, look_images, 1) if scouts else 0.0
     seconds["search"] = 2 * SEEDS * effort.trials * _TRIAL_S
     seconds["front"] = points * measuring_s
     looks = _looks(effort, images)

@@ -46,7 +46,8 @@ class Effort:
     trials: int = 1000
     """Architectures that NSGA-II tries from each seed; random search tries those and as many as climbs do."""
     scouts: int = 16
-    """Networks near the wanted latency that are looked at before the search, for its estimator; 0: none."""
+    """Networks near the wanted latency that are looked at before the search, for its estimator, after those
+    that somebody would think of; 0: none of either."""
     fronts: int = 2
     """Fronts, one behind the other, of which points are looked at for the shortlist; 1 without scouts: no
     look is needed."""

@@ -173,6 +173,19 @@ def _scouted(outcome: SearchResult) -> Iterator[str]:
         "predicted, looked at before the search. "
         f"Kendall's tau with their accuracies: {taus}, where each is predicted from the others alone."
     )
+    if thoughts := scouts.seen[: scouts.thoughts]:
+        best = max(thoughts, key=lambda one: one.accuracy)
+        looks = {one.key: one.accuracy for one in outcome.looks}
+        picked, key = "", outcome.searched.key
+        if best.key == key:
+            picked = "; it is the pick"
+        elif key in looks:
+            picked = f"; the pick had {100 * looks[key]:.2f} %"
+        yield (
+            f"{len(thoughts)} of these are what somebody would think of, uniform scalings in each form of "
+            f"blocks. After that look the best, {best.key} ({best.architecture.summary}), had "
+            f"{100 * best.accuracy:.2f} %{picked}."
+        )
 
 
 def _trust(outcome: SearchResult) -> Iterator[str]:

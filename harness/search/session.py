@@ -15,17 +15,17 @@ from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.search import forecast, result, verdict
 from harness.search.accuracy.crew import hired
-from harness.search.accuracy.finetuning import Material, Supplies
+from harness.search.accuracy.material import Material, Supplies
 from harness.search.accuracy.team import Team, help_out
 from harness.search.accuracy.trainer import BRIEF, Trainer
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.document import OverSeeds, Searching, SearchResult
 from harness.search.request import UNTIL, Request, Setting, open_setting
 from harness.search.selection.contest import Contest, Measured, fast_enough
-from harness.search.selection.finetunings import Tunings
+from harness.search.selection.trainings import Trainings
 from harness.search.strategy.evolution import Effort, Problem
 from harness.search.strategy.front import Point
-from harness.search.strategy.scouting import FAR, NEAR, Scouted, scout
+from harness.search.strategy.scouting import FAR, NEAR, Scouted, scout, thoughts
 from harness.search.strategy.searching import search
 from harness.search.strategy.study import require_optuna
 from harness.search.tools import TOOLS, Predictor, Tools
@@ -96,14 +96,20 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         material = _material(setting, ranks)
         team = Team(material, ranks)
     with team.helped():
-        tunings = Tunings(setting, crew or team)
-        chosen = tunings.brief.precision
+        trainings = Trainings(setting, crew or team)
+        fastest = NEAR if cap_ms < usual_ms else FAR
+        first: list[Architecture] = []
+        if request.effort.scouts:
+            first = thoughts(setting.space, predictor.predict_ms, cap_ms, fastest)
+            note(f"{len(first)} networks that somebody would think of are looked at before the search.")
+        chosen = trainings.brief.precision
         if crew is None:
             note(precision.why(chosen, ranks.device))
             outlook = forecast.forecast(
                 setting,
                 forecast.rates(material, ranks.count),
                 cap_ms / usual_ms,
+                len(first),
                 predictor.measuring_s,
                 parts.seconds,
             )
@@ -122,10 +128,11 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
             scouted = scout(
                 problem,
                 estimator,
+                first,
                 request.effort.scouts,
-                NEAR if cap_ms < usual_ms else FAR,
+                fastest,
                 request.seed,
-                tunings.looks,
+                trainings.looks,
                 parts.kept,
             )
         if scouted:
@@ -150,7 +157,7 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         provenance = {
             "search": {**typed.unstructure(result.asked(setting)), **identity, "estimator_name": weighed.name}
         }
-        contest = Contest(setting, material, tunings, provenance)
+        contest = Contest(setting, material, trainings, provenance)
         baseline_ms, on_fronts = contest.measured(_fronts(found, scouted), tools.measure)
         refitted = _refitted(predictor, on_fronts)
         # A speed-up is one over the baseline as it is now; a latency in ms is one at any time.

@@ -13,7 +13,7 @@ from harness.profiling.conditions import Conditions
 from harness.search import forecast
 from harness.search.accuracy import distillation
 from harness.search.accuracy.estimator import Additive, Blockwise, Work
-from harness.search.accuracy.finetuning import Material
+from harness.search.accuracy.material import Material
 from harness.search.latency import table as tables
 from harness.search.request import WORK, Setting
 from harness.search.selection.contest import Measure

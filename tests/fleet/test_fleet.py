@@ -264,7 +264,7 @@ def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
 ) -> None:
     torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
     from harness.search.accuracy.crew import hired
-    from harness.search.accuracy.finetuning import Supplies
+    from harness.search.accuracy.material import Supplies
     from harness.search.accuracy.trainer import BRIEF, Job
     from harness.search.space import baseline
     from harness.search.space.revisions import Space
@@ -286,8 +286,8 @@ def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     material = supplies.material(Ranks(0, 1, torch.device("cpu")))
-    material.finetune(other, tmp_path / "before", replace(settings, epochs=1))
-    alone = material.finetune(one, tmp_path / "alone", settings)
+    material.train(Job(other, tmp_path / "before", replace(settings, epochs=1)))
+    alone = material.train(Job(one, tmp_path / "alone", settings))
     torch.set_num_threads(threads)
 
     jobs = [Job(one, tmp_path / "one", settings), Job(other, tmp_path / "other", settings)]

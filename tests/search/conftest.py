@@ -14,7 +14,7 @@ from harness.search.space import baseline
 from harness.search.split import split
 
 if TYPE_CHECKING:
-    from harness.search.accuracy.finetuning import Material
+    from harness.search.accuracy.material import Material
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def train_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def material(builtin_card: Card, train_folder: Path) -> "Iterator[Material]":
     """Yield the shipped baseline with those images, a fifth of them held out."""
     torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
-    from harness.search.accuracy.finetuning import Material
+    from harness.search.accuracy.material import Material
     from harness.training.ranks import Ranks
 
     threads = torch.get_num_threads()

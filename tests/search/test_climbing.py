@@ -1,5 +1,7 @@
 """Climbs by single decisions: no better network is one decision away, at the price of latency."""
 
+from dataclasses import replace
+
 from harness.model.architecture import Architecture, Stage
 from harness.model.blocks import Block
 from harness.search.space.revisions import Space
@@ -53,3 +55,29 @@ def test_each_network_comes_once_and_a_seed_gives_the_same() -> None:
     assert keys == [point.architecture.key for point in climb(PROBLEM, [SPACE.uniform(0.5)], seed=2)]
     assert all(point.latency_ms == mega_macs(point.architecture) for point in pareto(some))
     assert feasible(some, 0.5 * PROBLEM.cap_ms)
+
+
+def test_where_less_time_is_wanted_than_the_baseline_takes_climbs_end_there() -> None:
+    cap_ms = 0.3 * PROBLEM.cap_ms
+    # A score that sees no difference between the baseline and its half tells no price of latency.
+    for score in (planted, lambda one: max(-0.5, 2 * planted(one))):
+        found = climb(replace(PROBLEM, score=score, cap_ms=cap_ms), [SPACE.uniform(0.35)], seed=1)
+        near = [point for point in found if 0.85 * cap_ms < point.latency_ms <= cap_ms]
+        assert near
+        best = max(point.score for point in near)
+        drawn = random_search(replace(PROBLEM, score=score), Effort(500)).points
+        assert best >= max(point.score for point in drawn if point.latency_ms <= cap_ms)
+
+
+def test_a_climb_stays_where_it_is_let() -> None:
+    start = SPACE.uniform(0.5)
+    kinds = {"dense", "dw3"}
+
+    def within(begun: Architecture, network: Architecture) -> bool:
+        assert begun == start
+        return {block.kind for stage in network.stages for block in stage.blocks} <= kinds
+
+    found = climb(PROBLEM, [start], seed=1, within=within)
+    assert {
+        block.kind for one in found for stage in one.architecture.stages for block in stage.blocks
+    } == kinds

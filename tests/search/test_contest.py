@@ -31,7 +31,7 @@ class Planted(Contest):
 
     def __init__(self, accuracies: dict[str, float], effort: Effort) -> None:
         self.setting = SimpleNamespace(request=SimpleNamespace(effort=effort))  # type: ignore[assignment]
-        self.tunings = self  # type: ignore[assignment]
+        self.trainings = self  # type: ignore[assignment]
         self.accuracies = accuracies
         self.seen: list[str] = []
 

@@ -20,7 +20,7 @@ from harness.search.space.revisions import Space
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
 from harness.search.accuracy import distillation  # noqa: E402 - they need torch
-from harness.search.accuracy.finetuning import Material  # noqa: E402
+from harness.search.accuracy.material import Material  # noqa: E402
 
 TINY = Architecture(24, 32, "3x3-pool", 16, (Stage(64, (Block(16),) * 2), Stage(64, (Block(16),))))
 SPACE = Space(TINY, (32, 24))

@@ -161,3 +161,9 @@ def test_every_layer_is_named_after_its_place_in_the_network(form: str) -> None:
     names = [op.get_friendly_name() for op in layers]
     assert not [name for name in names if name.rpartition("_")[2].isdecimal()]
     assert len(set(names)) == len(names)
+
+
+def test_a_network_in_a_few_words_names_its_stages() -> None:
+    assert of_form("plain").summary == "plain 2 x 32, 2 x 64, early stride"
+    stages = (Stage(32, (Block(16),)), Stage(64, (Block(64, form="fused"),) * 3))
+    assert Architecture(10, 32, "3x3", 16, stages).summary == "bottleneck 1 x 32, fused 3 x 64"

@@ -23,6 +23,7 @@ from harness.search.space.ranges import OPEN, REVISIONS, ranges
 from harness.search.space.revisions import Space
 from harness.search.strategy.climbing import climb
 from harness.search.strategy.evolution import Problem, uniform_scalings
+from harness.search.strategy.scouting import NEAR, thoughts
 
 TINY = Architecture(24, 32, "3x3", 32, (Stage(64, (Block(16),)), Stage(64, (Block(16),) * 2)))
 SPACE = Space(TINY, (32,), OPEN)
@@ -86,6 +87,33 @@ def test_uniform_scalings_of_the_open_space_reach_beyond_the_baseline() -> None:
     assert max(work) > 2 * TINY.count_macs()
 
 
+def test_the_baseline_in_other_forms_has_its_widths_and_depths() -> None:
+    found = SPACE.recasts()
+    assert found[0] == TINY.canonical
+    assert len(found) == 2 * len(OPEN.forms)
+    assert {one.stages[-1].blocks[-1].form for one in found} == set(OPEN.forms)
+    shape = [(stage.width, len(stage.blocks)) for stage in TINY.stages]
+    for one in found:
+        assert [(stage.width, len(stage.blocks)) for stage in one.stages] == shape
+        assert SPACE.fault(one) is None
+    (inverted,) = (
+        one for one in found if one.stages[0].blocks[0].form == "inverted" and not one.early_stride
+    )
+    assert {
+        (block.kind, block.mid // stage.width) for stage in inverted.stages for block in stage.blocks
+    } == {("dw3", 4)}
+    assert Space(TINY, (32,)).recasts() == [TINY.canonical]
+
+
+def test_what_somebody_would_think_of_has_each_form_in_each_depth_that_the_wanted_latency_allows() -> None:
+    cap = mega_macs(TINY)
+    found = thoughts(SPACE, mega_macs, cap, NEAR)
+    known = {(one.stages[0].blocks[0].form, one.early_stride, len(one.stages[1].blocks)) for one in found}
+    assert len(known) == len(found) > len(OPEN.forms)
+    assert {form for form, _, _ in known} == set(OPEN.forms)
+    assert all(mega_macs(one) <= cap for one in found)
+
+
 def test_random_networks_are_no_larger_than_a_search_asks_for() -> None:
     work = [one.count_macs() / TINY.count_macs() for one in SPACE.samples(5, 200)]
     assert len(work) == 200
@@ -122,7 +150,7 @@ def test_decisions_about_the_whole_network_and_wider_parts_have_their_cost(
 ) -> None:
     pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
     from harness.search.accuracy import distillation
-    from harness.search.accuracy.finetuning import Material
+    from harness.search.accuracy.material import Material
 
     state = resnet.seeded_state(5, TINY)
     recipe = replace(builtin_card.input.recipe, size=32)

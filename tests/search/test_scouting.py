@@ -1,5 +1,6 @@
 """Scouts: what an estimator flatters is seen, and the search looks elsewhere."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 from harness.errors import HarnessError
 from harness.model.architecture import Architecture, Stage
 from harness.model.blocks import Block
+from harness.search.accuracy.weighing import unlikeness
 from harness.search.space.revisions import Space
 from harness.search.strategy.evolution import Problem
-from harness.search.strategy.scouting import FAR, NEAR, Scouted, scout
+from harness.search.strategy.scouting import FAR, NEAR, Scouted, scout, thoughts
 
 pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
 
@@ -68,7 +70,8 @@ def scouted(
 ) -> Scouted:
     fastest = NEAR if cap == CAP else FAR
     problem = Problem(SPACE, mega_macs, Flattering().score, cap)
-    found = scout(problem, Flattering(), count, fastest, 1, each(look), kept)
+    first = thoughts(SPACE, mega_macs, cap, fastest)
+    found = scout(problem, Flattering(), first, count, fastest, 1, each(look), kept)
     assert found is not None
     return found
 
@@ -91,16 +94,17 @@ def test_scouts_see_what_the_estimator_flatters_and_mend_it(sixteen: tuple[Scout
     assert min(turn[:4]) > 0.4
     assert max(turn[4:]) < 0.1
     assert max(accuracy for _, accuracy in found.seen[-8:]) > max(accuracy for _, accuracy in found.seen[:-8])
-    assert found.taus()["flattering, weighed"] > 0.7 > 0.4 > found.taus()["flattering"]
+    assert found.taus()["flattering, weighed"] > 0.7 > 0.5 > found.taus()["flattering"]
 
 
 def test_all_scouts_are_near_the_wanted_latency_and_each_is_seen_once(
     sixteen: tuple[Scouted, list[str]],
 ) -> None:
     found, _ = sixteen
-    assert 16 <= len(found.seen) < 20
+    first = len(thoughts(SPACE, mega_macs, CAP, NEAR))
+    assert first + 16 <= len(found.seen) < first + 20
     assert len({one.key for one, _ in found.seen}) == len(found.seen)
-    assert all(mega_macs(one) <= 1.2 * CAP for one, _ in found.seen)
+    assert all(mega_macs(one) <= CAP for one, _ in found.seen)
     assert SPACE.uniform(0.5).key in {one.key for one, _ in found.seen}
     assert all(point.latency_ms <= CAP for point in found.points)
 
@@ -135,18 +139,58 @@ def test_a_latency_that_nobody_reaches_is_one_sentence() -> None:
     with pytest.raises(
         HarnessError, match=r"^None of the [\d,]+ architectures tried reaches 1e-06 ms: the nearest"
     ):
-        scout(problem, Flattering(), 8, NEAR, 1, each(truth), plain)
+        scout(problem, Flattering(), [], 8, NEAR, 1, each(truth), plain)
 
 
 def test_one_network_teaches_nothing_and_a_wish_for_one_sees_two() -> None:
-    narrowest = mega_macs(SPACE.uniform(0.25, 1 / 3))
-    below = Problem(SPACE, mega_macs, Flattering().score, narrowest / 1.19)
+    narrowest = SPACE.uniform(0.25, 1 / 3)
+    only = Problem(SPACE, mega_macs, Flattering().score, mega_macs(narrowest))
     seen: list[Architecture] = []
 
     def look(architecture: Architecture) -> float:
         seen.append(architecture)
         return truth(architecture)
 
-    assert scout(below, Flattering(), 24, NEAR, 1, each(look), lambda name, make: []) is None
-    assert [one.key for one in seen] == [SPACE.uniform(0.25, 1 / 3).key]
+    found = scout(only, Flattering(), [narrowest], 24, NEAR, 1, each(look), lambda name, make: [])
+    assert found is None
+    assert seen == [narrowest]
     assert len(scouted(1).seen) >= 2
+
+
+@pytest.mark.parametrize("share", [0.4, 0.5, 0.8])
+def test_what_is_thought_of_first_is_as_wide_as_the_wanted_latency_lets_it_be(share: float) -> None:
+    cap = share * mega_macs(SPACE.baseline)
+    found = thoughts(SPACE, mega_macs, cap, NEAR)
+    for depth in (1.0, 2 / 3, 1 / 3):
+        ladder = [other for other in SPACE.scalings(depth) if SPACE.fault(other) is None]
+        assert [other for other in ladder if mega_macs(other) <= cap][-1:] == [
+            one for one in found if one in ladder
+        ]
+    assert found
+
+
+def test_where_scouts_go_far_the_first_are_at_both_ends() -> None:
+    cap = mega_macs(SPACE.baseline)
+    near, far = (thoughts(SPACE, mega_macs, cap, fastest) for fastest in (NEAR, FAR))
+    assert set(near) < set(far)
+    assert all(mega_macs(one) <= FAR * cap for one in set(far) - set(near))
+
+
+def test_scouts_stay_near_what_was_seen_and_a_turn_sees_several_kinds(
+    sixteen: tuple[Scouted, list[str]],
+) -> None:
+    found, names = sixteen
+    networks = [one for one, _ in found.seen]
+    first = len(networks) - 4 * len(names)
+    for turn in range(first, len(networks), 4):
+        before, chosen = networks[:turn], networks[turn : turn + 4]
+        nearest = [min(unlikeness(SPACE.baseline, one, other) for other in before) for one in chosen]
+        assert max(nearest) <= 1.0
+        apart = [unlikeness(SPACE.baseline, *pair) for pair in itertools.combinations(chosen, 2)]
+        assert max(apart) > 0.3
+
+
+def test_the_search_starts_from_what_was_seen_to_be_best(sixteen: tuple[Scouted, list[str]]) -> None:
+    found, _ = sixteen
+    ranked = sorted(found.seen, key=lambda one: -one[1])
+    assert found.problem.starts == tuple(one for one, _ in ranked[:6])

@@ -53,12 +53,12 @@ from harness.commands.search.report import command as report_command  # noqa: E4
 from harness.commands.search.run import command as run_command  # noqa: E402
 from harness.profiling import stopwatch  # noqa: E402
 from harness.search import forecast, report, result, sentences, session  # noqa: E402
-from harness.search.accuracy import finetuning  # noqa: E402
-from harness.search.accuracy.finetuning import Material, Supplies  # noqa: E402
-from harness.search.accuracy.trainer import BRIEF, FINAL, MANY_EPOCHS, VERSIONS  # noqa: E402
+from harness.search.accuracy import material as materials  # noqa: E402
+from harness.search.accuracy.material import Material, Supplies  # noqa: E402
+from harness.search.accuracy.trainer import BRIEF, FINAL, MANY_EPOCHS, VERSIONS, Job, Tuned  # noqa: E402
 from harness.search.document import OverSeeds, Pair, Ratio, SearchResult  # noqa: E402
 from harness.search.selection import contest, deployment, models  # noqa: E402
-from harness.search.selection.finetunings import Tunings, Whole  # noqa: E402
+from harness.search.selection.trainings import Trainings, Whole  # noqa: E402
 from harness.search.tools import Predictor, Tools  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
@@ -173,7 +173,11 @@ def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: SearchRe
     highest = max(one.accuracy for one in looks.values())
     assert highest in {looks[one.key].accuracy for one in outcome.shortlist}
     scouts = {one.key for one in outcome.estimator.scouts.seen}
-    assert len(scouts) >= EFFORT.scouts
+    assert len(scouts) >= EFFORT.scouts + outcome.estimator.scouts.thoughts
+    best = max(
+        outcome.estimator.scouts.seen[: outcome.estimator.scouts.thoughts], key=lambda one: one.accuracy
+    )
+    assert f"After that look the best, {best.key} ({best.architecture.summary}), had" in report.text(task.out)
     assert set(looks) <= set(front) | behind | scouts
     for one in outcome.shortlist:
         look = looks[one.key]
@@ -199,7 +203,7 @@ def test_a_forecast_counts_what_trains_side_by_side_and_only_what_is_distilled(
     setting = open_setting(replace(task, out=tmp_path / "out"))
     alone = forecast.Rates(learn_s=0.01, answer_s=0.0, load_s=0.0, read_s=0.001)
     usual, beside, plain = (
-        forecast.forecast(one, rates, 0.5, 1.0, {}).seconds
+        forecast.forecast(one, rates, 0.5, 3, 1.0, {}).seconds
         for one, rates in (
             (setting, alone),
             (setting, replace(alone, at_once=2)),
@@ -263,34 +267,34 @@ def test_a_second_call_measures_and_trains_nothing_again(task: Request, outcome:
 
 
 @pytest.fixture
-def finetunings(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """Settings of all fine-tunings on all images."""
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """Settings of all trainings on all images."""
     seen: list[Settings] = []
-    finetune = Material.finetune
+    train = Material.train
 
-    def watched(self: Material, *asked: Any, **more: Any) -> Any:
-        if more.get("count") is None:
-            seen.append(asked[2])
-        return finetune(self, *asked, **more)
+    def watched(self: Material, job: Job, until_epoch: int | None = None) -> Tuned:
+        if job.count is None:
+            seen.append(job.settings)
+        return train(self, job, until_epoch)
 
-    monkeypatch.setattr(Material, "finetune", watched)
+    monkeypatch.setattr(Material, "train", watched)
     return seen
 
 
 def test_a_call_with_longer_trainings_goes_on_from_what_is_finished(
-    task: Request, outcome: SearchResult, finetunings: list[Settings]
+    task: Request, outcome: SearchResult, trained: list[Settings]
 ) -> None:
     longer = replace(EFFORT, epochs=2, finals=1)
     assert session.run(replace(task, effort=longer, until="finals"), TOOLS) is None
-    assert [one.epochs for one in finetunings] == [2]
+    assert [one.epochs for one in trained] == [2]
 
 
 def test_rankings_are_held_against_random_networks_trained_to_the_end(
-    task: Request, outcome: SearchResult, finetunings: list[Settings]
+    task: Request, outcome: SearchResult, trained: list[Settings]
 ) -> None:
     found = session.run(replace(task, converged=2), TOOLS)
     assert found is not None
-    trainings = [(one.seed, one.averaging) for one in finetunings]
+    trainings = [(one.seed, one.averaging) for one in trained]
     for seed in (task.seed + 1, task.seed + 2):
         assert trainings.count((seed, FINAL.averaging)) == trainings.count((seed, BRIEF.averaging)) == 2
     assert not trainings.count((task.seed, FINAL.averaging))
@@ -394,13 +398,13 @@ def begun_elsewhere(task: Request, outcome: SearchResult, tmp_path: Path) -> Req
 
 
 def test_a_search_that_was_begun_elsewhere_is_trained_here_and_measured_there(
-    begun_elsewhere: Request, finetunings: list[Settings], capsys: pytest.CaptureFixture[str]
+    begun_elsewhere: Request, trained: list[Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:
     longer = replace(begun_elsewhere, effort=replace(EFFORT, epochs=4, finals=1), threads=1)
     with pytest.raises(HarnessError, match="for another CPU, which is not the CPU here: go on there"):
         session.run(longer, TOOLS)
     assert session.run(replace(longer, until="finals"), replace(TOOLS, measure=stopwatch.measure_ms)) is None
-    assert [one.epochs for one in finetunings] == [4]
+    assert [one.epochs for one in trained] == [4]
     assert "This search is for another CPU" in capsys.readouterr().err
     more = replace(longer, effort=replace(EFFORT, trials=50), until="finals")
     with pytest.raises(HarnessError, match="Times of another CPU are wanted, which is not the CPU here"):
@@ -494,8 +498,8 @@ def test_candidates_learn_from_images_varied_as_the_baselines_were(
     assert material.learned(32, MANY_EPOCHS - 1, 24).augmentation == short
     assert material.learned(32, MANY_EPOCHS, 24).augmentation == long
     for many, expected in ((2, short), (1, long)):
-        monkeypatch.setattr(finetuning, "MANY_EPOCHS", many)
-        material.finetune(SHAPE, tmp_path / str(many), replace(BRIEF, batch_size=24), count=24)
+        monkeypatch.setattr(materials, "MANY_EPOCHS", many)
+        material.train(Job(SHAPE, tmp_path / str(many), replace(BRIEF, batch_size=24), count=24))
         checkpoint = torch.load(tmp_path / str(many) / "checkpoint.pt", weights_only=True)
         assert checkpoint["identity"]["augmentation"] == asdict(expected)
 
@@ -553,18 +557,18 @@ def test_trainings_on_some_images_are_kept_beside_those_on_all(task: Request, tm
     folders = set()
     for images in (None, 100):
         asked = replace(task, out=tmp_path, effort=replace(EFFORT, images=images))
-        tunings = Tunings(open_setting(asked), SimpleNamespace(precision="f32"))  # type: ignore[arg-type]
+        trainings = Trainings(open_setting(asked), SimpleNamespace(precision="f32"))  # type: ignore[arg-type]
         whole = Whole(SHAPE, tmp_path, 2)
         jobs = [
-            tunings._brief(SHAPE),
-            tunings._final(SHAPE),
-            tunings._brief_of(whole),
-            tunings._rest_of(whole),
+            trainings._brief(SHAPE),
+            trainings._final(SHAPE),
+            trainings._brief_of(whole),
+            trainings._rest_of(whole),
         ]
         assert {job.count for job in jobs} == {images}
         assert jobs[1].start == jobs[0].folder
         folders |= {job.folder for job in jobs[:2]}
-        assert ("images" in tunings.effort) is (images is not None)
+        assert ("images" in trainings.effort) is (images is not None)
     assert len(folders) == 4
 
 

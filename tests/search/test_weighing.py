@@ -81,3 +81,12 @@ def test_the_weighed_estimator_can_go_to_worker_processes() -> None:
     weighed: Weighed = pickle.loads(pickle.dumps(weigh(PLANTED, SPACE.baseline, seen(8))))
     assert weighed.name == "planted, weighed"
     assert weighed.score(SPACE.baseline) == weigh(PLANTED, SPACE.baseline, seen(8)).score(SPACE.baseline)
+
+
+def test_less_of_a_burden_than_any_that_was_seen_had_is_no_gain_and_more_costs() -> None:
+    half, third, whole = (SPACE.uniform(0.5, depth) for depth in (2 / 3, 1 / 3, 1.0))
+    weighed = weigh(PLANTED, SPACE.baseline, [(half, truth(half)), (third, truth(third))])
+    assert truth(whole) > truth(half) > truth(third)
+    assert weighed.expected(SPACE.uniform(0.5, 0.9))[0] <= truth(half) + 1e-6
+    assert weighed.expected(whole)[0] <= truth(half) + 1e-6
+    assert weighed.expected(SPACE.uniform(0.25, 1 / 3))[0] < truth(third) + 1e-6

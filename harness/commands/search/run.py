@@ -133,7 +133,8 @@ def _effort(
 @_effort(
     "scouts",
     click.IntRange(0),
-    "Networks near the wanted latency to look at before the search, so that its estimator learns.",
+    "Networks near the wanted latency to look at before the search, so that its estimator learns, beside "
+    "those that somebody would think of.",
     kind=click.option,
 )
 @_effort("look_images", click.IntRange(128), "Images that each of these learns from before it is looked at.")

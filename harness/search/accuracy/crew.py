@@ -1,4 +1,4 @@
-"""A crew: nodes of a Ray cluster on which candidates are fine-tuned, each an epoch at a time.
+"""A crew: nodes of a Ray cluster on which candidates are trained, each an epoch at a time.
 
 An epoch begins with the checkpoint of the one before, which comes home each time: who dies costs one epoch of
 one candidate, and neither the number nor the pace of the nodes changes what comes out.
@@ -19,7 +19,7 @@ from harness.errors import HarnessError, RunFailed
 from harness.machine import host
 from harness.process import cluster as clusters
 from harness.process.cluster import Cluster, Failed, Lost, Node, Place
-from harness.search.accuracy.finetuning import Material, Supplies
+from harness.search.accuracy.material import Material, Supplies
 from harness.search.accuracy.trainer import Job, Tuned, finished
 from harness.training.loop import CHECKPOINT_NAME, Epoch
 from harness.training.precision import quickest
@@ -77,7 +77,7 @@ class Crew:
         return next(iter(self._precisions)) if len(self._precisions) == 1 else "f32"
 
     def train(self, job: Job) -> Tuned:
-        """Return what a job gives; see Material.finetune.
+        """Return what a job gives; see Material.train.
 
         Raises:
             HarnessError: no node is left, the training failed, or workers died in it again and again.

@@ -33,8 +33,8 @@ from harness import console
 from harness.model.architecture import Architecture
 from harness.search.accuracy import costs as tables
 from harness.search.accuracy.costs import Costs, Table
-from harness.search.accuracy.finetuning import Material
 from harness.search.accuracy.inheritance import stream
+from harness.search.accuracy.material import Material
 from harness.search.space.revisions import Space
 from harness.training.data import normalised
 from harness.training.network import ResNet, folded

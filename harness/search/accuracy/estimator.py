@@ -89,7 +89,7 @@ class Inherited:
     """Top-1 of inherited, recalibrated weights on the held-out images, without training."""
 
     material: Any
-    """`finetuning.Material`, which needs PyTorch."""
+    """`material.Material`, which needs PyTorch."""
     name: str = "inherited weights"
     _known: dict[str, float] = field(default_factory=dict)
 

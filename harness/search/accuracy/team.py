@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.search.accuracy.finetuning import Material
+from harness.search.accuracy.material import Material
 from harness.search.accuracy.trainer import Job, Tuned, finished
 from harness.training.loop import Epoch
 from harness.training.ranks import Ranks
@@ -34,7 +34,7 @@ class Team:
         """Return what a job gives, and begin with it as many as there are other processes.
 
         Raises:
-            HarnessError: see Material.finetune.
+            HarnessError: see Material.train.
         """
         if job.folder not in self._results:
             others = [one for one in self._waiting if one.folder != job.folder]

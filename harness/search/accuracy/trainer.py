@@ -19,7 +19,7 @@ BRIEF = Settings(
     label_smoothing=0.0,
     distillation=0.9,
 )
-"""How each candidate of a shortlist is fine-tuned, if nothing else is said.
+"""How each candidate of a shortlist that inherits weights is trained, if nothing else is said.
 
 Measured on the built-in task at half of the baseline's widths, one epoch of 35,992 images, top-1 on 4,008
 others: with 0.9 of the loss from the teacher 94.4 %, with 0.5 94.2 %, without 93.2 %; with 0.5 and a learning
@@ -28,9 +28,9 @@ Those were in BF16; see training.precision.
 """
 
 FINAL = replace(BRIEF, optimizer="muon", learning_rate=0.005, weight_decay=0.02, averaging=0.998)
-"""How some are trained on, after the brief fine-tuning, to the end.
+"""How some are trained on, after the brief training, to the end.
 
-Measured on CIFAR-10 at a fifth of the baseline's work, two epochs after a brief fine-tuning, top-1 on 5,000
+Measured on CIFAR-10 at a fifth of the baseline's work, two epochs after a brief training, top-1 on 5,000
 held-out images: SGD as in BRIEF 87.2 %; Muon with a learning rate of 0.01 87.0 %, of 0.004 87.7 %. Ten
 epochs of it at 0.005 reached 90.1 % in f32, the baseline 89.9 %. On the built-in task, three epochs of each,
 95.1 and 95.2 %. In fewer steps, as after inheriting, SGD forgets less.
@@ -95,15 +95,21 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Job:
-    """A training of a candidate; what it holds is told at Material.finetune."""
+    """A training of a candidate."""
 
     architecture: Architecture
     folder: Path
+    """Where its checkpoint goes."""
     settings: Settings
+    """With a share for the teacher (`distillation`) or none."""
     count: int | None = None
+    """Images to learn from; None: all but the held-out ones."""
     start: Path | None = None
+    """Folder of an earlier training, with whose weights this one begins."""
     name: str = ""
+    """Of the training, for those who watch it."""
     weights: str = INHERITED
+    """One of request.INITIAL_WEIGHTS, with which it begins where there is no `start`."""
 
 
 class Trainer(Protocol):
@@ -114,7 +120,7 @@ class Trainer(Protocol):
         """In which all that is trained is computed, one of training.loop's."""
 
     def train(self, job: Job) -> Tuned:
-        """Return what a job gives; see Material.finetune."""
+        """Return what a job gives; see Material.train."""
 
     def ahead(self, jobs: Sequence[Job]) -> AbstractContextManager[None]:
         """Begin, where others train, what will probably be asked for inside; nothing else comes out."""

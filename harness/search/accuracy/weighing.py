@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.model.architecture import Architecture, Stage
+from harness.model.blocks import FORMS
 from harness.search.accuracy.estimator import Additive
 
 _PULL = 0.1
@@ -44,8 +45,10 @@ _REACH = 1.0
 """How far networks are alike, in the unit of `_traits`."""
 _NOISE = 0.25
 """Of a single look, over what the first step leaves."""
-_CAUTION = 0.5
+_CAUTION = 1.0
 """Deviations by which a score is less than what is expected: a search must not live on what nobody knows."""
+_CURIOSITY = 0.5
+"""Deviations by which a promise is more: what is looked at next should tell something new."""
 
 Floats = NDArray[np.float64]
 Seen = tuple[Architecture, float]
@@ -61,6 +64,8 @@ class Weighed:
     level: float
     weights: Mapping[str, float]
     """By kind of decision, or name of a share."""
+    least: Mapping[str, float]
+    """Of each kind's burdens that were seen: what weighs less is not known to be better."""
     deviation: float
     """Of what was seen from the weighed sums."""
     traits: Floats
@@ -77,7 +82,9 @@ class Weighed:
     def expected(self, architecture: Architecture) -> tuple[float, float]:
         """Return the accuracy that is expected, and its standard deviation, as fractions."""
         burdens, traits = _described(self.estimator, self.baseline, architecture)
-        mean = self.level - sum(self.weights[name] * burden for name, burden in burdens.items())
+        mean = self.level - sum(
+            weight * max(burdens[name], self.least[name]) for name, weight in self.weights.items()
+        )
         alike = _alike(self.traits, traits[None])[:, 0]
         known = alike @ self.precision
         left = self.deviation**2 * max(0.0, float(1 - known @ alike))
@@ -87,6 +94,11 @@ class Weighed:
         """Return what is expected, less something for what is not known."""
         mean, deviation = self.expected(architecture)
         return mean - _CAUTION * deviation
+
+    def promise(self, architecture: Architecture) -> float:
+        """Return what is expected, and something for what may be learned."""
+        mean, deviation = self.expected(architecture)
+        return mean + _CURIOSITY * deviation
 
 
 def weigh(estimator: Additive, baseline: Architecture, seen: Sequence[Seen]) -> Weighed:
@@ -110,11 +122,18 @@ def weigh(estimator: Additive, baseline: Architecture, seen: Sequence[Seen]) -> 
         baseline,
         level,
         dict(zip(rows[0], weights.tolist(), strict=True)),
+        dict(zip(rows[0], burdens.min(axis=0).tolist(), strict=True)),
         float(residuals.std()),
         traits,
         np.asarray(np.linalg.inv(covariance), np.float64),
         residuals,
     )
+
+
+def unlikeness(baseline: Architecture, one: Architecture, other: Architecture) -> float:
+    """Return how far two networks are from each other, in the unit of _REACH."""
+    places = [_traits(baseline, network, _all_shares(network, baseline)) for network in (one, other)]
+    return float(np.linalg.norm(places[0] - places[1]))
 
 
 def left_out(estimator: Additive, baseline: Architecture, seen: Sequence[Seen]) -> list[float]:
@@ -155,7 +174,7 @@ def _described(
     estimator: Additive, baseline: Architecture, architecture: Architecture
 ) -> tuple[dict[str, float], Floats]:
     """Return a network's burdens, costs first and then shares, and its traits, ordered as any other's."""
-    shares = [_shares(*pair) for pair in zip_longest(architecture.stages, baseline.stages)]
+    shares = _all_shares(architecture, baseline)
     costs = estimator.costs(architecture)
     burdens = {kind: costs[kind] for kind in sorted(costs)}
     burdens |= dict(zip(_SHARES, map(sum, zip(*shares, strict=True)), strict=True))
@@ -178,12 +197,16 @@ def _traits(
     # As many for each network of a space, whose stages are one more than the baseline's at most.
     stages = [*architecture.stages, *[None] * (1 + len(baseline.stages) - len(architecture.stages))]
     for stage, (width, depth, middle) in zip_longest(stages, shares, fillvalue=(0.0, 0.0, 0.0)):
-        replaced = other = 0.0
+        replaced, form = 0.0, ""
         if isinstance(stage, Stage):
             replaced = statistics.fmean(block.kind != "dense" for block in stage.blocks)
-            other = float(stage.blocks[0].form != baseline.stages[0].blocks[0].form)
-        found += [width, depth, 0.5 * middle, 0.7 * replaced, other]
+            form = stage.blocks[0].form
+        found += [width, depth, 0.5 * middle, 0.7 * replaced, *(0.7 * (form == one) for one in FORMS)]
     return np.array(found)
+
+
+def _all_shares(one: Architecture, whole: Architecture) -> list[tuple[float, float, float]]:
+    return [_shares(*pair) for pair in zip_longest(one.stages, whole.stages)]
 
 
 def _shares(stage: Stage | None, whole: Stage | None) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ from harness.model.architecture import Architecture
 from harness.model.card import CARD_NAME, Card, read_card
 from harness.profiling.conditions import Conditions
 from harness.search.accuracy.estimator import Estimator, Inherited
-from harness.search.accuracy.finetuning import Material
+from harness.search.accuracy.material import Material
 from harness.search.decision import (
     Bar,
     Candidate,
@@ -24,8 +24,8 @@ from harness.search.decision import (
 from harness.search.parts import named
 from harness.search.request import Setting
 from harness.search.selection import control
-from harness.search.selection.finetunings import Tunings, Whole
 from harness.search.selection.models import Models, Trained
+from harness.search.selection.trainings import Trainings, Whole
 from harness.search.strategy.front import Point, best
 
 _ENOUGH = 2
@@ -46,17 +46,17 @@ class Contest:
     """Everything that trains, with what it trains on."""
 
     def __init__(
-        self, setting: Setting, material: Material, tunings: Tunings, provenance: Mapping[str, Any]
+        self, setting: Setting, material: Material, trainings: Trainings, provenance: Mapping[str, Any]
     ) -> None:
         """Take the setting, the trained baseline with its images, and facts for the cards."""
-        self.setting, self.material, self.tunings = setting, material, tunings
-        self.models = Models(setting, material, tunings, provenance)
+        self.setting, self.material, self.trainings = setting, material, trainings
+        self.models = Models(setting, material, trainings, provenance)
 
     def bar(self) -> Bar:
         """Return what must be kept: the baseline's FP32 accuracy on the held-out images less the drop."""
         setting = self.setting
         found = setting.parts.kept("bar", lambda: self.models.held_out_accuracy(setting.request.card))
-        images, regime = len(setting.images.held_out.names), self.tunings.regime
+        images, regime = len(setting.images.held_out.names), self.trainings.regime
         return Bar(found, setting.request.max_drop, images, regime.guess, regime.hope)
 
     def measured(
@@ -97,7 +97,7 @@ class Contest:
         for front in fronts:
             hopeless = 0
             slowest_first = self._best(front)[::-1]
-            with self.tunings.ahead_of_looks([point.architecture for point, _ in slowest_first]):
+            with self.trainings.ahead_of_looks([point.architecture for point, _ in slowest_first]):
                 for one in slowest_first:
                     found.append(self._looked_at(one))
                     hopeless += not hopeful(found[-1], bar)
@@ -107,7 +107,7 @@ class Contest:
 
     def _looked_at(self, measured: Measured) -> Candidate:
         point, latency_ms = measured
-        return Candidate(point.architecture, latency_ms, self.tunings.look(point.architecture))
+        return Candidate(point.architecture, latency_ms, self.trainings.look(point.architecture))
 
     def shortlist(
         self, fronts: Sequence[Sequence[Measured]], looks: Sequence[Candidate], bar: Bar
@@ -153,7 +153,7 @@ class Contest:
 
     def tuned(self, measured: Sequence[Measured]) -> list[Candidate]:
         """Train all candidates briefly."""
-        accuracies = self.tunings.all_briefly([point.architecture for point, _ in measured])
+        accuracies = self.trainings.all_briefly([point.architecture for point, _ in measured])
         return [
             Candidate(point.architecture, latency_ms, accuracy)
             for (point, latency_ms), accuracy in zip(measured, accuracies, strict=True)
@@ -165,7 +165,7 @@ class Contest:
         accuracies: dict[str, float] = {}
         finals = self.setting.request.effort.finals
         foreseen = [one.architecture for one in likely(candidates, bar, finals)]
-        with self.tunings.ahead_of_the_end(foreseen):
+        with self.trainings.ahead_of_the_end(foreseen):
             while len(trained) < finals:
                 following = next_to_train(candidates, accuracies, bar)
                 if following is None:
@@ -217,7 +217,7 @@ class Contest:
         Returns:
             All of them: first the one that is most accurate in the end, then by what they reached last.
         """
-        accuracies = self.tunings.all_briefly([one for one, _ in rivals])
+        accuracies = self.trainings.all_briefly([one for one, _ in rivals])
         tuned = [
             Candidate(one, found_ms, accuracy)
             for (one, found_ms), accuracy in zip(rivals, accuracies, strict=True)
@@ -225,7 +225,7 @@ class Contest:
         tuned.sort(key=lambda one: -one.brief)
         count = len(trained)
         fresh = [one.architecture for one in tuned[:count] if one.key not in trained]
-        with self.tunings.ahead_of_the_end(fresh):
+        with self.trainings.ahead_of_the_end(fresh):
             for one in tuned[:count]:
                 trained[one.key] = trained.get(one.key) or self.train(one.architecture)
         finished = sorted(tuned[:count], key=lambda one: -trained[one.key].int8["accuracy"])
@@ -237,13 +237,13 @@ class Contest:
         What is finished is not repeated.
         """
         setting, key = self.setting, architecture.key
-        folder = self.tunings.trained(architecture)
+        folder = self.trainings.trained(architecture)
 
         def make() -> dict[str, Any]:
-            tuned = self.tunings.up(architecture)
+            tuned = self.trainings.up(architecture)
             return {**self.models.deploy(tuned.network, folder), "fp32_accuracy": tuned.accuracy}
 
-        found = setting.parts.kept(f"final-{key}", make, **self.tunings.effort)
+        found = setting.parts.kept(f"final-{key}", make, **self.trainings.effort)
         return Trained(architecture, read_card(folder / CARD_NAME), found)
 
     def twins(self, pick: Architecture, rival: Architecture) -> list[tuple[int, Card, Card]]:
@@ -256,22 +256,22 @@ class Contest:
         request = self.setting.request
         seeds = range(request.seed + 1, request.seed + request.effort.seeds)
         wholes = [self._whole(one, seed) for seed in seeds for one in (pick, rival)]
-        missing = [one for one in wholes if not self.setting.parts.has(_again(one), **self.tunings.effort)]
-        with self.tunings.begun(missing):
+        missing = [one for one in wholes if not self.setting.parts.has(_again(one), **self.trainings.effort)]
+        with self.trainings.begun(missing):
             cards = [self._again(one) for one in wholes]
         return list(zip(seeds, cards[::2], cards[1::2], strict=True))
 
     def _whole(self, architecture: Architecture, seed: int) -> Whole:
-        name = named(f"{architecture.key}-{seed}", **self.tunings.effort)
+        name = named(f"{architecture.key}-{seed}", **self.trainings.effort)
         return Whole(architecture, self.setting.path("seeds", name), seed)
 
     def _again(self, whole: Whole) -> Card:
         """Return the INT8 card of a network that is trained once more, as far as it is not yet."""
 
         def make() -> dict[str, Any]:
-            return self.models.deploy(self.tunings.ended(whole).network, whole.folder)
+            return self.models.deploy(self.trainings.ended(whole).network, whole.folder)
 
-        self.setting.parts.kept(_again(whole), make, **self.tunings.effort)
+        self.setting.parts.kept(_again(whole), make, **self.trainings.effort)
         return read_card(whole.folder / f"{whole.architecture.key}.toml")
 
     def converged(self, estimator: Estimator) -> list[dict[str, Any]]:
@@ -283,10 +283,10 @@ class Contest:
         """
         request = self.setting.request
         rankings = {one.name: one.score for one in (estimator, Inherited(self.material))}
-        if not self.tunings.look_is_brief:
-            rankings["first look"] = self.tunings.look
+        if not self.trainings.look_is_brief:
+            rankings["first look"] = self.trainings.look
         rankings |= {
-            f"brief training, {one.weights} weights": one.briefly for one in self.tunings.all_weights()
+            f"brief training, {one.weights} weights": one.briefly for one in self.trainings.all_weights()
         }
         return [
             {
@@ -294,7 +294,7 @@ class Contest:
                 "architecture": one.to_dict(),
                 "scores": {name: score(one) for name, score in rankings.items()},
                 "accuracies": [
-                    self.tunings.to_the_end(one, seed) for seed in (request.seed + 1, request.seed + 2)
+                    self.trainings.to_the_end(one, seed) for seed in (request.seed + 1, request.seed + 2)
                 ],
             }
             for one in self.setting.space.samples(request.seed, request.converged)

@@ -14,8 +14,6 @@ from harness.search.space.revisions import DEPTHS, Space
 
 _SLOWER = 3
 """After so many networks that take longer no wider one is looked for that does not."""
-_STEPS = 100
-"""Widths are tried in hundredths, which multiples of 16 channels hardly follow."""
 
 Timed = tuple[Architecture, float]
 """A network and its latency in ms."""
@@ -38,8 +36,8 @@ def scalings(space: Space, size: int, depth: float = 1.0) -> tuple[Architecture,
 
     Each once, by rising work.
     """
-    steps = (space.uniform(step / _STEPS, depth, size=size) for step in range(1, _STEPS + 1))
-    found = {one.key: one for one in steps}
+    most = space.baseline.count_macs()
+    found = {one.key: one for one in space.scalings(depth, size=size) if one.count_macs() <= most}
     for narrow, wide in itertools.pairwise(list(found.values())):
         for one in _between(narrow, wide):
             found.setdefault(one.key, one)

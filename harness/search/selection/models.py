@@ -10,10 +10,10 @@ from harness import files
 from harness.dataset.store import Store
 from harness.model.architecture import Architecture
 from harness.model.card import CARD_NAME, AccuracySpec, Card, read_card, write_card
-from harness.search.accuracy.finetuning import Material
+from harness.search.accuracy.material import Material
 from harness.search.request import INHERITED, Setting
 from harness.search.selection.deployment import calibration_store, quantized
-from harness.search.selection.finetunings import Tunings
+from harness.search.selection.trainings import Trainings
 from harness.training import export
 from harness.training.loop import lasting
 from harness.training.network import ResNet
@@ -33,11 +33,11 @@ class Models:
     """Makes cards of trained networks."""
 
     def __init__(
-        self, setting: Setting, material: Material, tunings: Tunings, provenance: Mapping[str, Any]
+        self, setting: Setting, material: Material, trainings: Trainings, provenance: Mapping[str, Any]
     ) -> None:
         """Take the setting, the images to judge by, how networks are trained, and facts for the cards."""
         self._setting, self._material = setting, material
-        self._tunings, self._provenance = tunings, provenance
+        self._trainings, self._provenance = trainings, provenance
 
     def deploy(self, network: ResNet, folder: Path) -> dict[str, Any]:
         """Export and quantize a trained network in `folder`; return how its INT8 twin was chosen."""
@@ -79,15 +79,15 @@ class Models:
         return read_card(folder / f"{name}.toml"), found
 
     def _facts(self, architecture: Architecture) -> dict[str, Any]:
-        inherits = self._tunings.weights == INHERITED
+        inherits = self._trainings.weights == INHERITED
         return {
             **self._provenance,
             "architecture": architecture.to_dict(),
             "key": architecture.key,
             **({"inherits_from": self._setting.space.baseline.key} if inherits else {}),
-            **lasting(self._tunings.final),
-            "epochs_before": self._tunings.brief.epochs,
-            "augmentation": asdict(self._material.augmentation(self._tunings.final.epochs)),
+            **lasting(self._trainings.final),
+            "epochs_before": self._trainings.brief.epochs,
+            "augmentation": asdict(self._material.augmentation(self._trainings.final.epochs)),
             **{f"{name}_version": found for name, found in export.versions().items()},
         }
 

@@ -25,6 +25,8 @@ _LARGEST_LEAN = 4.0
 _LATE_STAGES = 2
 """Squeeze-excite is only offered in so many last stages: on large images it costs more than it brings."""
 _REMEMBERED = 4096
+_STEPS = 100
+"""Uniform scalings are tried in hundredths, which multiples of STEP channels hardly follow."""
 
 T = TypeVar("T")
 Choose = Callable[[str, Sequence[Any]], Any]
@@ -217,15 +219,39 @@ class Space:
             return str(error.args[0])
         return None if found == architecture.canonical else "its decisions make another network"
 
-    def uniform(self, width: float, depth: float = 1.0, *, size: int | None = None) -> Architecture:
-        """Return the baseline with all widths times `width` and all depths times `depth`.
+    def recasts(self) -> list[Architecture]:
+        """Return the baseline, and what it would be in blocks of each other form, as published.
+
+        Where the space has it, each without and with an early stride.
+        """
+        base = self.baseline.canonical
+        stages = [base.stages]
+        if len(self.ranges.forms) > 1:
+            stages += [tuple(self._in_form(one, form) for one in base.stages) for form in self.ranges.forms]
+        early = (False, True) if self.ranges.early_stride else (base.early_stride,)
+        recasts = (replace(base, stages=one, early_stride=wanted) for one in stages for wanted in early)
+        return list(dict.fromkeys((base, *(one.canonical for one in recasts if self.fault(one) is None))))
+
+    def scalings(
+        self, depth: float = 1.0, *, size: int | None = None, of: Architecture | None = None
+    ) -> list[Architecture]:
+        """Return all uniform scalings in width, as `uniform` has them, each once, by rising work."""
+        widest = max(1.0, self.ranges.shares[-1])
+        steps = range(1, round(_STEPS * widest) + 1)
+        found = {self.uniform(step / _STEPS, depth, size=size, of=of): None for step in steps}
+        return sorted(found, key=Architecture.count_macs)
+
+    def uniform(
+        self, width: float, depth: float = 1.0, *, size: int | None = None, of: Architecture | None = None
+    ) -> Architecture:
+        """Return the baseline, or another network, with all widths times `width`, all depths times `depth`.
 
         The middles of blocks keep their share of the width as far as the space has it.
 
         That is the plain way to make it faster, as in "EfficientNet: Rethinking Model Scaling for
         Convolutional Neural Networks" (Tan and Le, ICML 2019).
         """
-        base = self.baseline
+        base = of or self.baseline
         stages = []
         for stage in base.stages:
             new_width = rounded(stage.width * width)
@@ -252,6 +278,18 @@ class Space:
         excite = choose(f"{name}.squeeze_excite", (False, True)) if late else False
         activation = choose(f"{name}.activation", ACTIVATIONS)
         return block(width, kind, ratio, excite, activation, form)
+
+    def _in_form(self, stage: Stage, form: str) -> Stage:
+        """Return a stage with as many blocks of a form, as near to published ones as the space has.
+
+        A stage of that form is returned as it is.
+        """
+        if stage.blocks[0].form == form:
+            return stage
+        usual = FORMS[form]
+        ratio = min(self.ranges.ratios, key=lambda ratio: abs(ratio - usual.ratio))
+        one = block(stage.width, usual.kind, ratio, False, "relu", form)
+        return Stage(stage.width, (one,) * len(stage.blocks))
 
     def _scaled(self, one: Block, width: int, new_width: int) -> Block:
         """Return a block of a stage that was `width` channels wide and is `new_width` now."""

@@ -35,6 +35,8 @@ class Problem:
     score: Callable[[Architecture], float]
     cap_ms: float
     """Slower architectures are not allowed."""
+    starts: tuple[Architecture, ...] = ()
+    """From which a search starts, beside the baseline: points of the space."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,9 @@ def nsga2(
 ) -> Found:
     """Search by NSGA-II (Deb et al., IEEE Transactions on Evolutionary Computation 6(2), 2002).
 
-    It starts from the baseline, its uniform scalings and variations of them. Every decision of the space is a
-    gene of every trial, though one about a block beyond the chosen depth has no effect: Optuna crosses only
-    the genes that all trials share, and would draw all others at random.
+    It starts from the baseline, its uniform scalings, the problem's own starts and variations of them. Every
+    decision of the space is a gene of every trial, though one about a block beyond the chosen depth has no
+    effect: Optuna crosses only the genes that all trials share, and would draw all others at random.
 
     Args:
         problem: what is searched.
@@ -94,10 +96,11 @@ def nsga2(
         "seed": effort.seed,
         "population": effort.population,
         "cap_ms": problem.cap_ms,
+        "starts": [one.key for one in problem.starts],
     }
     study = studies.open_study(journal, whole)
     studies.abandon(study)
-    studies.enqueue(study, _first_generation(problem.space, effort))
+    studies.enqueue(study, _first_generation(problem, effort))
     done = len(studies.finished(study))
     advance(done)
     if done < effort.trials:
@@ -117,7 +120,7 @@ def random_search(
     They are drawn from end to end of the space, as `Space.samples` has it: where every decision is uniform
     they all lie in its middle, and whoever is held against them wins cheaply. None is tried twice.
     """
-    start = starting_points(problem.space)[: effort.trials]
+    start = _starts(problem)[: effort.trials]
     drawn = problem.space.samples(effort.seed, effort.trials - len(start), unlike=start)
     memory: dict[Architecture, Point] = {}
     for architecture in (*start, *drawn):
@@ -156,10 +159,15 @@ def _scalings(space: Space, depths: Sequence[float]) -> list[Architecture]:
     return [one for one in found.values() if space.fault(one) is None]
 
 
-def _first_generation(space: Space, effort: Effort) -> list[dict[str, Any]]:
+def _starts(problem: Problem) -> list[Architecture]:
+    """Return whence a search starts, each once."""
+    return list(dict.fromkeys((*starting_points(problem.space), *problem.starts)))
+
+
+def _first_generation(problem: Problem, effort: Effort) -> list[dict[str, Any]]:
     """Return the decisions of the starting points, and of variations that fill up a population."""
-    source = random.Random(effort.seed)
-    start = [space.decisions(one) for one in starting_points(space)]
+    source, space = random.Random(effort.seed), problem.space
+    start = [space.complete(space.decisions(one)) for one in _starts(problem)]
     options = space.all_decisions()
     varied = []
     for place in range(effort.population - len(start)):

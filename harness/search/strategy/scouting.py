@@ -1,12 +1,18 @@
 """Scouts: networks near the wanted latency that are looked at before the search, for its estimator to learn.
 
-A search finds what its estimator flatters. So, a few times, the best by the estimator as it stands is
-fine-tuned on some images and looked at, and the estimator is weighed anew by all that was seen: what it
-flattered is then known, and the next turn looks elsewhere. The first to be looked at are uniform scalings of
-the baseline. (Sequential model-based optimization; Jones, Schonlau and Welch, "Efficient Global Optimization
-of Expensive Black-Box Functions", Journal of Global Optimization 13, 1998.)
+The first are those that somebody would think of: the baseline, and what it would be in blocks of other forms,
+each in several depths and as wide as the wanted latency lets it be.
+
+A search finds what its estimator flatters. So, a few times, what promises most by the estimator as it stands
+is trained on some images and looked at, and the estimator is weighed anew by all that was seen: what it
+flattered is then known, and the next turn looks elsewhere. (Sequential model-based optimization; Jones,
+Schonlau and Welch, "Efficient Global Optimization of Expensive Black-Box Functions", Journal of Global
+Optimization 13, 1998.) Networks of one turn are chosen one after another, each as if those before had been
+looked at and were as expected. (Desautels, Krause and Burdick, "Parallelizing Exploration-Exploitation
+Tradeoffs in Gaussian Process Bandit Optimization", Journal of Machine Learning Research 15, 2014.)
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +24,8 @@ import numpy as np
 from harness.console import note
 from harness.model.architecture import Architecture
 from harness.search.accuracy.estimator import Additive, Estimator, Macs, kendall
-from harness.search.accuracy.weighing import Seen, Weighed, left_out, weigh
+from harness.search.accuracy.weighing import Seen, Weighed, left_out, unlikeness, weigh
+from harness.search.space.revisions import DEPTHS, Space
 from harness.search.strategy.climbing import climb
 from harness.search.strategy.evolution import Problem, uniform_scalings, unreached
 from harness.search.strategy.front import Point, feasible
@@ -32,8 +39,11 @@ _LEAST = 2
 """Networks from which something can be learned: each is judged by what the others lead to."""
 _STARTS = 6
 """Of all that was seen the most accurate, from which climbs start."""
-_SLOWEST = 1.2
-"""Times the wanted latency: what uniform scalings that are looked at may take."""
+_STRIDE = 1.0
+"""How unlike a network that was seen, at most, the next may be; see weighing.unlikeness. Far from all that
+was seen nothing is known, and a search that may go there finds what its estimator flatters, and its table."""
+_CONSIDERED = 200
+"""Networks that one of a turn is chosen from, the best before the turn began."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,10 @@ class Scouted:
     problem: Problem
     """What to search."""
     seen: tuple[Seen, ...]
+    """First what was to be seen first."""
     weighed: Weighed
+    thoughts: int
+    """How many were to be seen first."""
 
     @cached_property
     def predicted(self) -> list[float]:
@@ -70,6 +83,7 @@ class Scouted:
             "level": weighed.level,
             "weights": dict(weighed.weights),
             "taus": self.taus(),
+            "thoughts": self.thoughts,
             "seen": [
                 {
                     "key": one.key,
@@ -95,20 +109,22 @@ class Scouted:
 def scout(
     problem: Problem,
     estimator: Additive,
+    first: Sequence[Architecture],
     count: int,
     fastest: float,
     seed: int,
     looks: Callable[[Sequence[Architecture]], list[float]],
     kept: Callable[[str, Callable[[], Any]], Any],
 ) -> Scouted | None:
-    """Look at `count` networks, or a few more, and weigh the estimator by them.
+    """Look at the `first` networks, then at `count` others, or a few more, and weigh the estimator by all.
 
     Nothing comes of it where there are fewer than two to look at.
 
     Args:
         problem: space, latencies and the wanted one; its score is not used.
         estimator: what ranks networks so far.
-        count: how many; at least two are looked at.
+        first: what to look at before anything is known; see `thoughts`.
+        count: how many that are chosen by what was seen; at least two networks are looked at.
         fastest: NEAR, FAR or another share of the wanted latency.
         seed: of the climbs.
         looks: the accuracies of networks after a look each, as fractions.
@@ -118,13 +134,11 @@ def scout(
         HarnessError: no architecture that was tried keeps the wanted latency; the nearest one is named.
     """
     base = problem.space.baseline
-    scalings = [one for one in uniform_scalings(problem.space) if _is_near(problem, fastest, one)]
-    seen = list(zip(scalings, looks(scalings), strict=True))
-    turn = 0
-    while len(seen) < max(_LEAST, count):
-        score = weigh(estimator, base, seen).score if seen else estimator.score
-        guided = replace(problem, score=score)
-        found = kept(f"scouts-{turn}", partial(_find, guided, fastest, tuple(seen), seed + turn))
+    seen = list(zip(first, looks(first), strict=True))
+    wanted, turn = max(_LEAST, len(seen) + count), 0
+    while len(seen) < wanted:
+        find = partial(_find, problem, estimator, fastest, tuple(seen), seed + turn)
+        found = kept(f"scouts-{turn}", find)
         if not found:
             break
         fresh = list(map(Architecture.from_dict, found))
@@ -133,28 +147,66 @@ def scout(
     if len(seen) < _LEAST:
         return None
     weighed = weigh(estimator, base, seen)
-    scouted = Scouted(replace(problem, score=weighed.score), tuple(seen), weighed)
+    best = tuple(one for one, _ in _most_accurate(seen))
+    scouted = Scouted(replace(problem, score=weighed.score, starts=best), tuple(seen), weighed, len(first))
     named = ", ".join(f"{name} {tau:.2f}" for name, tau in scouted.taus().items())
     note(f"Kendall's tau with the {len(seen)} networks looked at: {named}.")
     return scouted
 
 
-def _is_near(problem: Problem, fastest: float, architecture: Architecture) -> bool:
-    return fastest <= problem.predict_ms(architecture) / problem.cap_ms <= _SLOWEST
+def thoughts(
+    space: Space, predict_ms: Callable[[Architecture], float], cap_ms: float, fastest: float
+) -> list[Architecture]:
+    """Return the widest uniform scalings that keep the wanted latency, of all that somebody would scale.
+
+    Those are the baseline, at each input size, and it in blocks of other forms, in each depth. Where scouts
+    go far, the widest that keep the least share of the wanted latency are among them, too.
+
+    Args:
+        space: of the search.
+        predict_ms: the latency of a network.
+        cap_ms: the wanted one.
+        fastest: NEAR, FAR or another share of the wanted latency.
+    """
+    scaled = [(one, space.baseline.size) for one in space.recasts()]
+    scaled += [(space.baseline.canonical, size) for size in space.sizes]
+    shares = (1.0,) if fastest >= NEAR else (1.0, fastest)
+    found: dict[Architecture, None] = {}
+    for (network, size), depth in itertools.product(dict.fromkeys(scaled), DEPTHS):
+        ladder = [one for one in space.scalings(depth, size=size, of=network) if space.fault(one) is None]
+        for share in shares:
+            kept = [one for one in ladder if predict_ms(one) <= share * cap_ms]
+            found |= dict.fromkeys(kept[-1:])
+    return list(found)
 
 
-def _find(problem: Problem, fastest: float, seen: Sequence[Seen], seed: int) -> list[dict[str, Any]]:
-    """Return in JSON values the best networks within shares of the wanted latency that are not yet seen."""
-    ranked = sorted(seen, key=lambda one: -one[1])
-    starts = [one for one, _ in ranked[:_STARTS]] or uniform_scalings(problem.space)
+def _most_accurate(seen: Sequence[Seen]) -> list[Seen]:
+    return sorted(seen, key=lambda one: -one[1])[:_STARTS]
+
+
+def _find(
+    problem: Problem, estimator: Additive, fastest: float, seen: Sequence[Seen], seed: int
+) -> list[dict[str, Any]]:
+    """Return in JSON values what promises most within shares of the wanted latency and is not yet seen."""
+    base = problem.space.baseline
+    weighed = weigh(estimator, base, seen) if seen else None
+    guided = replace(problem, score=weighed.promise if weighed else estimator.score)
+    starts = [one for one, _ in _most_accurate(seen)] or uniform_scalings(problem.space)
     known = {one.key for one, _ in seen}
-    points = climb(problem, starts, seed)
+    stride = _STRIDE if seen else math.inf
+    points = climb(guided, starts, seed, within=lambda *pair: unlikeness(base, *pair) <= stride)
     if not seen and not feasible(points, problem.cap_ms):
         raise unreached(problem, points)
-    fresh = [point for point in points if point.architecture.key not in known]
-    found: list[Point] = []
+    ranked = sorted(points, key=lambda point: -point.score)
+    fresh = [point for point in ranked if point.architecture.key not in known]
+    found: list[Architecture] = []
+    believed = list(seen)
     for share in np.geomspace(1.0, fastest, _A_TURN):
-        within = [point for point in feasible(fresh, share * problem.cap_ms) if point not in found]
+        within = [point.architecture for point in feasible(fresh, share * problem.cap_ms)]
+        within = [one for one in within if one not in found][:_CONSIDERED]
         if within:
-            found.append(max(within, key=lambda point: point.score))
-    return [point.architecture.to_dict() for point in found]
+            promise = weigh(estimator, base, believed).promise if believed else estimator.score
+            found.append(max(within, key=promise))
+            if weighed:
+                believed.append((found[-1], weighed.expected(found[-1])[0]))
+    return [one.to_dict() for one in found]

@@ -37,8 +37,8 @@ def search(
 ) -> dict[str, Any]:
     """Return, in JSON values, the front of all seeds and how much better than random search each is.
 
-    Climbs by single decisions start from points spread over what NSGA-II found, and go on where breeding
-    stops. Random search draws as many networks as both have tried.
+    Climbs by single decisions start from points spread over what NSGA-II found, and from the problem's own
+    starts, and go on where breeding stops. Random search draws as many networks as both have tried.
 
     A uniform scaling, in width, depth or both, that nothing found beats stands on the front, too.
 
@@ -71,8 +71,9 @@ def search(
         for number in range(seeds):
             one = replace(effort, seed=effort.seed + number)
             bred = nsga2(problem, one, folder / f"nsga2-{one.seed}.journal", identity, bar.advance)
-            starts = spread(feasible(bred.points, problem.cap_ms), _CLIMBERS)
-            climbed = climb(problem, [point.architecture for point in starts], one.seed, climbed_by)
+            bred_best = spread(feasible(bred.points, problem.cap_ms), _CLIMBERS)
+            starts = dict.fromkeys((*(point.architecture for point in bred_best), *problem.starts))
+            climbed = climb(problem, list(starts), one.seed, climbed_by) if starts else []
             tried = bred.trials + len(climbed)
             control = random_search(problem, replace(one, trials=tried), bar.advance)
             found = [*bred.points, *climbed]

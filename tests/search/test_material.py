@@ -21,9 +21,9 @@ from harness.search.split import split, subset
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
 from harness.search.accuracy import stem  # noqa: E402 - they need torch
-from harness.search.accuracy.finetuning import Material  # noqa: E402
 from harness.search.accuracy.inheritance import inherit  # noqa: E402
-from harness.search.accuracy.trainer import ANEW, BRIEF  # noqa: E402
+from harness.search.accuracy.material import Material  # noqa: E402
+from harness.search.accuracy.trainer import ANEW, BRIEF, Job  # noqa: E402
 from harness.training import data, norms  # noqa: E402
 from harness.training.averaging import AVERAGED, RECALIBRATED, Average, pays, settle  # noqa: E402
 from harness.training.data import Images, normalised  # noqa: E402
@@ -153,10 +153,10 @@ def test_a_new_stem_is_fitted_once_for_all_networks_that_have_it(
 def test_a_brief_distilled_training_improves_what_was_inherited(
     material: Material, half: Any, tmp_path: Path
 ) -> None:
-    tuned = material.finetune(half, tmp_path / "half", SHORT)
+    tuned = material.train(Job(half, tmp_path / "half", SHORT))
     assert tuned.accuracy > material.zero_shot(half)
     assert tuned.history[-1].loss < tuned.history[0].loss
-    again = material.finetune(half, tmp_path / "half", SHORT)
+    again = material.train(Job(half, tmp_path / "half", SHORT))
     assert again.history == tuned.history
     assert same_weights(again.network, tuned.network)
 
@@ -165,18 +165,18 @@ def test_a_second_fine_tuning_can_begin_where_the_first_one_ended(
     material: Material, half: Any, tmp_path: Path
 ) -> None:
     settings = replace(SHORT, epochs=2)
-    first = material.finetune(half, tmp_path / "first", settings)
-    second = material.finetune(half, tmp_path / "second", settings, start=tmp_path / "first")
+    first = material.train(Job(half, tmp_path / "first", settings))
+    second = material.train(Job(half, tmp_path / "second", settings, start=tmp_path / "first"))
     assert second.history[0].loss < first.history[0].loss
     checkpoint = torch.load(tmp_path / "second" / "checkpoint.pt", weights_only=True)
     assert checkpoint["identity"]["origin"] == digest(first.network)
     with pytest.raises(OutputError, match=r"There is no checkpoint .*none"):
-        material.finetune(half, tmp_path / "third", settings, start=tmp_path / "none")
+        material.train(Job(half, tmp_path / "third", settings, start=tmp_path / "none"))
 
 
 def test_random_weights_owe_the_baseline_nothing(material: Material, half: Any, tmp_path: Path) -> None:
     settings = replace(ANEW, batch_size=24)
-    found = material.finetune(half, tmp_path / "found", settings, count=48, weights=RANDOM).network
+    found = material.train(Job(half, tmp_path / "found", settings, count=48, weights=RANDOM)).network
     torch.manual_seed(settings.seed)
     network = ResNet(half)
     images = material.learned(64, 1, 48)
@@ -189,7 +189,7 @@ def test_another_input_size_has_its_own_images_and_the_same_teacher(
     material: Material, half: Any, tmp_path: Path
 ) -> None:
     settings = replace(SHORT, epochs=1)
-    tuned = material.finetune(replace(half, size=48), tmp_path, settings, count=48)
+    tuned = material.train(Job(replace(half, size=48), tmp_path, settings, count=48))
     assert tuned.network.architecture.size == 48
     assert len(material.learned(48, 1, 48)) == 48
     assert material.held_out(48)[0, 0][0].shape == (48, 48, 3)
@@ -330,7 +330,7 @@ def test_images_that_do_not_fit_into_memory_are_loaded_by_processes_and_train_al
         asked = material.baseline, state, material.parts, builtin_card.input.recipe, material.ranks
         made = Material(*asked, statistics=24, loaders=loaders)
         assert made.loaders(made.learned(64, 1)) == loaders
-        found.append(made.finetune(half, tmp_path / str(loaders), settings, count=48))
+        found.append(made.train(Job(half, tmp_path / str(loaders), settings, count=48)))
     assert same_weights(found[0].network, found[1].network)
     assert found[0].accuracy == found[1].accuracy
     assert material.loaders(material.learned(64, 1)) == 0

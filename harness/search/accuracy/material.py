@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,13 +15,13 @@ from harness.model import resnet
 from harness.model.architecture import Architecture
 from harness.search.accuracy import stem
 from harness.search.accuracy.inheritance import inherit
-from harness.search.accuracy.trainer import BRIEF, MANY_EPOCHS, VERSIONS, Job, Tuned
-from harness.search.request import INHERITED, RANDOM, Setting
+from harness.search.accuracy.trainer import MANY_EPOCHS, VERSIONS, Job, Tuned
+from harness.search.request import RANDOM, Setting
 from harness.search.split import Split, subset
 from harness.training import export, norms
 from harness.training.data import Augmentation, ImageMemory, Images, Order, usual_loaders
 from harness.training.evaluation import evaluate
-from harness.training.loop import CHECKPOINT_NAME, Settings, start_from, train
+from harness.training.loop import CHECKPOINT_NAME, start_from, train
 from harness.training.network import ResNet, digest
 from harness.training.precision import quickest
 from harness.training.ranks import Ranks
@@ -218,43 +217,27 @@ class Material:
         held_out = self.held_out(architecture.size)
         return evaluate(self.initial(architecture), held_out, self.ranks, workers=self.loaders(held_out))
 
-    def finetune(
-        self,
-        architecture: Architecture,
-        folder: Path,
-        settings: Settings = BRIEF,
-        *,
-        count: int | None = None,
-        start: Path | None = None,
-        until_epoch: int | None = None,
-        name: str = "",
-        weights: str = INHERITED,
-    ) -> Tuned:
+    def train(self, job: Job, until_epoch: int | None = None) -> Tuned:
         """Train a network, where the settings say so with the baseline as teacher; return what it reaches.
 
         Args:
-            architecture: the candidate.
-            folder: where its checkpoint goes; a training that broke off there goes on.
-            settings: with a share for the teacher (`distillation`) or none.
-            count: images to learn from; default: all but the held-out ones.
-            start: folder of an earlier fine-tuning, with whose weights this one begins instead.
+            job: what to train; a training of it that broke off goes on.
             until_epoch: stop after it, as if broken off there.
-            name: of the training, for those who watch it.
-            weights: one of request.INITIAL_WEIGHTS, with which it begins where there is no `start`.
 
         Raises:
             DataError: there are fewer images than one batch needs.
-            OutputError: `folder` cannot be written, or holds another training; `start` holds none.
+            OutputError: the job's folder cannot be written, or holds another training; its start holds none.
             RunFailed: the training diverged.
         """
+        architecture, folder, settings = job.architecture, job.folder, job.settings
         files.make_writable_folder(folder)
         torch.manual_seed(settings.seed)
         resume = (folder / CHECKPOINT_NAME).exists()
-        is_new = resume or start or weights == RANDOM
+        is_new = resume or job.start or job.weights == RANDOM
         network = ResNet(architecture) if is_new else self.initial(architecture)
-        origin = start_from(network, start / CHECKPOINT_NAME) if start else ""
+        origin = start_from(network, job.start / CHECKPOINT_NAME) if job.start else ""
         size = architecture.size
-        images, held_out = self.learned(size, settings.epochs, count), self.held_out(size)
+        images, held_out = self.learned(size, settings.epochs, job.count), self.held_out(size)
         history = train(
             network,
             images,
@@ -267,22 +250,9 @@ class Material:
             origin=origin,
             teacher=self._lessons if settings.distillation else None,
             statistics=self.pool(size) if settings.averaging else None,
-            name=name or architecture.key,
+            name=job.name or architecture.key,
         )
         return Tuned(network.eval(), history[-1].top1, history)
-
-    def train(self, job: Job, until_epoch: int | None = None) -> Tuned:
-        """Return what a job gives; see `finetune`."""
-        return self.finetune(
-            job.architecture,
-            job.folder,
-            job.settings,
-            count=job.count,
-            start=job.start,
-            until_epoch=until_epoch,
-            name=job.name,
-            weights=job.weights,
-        )
 
     def _fit_stem(self, network: ResNet) -> None:
         """Fit a stem that the baseline does not have, or take what an equal one learned before."""

@@ -32,7 +32,7 @@ class Whole:
         return f"{self.architecture.key} to the end, seed {self.seed}"
 
 
-class Tunings:
+class Trainings:
     """Top-1 on the held-out images, as a fraction, of networks that learned for a while."""
 
     def __init__(self, setting: Setting, trainer: Trainer, weights: str | None = None) -> None:
@@ -50,9 +50,9 @@ class Tunings:
         self.brief = replace(self._shortest, epochs=effort.finetune_epochs)
         self.final = replace(self.regime.final, epochs=effort.epochs, seed=seed, precision=here)
 
-    def all_weights(self) -> "list[Tunings]":
+    def all_weights(self) -> "list[Trainings]":
         """Return what trains from each kind of initial weights, as this one does from its own."""
-        return [Tunings(self._setting, self._trainer, one) for one in INITIAL_WEIGHTS]
+        return [Trainings(self._setting, self._trainer, one) for one in INITIAL_WEIGHTS]
 
     @property
     def effort(self) -> dict[str, Any]:
