@@ -31,7 +31,7 @@ MEASURING_S = 1.3
 _TRIAL_S = 0.013
 """Of NSGA-II, most of it for the journal; likewise."""
 _ON_FRONTS = 80
-"""Points of one front that are measured; on the built-in task 326 points of three fronts and scouts were."""
+"""Points of one front that are measured, of both searches where there are two."""
 _PART_OF_NETWORK = 0.2
 """Share of the baseline's time that a part of it takes that is distilled, what follows it included."""
 _LEAST_SHARE = 0.15

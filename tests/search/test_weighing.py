@@ -7,7 +7,7 @@ import pytest
 
 from harness.model.architecture import Architecture, resnet50
 from harness.search.accuracy.estimator import kendall
-from harness.search.accuracy.weighing import Weighed, left_out, weigh
+from harness.search.accuracy.weighing import Weighed, left_out, unlikeness, weigh
 from harness.search.space.revisions import Space
 
 SPACE = Space(resnet50(24, 64, 0.2), (64,))
@@ -90,3 +90,14 @@ def test_less_of_a_burden_than_any_that_was_seen_had_is_no_gain_and_more_costs()
     assert weighed.expected(SPACE.uniform(0.5, 0.9))[0] <= truth(half) + 1e-6
     assert weighed.expected(whole)[0] <= truth(half) + 1e-6
     assert weighed.expected(SPACE.uniform(0.25, 1 / 3))[0] < truth(third) + 1e-6
+
+
+def test_far_from_all_that_was_seen_no_more_is_promised_than_the_worst_of_it() -> None:
+    shallow = [SPACE.uniform(share, 1 / 3) for share in (0.25, 0.35)]
+    found = [(one, 0.7 + 0.1 * place) for place, one in enumerate(shallow)]
+    weighed = weigh(PLANTED, SPACE.baseline, found)
+    near, far = SPACE.uniform(0.3, 1 / 3), SPACE.uniform(1.0)
+    assert min(unlikeness(SPACE.baseline, near, one) for one in shallow) < 1
+    assert min(unlikeness(SPACE.baseline, far, one) for one in shallow) > 2
+    assert weighed.promise(near) > 0.7 > weighed.promise(far) > 0.6
+    assert weighed.score(far) <= weighed.promise(far)

@@ -40,8 +40,7 @@ _LEAST = 2
 _STARTS = 6
 """Of all that was seen the most accurate, from which climbs start."""
 _STRIDE = 1.0
-"""How unlike a network that was seen, at most, the next may be; see weighing.unlikeness. Far from all that
-was seen nothing is known, and a search that may go there finds what its estimator flatters, and its table."""
+"""How unlike its start the end of a climb may be, at most; see weighing.unlikeness."""
 _CONSIDERED = 200
 """Networks that one of a turn is chosen from, the best before the turn began."""
 

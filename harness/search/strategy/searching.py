@@ -23,8 +23,8 @@ SEEDS = 3
 """How often each search is repeated, from as many seeds."""
 _CLIMBERS = 3
 """Points of a seed's front from which climbs start."""
-_KEPT_BEHIND = 16
-"""Points of each further front that are kept, spread over its latencies."""
+_KEPT, _KEPT_BEHIND = 48, 16
+"""Points of the front, and of each further one, that are kept to be measured, spread over its latencies."""
 
 
 def search(
@@ -96,7 +96,7 @@ def search(
         "cap_ms": problem.cap_ms,
         "reference": {"latency_ms": reference[0], "score": reference[1]},
         "runs": runs,
-        "front": [point.to_dict() for point in found_fronts[0]],
+        "front": [point.to_dict() for point in spread(found_fronts[0], _KEPT)],
         "behind": [[point.to_dict() for point in spread(one, _KEPT_BEHIND)] for one in found_fronts[1:]],
         "uniform": [point.to_dict() for point in plain],
     }
