@@ -10,7 +10,7 @@ Safe is what keeps it by one standard error (in the manner of the rule by which 
 1. The fastest candidate that is expected to be safe is trained to the end; before any was, `Bar.guess` of the
    gap is expected to stay. If none is expected to, the most accurate after the brief training is.
 2. So it goes on while a faster one than the fastest safe one is expected to be safe, too, or none is safe yet
-   and a more accurate one is expected.
+   and another may be more accurate, by what is expected and one standard error of that.
 3. Chosen is the fastest safe one; if there is none, the most accurate.
 """
 
@@ -146,7 +146,8 @@ def next_to_train(
     if safe or not rest:
         return None
     most = max(rest, key=lambda one: (one.brief, -one.latency_ms))
-    return most if expected(most, share, bar) > max(trained.values(), default=0.0) else None
+    hoped = expected(most, share, bar) + expected_error(most, candidates, trained, bar)
+    return most if hoped > max(trained.values(), default=0.0) else None
 
 
 def likely(candidates: Sequence[Candidate], bar: Bar, count: int) -> list[Candidate]:

@@ -15,6 +15,7 @@ from harness.search.decision import (
     expected,
     expected_error,
     hopeful,
+    likely,
     next_to_train,
     remaining_share,
 )
@@ -109,6 +110,14 @@ def test_where_nobody_keeps_the_bar_the_most_accurate_is_chosen() -> None:
     trained[given[2].key] = 0.71
     assert next_to_train(given, trained, BAR) is None
     assert choose(given, trained, BAR) == given[2]
+
+
+def test_one_that_may_be_more_accurate_is_trained_though_it_is_expected_to_be_a_little_less() -> None:
+    given = candidates(0.60, 0.66, 0.665)
+    trained = {given[2].key: 0.80}
+    assert expected(given[1], remaining_share(given, trained, BAR), BAR) < 0.80
+    assert next_to_train(given, trained, BAR) == given[1]
+    assert [one.key for one in likely(given, BAR, 2)] == [given[2].key, given[1].key]
 
 
 def test_nothing_is_trained_twice() -> None:
