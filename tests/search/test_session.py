@@ -596,6 +596,18 @@ def test_a_wanted_speed_is_one_over_the_baseline_in_f32(task: Request, tmp_path:
     assert max(one["latency_ms"] for one in found["front"]) <= found["cap_ms"]
 
 
+def test_a_wanted_speed_is_one_over_the_baseline_as_measured_not_as_predicted(
+    task: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def off_ms(architecture: Architecture) -> float:
+        return (0.8 if architecture == SHAPE else 1.0) * cheap_ms(architecture)
+
+    tools = replace(TOOLS, predictor=lambda _: Predictor(off_ms, {"sha256": "off", "file": "off"}))
+    request = replace(task, out=tmp_path / "out", target_speedup=6.0, until="table")
+    assert session.run(request, tools) is None
+    assert f"are {cheap_ms(SHAPE) / 2:.3g} ms." in capsys.readouterr().err
+
+
 def test_pick_and_control_are_trained_from_further_seeds_for_the_verdict(
     task: Request, outcome: SearchResult
 ) -> None:
