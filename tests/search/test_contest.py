@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +29,8 @@ FRONTS = [
 
 class Planted(Contest):
     """A contest in which a look's accuracy is given."""
+
+    look_is_brief = False
 
     def __init__(self, accuracies: dict[str, float], effort: Effort) -> None:
         self.setting = SimpleNamespace(request=SimpleNamespace(effort=effort))  # type: ignore[assignment]
@@ -93,6 +96,16 @@ def test_where_nothing_is_hopeful_the_shortlist_is_what_was_looked_at() -> None:
     looks = contest.looked_at(FRONTS, (), BAR)
     assert len(looks) == 6
     assert len(contest.shortlist(FRONTS, looks, BAR)) == 6
+
+
+def test_where_the_brief_training_leaves_no_hope_the_shortlist_is_the_most_accurate() -> None:
+    contest = Planted(accuracies(-0.05, -0.04, -0.5), Effort(shortlist=8))
+    looks = contest.looked_at(FRONTS, (), replace(BAR, hope=100))
+    spread = set(keys(contest.shortlist(FRONTS, looks, replace(BAR, hope=100))))
+    contest.look_is_brief = True
+    best = set(keys(contest.shortlist(FRONTS, looks, replace(BAR, hope=100))))
+    assert best == {one.key for one in sorted(looks, key=lambda one: -one.brief)[:8]} != spread
+    assert set(keys(contest.shortlist(FRONTS, looks, replace(BAR, max_drop=0.9, hope=100)))) == spread
 
 
 def test_one_front_needs_no_look() -> None:

@@ -114,13 +114,16 @@ class Contest:
     ) -> list[Measured]:
         """Return the best points by measured latencies, and by looks where there are any, else by scores.
 
-        Hopeless ones are among them only if there are too few others.
+        Hopeless ones are among them only if there are too few others. Where looks are the brief training
+        itself, and by none the bar is expected to be kept, they are the most accurate, of any latency.
         """
         if not looks:
             return self._best([one for front in fronts for one in front])
         count = self.setting.request.effort.shortlist
         ranked = sorted(looks, key=lambda one: -one.brief)
         kept = [one for place, one in enumerate(ranked) if place < count or hopeful(one, bar)]
+        if self.trainings.look_is_brief and expected(ranked[0], bar.guess, bar) < bar.least:
+            kept = ranked[:count]
         accuracies = {one.key: one.brief for one in kept}
         seen = [one for front in fronts for one in front if one[0].architecture.key in accuracies]
         return self._best(seen, accuracies)
