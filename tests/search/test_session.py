@@ -44,7 +44,7 @@ from harness.search.request import (
 )
 from harness.search.space.ranges import OPEN, REVISIONS
 from harness.search.space.revisions import Space
-from harness.search.strategy.evolution import uniform_scalings
+from harness.search.strategy.scouting import FAR, thoughts
 
 torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 pytest.importorskip("optuna", reason="the search extra (Optuna) is not installed")
@@ -203,7 +203,7 @@ def test_a_forecast_counts_what_trains_side_by_side_and_only_what_is_distilled(
     setting = open_setting(replace(task, out=tmp_path / "out"))
     alone = forecast.Rates(learn_s=0.01, answer_s=0.0, load_s=0.0, read_s=0.001)
     usual, beside, plain = (
-        forecast.forecast(one, rates, 0.5, 3, 1.0, {}).seconds
+        forecast.forecast(one, rates, 0.5, 4, 1.0, {}).seconds
         for one, rates in (
             (setting, alone),
             (setting, replace(alone, at_once=2)),
@@ -650,8 +650,9 @@ def test_a_model_that_is_off_on_the_front_learns_from_it_and_the_search_is_done_
         one["latency_ms"] == pytest.approx(truth(Architecture.from_dict(one["architecture"])))
         for one in again["front"]
     )
-    assert len(seen) == 2
-    assert seen[1] < seen[0]
+    pair, first, second = seen
+    assert pair == 2
+    assert second < first
 
 
 def test_where_int8_alone_is_as_fast_as_wanted_the_search_looks_far_for_what_is_fastest(
@@ -661,8 +662,10 @@ def test_where_int8_alone_is_as_fast_as_wanted_the_search_looks_far_for_what_is_
     assert session.run(request, TOOLS) is None
     assert "reaches that already" in capsys.readouterr().err
     looks = {path.name.split("-")[1] for path in (tmp_path / "out" / "parts").glob("brief-*.json")}
-    fast = [one for one in uniform_scalings(Space(SHAPE, (32,))) if cheap_ms(one) < 0.7 * cheap_ms(SHAPE)]
-    assert looks & {one.key for one in fast}
+    first = thoughts(Space(SHAPE, (32,)), cheap_ms, cheap_ms(SHAPE), FAR)
+    assert looks > {one.key for one in first}
+    turn = json.loads(next((tmp_path / "out" / "parts").glob("scouts-0*.json")).read_text(encoding="utf-8"))
+    assert min(cheap_ms(Architecture.from_dict(one)) for one in turn) < 0.8 * cheap_ms(SHAPE)
 
 
 @pytest.mark.parametrize(
