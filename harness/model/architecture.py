@@ -115,7 +115,9 @@ class Architecture:
             named = "" if own == form else f"{own} "
             parts.append(f"{named}{len(stage.blocks)} x {stage.width}")
             form = own
-        return ", ".join([*parts, *(["early stride"] if self.early_stride else [])])
+        if self.early_stride:
+            parts.append("early stride")
+        return ", ".join(parts)
 
     def layers(self) -> Layers:
         """Return the network spelt out, under torchvision's names."""

@@ -136,7 +136,7 @@ def forecast(
     distilled = 0
     if request.estimator == DISTILLED:
         distilled = sum(map(len, setting.space.measured_decisions().values()))
-    scouts = thoughts + effort.scouts if effort.scouts else 0
+    scouts = thoughts + effort.scouts
     points = _ON_FRONTS * effort.fronts + scouts
     seconds = dict.fromkeys(PARTS, 0.0)
     seconds["table"] = spent.get("latency table", 0.0)

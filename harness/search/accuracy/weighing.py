@@ -22,6 +22,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import zip_longest
 
 import numpy as np
@@ -37,6 +38,8 @@ cost nothing is not free."""
 _RIDGE = 0.1
 """Pulls the weight of each share to zero, over its spread."""
 _NO_SPREAD = 1e-9
+_REMEMBERED = 4096
+"""Networks whose place among others is kept: a climb asks for that of its start at every step."""
 _NO_STAGE = 0.5
 """Blocks that a stage counts as which is not there."""
 _SHARES = ("share of width", "share of depth", "share of middle")
@@ -92,13 +95,13 @@ class Weighed:
 
     def score(self, architecture: Architecture) -> float:
         """Return what is expected, less something for what is not known."""
-        return self._cautiously(architecture, -_CAUTION)
+        return self._as_far_as_known(architecture, -_CAUTION)
 
     def promise(self, architecture: Architecture) -> float:
         """Return what is expected, and something for what may be learned."""
-        return self._cautiously(architecture, _CURIOSITY)
+        return self._as_far_as_known(architecture, _CURIOSITY)
 
-    def _cautiously(self, architecture: Architecture, share: float) -> float:
+    def _as_far_as_known(self, architecture: Architecture, share: float) -> float:
         """Return what is expected and a share of the deviation; far from all that was seen, the worst of it.
 
         A weighed sum knows nothing there, and a latency table little: without this a search on CIFAR-10
@@ -152,8 +155,7 @@ def weigh(estimator: Additive, baseline: Architecture, seen: Sequence[Seen]) -> 
 
 def unlikeness(baseline: Architecture, one: Architecture, other: Architecture) -> float:
     """Return how far two networks are from each other, in the unit of _REACH."""
-    places = [_traits(baseline, network, _all_shares(network, baseline)) for network in (one, other)]
-    return float(np.linalg.norm(places[0] - places[1]))
+    return float(np.linalg.norm(_placed(baseline, one)[1] - _placed(baseline, other)[1]))
 
 
 def left_out(estimator: Additive, baseline: Architecture, seen: Sequence[Seen]) -> list[float]:
@@ -194,11 +196,17 @@ def _described(
     estimator: Additive, baseline: Architecture, architecture: Architecture
 ) -> tuple[dict[str, float], Floats]:
     """Return a network's burdens, costs first and then shares, and its traits, ordered as any other's."""
-    shares = _all_shares(architecture, baseline)
+    shares, traits = _placed(baseline, architecture)
     costs = estimator.costs(architecture)
-    burdens = {kind: costs[kind] for kind in sorted(costs)}
-    burdens |= dict(zip(_SHARES, map(sum, zip(*shares, strict=True)), strict=True))
-    return burdens, _traits(baseline, architecture, shares)
+    return {**{kind: costs[kind] for kind in sorted(costs)}, **shares}, traits
+
+
+@lru_cache(_REMEMBERED)
+def _placed(baseline: Architecture, architecture: Architecture) -> tuple[Mapping[str, float], Floats]:
+    """Return a network's shares, summed over stages, and its traits."""
+    shares = [_shares(*pair) for pair in zip_longest(architecture.stages, baseline.stages)]
+    sums = map(sum, zip(*shares, strict=True))
+    return dict(zip(_SHARES, sums, strict=True)), _traits(baseline, architecture, shares)
 
 
 def _traits(
@@ -223,10 +231,6 @@ def _traits(
             form = stage.blocks[0].form
         found += [width, depth, 0.5 * middle, 0.7 * replaced, *(0.7 * (form == one) for one in FORMS)]
     return np.array(found)
-
-
-def _all_shares(one: Architecture, whole: Architecture) -> list[tuple[float, float, float]]:
-    return [_shares(*pair) for pair in zip_longest(one.stages, whole.stages)]
 
 
 def _shares(stage: Stage | None, whole: Stage | None) -> tuple[float, float, float]:

@@ -173,8 +173,9 @@ def thoughts(
     found: dict[Architecture, None] = {}
     for (network, size), depth in itertools.product(dict.fromkeys(scaled), DEPTHS):
         ladder = [one for one in space.scalings(depth, size=size, of=network) if space.fault(one) is None]
+        times_ms = list(map(predict_ms, ladder))
         for share in shares:
-            kept = [one for one in ladder if predict_ms(one) <= share * cap_ms]
+            kept = [one for one, ms in zip(ladder, times_ms, strict=True) if ms <= share * cap_ms]
             found |= dict.fromkeys(kept[-1:])
     return list(found)
 
@@ -189,11 +190,13 @@ def _find(
     """Return in JSON values what promises most within shares of the wanted latency and is not yet seen."""
     base = problem.space.baseline
     weighed = weigh(estimator, base, seen) if seen else None
-    guided = replace(problem, score=weighed.promise if weighed else estimator.score)
+    promise = weighed.promise if weighed else estimator.score
     starts = [one for one, _ in _most_accurate(seen)] or uniform_scalings(problem.space)
     known = {one.key for one, _ in seen}
     stride = _STRIDE if seen else math.inf
-    points = climb(guided, starts, seed, within=lambda *pair: unlikeness(base, *pair) <= stride)
+    points = climb(
+        replace(problem, score=promise), starts, seed, within=lambda *pair: unlikeness(base, *pair) <= stride
+    )
     if not seen and not feasible(points, problem.cap_ms):
         raise unreached(problem, points)
     ranked = sorted(points, key=lambda point: -point.score)
@@ -204,8 +207,8 @@ def _find(
         within = [point.architecture for point in feasible(fresh, share * problem.cap_ms)]
         within = [one for one in within if one not in found][:_CONSIDERED]
         if within:
-            promise = weigh(estimator, base, believed).promise if believed else estimator.score
             found.append(max(within, key=promise))
             if weighed:
                 believed.append((found[-1], weighed.expected(found[-1])[0]))
+                promise = weigh(estimator, base, believed).promise
     return [one.to_dict() for one in found]
