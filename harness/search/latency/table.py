@@ -27,7 +27,7 @@ HELD_OUT = 32
 VISITS = 3
 """So often, minutes apart, those are measured: what judges must be surer than what is judged."""
 _HELD_OUT_SEED = 20_261_121
-_FORMAT = 6
+_FORMAT = 7
 _CURE = "build it anew with `harness search latency`"
 _CURE_DAMAGE = f"delete it and {_CURE}"
 
