@@ -60,7 +60,7 @@ EPOCHS = 4
 BASELINE_EPOCHS = 6
 TRAINING = "--optimizer muon --learning-rate 0.03 --weight-decay 0.01 --warmup-epochs 1 --smallest-area 0.6"
 SEARCH = (
-    f"--target-speedup 7 --threads 1 --scouts 20 --look-images 45000 --fronts 1 --shortlist 8 --trials 300 "
+    f"--target-speedup 7 --threads 1 --scouts 20 --look-images 45000 --shortlist 8 "
     f"--epochs {EPOCHS} --finals 2 --rounds 3 --duration 2"
 )
 VARIANTS = {
@@ -70,7 +70,7 @@ VARIANTS = {
     "no-scouts": "--space open --estimator macs --scouts 0 --seeds 1",
 }
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-PARTS = ("table", "front", "finals", "uniform", "models")
+PARTS = ("table", "scouts", "finals", "uniform", "models")
 """Where a search stops for a pause."""
 
 

@@ -178,7 +178,7 @@ ROWS = {
         {"material", "weighing"},
         {"crew", "distillation", "team"},
     ],
-    "search/latency": [{"terms", "validation"}, {"prediction"}, {"table"}],
+    "search/latency": [{"learning", "terms", "validation"}, {"prediction"}, {"table"}],
     "search/narrowing": [
         {"channels", "document", "origin", "request"},
         {"importance", "lessons", "report", "widths"},
@@ -187,7 +187,7 @@ ROWS = {
     ],
     "search/selection": [{"control", "deployment", "trainings"}, {"models"}, {"contest"}],
     "search/space": [{"ranges"}, {"revisions"}, {"baseline"}],
-    "search/strategy": [{"front"}, {"study"}, {"evolution"}, {"climbing"}, {"scouting", "searching"}],
+    "search/strategy": [{"front"}, {"problem"}, {"climbing"}, {"scouting"}],
     "commands": [
         {"lazy", "options"},
         {"endpoint_options"},
@@ -226,7 +226,6 @@ DOORS = {
     "pandas": {"results"},
     "pyarrow": {"results"},
     "torch": {"model", "training", "search"},
-    "optuna": {"search"},
     "ray": {"process/cluster"},
 }
 

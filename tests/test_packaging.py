@@ -92,7 +92,7 @@ def test_what_is_imported_is_what_is_required() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = {re.split(r"[<>=!~\[ ]", line)[0] for line in project["dependencies"]}
     assert required == {package.name for package in PACKAGES}
-    extra = {"torch", "optuna", "pyarrow", "timm", "grpc", "tritonclient", "ray"}
+    extra = {"torch", "pyarrow", "timm", "grpc", "tritonclient", "ray"}
     in_servers = {"mlserver", "triton_python_backend_utils"}
     imported = {
         name.split(".")[0]

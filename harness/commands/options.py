@@ -48,15 +48,6 @@ class Workers(click.IntRange):
         return count
 
 
-class WorkersOrCluster(Workers):
-    """A number of workers here, or the address of a Ray cluster, which has a colon or is 'auto'."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        if isinstance(value, str) and (":" in value or value == "auto"):
-            return value
-        return super().convert(value, parameter, context)
-
-
 model = click.option(
     "--model", required=True, metavar="CARD", help="Shipped model name, or path of a model card."
 )

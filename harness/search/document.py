@@ -102,21 +102,24 @@ class Table:
 
 @dataclass(frozen=True)
 class Scout:
-    """A network that was looked at before the search."""
+    """A network that was looked at."""
 
     key: str
     architecture: Architecture
     accuracy: float
+    """After the look, on the held-out images."""
     predicted: float
     """Expected by what was seen of the others alone."""
     latency_ms: float
-    """Predicted."""
+    """Predicted before any was measured."""
     costs: Mapping[str, float]
+    measured_ms: float | None = field(default=None, metadata=LEFT_OUT)
+    """None in results that do not say."""
 
 
 @dataclass(frozen=True)
 class Scouts:
-    """What the estimator learned before the search."""
+    """The networks that were looked at, and what the estimator learned from them."""
 
     level: float
     weights: Mapping[str, float]
@@ -135,23 +138,6 @@ class EstimatorFacts:
     sha256: str
     scouts: Scouts | None
     file: str | None = field(default=None, metadata=LEFT_OUT)
-
-
-@dataclass(frozen=True)
-class Found:
-    """A network with what is predicted of it."""
-
-    key: str
-    latency_ms: float
-    score: float
-    architecture: Architecture
-
-
-@dataclass(frozen=True)
-class OnFront(Found):
-    """A network of the front."""
-
-    measured_ms: float
 
 
 @dataclass(frozen=True)
@@ -176,54 +162,19 @@ class Kernels:
 
 
 @dataclass(frozen=True)
-class Shortlisted(OnFront):
+class Shortlisted:
     """A network that was trained briefly on all images."""
 
-    brief: float
-    """Its accuracy then."""
-    kernels: Kernels
-
-
-@dataclass(frozen=True)
-class Look:
-    """A network that was trained on some images."""
-
     key: str
-    measured_ms: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What hypervolumes are against."""
-
+    architecture: Architecture
     latency_ms: float
-    score: float
-
-
-@dataclass(frozen=True)
-class Seeded:
-    """The search from one seed, and random search beside it."""
-
-    seed: int
-    trials: int
-    bred: int
-    repeats: int
-    hypervolume: float
-    random_trials: int
-    random_hypervolume: float
-
-
-@dataclass(frozen=True)
-class Searching:
-    """What `strategy.searching.search` found."""
-
-    cap_ms: float
-    reference: Reference
-    runs: tuple[Seeded, ...]
-    front: tuple[Found, ...]
-    behind: tuple[tuple[Found, ...], ...]
-    uniform: tuple[Found, ...]
+    """Predicted before any was measured."""
+    measured_ms: float
+    look: float
+    """Its accuracy after the look."""
+    brief: float
+    """Its accuracy after the brief training."""
+    kernels: Kernels
 
 
 @dataclass(frozen=True)
@@ -366,17 +317,11 @@ class SearchResult:
     table: Table
     """The latency table: its key, how it was built, and its error on networks that it has not seen."""
     estimator: EstimatorFacts
-    """How accuracy was estimated, and how well that orders networks."""
-    search: Searching
-    """Trials, seeds and hypervolumes of the search."""
+    """How accuracy was estimated, the networks that were looked at, and how well that orders them."""
     baseline_ms: float
     """The baseline's measured latency in INT8."""
     wanted_ms: float | None
     """The latency that was wanted; None in results that do not say."""
-    front: tuple[OnFront, ...]
-    """Networks of the front: key, architecture, predicted and measured latency, estimate."""
-    looks: tuple[Look, ...]
-    """Networks that were trained briefly to choose the shortlist."""
     shortlist: tuple[Shortlisted, ...]
     """Networks that were trained briefly on all images."""
     bar: Bar

@@ -12,9 +12,8 @@ from harness.machine import system
 from harness.search.accuracy.distillation import Effort as Distillation
 from harness.search.accuracy.material import Material
 from harness.search.accuracy.trainer import REGIMES
-from harness.search.request import DISTILLED, UNTIL, Effort, Request, Setting
+from harness.search.request import DISTILLED, UNTIL, Request, Setting
 from harness.search.space.revisions import DEPTHS
-from harness.search.strategy.searching import SEEDS
 from harness.training.data import Images, normalised
 from harness.training.network import ResNet
 from harness.training.precision import quickest
@@ -28,10 +27,10 @@ _PROBE_STEPS = 4
 _LOADED = 32
 MEASURING_S = 1.3
 """To quantize, compile and time one network on a quiet machine; two Zen 4 cores."""
-_TRIAL_S = 0.013
-"""Of NSGA-II, most of it for the journal; likewise."""
-_ON_FRONTS = 80
-"""Points of one front that are measured, of both searches where there are two."""
+_TRIES = 2
+"""Networks that are measured for one that is looked at."""
+_TURN_S = 2.5
+"""To choose one that is looked at, by climbs."""
 _PART_OF_NETWORK = 0.2
 """Share of the baseline's time that a part of it takes that is distilled, what follows it included."""
 _LEAST_SHARE = 0.15
@@ -137,19 +136,16 @@ def forecast(
     if request.estimator == DISTILLED:
         distilled = sum(map(len, setting.space.measured_decisions().values()))
     scouts = thoughts + effort.scouts
-    points = _ON_FRONTS * effort.fronts + scouts
     seconds = dict.fromkeys(PARTS, 0.0)
     seconds["table"] = spent.get("latency table", 0.0)
     seconds["estimator"] = (read + held_out) * found.read_s + distilled * (
         lesson.steps * lesson.batch_size + lesson.judged / 3
     ) * found.learn_s * _PART_OF_NETWORK
-    seconds["scouts"] = training_s(scouts, look_images, 1) if scouts else 0.0
-    seconds["search"] = 2 * SEEDS * effort.trials * _TRIAL_S
-    seconds["front"] = points * measuring_s
-    looks = _looks(effort, images)
+    seconds["scouts"] = training_s(scouts, look_images, 1) + scouts * _TRIES * measuring_s
+    seconds["scouts"] += effort.scouts * _TURN_S
+    briefs = 0 if effort.looks_at_all(images) else effort.shortlist
     seconds["finals"] = (
-        (training_s(looks, look_images, 1) if looks else 0.0)
-        + training_s(effort.shortlist, images, effort.finetune_epochs)
+        (training_s(briefs, images, effort.finetune_epochs) if briefs else 0.0)
         + training_s(effort.finals, images, effort.epochs)
         + effort.finals * _QUANTIZING_S
     )
@@ -185,13 +181,6 @@ def step_s(teacher: ResNet, pixels: Tensor, device: torch.device) -> float:
             nn.functional.mse_loss(network(x).float(), answer(x)).backward()
         seconds = min(seconds, time.perf_counter() - started)
     return seconds
-
-
-def _looks(effort: Effort, images: int) -> int:
-    """Return the networks that are looked at for the shortlist, where that is another training."""
-    if effort.looks_at_all(images) or not (effort.fronts > 1 or effort.scouts):
-        return 0
-    return effort.shortlist * effort.fronts
 
 
 def _converged_s(request: Request, images: int, training_s: Callable[[int, int, int], float]) -> float:

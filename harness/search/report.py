@@ -20,20 +20,22 @@ from harness.search.sentences import sentences
 
 FILE_NAME = "report.html"
 
-_FRONT = (
-    "Measured latency and the estimator's score, which only ranks. Blue: the front that the search found; "
-    "large: the shortlist; orange: baseline and uniform scalings, whose latency is predicted."
+_SEEN = (
+    "Measured latency and accuracy of the networks that were looked at, after that look, on held-out "
+    "training images. Orange: what somebody would think of; blue: what the search chose after them; large: "
+    "the shortlist."
 )
 _DECISION = (
     "Measured latency and accuracy on held-out training images. Blue: after the brief training; green: "
     "INT8 after training to the end; orange: uniform scalings, likewise. The line is what must be kept."
 )
 _AGREEMENT = (
-    "Orange: random networks that the table has not seen; blue: the front. On the dashed line both are equal."
+    "Orange: random networks that the table has not seen; blue: those that were looked at, before the table "
+    "had learned from any. On the dashed line both are equal."
 )
 _EXPECTATIONS = (
-    "Scouts, networks looked at before the search: what the estimator expects of each, having learned from "
-    "all others, against the accuracy seen."
+    "What the estimator expects of each network that was looked at, having learned from all others, against "
+    "the accuracy seen."
 )
 _ARCHITECTURES = "A bar a block, as wide as its middle; all of a stage on one scale."
 
@@ -82,13 +84,15 @@ def _body(outcome: SearchResult) -> Iterator[str]:
         ("baseline", request.space.baseline),
         (SEARCHED, outcome.searched.architecture),
     ]
+    scouts = outcome.estimator.scouts
     yield pictures.legend()
     yield '<div class="charts">'
     yield html.figure("Baseline and searched", pictures.architectures(named), _ARCHITECTURES)
-    yield html.figure("Front of the search", _front(outcome), _FRONT)
+    if scouts is not None:
+        yield html.figure("What was looked at", _seen(outcome, scouts), _SEEN)
     yield html.figure("Decision", _decision(outcome), _DECISION)
     yield html.figure("Predicted and measured latency", _agreement(outcome), _AGREEMENT)
-    if (scouts := outcome.estimator.scouts) is not None:
+    if scouts is not None:
         yield html.figure("Expected and seen accuracy", _expectations(scouts), _EXPECTATIONS)
     yield "</div>"
     for one in found[1:]:
@@ -98,7 +102,7 @@ def _body(outcome: SearchResult) -> Iterator[str]:
 
 
 def _tables(outcome: SearchResult) -> list[Table]:
-    return [_test(outcome), _shortlist(outcome), _controls(outcome), _costs(outcome)]
+    return [_test(outcome), _shortlist(outcome), _costs(outcome)]
 
 
 def _test(outcome: SearchResult) -> Table:
@@ -128,30 +132,13 @@ def _shortlist(outcome: SearchResult) -> Table:
                 figure_text(one.measured_ms),
                 error,
                 _share(one.kernels.int8_share),
-                f"{one.score:.4g}",
+                f"{100 * one.look:.2f} %",
                 f"{100 * one.brief:.2f} %",
                 final,
             )
         )
-    header = ("", "predicted ms", "measured ms", "error", "INT8 share", "score", "brief", "final INT8")
+    header = ("", "predicted ms", "measured ms", "error", "INT8 share", "look", "brief", "final INT8")
     return Table("Shortlist; accuracies on held-out training images", header, tuple(rows))
-
-
-def _controls(outcome: SearchResult) -> Table:
-    rows = tuple(
-        (
-            f"seed {run.seed}",
-            f"{run.trials:,}",
-            f"{run.hypervolume:.4g}",
-            f"{run.random_hypervolume:.4g}",
-            f"{100 * (run.hypervolume / run.random_hypervolume - 1):+.1f} %"
-            if run.random_hypervolume
-            else "-",
-        )
-        for run in outcome.search.runs
-    )
-    header = ("", "networks tried by each", "search", "random search", "more")
-    return Table("Hypervolume at equal budget, ms times score", header, rows)
 
 
 def _costs(outcome: SearchResult) -> Table:
@@ -166,9 +153,10 @@ def _costs(outcome: SearchResult) -> Table:
 
 _COSTS = {
     "int8": "comparing the baseline with its INT8 twin",
-    "scouts": "finding the scouts",
-    "front": "measuring the front",
-    "look": "first look, scouts included",
+    "thoughts": "measuring what somebody would think of",
+    "scouts": "finding and measuring what is looked at",
+    "latencies": "measuring what was looked at",
+    "look": "looks",
     "brief": "brief training",
     "bar": "measuring the baseline's accuracy",
     "final": "training to the end, with quantization",
@@ -212,17 +200,15 @@ def _facts(outcome: SearchResult) -> Iterator[tuple[str, str]]:
     )
 
 
-def _front(outcome: SearchResult) -> str:
+def _seen(outcome: SearchResult, scouts: Scouts) -> str:
     chosen = {one.key for one in outcome.shortlist}
-    marks = [
-        Mark(one.latency_ms, one.score, _tip(one.key, one.latency_ms, one.score), "v1")
-        for one in outcome.search.uniform
-    ]
-    for one in outcome.front:
+    marks = []
+    for place, one in enumerate(scouts.seen):
+        ms = one.latency_ms if one.measured_ms is None else one.measured_ms
+        top1, kind = 100 * one.accuracy, "v1" if place < scouts.thoughts else "v0"
         radius = 5 if one.key in chosen else 2.5
-        tip = _tip(one.key, one.measured_ms, one.score)
-        marks.append(Mark(one.measured_ms, one.score, tip, "v0", radius=radius))
-    return scatter.points(marks, "ms, logarithmic", "score", "Front of the search")
+        marks.append(Mark(ms, top1, _tip(one.key, ms, top1), kind, radius=radius))
+    return scatter.points(marks, "measured ms, logarithmic", "top-1 in %", "What was looked at")
 
 
 def _decision(outcome: SearchResult) -> str:
@@ -245,8 +231,11 @@ def _decision(outcome: SearchResult) -> str:
 
 
 def _agreement(outcome: SearchResult) -> str:
-    front = [TimedNetwork(one.key, one.measured_ms, one.latency_ms) for one in outcome.front]
-    pairs = [(one, "v1") for one in outcome.table.held_out] + [(one, "v0") for one in front]
+    seen = outcome.estimator.scouts.seen if outcome.estimator.scouts else ()
+    looked_at = [
+        TimedNetwork(one.key, one.measured_ms, one.latency_ms) for one in seen if one.measured_ms is not None
+    ]
+    pairs = [(one, "v1") for one in outcome.table.held_out] + [(one, "v0") for one in looked_at]
     marks = [
         Mark(
             one.measured_ms,

@@ -25,10 +25,10 @@ from harness.search.space.revisions import Space
 from harness.search.split import Split
 from harness.typed import LEFT_OUT
 
-UNTIL = ("table", "estimator", "scouts", "search", "front", "finals", "uniform", "models")
+UNTIL = ("table", "estimator", "scouts", "latencies", "finals", "uniform", "models")
 """Parts after which a search can be told to stop; the same call without it goes on."""
-MEASURING = ("table", "front", "uniform")
-"""Those that measure, as does what follows the last one; the others can compute on another machine."""
+MEASURING = ("table", "latencies", "uniform")
+"""Those that must measure, as must what follows the last one; the others can compute on another machine."""
 
 
 DISTILLED, WORK = ESTIMATORS = ("distilled", "macs")
@@ -43,18 +43,12 @@ INHERITED, RANDOM = INITIAL_WEIGHTS = ("inherited", "random")
 class Effort:
     """How much of everything; what is finished of one is of use to another in the same folder."""
 
-    trials: int = 1000
-    """Architectures that NSGA-II tries from each seed; random search tries those and as many as climbs do."""
-    scouts: int = 16
-    """Networks near the wanted latency that are looked at before the search, for its estimator, after those
-    that somebody would think of; 0: none of either."""
-    fronts: int = 2
-    """Fronts, one behind the other, of which points are looked at for the shortlist; 1 without scouts: no
-    look is needed."""
+    scouts: int = 24
+    """Networks near the wanted latency that are looked at after those that somebody would think of."""
     look_images: int = 8192
     """Images that a network learns from before it is looked at."""
     shortlist: int = 8
-    """Candidates that are trained briefly; so many are looked at of each front."""
+    """Candidates that are trained briefly."""
     finetune_epochs: int = 1
     """Of the brief training."""
     epochs: int = 8
@@ -78,16 +72,9 @@ class Effort:
         """Whether a look, where there are so many training images, is the brief training itself."""
         return self.look_images >= self.learned(images) and self.finetune_epochs == 1
 
-    @property
-    def on_fronts(self) -> dict[str, int]:
-        """What decides which points the fronts have."""
-        return {"trials": self.trials, "scouts": self.scouts, "fronts": self.fronts}
-
 
 QUICK = Effort(
-    trials=200,
-    scouts=8,
-    fronts=1,
+    scouts=12,
     look_images=2048,
     shortlist=8,
     epochs=4,
@@ -131,8 +118,6 @@ class Request:
     initial_weights: str | None = None
     """One of INITIAL_WEIGHTS; None: by the space; see `initial_weights`."""
     seed: int = 1
-    workers: int = 1
-    """Processes that search; more than one make the answer depend on their pace."""
     loaders: int | None = None
     """Processes that load training images which do not fit into memory; None: by the CPUs."""
     crew: str | None = None

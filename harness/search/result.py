@@ -28,12 +28,9 @@ from harness.search.document import (
     EstimatorFacts,
     ImageFacts,
     Kernels,
-    Look,
-    OnFront,
     OverSeeds,
     Pair,
     Ratio,
-    Searching,
     SearchResult,
     Shortlisted,
     SpaceFacts,
@@ -44,7 +41,6 @@ from harness.search.document import (
     TrainedNetwork,
 )
 from harness.search.request import Setting
-from harness.search.strategy.front import Point
 from harness.task import PairedAnswers, task_of
 
 if TYPE_CHECKING:
@@ -52,9 +48,12 @@ if TYPE_CHECKING:
 
 COMPARISONS = "comparisons"
 """Folder of the comparisons, each in one of its own, in that of the search."""
-FORMAT = 9
+FORMAT = 10
 FIRST_FORMAT = 8
 """The oldest that is read."""
+_SCOUTS_ALONE = 10
+"""From here on all candidates were scouts, whose looks and latencies stand with them; before, fronts of
+NSGA-II gave some, which are not read."""
 _FIGURES_APART = 9
 """From here on a model's figures have a table of their own, by scenario."""
 
@@ -118,11 +117,9 @@ def made(
     setting: Setting,
     predictor: Mapping[str, Any],
     estimator: Mapping[str, Any],
-    found: Searching,
     baseline_ms: float,
-    front: Sequence[tuple[Point, float]],
-    looks: Sequence[Candidate],
-    measured: Sequence[tuple[Point, float]],
+    foretold_ms: Mapping[str, float],
+    shortlist: Sequence[Candidate],
     kernels: Mapping[str, Any],
     candidates: Sequence[Candidate],
     bar: Bar,
@@ -137,7 +134,9 @@ def made(
     """Return the whole outcome.
 
     `predictor`, `estimator`, `kernels` and `converged` are JSON values, as the parts of a search are
-    kept; `controls` are what Contest.train_controls returned, and `comparison` what `compare` did.
+    kept; `foretold_ms` are what the latency table had for the shortlist, by key; `shortlist` is before, and
+    `candidates` after the brief training; `controls` are what Contest.train_controls returned, and
+    `comparison` what `compare` did.
     """
     brief = {one.key: one.brief for one in candidates}
     finished = {key: {**one.int8, "architecture": one.architecture.to_dict()} for key, one in trained.items()}
@@ -148,19 +147,19 @@ def made(
         request=asked(setting),
         table=typed.structure(dict(predictor), Table),
         estimator=typed.structure(dict(estimator), EstimatorFacts),
-        search=found,
         baseline_ms=baseline_ms,
         wanted_ms=wanted_ms,
-        front=tuple(OnFront(**_point(point), measured_ms=latency_ms) for point, latency_ms in front),
-        looks=tuple(Look(one.key, one.latency_ms, one.brief) for one in looks),
         shortlist=tuple(
             Shortlisted(
-                **_point(point),
-                measured_ms=latency_ms,
-                brief=brief[point.architecture.key],
-                kernels=typed.structure(kernels[point.architecture.key], Kernels),
+                key=one.key,
+                architecture=one.architecture,
+                latency_ms=foretold_ms[one.key],
+                measured_ms=one.latency_ms,
+                look=one.brief,
+                brief=brief[one.key],
+                kernels=typed.structure(kernels[one.key], Kernels),
             )
-            for point, latency_ms in measured
+            for one in shortlist
         ),
         bar=bar,
         trained={key: typed.structure(one, TrainedNetwork) for key, one in finished.items()},
@@ -233,17 +232,19 @@ def _upgraded(document: dict[str, Any], form: int) -> dict[str, Any]:
             for name, row in test["models"].items()
         }
         document["test"] = {**test, "models": rows}
+    if form < _SCOUTS_ALONE:
+        looks = {one["key"]: one for one in document["looks"]}
+        document["shortlist"] = [
+            {**one, "look": looks.get(one["key"], {"accuracy": one["brief"]})["accuracy"]}
+            for one in document["shortlist"]
+        ]
+        if scouts := document["estimator"]["scouts"]:
+            seen = [
+                {**one, "measured_ms": looks[one["key"]]["measured_ms"]} if one["key"] in looks else one
+                for one in scouts["seen"]
+            ]
+            document["estimator"] = {**document["estimator"], "scouts": {**scouts, "seen": seen}}
     return document
-
-
-def _point(point: Point) -> dict[str, Any]:
-    architecture = point.architecture
-    return {
-        "key": architecture.key,
-        "latency_ms": point.latency_ms,
-        "score": point.score,
-        "architecture": architecture,
-    }
 
 
 def _chosen(candidate: Candidate, trained: "Mapping[str, Trained]") -> Chosen:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from harness.comparison.findings import figure_text
 from harness.search.accuracy.estimator import agreement, kendall
@@ -29,8 +29,8 @@ def sentences(outcome: SearchResult) -> Iterator[str]:
     )
     if outcome.wanted_ms is not None and picked.measured_ms > outcome.wanted_ms:
         yield (
-            f"The wanted latency of {figure_text(outcome.wanted_ms)} ms is missed: no point of the front "
-            "that is predicted to keep it keeps it when measured."
+            f"The wanted latency of {figure_text(outcome.wanted_ms)} ms is missed: no network that was "
+            "predicted to keep it keeps it when measured."
         )
     if not outcome.request.images.held_out_unseen:
         yield (
@@ -64,18 +64,8 @@ def sentences(outcome: SearchResult) -> Iterator[str]:
             f"bias {100 * proof.bias:+.1f} %, Kendall's tau {proof.tau:.3f} (calibrated MACs: "
             f"{100 * proof.macs_mape:.1f} %, {proof.macs_tau:.3f})."
         )
-    front = outcome.front
-    errors = [one.latency_ms / one.measured_ms - 1 for one in front]
-    ranked = kendall([one.latency_ms for one in front], [one.measured_ms for one in front])
-    yield (
-        f"On the {len(front)} points of the front, measured end to end: mean error "
-        f"{100 * statistics.fmean(map(abs, errors)):.1f} %, bias {100 * statistics.fmean(errors):+.1f} %, "
-        f"largest {100 * max(map(abs, errors)):.1f} %, "
-        f"Kendall's tau {ranked:.3f}."
-    )
     yield from _scouted(outcome)
-    yield from _first_look(outcome)
-    yield from _trust(outcome)
+    yield _trust(outcome)
 
 
 def _held_against(outcome: SearchResult) -> Iterator[str]:
@@ -142,40 +132,29 @@ def _rivals(outcome: SearchResult) -> str:
     )
 
 
-def _first_look(outcome: SearchResult) -> Iterator[str]:
-    looks = {one.key: one.accuracy for one in outcome.looks}
-    if not looks:
-        return
-    shortlist, front = outcome.shortlist, {one.key for one in outcome.front}
-    others = sum(one.key not in front for one in shortlist)
-    learned = outcome.request.images.learned
-    if outcome.request.effort.looks_at_all(learned):
-        how_alike = "So many are all, so that the look was the brief training itself."
-    else:
-        tau = kendall([looks[one.key] for one in shortlist], [one.brief for one in shortlist])
-        how_alike = f"Kendall's tau of their looks with the brief training: {tau:.2f}."
-    yield (
-        f"First look: {len(looks)} networks of the front, those behind it and the scouts, trained on "
-        f"{min(outcome.request.effort.look_images, learned):,} images; {others} of the {len(shortlist)} in "
-        f"the shortlist are not of the front. {how_alike}"
-    )
-
-
 def _scouted(outcome: SearchResult) -> Iterator[str]:
-    """Say how far what was seen before the search agrees with the estimator, before and after it learned."""
+    """Say what was looked at, how far predictions agree with it, and what the first of it was worth."""
     scouts = outcome.estimator.scouts
     if scouts is None:
         return
+    learned = outcome.request.images.learned
+    images = min(outcome.request.effort.look_images, learned)
     taus = ", ".join(f"{name} {tau:.2f}" for name, tau in scouts.taus.items())
-    times = sorted(one.latency_ms for one in scouts.seen)
     yield (
-        f"Scouts: {len(times)} networks of {figure_text(times[0])} to {figure_text(times[-1])} ms, as "
-        "predicted, looked at before the search. "
-        f"Kendall's tau with their accuracies: {taus}, where each is predicted from the others alone."
+        f"{len(scouts.seen)} networks were looked at, after a training on {images:,} images. Kendall's tau "
+        f"with their accuracies: {taus}, where each is predicted from the others alone."
     )
+    timed = [(one.latency_ms, one.measured_ms) for one in scouts.seen if one.measured_ms is not None]
+    if timed:
+        errors = [foretold_ms / found_ms - 1 for foretold_ms, found_ms in timed]
+        tau = kendall(*zip(*timed, strict=True))
+        yield (
+            f"Before any of them was measured the latency table was {_percent(map(abs, errors))} off on "
+            f"them, with a bias of {100 * statistics.fmean(errors):+.1f} %; Kendall's tau {tau:.3f}."
+        )
     if thoughts := scouts.seen[: scouts.thoughts]:
         best = max(thoughts, key=lambda one: one.accuracy)
-        looks = {one.key: one.accuracy for one in outcome.looks}
+        looks = {one.key: one.accuracy for one in scouts.seen}
         picked, key = "", outcome.searched.key
         if best.key == key:
             picked = "; it is the pick"
@@ -186,28 +165,32 @@ def _scouted(outcome: SearchResult) -> Iterator[str]:
             f"blocks. After that look the best, {best.key} ({best.architecture.summary}), had "
             f"{100 * best.accuracy:.2f} %{picked}."
         )
+    yield _how_alike(outcome)
 
 
-def _trust(outcome: SearchResult) -> Iterator[str]:
+def _how_alike(outcome: SearchResult) -> str:
+    """Say how far a look says what the brief training says."""
+    if outcome.request.effort.looks_at_all(outcome.request.images.learned):
+        return "So many images are all, so that the look was the brief training itself."
+    shortlist = outcome.shortlist
+    tau = kendall([one.look for one in shortlist], [one.brief for one in shortlist])
+    return f"Kendall's tau of the shortlist's looks with its brief training: {tau:.2f}."
+
+
+def _percent(fractions: Iterable[float]) -> str:
+    return f"{100 * statistics.fmean(fractions):.1f} %"
+
+
+def _trust(outcome: SearchResult) -> str:
     """Say what the estimator's ranking is worth, as far as that is known."""
-    name, shortlist, rows = outcome.estimator.name, outcome.shortlist, outcome.converged
+    rows = outcome.converged
     found = agreement(
         {ranked: [row.scores[ranked] for row in rows] for ranked in (rows[0].scores if rows else ())},
         [row.accuracies[0] for row in rows],
         [row.architecture for row in rows],
         [row.accuracies[1] for row in rows],
     )
-    yield f"Accuracy estimator, {name}: {found.line}."
-    briefly = agreement(
-        {name: [one.score for one in shortlist]},
-        [one.brief for one in shortlist],
-        [one.architecture for one in shortlist],
-    )
-    taus = ", ".join(f"{ranked} {tau:.2f}" for ranked, tau in briefly.taus.items())
-    yield (
-        f"Kendall's tau with the brief training of the shortlist's {briefly.networks} networks, which is "
-        f"no convergence: {taus}."
-    )
+    return f"Accuracy estimator, {outcome.estimator.name}: {found.line}."
 
 
 def _wide(outcome: SearchResult) -> Iterator[str]:

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from harness import files, typed
@@ -18,22 +17,16 @@ from harness.search.accuracy.crew import hired
 from harness.search.accuracy.material import Material, Supplies
 from harness.search.accuracy.team import Team, help_out
 from harness.search.accuracy.trainer import BRIEF, Trainer
-from harness.search.decision import SEARCHED, UNIFORM
-from harness.search.document import OverSeeds, Searching, SearchResult
+from harness.search.decision import SEARCHED, UNIFORM, Candidate
+from harness.search.document import OverSeeds, SearchResult
+from harness.search.latency.learning import Latencies
 from harness.search.request import UNTIL, Request, Setting, open_setting
-from harness.search.selection.contest import Contest, Measured, fast_enough
+from harness.search.selection.contest import Contest, fast_enough
 from harness.search.selection.trainings import Trainings
-from harness.search.strategy.evolution import Effort, Problem
-from harness.search.strategy.front import Point
-from harness.search.strategy.scouting import FAR, NEAR, Scouted, scout, thoughts
-from harness.search.strategy.searching import search
-from harness.search.strategy.study import require_optuna
+from harness.search.strategy.scouting import Band, Scouting, thoughts
 from harness.search.tools import TOOLS, Predictor, Tools
 from harness.training import precision
 from harness.training.ranks import Ranks, joined
-
-LARGEST_FRONT_BIAS = 0.01
-"""Mean error of predictions on the front from which on the table learns from it."""
 
 
 def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
@@ -47,7 +40,6 @@ def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
             search, the latency table does not hold, or no architecture reaches the wanted latency.
         RunFailed: a training or a test broke; what was finished is kept.
     """
-    require_optuna()
     if request.until is not None and request.until not in UNTIL:
         raise HarnessError(f"--until {request.until} is no part of a search: give one of {', '.join(UNTIL)}.")
     with joined() as ranks:
@@ -97,11 +89,11 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         team = Team(material, ranks)
     with team.helped():
         trainings = Trainings(setting, crew or team)
-        fastest = NEAR if cap_ms < usual_ms else FAR
-        first: list[Architecture] = []
-        if request.effort.scouts:
-            first = thoughts(setting.space, predictor.predict_ms, cap_ms, fastest)
-            note(f"{len(first)} networks that somebody would think of are looked at before the search.")
+        band = Band(cap_ms, Band.NEAR if cap_ms < usual_ms else Band.FAR)
+        measure = partial(_measured_ms, setting, predictor, tools)
+        # Elsewhere what is looked at is chosen by the table alone, and measured when the folder is back.
+        here = setting.conditions.elsewhere is None
+        latencies = Latencies(predictor.predict_ms, predictor.refit, measure if here else None)
         chosen = trainings.brief.precision
         if crew is None:
             note(precision.why(chosen, ranks.device))
@@ -109,7 +101,7 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
                 setting,
                 forecast.rates(material, ranks.count),
                 cap_ms / usual_ms,
-                len(first),
+                len(thoughts(setting.space, predictor.predict_ms, band)),
                 predictor.measuring_s,
                 parts.seconds,
             )
@@ -122,60 +114,39 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
             estimator, estimated = tools.estimator(setting, material)
         if reached("estimator"):
             return None
-        problem = Problem(setting.space, predictor.predict_ms, estimator.score, cap_ms)
-        scouted = None
-        if request.effort.scouts:
-            scouted = scout(
-                problem,
-                estimator,
-                first,
-                request.effort.scouts,
-                fastest,
-                request.seed,
-                trainings.looks,
-                parts.kept,
+        scouting = Scouting(
+            setting.space, band, latencies, estimator, request.seed, trainings.looks, parts.kept
+        )
+        scouted = scouting.scout(request.effort.scouts)
+        if scouted.at_chance(len(setting.images.held_out.names)):
+            note(
+                f"None of the {len(scouted.seen)} scouts does better than guessing, and the estimator "
+                "has learned nothing from them: give them more to learn from, by --look-images, or "
+                "ask for less speed."
             )
-        if scouted:
-            problem = scouted.problem
-            if scouted.at_chance(len(setting.images.held_out.names)):
-                note(
-                    f"None of the {len(scouted.seen)} scouts does better than guessing, and the estimator "
-                    "has learned nothing from them: give them more to learn from, by --look-images, or "
-                    "ask for less speed."
-                )
-        weighed = scouted.weighed if scouted else estimator
         if reached("scouts"):
             return None
-        identity = {
-            "table": predictor.facts["sha256"],
-            "estimator": estimated["sha256"],
-            "weights": dict(scouted.weighed.weights) if scouted else None,
-        }
-        found = _searched(setting, problem, identity)
-        if reached("search"):
+        missing = [one for one, _ in scouted.seen if not latencies.knows(one)]
+        if missing:
+            name = f"latencies-{_digest([one.key for one in missing])[:8]}"
+            latencies.learn(zip(missing, parts.kept(name, partial(measure, missing)), strict=True))
+        if reached("latencies"):
             return None
+        weighed = scouted.weighed
         provenance = {
-            "search": {**typed.unstructure(result.asked(setting)), **identity, "estimator_name": weighed.name}
+            "search": {
+                **typed.unstructure(result.asked(setting)),
+                "table": predictor.facts["sha256"],
+                "estimator": estimated["sha256"],
+                "weights": dict(weighed.weights),
+                "estimator_name": weighed.name,
+            }
         }
         contest = Contest(setting, material, trainings, provenance)
-        baseline_ms, on_fronts = contest.measured(_fronts(found, scouted), tools.measure)
-        refitted = _refitted(predictor, on_fronts)
-        # A speed-up is one over the baseline as it is now; a latency in ms is one at any time.
-        wanted_ms = request.target_ms or cap_ms * (baseline_ms / usual_ms)
-        if refitted is not None:
-            problem = replace(problem, predict_ms=refitted, cap_ms=wanted_ms)
-            scouted = scouted and replace(scouted, problem=problem)
-            known_ms = {point.architecture.key: found_ms for front in on_fronts for point, found_ms in front}
-            found = _searched(setting, problem, {**identity, "table": _digest(known_ms)}, "-again")
-            baseline_ms, on_fronts = contest.measured(_fronts(found, scouted), tools.measure, known_ms)
-        if reached("front"):
-            return None
         bar = contest.bar()
-        in_time = fast_enough(on_fronts, wanted_ms)
-        *searched, scouts = in_time
-        looks = contest.looked_at(searched, scouts, bar)
-        measured = contest.shortlist(in_time, looks, bar)
-        candidates = contest.tuned(measured)
+        looks = [Candidate(one, latencies.ms(one), accuracy) for one, accuracy in scouted.seen]
+        shortlist = contest.shortlist(fast_enough(looks, cap_ms), bar)
+        candidates = contest.tuned(shortlist)
         picked, trained = contest.train_up(candidates, bar)
         if reached("finals"):
             return None
@@ -190,7 +161,7 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         converged = contest.converged(weighed)
         if reached("models"):
             return None
-    kernels = contest.kernels([point.architecture for point, _ in measured], tools.kernels)
+    kernels = contest.kernels([one.architecture for one in candidates], tools.kernels)
     with parts.timed("comparison"):
         comparison = result.compare(setting, cards)
     over_seeds = _over_seeds(setting, [(request.seed, cards[-1], cards[-2]), *twins])
@@ -200,20 +171,18 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         estimator={
             "name": weighed.name,
             **estimated,
-            "scouts": scouted.to_dict() if scouted else None,
+            "scouts": scouted.to_dict(latencies),
         },
-        found=found,
-        baseline_ms=baseline_ms,
-        front=on_fronts[0],
-        looks=looks,
-        measured=measured,
+        baseline_ms=usual_ms,
+        foretold_ms={one.key: latencies.foretold_ms(one.architecture) for one in candidates},
+        shortlist=shortlist,
         kernels=kernels,
         candidates=candidates,
         bar=bar,
         trained=trained,
         picked=picked,
         controls=controls,
-        wanted_ms=wanted_ms,
+        wanted_ms=cap_ms,
         converged=converged,
         comparison=comparison,
         over_seeds=over_seeds,
@@ -222,50 +191,14 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
     return outcome
 
 
-def _searched(setting: Setting, problem: Problem, identity: Mapping[str, Any], again: str = "") -> Searching:
-    """Search, or return what an earlier call found; `again` tells a second search from the first."""
-    request = setting.request
-    effort = Effort(request.effort.trials, request.seed, request.workers)
-    folder = setting.path("studies", f"scouts-{request.effort.scouts}{again}")
-    kept = setting.parts.kept(
-        f"search{again}",
-        lambda: search(
-            problem,
-            effort,
-            files.make_writable_folder(folder),
-            identity,
-            fronts=request.effort.fronts,
-        ),
-        **request.effort.on_fronts,
-    )
-    return typed.structure(kept, Searching)
-
-
-def _fronts(found: Searching, scouted: Scouted | None) -> list[list[Point]]:
-    """Return the points of the fronts, and last the scouts."""
-    fronts = [
-        [Point(one.architecture, one.latency_ms, one.score) for one in front]
-        for front in (found.front, *found.behind)
-    ]
-    return [*fronts, scouted.points if scouted else []]
-
-
-def _refitted(
-    predictor: Predictor, on_fronts: Sequence[Sequence[Measured]]
-) -> Callable[[Architecture], float] | None:
-    """Return a latency model that has learned from the front, where the one that led to it was off there.
-
-    A search finds what its model flatters: on unseen networks a table was 2 % off, on the front 4 to 7 %.
-    """
-    measured = [(point.architecture, found_ms) for front in on_fronts for point, found_ms in front]
-    bias = statistics.fmean(point.latency_ms / found_ms - 1 for point, found_ms in on_fronts[0])
-    if predictor.refit is None or abs(bias) <= LARGEST_FRONT_BIAS:
-        return None
-    note(
-        f"On the front predictions are {bias:+.1%} off on average: the table learns from the "
-        f"{len(measured)} networks measured there, and the search is done once more."
-    )
-    return predictor.refit(measured)
+def _measured_ms(
+    setting: Setting, predictor: Predictor, tools: Tools, networks: Sequence[Architecture]
+) -> list[float]:
+    """Return what networks take, measured beside the space's reference, in the milliseconds of the model."""
+    reference = setting.space.reference
+    *found_ms, reference_ms = tools.measure([*networks, reference], setting.conditions, reference)
+    level_ms = predictor.level_ms(reference)
+    return [level_ms * (one_ms / reference_ms) for one_ms in found_ms]
 
 
 def _digest(values: Any) -> str:
@@ -311,13 +244,9 @@ def _usual_ms(setting: Setting, predictor: Predictor, tools: Tools) -> float:
     A baseline is larger than all that is searched, and a model that is good there may be off here: on
     CIFAR-10 it was 10 % too low, and what was wanted too fast by as much.
     """
-    space = setting.space
-    pair = [space.baseline, space.reference]
-    usual_ms, reference_ms = setting.parts.kept(
-        "usual", lambda: tools.measure(pair, setting.conditions, space.reference)
-    )
-    ratio: float = usual_ms / reference_ms
-    return ratio * predictor.predict_ms(space.reference)
+    baseline = [setting.space.baseline]
+    (usual_ms,) = setting.parts.kept("usual-ms", lambda: _measured_ms(setting, predictor, tools, baseline))
+    return float(usual_ms)
 
 
 def _cap_ms(setting: Setting, usual_ms: float, tools: Tools) -> float:

@@ -29,6 +29,11 @@ class Predictor:
     refit: Callable[[Sequence[tuple[Architecture, float]]], Callable[[Architecture], float]] | None = None
     """From networks and their measured ms to a model that has learned from them, too."""
 
+    def level_ms(self, reference: Architecture) -> float:
+        """Return what the space's reference takes in the milliseconds of the model."""
+        found: float = self.facts.get("reference_ms") or self.predict_ms(reference)
+        return found
+
     @property
     def measuring_s(self) -> float:
         """How long a network is measured here, as building the table took it."""

@@ -130,6 +130,16 @@ def test_a_search_is_read_and_written_as_this_version_does(tmp_path: Path) -> No
     for row in held["test"]["models"].values():
         row["figures"] = {scenario: row.pop(scenario) for scenario in held["test"]["units"]}
     held["request"]["effort"]["seeds"] = 1
+    for gone in ("trials", "fronts"):
+        del held["request"]["effort"][gone]
+    looks = {row["key"]: row for row in held.pop("looks")}
+    del held["search"], held["front"]
+    for row in held["shortlist"]:
+        del row["score"]
+        row["look"] = looks[row["key"]]["accuracy"]
+    for row in held["estimator"]["scouts"]["seen"]:
+        if row["key"] in looks:
+            row["measured_ms"] = looks[row["key"]]["measured_ms"]
     written = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     assert written == held | {"format": search_result.FORMAT}
 

@@ -1,4 +1,4 @@
-"""The first look at three fronts, and the shortlist that comes of it."""
+"""The shortlist that comes of looks, and how many controls are trained."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -8,27 +8,34 @@ from types import SimpleNamespace
 import pytest
 
 from harness.model.architecture import Architecture, resnet50
-from harness.search.decision import Bar
+from harness.search.decision import Bar, Candidate
 from harness.search.request import Effort
 from harness.search.space.revisions import Space
-from harness.search.strategy.front import Point
 
 pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search.selection.contest import Contest, Measured, fast_enough
+from harness.search.selection.contest import Contest, fast_enough
 from harness.search.selection.models import Trained
 
 BAR = Bar(baseline=0.96, max_drop=0.01, images=10_000)
 NETWORKS = Space(resnet50(24, 64, 0.2), (64,)).samples(1, 60)
-FRONTS = [
-    [(Point(NETWORKS[20 * row + place], 0.0, place), 1.0 + place + row / 10) for place in range(12)]
-    for row in range(3)
-]
-"""Three fronts of a dozen points; the measured latencies of the one behind are a tenth of a ms longer."""
+
+
+def looks(*offsets: float) -> list[Candidate]:
+    """Return rows of a dozen candidates each.
+
+    In each row accuracies rise by 4 points, and latencies by 1 ms, from one to the next, up to 95 % and an
+    offset; a later row takes a tenth of a ms longer.
+    """
+    return [
+        Candidate(NETWORKS[20 * row + place], 1.0 + place + row / 10, 0.95 - 0.04 * (11 - place) + offset)
+        for row, offset in enumerate(offsets)
+        for place in range(12)
+    ]
 
 
 class Planted(Contest):
-    """A contest in which a look's accuracy is given."""
+    """A contest in which what training gives is given."""
 
     look_is_brief = False
 
@@ -38,14 +45,8 @@ class Planted(Contest):
         self.accuracies = accuracies
         self.seen: list[str] = []
 
-    def look(self, architecture: Architecture) -> float:
-        self.seen.append(architecture.key)
-        return self.accuracies[architecture.key]
-
-    def ahead_of_looks(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
+    def ahead_of_the_end(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
         return nullcontext()
-
-    ahead_of_the_end = ahead_of_looks
 
     def all_briefly(self, architectures: Sequence[Architecture]) -> list[float]:
         return [self.accuracies[one.key] for one in architectures]
@@ -60,78 +61,43 @@ class Planted(Contest):
         return Trained(architecture, None, found)  # type: ignore[arg-type]
 
 
-def accuracies(*offsets: float) -> dict[str, float]:
-    """Return accuracies that rise by 4 points from one point of a front to the next, up to 95 %."""
-    return {
-        point.architecture.key: 0.95 - 0.04 * (11 - place) + offset
-        for front, offset in zip(FRONTS, offsets, strict=True)
-        for place, (point, _) in enumerate(front)
-    }
+def keys(some: Sequence[Candidate]) -> set[str]:
+    return {one.key for one in some}
 
 
-def keys(some: list[Measured]) -> list[str]:
-    return [point.architecture.key for point, _ in some]
-
-
-def test_what_is_faster_than_two_hopeless_ones_is_not_looked_at() -> None:
-    contest = Planted(accuracies(0, 0, 0), Effort(shortlist=12))
-    looks = contest.looked_at(FRONTS, (), BAR)
-    assert [one.key for one in looks] == contest.seen
-    assert contest.seen == [key for front in FRONTS for key in reversed(keys(front[-7:]))]
-    assert [one.brief < 0.768 for one in looks[:7]] == [False] * 5 + [True] * 2
-
-
-def test_the_shortlist_is_what_looks_say_not_what_scores_said() -> None:
-    contest = Planted(accuracies(0, 0.05, 0), Effort(shortlist=12))
-    looks = contest.looked_at(FRONTS, (), BAR)
-    found = contest.shortlist(FRONTS, looks, BAR)
+def test_the_shortlist_is_the_front_of_looks_and_what_is_behind_it_the_fastest_first() -> None:
+    seen = looks(0, 0.05, 0)
+    found = Planted({}, Effort(shortlist=12)).shortlist(seen, BAR)
     assert len(found) == 12
-    assert set(keys(found)) >= set(keys(FRONTS[1][-6:]))
-    assert [latency_ms for _, latency_ms in found] == sorted(latency_ms for _, latency_ms in found)
-    assert not set(keys(found)) & set(keys(FRONTS[2][:-6]))
+    assert keys(found) >= keys(seen[18:24])
+    assert [one.latency_ms for one in found] == sorted(one.latency_ms for one in found)
+    assert not keys(found) & keys(seen[24:30])
 
 
-def test_where_nothing_is_hopeful_the_shortlist_is_what_was_looked_at() -> None:
-    contest = Planted(accuracies(-0.5, -0.5, -0.5), Effort(shortlist=8))
-    looks = contest.looked_at(FRONTS, (), BAR)
-    assert len(looks) == 6
-    assert len(contest.shortlist(FRONTS, looks, BAR)) == 6
+def test_where_nothing_is_hopeful_the_shortlist_is_the_most_accurate() -> None:
+    seen = looks(-0.5, -0.5, -0.5)
+    found = Planted({}, Effort(shortlist=8)).shortlist(seen, BAR)
+    assert keys(found) == keys(sorted(seen, key=lambda one: -one.brief)[:8])
 
 
 def test_where_the_brief_training_leaves_no_hope_the_shortlist_is_the_most_accurate() -> None:
-    contest = Planted(accuracies(-0.05, -0.04, -0.5), Effort(shortlist=8))
-    looks = contest.looked_at(FRONTS, (), replace(BAR, hope=100))
-    spread = set(keys(contest.shortlist(FRONTS, looks, replace(BAR, hope=100))))
+    contest, seen = Planted({}, Effort(shortlist=8)), looks(-0.05, -0.04, -0.5)
+    spread = keys(contest.shortlist(seen, replace(BAR, hope=100)))
     contest.look_is_brief = True
-    best = set(keys(contest.shortlist(FRONTS, looks, replace(BAR, hope=100))))
-    assert best == {one.key for one in sorted(looks, key=lambda one: -one.brief)[:8]} != spread
-    assert set(keys(contest.shortlist(FRONTS, looks, replace(BAR, max_drop=0.9, hope=100)))) == spread
+    best = keys(contest.shortlist(seen, replace(BAR, hope=100)))
+    assert best == keys(sorted(seen, key=lambda one: -one.brief)[:8]) != spread
+    assert keys(contest.shortlist(seen, replace(BAR, max_drop=0.9, hope=100))) == spread
 
 
-def test_one_front_needs_no_look() -> None:
-    contest = Planted({}, Effort(shortlist=8))
-    assert contest.looked_at(FRONTS[:1], (), BAR) == []
-    found = contest.shortlist(FRONTS[:1], [], BAR)
-    assert len(found) == 8
-    assert set(keys(found)) < set(keys(FRONTS[0]))
-
-
-def test_scouts_come_along_beside_a_single_front() -> None:
-    contest = Planted(accuracies(0, 0, 0), Effort(shortlist=8))
-    scouts = [*FRONTS[1], FRONTS[0][-1]]
-    looks = contest.looked_at(FRONTS[:1], scouts, BAR)
-    assert {one.key for one in looks} >= set(keys(scouts))
-    assert len({one.key for one in looks}) == len(looks)
-    assert set(keys(contest.shortlist([FRONTS[0], scouts], looks, BAR))) & set(keys(FRONTS[1]))
+def test_fewer_than_a_shortlist_are_all_in_it() -> None:
+    seen = looks(0)[:3]
+    assert keys(Planted({}, Effort(shortlist=8)).shortlist(seen, BAR)) == keys(seen)
 
 
 def test_what_is_measured_to_be_too_slow_is_left_out_unless_all_are() -> None:
-    assert [keys(front) for front in fast_enough(FRONTS, 6.05)] == [
-        keys(FRONTS[0][:6]),
-        keys(FRONTS[1][:5]),
-        keys(FRONTS[2][:5]),
-    ]
-    assert fast_enough(FRONTS, 0.5) == FRONTS
+    seen = looks(0, 0)
+    assert fast_enough(seen, 6.05) == [*seen[:6], *seen[12:17]]
+    assert fast_enough(seen, 0.5) == seen
 
 
 def test_of_the_control_as_many_are_trained_as_of_the_pick_and_the_best_counts() -> None:

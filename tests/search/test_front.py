@@ -1,15 +1,12 @@
-"""Fronts and hypervolumes, held against slow and closed forms."""
+"""Fronts, held against slow forms."""
 
 import random
-from dataclasses import replace
 
 import pytest
 
-from harness import typed
 from harness.model.architecture import resnet50
-from harness.search.document import Found
 from harness.search.space.revisions import Space
-from harness.search.strategy.front import Point, best, feasible, hypervolume, layers, nearest, pareto, spread
+from harness.search.strategy.front import Point, best, layers, nearest, pareto, spread
 
 NETWORK = resnet50(24, 64, 0.2)
 
@@ -62,39 +59,10 @@ def test_each_further_front_is_that_of_what_is_left(seed: int) -> None:
     assert best(points, 100) == [one for layer in layers(points, 100) for one in layer]
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_hypervolume_is_the_number_of_dominated_unit_squares(seed: int) -> None:
-    points = random_points(seed)
-    squares = sum(
-        any(p.latency_ms <= column and p.score >= row + 1 for p in points)
-        for column in range(25)
-        for row in range(5, 30)
-    )
-    assert hypervolume(points, 25, 5) == squares
-
-
-def test_hypervolume_of_a_stair_has_a_closed_form() -> None:
-    count = 50
-    stair = [point(k / count, k / count) for k in range(count + 1)]
-    assert hypervolume(stair, 1, 0) == pytest.approx((1 - 1 / count) / 2)
-
-
-def test_what_is_no_better_than_the_reference_has_no_volume() -> None:
-    assert hypervolume([point(3, 9), point(1, 2)], 3, 2) == 0
-    assert hypervolume([], 3, 2) == 0
-
-
-def test_a_beaten_point_adds_nothing() -> None:
-    points = [point(2, 5), point(4, 8)]
-    assert hypervolume([*points, point(4, 5), point(5, 8)], 10, 0) == hypervolume(points, 10, 0)
-
-
 def test_the_nearest_point_exceeds_the_wanted_latency_least() -> None:
     points = [point(5, 9), point(3, 1), point(3, 2)]
     assert nearest(points, 2) == point(3, 2)
     assert nearest(points, 6) == point(5, 9)
-    assert feasible(points, 2) == []
-    assert feasible(points, 3) == [point(3, 1), point(3, 2)]
 
 
 def test_a_spread_keeps_both_ends_and_thins_out_what_is_crowded() -> None:
@@ -104,9 +72,3 @@ def test_a_spread_keeps_both_ends_and_thins_out_what_is_crowded() -> None:
     assert found[-1] == 8
     assert found in ([1, 2, 4, 8], [1, 2, 4.01, 8])
     assert spread(crowded, 20) == crowded
-
-
-def test_a_point_survives_json() -> None:
-    one = replace(point(1.5, 0.25))
-    found = typed.structure(one.to_dict(), Found)
-    assert Point(found.architecture, found.latency_ms, found.score) == one

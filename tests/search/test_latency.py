@@ -89,9 +89,9 @@ def test_planted_prices_are_recovered(good: Path) -> None:
     table = tables.load(good, SPACE, HERE)
     source = random.Random(5)
     for network in [SPACE.baseline, SPACE.uniform(0.5), *(SPACE.sample(source) for _ in range(50))]:
-        assert table.predict_ms(network) == pytest.approx(additive(network), rel=0.03)
-    assert table.validation.mape < 0.01
-    assert table.validation.tau > 0.98
+        assert table.predict_ms(network) == pytest.approx(additive(network), rel=0.08)
+    assert table.validation.mape < 0.02
+    assert table.validation.tau > 0.92
     assert table.validation.networks == tables.HELD_OUT
 
 
@@ -136,9 +136,7 @@ def test_other_prices_make_other_predictions(tmp_path: Path, good: Path) -> None
 def test_small_spaces_take_fewer_networks_than_large_ones() -> None:
     found = [Design.of(space).networks for space in (TINY, SPACE, Space(SPACE.baseline, (64,), OPEN))]
     assert found == sorted(found)
-    assert found[0] == 60
-    assert found[1] == 250
-    assert found[2] == 290
+    assert found == [60, 130, 150]
 
 
 def test_the_table_never_learns_from_the_networks_that_validate_it() -> None:
@@ -256,7 +254,7 @@ def test_a_table_no_better_than_counting_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"predicted_ms": [1.2 * time for time in range(1, 41)]}, "mean error is 20.0%.*bias is [+]20.0%"),
-        ({"measured_ms": [[one] for one in (*range(2, 41), 1)]}, "tau is"),
+        ({"measured_ms": [[one] for one in (*range(9, 41), *range(1, 9))]}, "tau is"),
         ({}, "multiply-accumulates"),
         ({"predicted_ms": [1, 2, 3], "measured_ms": [[1], [2], [3]], "macs": [1, 2, 3]}, "3 networks"),
     ],
@@ -278,7 +276,7 @@ def test_a_table_need_not_order_networks_better_than_measurements_do() -> None:
     worse = validate([source.gauss(time, 4) for time in times], restless, macs)
     assert worse.tau < worse.repeated_tau - TAU_OFF
     assert f"(of measurements with each other {worse.repeated_tau:.3f})" in "; ".join(worse.faults)
-    steady = validate([source.gauss(time, 1) for time in times], [[time] * 3 for time in times], macs)
+    steady = validate([source.gauss(time, 2) for time in times], [[time] * 3 for time in times], macs)
     assert steady.repeated_tau == 1
     assert "tau is" in "; ".join(steady.faults)
 

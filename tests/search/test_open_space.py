@@ -22,8 +22,8 @@ from harness.search.space import baseline
 from harness.search.space.ranges import OPEN, REVISIONS, ranges
 from harness.search.space.revisions import Space
 from harness.search.strategy.climbing import climb
-from harness.search.strategy.evolution import Problem, uniform_scalings
-from harness.search.strategy.scouting import NEAR, thoughts
+from harness.search.strategy.problem import Problem
+from harness.search.strategy.scouting import Band, thoughts
 
 TINY = Architecture(24, 32, "3x3", 32, (Stage(64, (Block(16),)), Stage(64, (Block(16),) * 2)))
 SPACE = Space(TINY, (32,), OPEN)
@@ -82,7 +82,7 @@ def test_an_estimator_learns_from_networks_of_any_number_of_stages() -> None:
 
 
 def test_uniform_scalings_of_the_open_space_reach_beyond_the_baseline() -> None:
-    work = [one.count_macs() for one in uniform_scalings(SPACE)]
+    work = [one.count_macs() for one in SPACE.scalings()]
     assert min(work) < TINY.count_macs() / 2
     assert max(work) > 2 * TINY.count_macs()
 
@@ -107,7 +107,7 @@ def test_the_baseline_in_other_forms_has_its_widths_and_depths() -> None:
 
 def test_what_somebody_would_think_of_has_each_form_in_each_depth_that_the_wanted_latency_allows() -> None:
     cap = mega_macs(TINY)
-    found = thoughts(SPACE, mega_macs, cap, NEAR)
+    found = thoughts(SPACE, mega_macs, Band(cap, Band.NEAR))
     known = {(one.stages[0].blocks[0].form, one.early_stride, len(one.stages[1].blocks)) for one in found}
     assert len(known) == len(found) > len(OPEN.forms)
     assert {form for form, _, _ in known} == set(OPEN.forms)

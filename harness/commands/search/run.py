@@ -114,15 +114,12 @@ def _effort(
     help="What candidates begin with: what they can take over from the baseline, with it as teacher, or "
     "nothing that was learned, without one [default: inherited; random with --space open].",
 )
-@_effort("trials", click.IntRange(1), "Architectures that NSGA-II tries, from each seed, before the climbs.")
 @options.rare(
     "--workers",
-    type=options.WorkersOrCluster(1),
-    default=1,
-    show_default=True,
-    metavar="N|ADDR",
-    help="Processes here that search, of which one alone always gives the same answer for a seed; or the "
-    "address of a Ray cluster (see `fleet run`) whose other machines train candidates, with the same answer.",
+    "crew",
+    metavar="ADDR",
+    help="Address of a Ray cluster (see `fleet run`) whose other machines train candidates, with the same "
+    "answer.",
 )
 @options.rare(
     "--loaders",
@@ -133,17 +130,11 @@ def _effort(
 @_effort(
     "scouts",
     click.IntRange(0),
-    "Networks near the wanted latency to look at before the search, so that its estimator learns, beside "
-    "those that somebody would think of.",
+    "Networks near the wanted latency to look at, turn by turn, after those that somebody would think of.",
     kind=click.option,
 )
 @_effort("look_images", click.IntRange(128), "Images that each of these learns from before it is looked at.")
 @_effort("shortlist", click.IntRange(8, 16), "Candidates that are trained briefly.")
-@_effort(
-    "fronts",
-    click.IntRange(1),
-    "Fronts, one behind the other, that these are chosen from by a short look at so many of each.",
-)
 @_effort("finetune_epochs", click.IntRange(1), "Length of the brief training.")
 @_effort("epochs", click.IntRange(1), "Length of the training of pick and control.", kind=click.option)
 @_effort("finals", click.IntRange(1), "Candidates to train to the end at most.", kind=click.option)
@@ -186,7 +177,7 @@ def command(context: click.Context, /, as_json: bool, out: Path, quick: bool, **
 
     An interrupted call goes on where it stopped. DIR/models then holds the cards `searched` and `uniform`
     (the baseline, uniformly scaled, at no less latency), which `run`, `compare` and `submit` take like
-    any other; DIR/report.html tells the rest. Needs PyTorch and Optuna: pip install
+    any other; DIR/report.html tells the rest. Needs PyTorch: pip install
     'inference-harness[search]'. To train several candidates at once, each on a GPU or in
     a process of its own, start it with torchrun: torchrun --nproc-per-node 4 -m harness search run ...
     """
@@ -210,16 +201,12 @@ def _chosen(context: click.Context, given: dict[str, Any], *, quick: bool) -> Ef
     return Effort(**found)
 
 
-def _request(
-    out: Path, effort: Effort, *, baseline: str, objective: str, workers: int | str, **given: Any
-) -> Request:
+def _request(out: Path, effort: Effort, *, baseline: str, objective: str, **given: Any) -> Request:
     return Request(
         card=find_card(baseline),
         out=out,
         scenario=parse_scenario(objective),
         effort=effort,
-        workers=workers if isinstance(workers, int) else 1,
-        crew=workers if isinstance(workers, str) else None,
         command=options.command_line(sys.argv[1:]),
         **given,
     )

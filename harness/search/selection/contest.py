@@ -28,18 +28,13 @@ from harness.search.selection.models import Models, Trained
 from harness.search.selection.trainings import Trainings, Whole
 from harness.search.strategy.front import Point, best
 
-_ENOUGH = 2
-
 Measure = Callable[[Sequence[Architecture], Conditions, Architecture | None], list[float]]
 """Milliseconds an image of networks, end to end; the last one tells how quiet the machine is."""
-Measured = tuple[Point, float]
-"""A point with its predicted latency, and the measured one in ms."""
 
 
-def fast_enough(fronts: Sequence[Sequence[Measured]], cap_ms: float) -> list[list[Measured]]:
-    """Return the points that keep the wanted latency when measured, too; all if none does."""
-    kept = [[one for one in front if one[1] <= cap_ms] for front in fronts]
-    return kept if any(kept) else [list(front) for front in fronts]
+def fast_enough(candidates: Sequence[Candidate], cap_ms: float) -> list[Candidate]:
+    """Return those that keep the wanted latency; all if none does."""
+    return [one for one in candidates if one.latency_ms <= cap_ms] or list(candidates)
 
 
 class Contest:
@@ -59,87 +54,22 @@ class Contest:
         images, regime = len(setting.images.held_out.names), self.trainings.regime
         return Bar(found, setting.request.max_drop, images, regime.guess, regime.hope)
 
-    def measured(
-        self,
-        fronts: Sequence[Sequence[Point]],
-        measure: Measure,
-        known_ms: Mapping[str, float] | None = None,
-    ) -> tuple[float, list[list[Measured]]]:
-        """Return the baseline's measured latency in INT8, and all points of all fronts with theirs.
+    def shortlist(self, looks: Sequence[Candidate], bar: Bar) -> list[Candidate]:
+        """Return those that are best by latency and look, the fastest first: the second rung.
 
-        Where the latencies of some are known, by their keys, only the others are measured.
+        (As in successive halving: Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and
+        Hyperparameter Optimization", AISTATS 2016.) Hopeless ones are among them only if there are too few
+        others. Where looks are the brief training itself, and by none the bar is expected to be kept, they
+        are the most accurate, of any latency.
         """
-        space = self.setting.space
-        wanted = [one.architecture for front in fronts for one in front]
-        networks = [space.baseline, *(one for one in wanted if one.key not in (known_ms or {}))]
-        found = self.setting.parts.kept(
-            "front" if known_ms is None else "front-again",
-            lambda: measure(networks, self.setting.conditions, space.reference),
-            **self.setting.request.effort.on_fronts,
-        )
-        new_ms = {one.key: found_ms for one, found_ms in zip(networks[1:], found[1:], strict=True)}
-        measured = {**(known_ms or {}), **new_ms}
-        return found[0], [[(point, measured[point.architecture.key]) for point in front] for front in fronts]
-
-    def looked_at(
-        self, fronts: Sequence[Sequence[Measured]], scouts: Sequence[Measured], bar: Bar
-    ) -> list[Candidate]:
-        """Train points of all fronts on some images: the first of two rungs, as in successive halving.
-
-        (Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
-        AISTATS 2016.) Of each front the slowest comes first, and what is faster than two hopeless ones is
-        left out. All scouts, which were looked at before, come along. Nothing is done where there are none
-        and but one front: then all of the shortlist is on it.
-        """
-        if len(fronts) == 1 and not scouts:
-            return []
-        found = [self._looked_at(one) for one in scouts]
-        for front in fronts:
-            hopeless = 0
-            slowest_first = self._best(front)[::-1]
-            with self.trainings.ahead_of_looks([point.architecture for point, _ in slowest_first]):
-                for one in slowest_first:
-                    found.append(self._looked_at(one))
-                    hopeless += not hopeful(found[-1], bar)
-                    if hopeless == _ENOUGH:
-                        break
-        return list({one.key: one for one in found}.values())
-
-    def _looked_at(self, measured: Measured) -> Candidate:
-        point, latency_ms = measured
-        return Candidate(point.architecture, latency_ms, self.trainings.look(point.architecture))
-
-    def shortlist(
-        self, fronts: Sequence[Sequence[Measured]], looks: Sequence[Candidate], bar: Bar
-    ) -> list[Measured]:
-        """Return the best points by measured latencies, and by looks where there are any, else by scores.
-
-        Hopeless ones are among them only if there are too few others. Where looks are the brief training
-        itself, and by none the bar is expected to be kept, they are the most accurate, of any latency.
-        """
-        if not looks:
-            return self._best([one for front in fronts for one in front])
         count = self.setting.request.effort.shortlist
         ranked = sorted(looks, key=lambda one: -one.brief)
         kept = [one for place, one in enumerate(ranked) if place < count or hopeful(one, bar)]
         if self.trainings.look_is_brief and expected(ranked[0], bar.guess, bar) < bar.least:
             kept = ranked[:count]
-        accuracies = {one.key: one.brief for one in kept}
-        seen = [one for front in fronts for one in front if one[0].architecture.key in accuracies]
-        return self._best(seen, accuracies)
-
-    def _best(
-        self, measured: Sequence[Measured], scores: Mapping[str, float] | None = None
-    ) -> list[Measured]:
-        """Return the best by measured latency and score, or other `scores` by key, the fastest first."""
-        found = {point.architecture.key: (point, latency_ms) for point, latency_ms in measured}
-        points = [
-            replace(point, latency_ms=latency_ms, score=(scores or {key: point.score})[key])
-            for key, (point, latency_ms) in found.items()
-        ]
-        chosen = best(points, self.setting.request.effort.shortlist)
-        chosen.sort(key=lambda point: point.latency_ms)
-        return [found[point.architecture.key] for point in chosen]
+        points = best((Point(one.architecture, one.latency_ms, one.brief) for one in kept), count)
+        chosen = {point.architecture.key for point in points}
+        return sorted((one for one in kept if one.key in chosen), key=lambda one: one.latency_ms)
 
     def kernels(
         self, shortlist: Sequence[Architecture], look: Callable[[Architecture, Conditions], dict[str, Any]]
@@ -154,13 +84,10 @@ class Contest:
 
         return {one.key: kept(one) for one in shortlist}
 
-    def tuned(self, measured: Sequence[Measured]) -> list[Candidate]:
-        """Train all candidates briefly."""
-        accuracies = self.trainings.all_briefly([point.architecture for point, _ in measured])
-        return [
-            Candidate(point.architecture, latency_ms, accuracy)
-            for (point, latency_ms), accuracy in zip(measured, accuracies, strict=True)
-        ]
+    def tuned(self, shortlist: Sequence[Candidate]) -> list[Candidate]:
+        """Train all of a shortlist briefly; return them with what that gave."""
+        accuracies = self.trainings.all_briefly([one.architecture for one in shortlist])
+        return [replace(one, brief=accuracy) for one, accuracy in zip(shortlist, accuracies, strict=True)]
 
     def train_up(self, candidates: Sequence[Candidate], bar: Bar) -> tuple[Candidate, dict[str, Trained]]:
         """Train candidates to the end, as `decision` says; return the chosen one and all trained."""

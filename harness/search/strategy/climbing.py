@@ -1,7 +1,7 @@
 """Coordinate ascent: from a network to one in which no single other decision would be better.
 
-Where score and latency are nearly sums over decisions it comes close to the best of all in a second, in which
-NSGA-II breeds a few hundred networks; what it finds is a point of the front for each price of latency.
+Where score and latency are nearly sums over decisions it comes close to the best of all in a second; what it
+finds is a point of the front for each price of latency.
 """
 
 import math
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from harness.model.architecture import Architecture
-from harness.search.strategy.evolution import Problem, look_up
 from harness.search.strategy.front import Point
+from harness.search.strategy.problem import Problem
 
 _STEEPNESS = (0.7, 1.0, 1.4, 2.0, 2.8)
 """Prices of latency, over the usual one: fronts are steeper at their fast end."""
@@ -25,24 +25,22 @@ def climb(
     problem: Problem,
     starts: Sequence[Architecture],
     seed: int,
-    advance: Callable[[int], None] = lambda by: None,
     within: Callable[[Architecture, Architecture], bool] = lambda start, network: True,
 ) -> list[Point]:
     """Return all networks that climbs from `starts` came by, each once.
 
     Every climb takes score less a price times latency; there is one for each start and price. `starts` are
-    points of the space, at least one; `seed` decides in which order decisions are tried; `advance` is told of
-    how many more networks; a climb only goes where `within`, asked with its start and a network, lets it.
+    points of the space, at least one; `seed` decides in which order decisions are tried; a climb only goes
+    where `within`, asked with its start and a network, lets it.
     """
     space = problem.space
     options = space.all_decisions()
     known: dict[Architecture, Point] = {}
 
     def worth(network: Architecture, price: float) -> float:
-        before = len(known)
-        point = look_up(problem, network, known)
-        if len(known) > before:
-            advance(1)
+        if network not in known:
+            known[network] = problem.point(network)
+        point = known[network]
         # Rounded, so that sums in another order are no gain and every climb ends.
         return round(point.score - price * point.latency_ms, 9)
 

@@ -1,8 +1,7 @@
-"""What a search found: points of latency and score, those that no other beats, and how good they are."""
+"""Points of latency and score, and those that no other beats."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from harness.model.architecture import Architecture
 
@@ -16,15 +15,6 @@ class Point:
     """Less is better."""
     score: float
     """More is better."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the point as JSON values."""
-        return {
-            "key": self.architecture.key,
-            "latency_ms": self.latency_ms,
-            "score": self.score,
-            "architecture": self.architecture.to_dict(),
-        }
 
 
 def pareto(points: Iterable[Point]) -> list[Point]:
@@ -48,26 +38,6 @@ def layers(points: Iterable[Point], count: int) -> list[list[Point]]:
         for point in found[-1]:
             del left[point.architecture.key]
     return found
-
-
-def hypervolume(points: Iterable[Point], latency_ms: float, score: float) -> float:
-    """Return the area, in ms times the unit of the score, that the points dominate.
-
-    Only what is better than the reference (`latency_ms`, `score`) in both respects counts (Zitzler and
-    Thiele, "Multiobjective Evolutionary Algorithms", IEEE Transactions on Evolutionary Computation 3(4),
-    1999).
-    """
-    inside = [point for point in points if point.latency_ms < latency_ms and point.score > score]
-    area, floor = 0.0, score
-    for point in pareto(inside):
-        area += (latency_ms - point.latency_ms) * (point.score - floor)
-        floor = point.score
-    return area
-
-
-def feasible(points: Iterable[Point], cap_ms: float) -> list[Point]:
-    """Return the points that are not slower than `cap_ms`."""
-    return [point for point in points if point.latency_ms <= cap_ms]
 
 
 def nearest(points: Iterable[Point], cap_ms: float) -> Point:
