@@ -64,10 +64,10 @@ SEARCH = (
     f"--epochs {EPOCHS} --finals 2 --rounds 3 --duration 2"
 )
 VARIANTS = {
-    "open": "--space open --estimator macs --seeds 3",
+    "open": "--space open --seeds 3",
     "closed": "--space resnet-rev --estimator macs --seeds 1",
-    "costs": "--space open --seeds 1",
-    "no-scouts": "--space open --estimator macs --scouts 0 --seeds 1",
+    "costs": "--space open --estimator distilled --seeds 1",
+    "thoughts": "--space open --scouts 0 --seeds 1",
 }
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 PARTS = ("table", "scouts", "finals", "uniform", "models")

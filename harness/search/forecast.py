@@ -133,7 +133,7 @@ def forecast(
     again = 2 * (effort.seeds - 1)
     lesson = Distillation()
     distilled = 0
-    if request.estimator == DISTILLED:
+    if setting.estimator == DISTILLED:
         distilled = sum(map(len, setting.space.measured_decisions().values()))
     scouts = thoughts + effort.scouts
     seconds = dict.fromkeys(PARTS, 0.0)

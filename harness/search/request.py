@@ -113,8 +113,8 @@ class Request:
     """Wanted speed over that of the baseline in f32; if this is None, too: what the baseline has in INT8."""
     table: Path | None = None
     """Latency table; None: made in `out`."""
-    estimator: str = DISTILLED
-    """One of ESTIMATORS."""
+    estimator: str | None = None
+    """One of ESTIMATORS; None: by the initial weights; see `estimator`."""
     initial_weights: str | None = None
     """One of INITIAL_WEIGHTS; None: by the space; see `initial_weights`."""
     seed: int = 1
@@ -157,6 +157,11 @@ class Setting:
         """One of INITIAL_WEIGHTS; see `initial_weights`."""
         return initial_weights(self.request, self.space)
 
+    @property
+    def estimator(self) -> str:
+        """One of ESTIMATORS; see `estimator`."""
+        return estimator(self.request, self.space)
+
     def path(self, *names: str) -> Path:
         return self.request.out.joinpath(*names)
 
@@ -180,6 +185,18 @@ def initial_weights(request: Request, space: Space) -> str:
     """
     usual = INHERITED if len(space.ranges.forms) == 1 else RANDOM
     return request.initial_weights or usual
+
+
+def estimator(request: Request, space: Space) -> str:
+    """Return what ranks networks before any was looked at: what was asked for, or by the initial weights.
+
+    Distilled costs say how well parts of a network imitate the baseline's, and so how good it is once it has
+    inherited from it: on the built-in task they rank 33 looks with Kendall's tau 0.76 and work with 0.22;
+    weighed by what was seen, with 0.83 and 0.47. For networks that learn alone that was not measured, and
+    nothing is distilled.
+    """
+    usual = DISTILLED if initial_weights(request, space) == INHERITED else WORK
+    return request.estimator or usual
 
 
 def require_floating_point(card: Card) -> None:
@@ -236,7 +253,7 @@ def open_setting(request: Request) -> Setting:
         "wanted latency": request.target_ms,
         "wanted speed": request.target_speedup,
         "seed": request.seed,
-        "estimator": request.estimator,
+        "estimator": estimator(request, space),
         "set of initial weights": initial_weights(request, space),
         "version": {"harness": __version__, **system.describe().versions},
     }

@@ -92,7 +92,7 @@ def build_table(setting: Setting) -> Predictor:
 
 def build_estimator(setting: Setting, material: Material) -> tuple[Additive, dict[str, Any]]:
     """Return the estimator that was asked for; what it must distil is distilled as far as need be."""
-    if setting.request.estimator == WORK:
+    if setting.estimator == WORK:
         return Work(setting.space.baseline), {"sha256": setting.space.baseline.key}
     path = setting.path("costs.json")
     effort = distillation.Effort(precision=material.precision)

@@ -32,6 +32,7 @@ from harness.model.architecture import Architecture, Stage
 from harness.model.blocks import Block
 from harness.model.card import AccuracySpec, read_card
 from harness.search.request import (
+    DISTILLED,
     INHERITED,
     INITIAL_WEIGHTS,
     QUICK,
@@ -316,12 +317,17 @@ def test_networks_of_random_weights_learn_alone_and_their_cards_say_so(task: Req
         open_setting(replace(random, initial_weights=None))
 
 
-def test_what_candidates_begin_with_is_fair_to_all_of_the_space(task: Request, tmp_path: Path) -> None:
-    spaces = {
-        name: open_setting(replace(task, out=tmp_path / name, space=name)).initial_weights
-        for name in (REVISIONS.name, OPEN.name)
-    }
-    assert spaces == {REVISIONS.name: INHERITED, OPEN.name: RANDOM}
+def test_what_candidates_begin_with_is_fair_to_all_of_the_space_and_only_heirs_are_ranked_by_distillation(
+    task: Request, tmp_path: Path
+) -> None:
+    settings = [
+        open_setting(replace(task, out=tmp_path / name, space=name)) for name in (REVISIONS.name, OPEN.name)
+    ]
+    assert [one.initial_weights for one in settings] == [INHERITED, RANDOM]
+    assert [one.estimator for one in settings] == [DISTILLED, WORK]
+    alone = replace(task, out=tmp_path / "alone", initial_weights=RANDOM)
+    assert open_setting(alone).estimator == WORK
+    assert open_setting(replace(alone, out=tmp_path / "costs", estimator=DISTILLED)).estimator == DISTILLED
 
 
 def test_a_folder_keeps_to_its_search(task: Request, outcome: SearchResult) -> None:

@@ -17,7 +17,6 @@ from harness.model.card import find_card
 from harness.search import decision, result
 from harness.search.document import SearchResult
 from harness.search.request import (
-    DISTILLED,
     ESTIMATORS,
     INITIAL_WEIGHTS,
     MEASURING,
@@ -104,9 +103,8 @@ def _effort(
 @options.rare(
     "--estimator",
     type=click.Choice(ESTIMATORS),
-    default=DISTILLED,
-    show_default=True,
-    help="What ranks networks that were not trained: distilled costs of single decisions, or work.",
+    help="What ranks networks that were not trained: distilled costs of single decisions, or work [default: "
+    "distilled; macs where candidates begin with random weights].",
 )
 @options.rare(
     "--initial-weights",
