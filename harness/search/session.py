@@ -94,6 +94,8 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         # Elsewhere what is looked at is chosen by the table alone, and measured when the folder is back.
         here = setting.conditions.elsewhere is None
         latencies = Latencies(predictor.predict_ms, predictor.refit, measure if here else None)
+        reference = setting.space.reference
+        latencies.learn([(setting.space.baseline, usual_ms), (reference, predictor.level_ms(reference))])
         chosen = trainings.brief.precision
         if crew is None:
             note(precision.why(chosen, ranks.device))
