@@ -28,13 +28,13 @@ SEARCHED, UNIFORM = "searched", "uniform"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the shortlist."""
+    """One that was looked at, or of the shortlist."""
 
     architecture: Architecture
     latency_ms: float
     """Measured end to end."""
     brief: float
-    """Accuracy after the brief training, as a fraction."""
+    """Accuracy after the look or, once there was one, the brief training; as a fraction."""
 
     @property
     def key(self) -> str:

@@ -168,10 +168,10 @@ class Shortlisted:
     key: str
     architecture: Architecture
     latency_ms: float
-    """Predicted before any was measured."""
+    """Predicted, by results of this version before any was measured."""
     measured_ms: float
-    look: float
-    """Its accuracy after the look."""
+    look: float | None
+    """Its accuracy after the look; None: it was not looked at."""
     brief: float
     """Its accuracy after the brief training."""
     kernels: Kernels

@@ -141,8 +141,11 @@ def forecast(
     seconds["estimator"] = (read + held_out) * found.read_s + distilled * (
         lesson.steps * lesson.batch_size + lesson.judged / 3
     ) * found.learn_s * _PART_OF_NETWORK
-    seconds["scouts"] = training_s(scouts, look_images, 1) + scouts * _TRIES * measuring_s
-    seconds["scouts"] += effort.scouts * _TURN_S
+    seconds["scouts"] = training_s(scouts, look_images, 1) + effort.scouts * _TURN_S
+    if setting.conditions.elsewhere is None:
+        seconds["scouts"] += scouts * _TRIES * measuring_s
+    else:
+        seconds["latencies"] = scouts * measuring_s
     briefs = 0 if effort.looks_at_all(images) else effort.shortlist
     seconds["finals"] = (
         (training_s(briefs, images, effort.finetune_epochs) if briefs else 0.0)

@@ -61,6 +61,14 @@ class Parts:
             files.write_json(path, made)
         return _read(path)
 
+    def keep(self, name: str, value: Any) -> None:
+        """Keep what was made together with other parts, and timed with them."""
+        files.write_json(self._path(name, {}), value)
+
+    def held(self, name: str) -> Any:
+        """Return a part that an earlier call made; see `has`."""
+        return _read(self._path(name, {}))
+
     def has(self, name: str, **effort: Any) -> bool:
         """Return whether an earlier call made a part; see `kept`."""
         return self._path(name, effort).exists()

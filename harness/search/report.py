@@ -132,7 +132,7 @@ def _shortlist(outcome: SearchResult) -> Table:
                 figure_text(one.measured_ms),
                 error,
                 _share(one.kernels.int8_share),
-                f"{100 * one.look:.2f} %",
+                "-" if one.look is None else f"{100 * one.look:.2f} %",
                 f"{100 * one.brief:.2f} %",
                 final,
             )
@@ -156,6 +156,7 @@ _COSTS = {
     "thoughts": "measuring what somebody would think of",
     "scouts": "finding and measuring what is looked at",
     "latencies": "measuring what was looked at",
+    "front": "measuring the front",
     "look": "looks",
     "brief": "brief training",
     "bar": "measuring the baseline's accuracy",

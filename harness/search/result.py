@@ -235,7 +235,7 @@ def _upgraded(document: dict[str, Any], form: int) -> dict[str, Any]:
     if form < _SCOUTS_ALONE:
         looks = {one["key"]: one for one in document["looks"]}
         document["shortlist"] = [
-            {**one, "look": looks.get(one["key"], {"accuracy": one["brief"]})["accuracy"]}
+            {**one, "look": looks[one["key"]]["accuracy"] if one["key"] in looks else None}
             for one in document["shortlist"]
         ]
         if scouts := document["estimator"]["scouts"]:

@@ -29,8 +29,8 @@ def sentences(outcome: SearchResult) -> Iterator[str]:
     )
     if outcome.wanted_ms is not None and picked.measured_ms > outcome.wanted_ms:
         yield (
-            f"The wanted latency of {figure_text(outcome.wanted_ms)} ms is missed: no network that was "
-            "predicted to keep it keeps it when measured."
+            f"The wanted latency of {figure_text(outcome.wanted_ms)} ms is missed: none of the networks that "
+            "were looked at keeps it when measured."
         )
     if not outcome.request.images.held_out_unseen:
         yield (
@@ -149,8 +149,9 @@ def _scouted(outcome: SearchResult) -> Iterator[str]:
         errors = [foretold_ms / found_ms - 1 for foretold_ms, found_ms in timed]
         tau = kendall(*zip(*timed, strict=True))
         yield (
-            f"Before any of them was measured the latency table was {_percent(map(abs, errors))} off on "
-            f"them, with a bias of {100 * statistics.fmean(errors):+.1f} %; Kendall's tau {tau:.3f}."
+            f"Before any was measured the latency table was {_percent(map(abs, errors))} off on "
+            f"{len(timed)} of them, with a bias of {100 * statistics.fmean(errors):+.1f} %; Kendall's tau "
+            f"{tau:.3f}."
         )
     if thoughts := scouts.seen[: scouts.thoughts]:
         best = max(thoughts, key=lambda one: one.accuracy)
@@ -171,9 +172,9 @@ def _scouted(outcome: SearchResult) -> Iterator[str]:
 def _how_alike(outcome: SearchResult) -> str:
     """Say how far a look says what the brief training says."""
     if outcome.request.effort.looks_at_all(outcome.request.images.learned):
-        return "So many images are all, so that the look was the brief training itself."
-    shortlist = outcome.shortlist
-    tau = kendall([one.look for one in shortlist], [one.brief for one in shortlist])
+        return "These are all training images, so that the look was the brief training itself."
+    both = [(one.look, one.brief) for one in outcome.shortlist if one.look is not None]
+    tau = kendall([look for look, _ in both], [brief for _, brief in both])
     return f"Kendall's tau of the shortlist's looks with its brief training: {tau:.2f}."
 
 

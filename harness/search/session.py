@@ -21,9 +21,9 @@ from harness.search.decision import SEARCHED, UNIFORM, Candidate
 from harness.search.document import OverSeeds, SearchResult
 from harness.search.latency.learning import Latencies
 from harness.search.request import UNTIL, Request, Setting, open_setting
-from harness.search.selection.contest import Contest, fast_enough
+from harness.search.selection.contest import Contest
 from harness.search.selection.trainings import Trainings
-from harness.search.strategy.scouting import Band, Scouting, thoughts
+from harness.search.strategy.scouting import Band, Scouting, thoughts, unreached
 from harness.search.tools import TOOLS, Predictor, Tools
 from harness.training import precision
 from harness.training.ranks import Ranks, joined
@@ -91,9 +91,9 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         trainings = Trainings(setting, crew or team)
         band = Band(cap_ms, Band.NEAR if cap_ms < usual_ms else Band.FAR)
         measure = partial(_measured_ms, setting, predictor, tools)
-        # Elsewhere what is looked at is chosen by the table alone, and measured when the folder is back.
+        # Elsewhere what is looked at is chosen by what is known so far, and measured when the folder is back.
         here = setting.conditions.elsewhere is None
-        latencies = Latencies(predictor.predict_ms, predictor.refit, measure if here else None)
+        latencies = Latencies(predictor.predict_ms, predictor.refit, measure if here else None, parts)
         reference = setting.space.reference
         latencies.learn([(setting.space.baseline, usual_ms), (reference, predictor.level_ms(reference))])
         chosen = trainings.brief.precision
@@ -128,10 +128,13 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
             )
         if reached("scouts"):
             return None
-        missing = [one for one, _ in scouted.seen if not latencies.knows(one)]
-        if missing:
-            name = f"latencies-{_digest([one.key for one in missing])[:8]}"
-            latencies.learn(zip(missing, parts.kept(name, partial(measure, missing)), strict=True))
+        if missing := [one for one, _ in scouted.seen if not latencies.knows(one)]:
+            with parts.timed("latencies"):
+                latencies.keep(zip(missing, measure(missing), strict=True))
+        looks = [Candidate(one, latencies.ms(one), accuracy) for one, accuracy in scouted.seen]
+        in_time = [one for one in looks if one.latency_ms <= cap_ms]
+        if not in_time:
+            raise unreached(cap_ms, [(one.architecture, one.latency_ms) for one in looks])
         if reached("latencies"):
             return None
         weighed = scouted.weighed
@@ -146,8 +149,7 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
         }
         contest = Contest(setting, material, trainings, provenance)
         bar = contest.bar()
-        looks = [Candidate(one, latencies.ms(one), accuracy) for one, accuracy in scouted.seen]
-        shortlist = contest.shortlist(fast_enough(looks, cap_ms), bar)
+        shortlist = contest.shortlist(in_time, bar)
         candidates = contest.tuned(shortlist)
         picked, trained = contest.train_up(candidates, bar)
         if reached("finals"):

@@ -14,7 +14,7 @@ from harness.search.space.revisions import Space
 
 pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
-from harness.search.selection.contest import Contest, fast_enough
+from harness.search.selection.contest import Contest
 from harness.search.selection.models import Trained
 
 BAR = Bar(baseline=0.96, max_drop=0.01, images=10_000)
@@ -92,12 +92,6 @@ def test_where_the_brief_training_leaves_no_hope_the_shortlist_is_the_most_accur
 def test_fewer_than_a_shortlist_are_all_in_it() -> None:
     seen = looks(0)[:3]
     assert keys(Planted({}, Effort(shortlist=8)).shortlist(seen, BAR)) == keys(seen)
-
-
-def test_what_is_measured_to_be_too_slow_is_left_out_unless_all_are() -> None:
-    seen = looks(0, 0)
-    assert fast_enough(seen, 6.05) == [*seen[:6], *seen[12:17]]
-    assert fast_enough(seen, 0.5) == seen
 
 
 def test_of_the_control_as_many_are_trained_as_of_the_pick_and_the_best_counts() -> None:

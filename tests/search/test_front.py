@@ -6,7 +6,7 @@ import pytest
 
 from harness.model.architecture import resnet50
 from harness.search.space.revisions import Space
-from harness.search.strategy.front import Point, best, layers, nearest, pareto, spread
+from harness.search.strategy.front import Point, best, layers, pareto, spread
 
 NETWORK = resnet50(24, 64, 0.2)
 
@@ -57,12 +57,6 @@ def test_each_further_front_is_that_of_what_is_left(seed: int) -> None:
     assert len(best(points, len(front) + 3)) == len(front) + 3
     assert best(points, 1) == [front[len(front) // 2]]
     assert best(points, 100) == [one for layer in layers(points, 100) for one in layer]
-
-
-def test_the_nearest_point_exceeds_the_wanted_latency_least() -> None:
-    points = [point(5, 9), point(3, 1), point(3, 2)]
-    assert nearest(points, 2) == point(3, 2)
-    assert nearest(points, 6) == point(5, 9)
 
 
 def test_a_spread_keeps_both_ends_and_thins_out_what_is_crowded() -> None:

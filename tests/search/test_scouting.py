@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from harness.errors import HarnessError
 from harness.model.architecture import Architecture, Stage
 from harness.model.blocks import Block
-from harness.search.accuracy.weighing import unlikeness
+from harness.search.accuracy.weighing import Seen, unlikeness
 from harness.search.latency.learning import Latencies
+from harness.search.parts import Parts
 from harness.search.space.revisions import Space
 from harness.search.strategy.scouting import Band, Scouted, Scouting, thoughts
 
@@ -152,7 +154,7 @@ def test_where_only_one_network_is_fast_enough_there_is_nothing_to_search() -> N
     def nothing_more(name: str, make: Callable[[], Any]) -> Any:
         return make() if name == "thoughts" else {"found": [], "measured": []}
 
-    with pytest.raises(HarnessError, match=r"^Only 1 network of the space keeps .* ask for less"):
+    with pytest.raises(HarnessError, match=r"^Only one network that was tried keeps .* ask for less"):
         scouted(24, look=look, kept=nothing_more, cap=mega_macs(narrowest))
     assert seen == [narrowest]
     assert len(scouted(0).seen) >= 2
@@ -179,7 +181,7 @@ def test_what_is_looked_at_was_measured_to_be_fast_enough_though_the_table_flatt
     assert [row["latency_ms"] for row in rows] == [mega_macs(one) for one, _ in found.seen]
 
 
-def test_a_search_that_goes_on_measures_nothing_again_and_finds_the_same() -> None:
+def test_a_search_that_goes_on_measures_nothing_again_and_finds_the_same(tmp_path: Path) -> None:
     parts: dict[str, Any] = {}
     calls: list[int] = []
 
@@ -192,13 +194,31 @@ def test_a_search_that_goes_on_measures_nothing_again_and_finds_the_same() -> No
         calls.append(len(networks))
         return [1.05 * mega_macs(one) for one in networks]
 
-    first, again = (
-        scouted(4, kept=kept, latencies=Latencies(mega_macs, None, measure)).seen for _ in range(2)
-    )
+    def go(count: int) -> tuple[Seen, ...]:
+        return scouted(
+            count, kept=kept, latencies=Latencies(mega_macs, None, measure, Parts(tmp_path, {"form": 1}))
+        ).seen
+
+    first, again = go(4), go(4)
     measured = len(calls)
-    more = scouted(8, kept=kept, latencies=Latencies(mega_macs, None, measure)).seen
+    more = go(8)
     assert first == again == more[: len(first)]
     assert 0 < measured < len(calls)
+
+
+def test_where_all_is_slower_than_the_table_has_it_the_search_says_so_and_looks_at_nothing() -> None:
+    looked_at: list[Architecture] = []
+
+    def look(architecture: Architecture) -> float:
+        looked_at.append(architecture)
+        return truth(architecture)
+
+    def measure(networks: Sequence[Architecture]) -> list[float]:
+        return [CAP + mega_macs(one) for one in networks]
+
+    with pytest.raises(HarnessError, match=r"^None of the \d+ architectures tried reaches .* ask for less"):
+        scouted(4, look=look, latencies=Latencies(mega_macs, None, measure))
+    assert looked_at == []
 
 
 @pytest.mark.parametrize("share", [0.4, 0.5, 0.8])

@@ -166,7 +166,7 @@ def test_a_search_goes_from_baseline_to_loadgen(task: Request, outcome: SearchRe
     seen = {one.key: one for one in scouts.seen}
     assert len(seen) == len(scouts.seen) >= EFFORT.scouts + scouts.thoughts > EFFORT.shortlist
     assert len(outcome.shortlist) == EFFORT.shortlist
-    assert max(one.accuracy for one in seen.values()) == max(one.look for one in outcome.shortlist)
+    assert max(one.accuracy for one in seen.values()) == max(one.look or 0 for one in outcome.shortlist)
     best = max(scouts.seen[: scouts.thoughts], key=lambda one: one.accuracy)
     assert f"After that look the best, {best.key} ({best.architecture.summary}), had" in report.text(task.out)
     for one in outcome.shortlist:
@@ -514,7 +514,7 @@ def test_report_shows_page_and_tables(task: Request, outcome: SearchResult) -> N
         "searched",
         "uniform",
         "networks were looked at",
-        "Before any of them was measured the latency table was",
+        "Before any was measured the latency table was",
         "plainer one.",
         "estimator unvalidated",
         "the look was the brief training itself",
@@ -582,7 +582,7 @@ def test_a_folder_without_a_search_has_no_report(tmp_path: Path) -> None:
 
 
 def test_a_target_that_nobody_reaches_is_one_sentence(task: Request, tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match=r"the nearest, .* is predicted to take"):
+    with pytest.raises(HarnessError, match=r"the nearest, .* takes .* ask for less"):
         session.run(replace(task, out=tmp_path / "out", target_ms=1e-6), TOOLS)
 
 

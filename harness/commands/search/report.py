@@ -15,7 +15,7 @@ from harness.search import report, result
 )
 @options.as_json
 def command(out: Path, as_json: bool) -> None:
-    """Tell what a search found: front, pick, predictions against measurements, controls and costs.
+    """Tell what a search found: scouts, pick, predictions against measurements, controls and costs.
 
     DIR/report.html is written anew; it needs nothing else to be read.
     """

@@ -114,10 +114,9 @@ def _effort(
 )
 @options.rare(
     "--workers",
-    "crew",
     metavar="ADDR",
-    help="Address of a Ray cluster (see `fleet run`) whose other machines train candidates, with the same "
-    "answer.",
+    help="Address of a Ray cluster (see `fleet run`) whose other machines train candidates, each bit "
+    "for bit as here.",
 )
 @options.rare(
     "--loaders",
@@ -199,11 +198,14 @@ def _chosen(context: click.Context, given: dict[str, Any], *, quick: bool) -> Ef
     return Effort(**found)
 
 
-def _request(out: Path, effort: Effort, *, baseline: str, objective: str, **given: Any) -> Request:
+def _request(
+    out: Path, effort: Effort, *, baseline: str, objective: str, workers: str | None, **given: Any
+) -> Request:
     return Request(
         card=find_card(baseline),
         out=out,
         scenario=parse_scenario(objective),
+        crew=workers,
         effort=effort,
         command=options.command_line(sys.argv[1:]),
         **given,

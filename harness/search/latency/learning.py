@@ -5,9 +5,9 @@ chose by it up to 38 %. What a search wants to train it therefore measures first
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from harness.model.architecture import Architecture
+from harness.search.parts import Parts
 
 Timed = tuple[Architecture, float]
 """A network and its milliseconds an image."""
@@ -23,6 +23,7 @@ class Latencies:
         model: Model,
         refit: Callable[[Sequence[Timed]], Model] | None = None,
         measure: Callable[[Sequence[Architecture]], list[float]] | None = None,
+        parts: Parts | None = None,
     ) -> None:
         """Begin with a model.
 
@@ -31,14 +32,11 @@ class Latencies:
             refit: from networks and what they take to a model that has learned from them; None: it never
                 learns.
             measure: milliseconds of networks, in those of the model; None: nothing can be measured here.
+            parts: where what was measured is kept; None: nowhere.
         """
-        self._model, self._refit, self._measure = model, refit, measure
+        self._model, self._refit, self._measure, self._parts = model, refit, measure, parts
         self._before = model
         self._found: dict[Architecture, float] = {}
-
-    @property
-    def can_measure(self) -> bool:
-        return self._measure is not None
 
     def ms(self, network: Architecture) -> float:
         """Return what a network takes, as far as that is known."""
@@ -53,28 +51,37 @@ class Latencies:
         """Whether a network was measured."""
         return network in self._found
 
-    def measure(self, networks: Iterable[Architecture]) -> list[Timed]:
+    def measure(self, networks: Iterable[Architecture]) -> list[Architecture]:
         """Measure those that are not known, learn from them and return them; none where nothing can be."""
         if self._measure is None:
             return []
+        self.recall(networks)
         fresh = [one for one in dict.fromkeys(networks) if one not in self._found]
-        timed = list(zip(fresh, self._measure(fresh), strict=True)) if fresh else []
+        if fresh:
+            self.keep(zip(fresh, self._measure(fresh), strict=True))
+        return fresh
+
+    def keep(self, timed: Iterable[Timed]) -> None:
+        """Learn what was measured, and keep it for later calls."""
+        timed = list(timed)
+        if self._parts is not None:
+            for network, found_ms in timed:
+                self._parts.keep(_named(network), found_ms)
         self.learn(timed)
-        return timed
+
+    def recall(self, networks: Iterable[Architecture]) -> None:
+        """Learn what earlier calls measured of these."""
+        if self._parts is not None:
+            held = [one for one in networks if one not in self._found and self._parts.has(_named(one))]
+            self.learn([(one, self._parts.held(_named(one))) for one in held])
 
     def learn(self, timed: Iterable[Timed]) -> None:
-        """Take over what was measured."""
+        """Take over what is known of some networks."""
         new = {one: found_ms for one, found_ms in timed if one not in self._found}
         self._found |= new
         if new and self._refit is not None:
             self._model = self._refit(list(self._found.items()))
 
 
-def to_values(timed: Iterable[Timed]) -> list[Any]:
-    """Return networks and milliseconds as JSON values."""
-    return [[one.to_dict(), found_ms] for one, found_ms in timed]
-
-
-def from_values(values: Iterable[Any]) -> list[Timed]:
-    """Return what `to_values` was given."""
-    return [(Architecture.from_dict(one), found_ms) for one, found_ms in values]
+def _named(network: Architecture) -> str:
+    return f"latency-{network.key}"

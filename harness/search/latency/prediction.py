@@ -12,8 +12,8 @@ from harness.search.latency.terms import Term, beyond_caches, priced, terms
 from harness.search.space.revisions import DEPTHS, Space
 
 _MORE_WEIGHT = 2.0
-"""What the error of a network counts that is a uniform scaling of the baseline, with which searches begin, or
-that was measured because a search has found it. That of a random one counts 1."""
+"""By what the error of a network is multiplied that is a uniform scaling of the baseline, with which searches
+begin, or that was measured because a search has found it; that of a random one by 1."""
 _SCALED = (1.0, 0.5)
 """Widths of the uniform scalings, in each depth, that tables rest on, too: the random networks of a space are
 not much like them, and a table of these alone was 22 % too slow for the space's reference."""

@@ -27,7 +27,7 @@ HELD_OUT = 32
 VISITS = 3
 """So often, minutes apart, those are measured: what judges must be surer than what is judged."""
 _HELD_OUT_SEED = 20_261_121
-_FORMAT = 7
+_FORMAT = 8
 _CURE = "build it anew with `harness search latency`"
 _CURE_DAMAGE = f"delete it and {_CURE}"
 
@@ -99,7 +99,7 @@ class LatencyTable:
 
 @dataclass(frozen=True)
 class Refitted:
-    """A table that has learned from further networks: those of a front, on whose errors a search lives."""
+    """A table that has learned from further networks: those that a search has measured."""
 
     table: LatencyTable
     measured: tuple[tuple[Architecture, float], ...]

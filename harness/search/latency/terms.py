@@ -28,7 +28,7 @@ _BEYOND = "beyond"
 _CACHES = tuple(mebibytes << 20 for mebibytes in (1, 2, 4, 8, 16))
 """Bytes of INT8 weights; what a network has beyond such a size may not stay in a cache until the next image.
 
-Fetching costs most where there is little to compute meanwhile: it is priced for each image size by itself.
+Fetching costs most where there is little to compute meanwhile: each image size has a price of its own, too.
 Of the full ResNet-50 at 32 px, which does little with each weight, this halves the error on unseen networks.
 """
 
@@ -57,12 +57,12 @@ def beyond_caches(counted: Mapping[Term, int]) -> dict[Term, float]:
 def priced(counted: Mapping[Term, float]) -> dict[Term, float]:
     """Return the terms that have a price, from those of a network, layer kind by layer kind.
 
-    What all sizes of image share is priced once for each kind of layer, and once for all dense, grouped or
-    depthwise convolutions together; a size has a price of its own for arithmetic alone, and a kind one beyond
-    its family's. Whoever prices each kind at each size by itself learns each price from the few networks that
-    have it: on a core with AVX512-VNNI, 290 networks of the open space at 64 px then predicted 32 others
-    11.5 % off on average, and 5.4 % with these terms; in the usual space 60 networks do as well with these
-    (5.2 %) as 200 did.
+    What all sizes of image share is priced once for each kind of layer, and once more for all convolutions
+    that are dense, for all that are grouped and for all that are depthwise. By themselves sizes have prices
+    for _BY_SIZE alone, and for weights that do not fit into a cache. Whoever prices each kind at each size by
+    itself learns each price from the few networks that have it: on a core with AVX512-VNNI, 290 networks of
+    the open space at 64 px then predicted 32 others 11.5 % off on average, and 5.4 % with these terms; in the
+    usual space 60 networks do as well with these (5.2 %) as 150 did.
     """
     found: dict[Term, float] = {}
     convolutions = {(kind, size) for kind, size, what in counted if what == "macs"}

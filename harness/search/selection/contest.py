@@ -1,4 +1,4 @@
-"""The contest of a shortlist: measured, trained briefly, some trained to the end, one of them chosen."""
+"""The contest: a shortlist is trained briefly, some of it to the end, and one is chosen."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -30,11 +30,6 @@ from harness.search.strategy.front import Point, best
 
 Measure = Callable[[Sequence[Architecture], Conditions, Architecture | None], list[float]]
 """Milliseconds an image of networks, end to end; the last one tells how quiet the machine is."""
-
-
-def fast_enough(candidates: Sequence[Candidate], cap_ms: float) -> list[Candidate]:
-    """Return those that keep the wanted latency; all if none does."""
-    return [one for one in candidates if one.latency_ms <= cap_ms] or list(candidates)
 
 
 class Contest:

@@ -89,10 +89,10 @@ class Trainings:
 
     def looks(self, architectures: Sequence[Architecture]) -> list[float]:
         """Return the same of several, which may learn at once."""
-        with self.ahead_of_looks(architectures):
+        with self._ahead_of_looks(architectures):
             return [self.look(one) for one in architectures]
 
-    def ahead_of_looks(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
+    def _ahead_of_looks(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
         """Let networks learn that will probably be looked at inside."""
         if self.look_is_brief:
             return self._ahead_of_briefs(architectures)

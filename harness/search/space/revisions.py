@@ -30,7 +30,7 @@ _STEPS = 100
 
 T = TypeVar("T")
 Choose = Callable[[str, Sequence[Any]], Any]
-"""Pick one of some options of a named decision; Optuna's `trial.suggest_categorical` is one."""
+"""Pick one of some options of a named decision."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Space:
 
     @property
     def key(self) -> str:
-        """12 hex digits that name the space: studies and tables of another space do not fit."""
+        """12 hex digits that name the space: tables and searches of another space do not fit."""
         whole = self.baseline.canonical.to_dict()
         given = self.ranges
         facts = [given.name, whole, self.sizes, given.shares, STEP, given.ratios, self.stems]
@@ -103,8 +103,8 @@ class Space:
     def build(self, choose: Choose) -> Architecture:
         """Return the architecture that `choose` decides on, decision by decision.
 
-        The options of a decision never depend on another decision, so that they can be named columns of a
-        study; decisions about blocks beyond the chosen depth are not asked for.
+        The options of a decision never depend on another decision; decisions about blocks beyond the chosen
+        depth are not asked for.
         """
         base, given = self.baseline, self.ranges
         size = choose("size", self.sizes)
@@ -167,10 +167,10 @@ class Space:
     def samples(self, seed: int, count: int, unlike: Iterable[Architecture] = ()) -> list[Architecture]:
         """Return so many random architectures, or as many as can be found, all different from each other.
 
-        Each leans to small or to large ones by a random degree of its own: a front runs from end to end of
-        the space, and networks whose every decision is uniform all end up in its middle. None is more than
-        _MOST_WORK times the baseline's work: in the open space two of three would be, up to a hundred times,
-        which no search wants to know of.
+        Each leans to small or to large ones by a random degree of its own: what is wanted may be at either
+        end of the space, and networks whose every decision is uniform all end up in its middle. None is more
+        than _MOST_WORK times the baseline's work: in the open space two of three would be, up to a hundred
+        times, which no search wants to know of.
 
         Args:
             seed: of the draws.

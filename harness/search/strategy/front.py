@@ -40,15 +40,6 @@ def layers(points: Iterable[Point], count: int) -> list[list[Point]]:
     return found
 
 
-def nearest(points: Iterable[Point], cap_ms: float) -> Point:
-    """Return the point that exceeds `cap_ms` least, the best-scored one where several keep it.
-
-    Raises:
-        ValueError: there are no points.
-    """
-    return min(points, key=lambda point: (max(0.0, point.latency_ms - cap_ms), -point.score))
-
-
 def spread(points: Iterable[Point], count: int) -> list[Point]:
     """Return at most `count` points of the front, evenly over latency, both ends among them; one: the middle.
 

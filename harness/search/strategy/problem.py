@@ -1,12 +1,11 @@
-"""What is searched: what an architecture's latency and score are, the strategy is told."""
+"""What is searched; the strategy is told each architecture's latency and score."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.errors import HarnessError
 from harness.model.architecture import Architecture
 from harness.search.space.revisions import Space
-from harness.search.strategy.front import Point, nearest
+from harness.search.strategy.front import Point
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,3 @@ class Problem:
     def point(self, architecture: Architecture) -> Point:
         """Return what is expected of a network."""
         return Point(architecture, self.predict_ms(architecture), self.score(architecture))
-
-
-def unreached(problem: Problem, points: Sequence[Point]) -> HarnessError:
-    """Return what to raise where none of `points` keeps the wanted latency."""
-    best = nearest(points, problem.cap_ms)
-    return HarnessError(
-        f"None of the {len(points):,} architectures tried reaches {problem.cap_ms:.3g} ms: the nearest, "
-        f"{best.architecture.key}, is predicted to take {best.latency_ms:.4g} ms, so ask for less, by "
-        "--target-latency or --target-speedup."
-    )

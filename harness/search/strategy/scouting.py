@@ -14,8 +14,8 @@ of Machine Learning Research 15, 2014.)
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -26,10 +26,10 @@ from harness.errors import HarnessError
 from harness.model.architecture import Architecture
 from harness.search.accuracy.estimator import Additive, Estimator, Macs, kendall
 from harness.search.accuracy.weighing import Seen, Weighed, left_out, unlikeness, weigh
-from harness.search.latency.learning import Latencies, Model, Timed, from_values, to_values
+from harness.search.latency.learning import Latencies, Model, Timed
 from harness.search.space.revisions import DEPTHS, Space
 from harness.search.strategy.climbing import climb
-from harness.search.strategy.problem import Problem, unreached
+from harness.search.strategy.problem import Problem
 
 _A_TURN = 4
 """Networks looked at before the estimator learns from them, each the best within a share of its own."""
@@ -41,13 +41,16 @@ _STRIDE = 1.0
 """How unlike its start the end of a climb may be, at most; see weighing.unlikeness."""
 _CONSIDERED = 200
 """Networks that one of a turn is chosen from, the best before the turn began."""
+_EMPTY_TURNS = 3
+"""So many turns beyond those that are needed may find nothing."""
 _TRIES = 4
 """So often a turn measures what it has chosen, and chooses anew by what that has taught."""
 
 Kept = Callable[[str, Callable[[], Any]], Any]
 """See Parts.kept."""
-Found = tuple[list[Architecture], list[Timed]]
-"""Networks to look at, and all that was measured to find them."""
+Found = tuple[list[Architecture], list[Architecture]]
+"""Networks to look at, and all that were measured to find them."""
+_PARTS_OF_TURN = ("found", "measured")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Band:
     NEAR = 0.9
     """Share where a latency is asked for."""
     FAR = 0.4
-    """Share where only the baseline's must be kept, which what is fastest of all leaves behind."""
+    """Share where none is: the fastest that keeps the accuracy takes far less than the baseline."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ class Scouting:
     looks: Callable[[Sequence[Architecture]], list[float]]
     """The accuracies of networks after a look each, as fractions."""
     kept: Kept
+    _tried: dict[Architecture, None] = field(default_factory=dict, init=False)
 
     def scout(self, count: int) -> Scouted:
         """Look at what somebody would think of, then at `count` others, or a few more.
@@ -139,36 +143,48 @@ class Scouting:
             HarnessError: no network that was tried keeps the wanted latency, of which the nearest is named,
                 or only one does.
         """
-        first = self._known("thoughts", self._thoughts)
+        first, _ = self._known("thoughts", self._thoughts)
         seen = list(zip(first, self.looks(first), strict=True))
         wanted, turn = max(_LEAST, len(seen) + count), 0
-        while len(seen) < wanted:
-            fresh = self._known(f"scouts-{turn}", partial(self._turn, tuple(seen), turn))
-            if not fresh:
+        # Turns may find nothing that is as fast as the table had it, and yet teach the table.
+        while len(seen) < wanted and turn < _EMPTY_TURNS + count:
+            fresh, measured = self._known(f"scouts-{turn}", partial(self._turn, tuple(seen), turn))
+            if not fresh and not measured:
                 break
             seen += zip(fresh, self.looks(fresh), strict=True)
             turn += 1
         if len(seen) < _LEAST:
-            raise HarnessError(
-                f"Only {len(seen)} network of the space keeps {self.band.cap_ms:.3g} ms, so that there is "
-                "nothing to choose from: ask for less, by --target-latency or --target-speedup."
-            )
+            raise self._too_few(seen)
+        if len(seen) < wanted:
+            note(f"Only {len(seen)} networks that keep {self.band.cap_ms:.3g} ms were found to look at.")
         weighed = weigh(self.estimator, self.space.baseline, seen)
         scouted = Scouted(tuple(seen), weighed, len(first))
         named = ", ".join(f"{name} {tau:.2f}" for name, tau in scouted.taus().items())
         note(f"Kendall's tau with the {len(seen)} networks looked at: {named}.")
         return scouted
 
-    def _known(self, name: str, find: Callable[[], Found]) -> list[Architecture]:
-        """Return networks that an earlier call found, or else `find` finds now; learn what it measured."""
+    def _too_few(self, seen: Sequence[Seen]) -> HarnessError:
+        if seen:
+            return HarnessError(
+                f"Only one network that was tried keeps {self.band.cap_ms:.3g} ms, so that there is nothing "
+                "to choose from: ask for less, by --target-latency or --target-speedup."
+            )
+        return unreached(self.band.cap_ms, [(one, self.latencies.ms(one)) for one in self._tried])
+
+    def _known(self, name: str, find: Callable[[], Found]) -> Found:
+        """Return what an earlier call found, or else `find` finds now; learn what was measured of it."""
 
         def make() -> dict[str, Any]:
-            found, timed = find()
-            return {"found": [one.to_dict() for one in found], "measured": to_values(timed)}
+            return {
+                what: [one.to_dict() for one in networks]
+                for what, networks in zip(_PARTS_OF_TURN, find(), strict=True)
+            }
 
         values = self.kept(name, make)
-        self.latencies.learn(from_values(values["measured"]))
-        return [Architecture.from_dict(one) for one in values["found"]]
+        found, measured = ([Architecture.from_dict(one) for one in values[what]] for what in _PARTS_OF_TURN)
+        self.latencies.recall([*found, *measured])
+        self._tried.update(dict.fromkeys((*found, *measured)))
+        return found, measured
 
     def _thoughts(self) -> Found:
         """Return what somebody would think of, as wide as is right by what was measured."""
@@ -177,17 +193,16 @@ class Scouting:
     def _measured(self, choose: Callable[[], list[Architecture]]) -> Found:
         """Choose, measure what was chosen and choose anew, until all of it is known.
 
-        What takes longer than wanted is left out in the end, unless all does.
+        What takes longer than wanted is left out in the end.
         """
-        timed: list[Timed] = []
+        measured: list[Architecture] = []
         for _ in range(_TRIES):
             found = choose()
             fresh = self.latencies.measure(found)
-            timed += fresh
+            measured += fresh
             if not fresh:
                 break
-        kept = [one for one in found if self.latencies.ms(one) <= self.band.cap_ms]
-        return kept or found, timed
+        return [one for one in found if self.latencies.ms(one) <= self.band.cap_ms], measured
 
     def _turn(self, seen: Sequence[Seen], turn: int) -> Found:
         """Return what promises most within shares of the wanted latency and is not yet seen."""
@@ -202,6 +217,8 @@ class Scouting:
             self.seed + turn,
             within=lambda *pair: unlikeness(base, *pair) <= stride,
         )
+        if not seen and not any(point.latency_ms <= cap_ms for point in points):
+            raise unreached(cap_ms, [(point.architecture, point.latency_ms) for point in points])
         known = {one.key for one, _ in seen}
         ranked = sorted(points, key=lambda point: -point.score)
         fresh = [point.architecture for point in ranked if point.architecture.key not in known]
@@ -210,9 +227,16 @@ class Scouting:
             times = {one: latencies.ms(one) for one in fresh}
             return _chosen(times, self.band, weighed, promise, seen)
 
-        if not seen and not any(point.latency_ms <= cap_ms for point in points):
-            raise unreached(Problem(self.space, latencies.ms, promise, cap_ms), points)
         return self._measured(choose)
+
+
+def unreached(cap_ms: float, tried: Collection[Timed]) -> HarnessError:
+    """Return what to raise where no network keeps the wanted latency, of those tried, with what they take."""
+    best, best_ms = min(tried, key=lambda one: one[1])
+    return HarnessError(
+        f"None of the {len(tried):,} architectures tried reaches {cap_ms:.3g} ms: the nearest, {best.key}, "
+        f"takes {best_ms:.4g} ms, so ask for less, by --target-latency or --target-speedup."
+    )
 
 
 def thoughts(space: Space, predict_ms: Model, band: Band) -> list[Architecture]:
