@@ -14,7 +14,7 @@ of Machine Learning Research 15, 2014.)
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -29,6 +29,7 @@ from harness.search.accuracy.weighing import Seen, Weighed, left_out, unlikeness
 from harness.search.latency.learning import Latencies, Model, Timed
 from harness.search.space.revisions import DEPTHS, Space
 from harness.search.strategy.climbing import climb
+from harness.search.strategy.front import Point
 from harness.search.strategy.problem import Problem
 
 _A_TURN = 4
@@ -43,6 +44,8 @@ _CONSIDERED = 200
 """Networks that one of a turn is chosen from, the best before the turn began."""
 _EMPTY_TURNS = 3
 """So many turns beyond those that are needed may find nothing."""
+_LEEWAY = 1.1
+"""By so much more than is wanted may be foreseen of what is considered: it may take less."""
 _TRIES = 4
 """So often a turn measures what it has chosen, and chooses anew by what that has taught."""
 
@@ -66,6 +69,12 @@ class Band:
     """Share where a latency is asked for."""
     FAR = 0.4
     """Share where none is: the fastest that keeps the accuracy takes far less than the baseline."""
+
+    @property
+    def caps_ms(self) -> list[float]:
+        """Within each of these latencies a turn looks at what promises most."""
+        shares: list[float] = np.geomspace(1.0, self.share, _A_TURN).tolist()
+        return [share * self.cap_ms for share in shares]
 
 
 @dataclass(frozen=True)
@@ -219,15 +228,17 @@ class Scouting:
         )
         if not seen and not any(point.latency_ms <= cap_ms for point in points):
             raise unreached(cap_ms, [(point.architecture, point.latency_ms) for point in points])
-        known = {one.key for one, _ in seen}
-        ranked = sorted(points, key=lambda point: -point.score)
-        fresh = [point.architecture for point in ranked if point.architecture.key not in known]
+        near = _worth_a_try(points, self.band, {one for one, _ in seen})
 
-        def choose() -> list[Architecture]:
-            times = {one: latencies.ms(one) for one in fresh}
-            return _chosen(times, self.band, weighed, promise, seen)
+        def choose(among: Sequence[Architecture] = near) -> list[Architecture]:
+            times_ms = {one: latencies.ms(one) for one in among}
+            return _chosen(times_ms, self.band, weighed, promise, seen)
 
-        return self._measured(choose)
+        found, measured = self._measured(choose)
+        if measured:
+            # The last that were measured may take longer than was foreseen, and others less.
+            found = choose([one for one in near if latencies.knows(one)])
+        return found, measured
 
 
 def unreached(cap_ms: float, tried: Collection[Timed]) -> HarnessError:
@@ -258,6 +269,16 @@ def thoughts(space: Space, predict_ms: Model, band: Band) -> list[Architecture]:
     return list(found)
 
 
+def _worth_a_try(points: Sequence[Point], band: Band, seen: Container[Architecture]) -> list[Architecture]:
+    """Return, the best first, what promises most within, or nearly, each latency of a band and is new."""
+    ranked = sorted((one for one in points if one.architecture not in seen), key=lambda one: -one.score)
+    kept: set[Architecture] = set()
+    for cap_ms in band.caps_ms:
+        within = [one.architecture for one in ranked if one.latency_ms <= _LEEWAY * cap_ms]
+        kept.update(within[:_CONSIDERED])
+    return [one.architecture for one in ranked if one.architecture in kept]
+
+
 def _chosen(
     times_ms: dict[Architecture, float],
     band: Band,
@@ -271,8 +292,8 @@ def _chosen(
     """
     found: list[Architecture] = []
     believed = list(seen)
-    for share in np.geomspace(1.0, band.share, _A_TURN):
-        within = [one for one, ms in times_ms.items() if ms <= share * band.cap_ms and one not in found]
+    for cap_ms in band.caps_ms:
+        within = [one for one, ms in times_ms.items() if ms <= cap_ms and one not in found]
         if within:
             found.append(max(within[:_CONSIDERED], key=promise))
             if weighed:
