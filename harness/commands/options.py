@@ -35,6 +35,10 @@ class Finite(click.FloatRange):
             self.fail(f"{number} is not a finite number.", parameter, context)
         return number
 
+    def _describe_range(self) -> str:
+        """Return what --help says of the range: nothing where there is none (Click says "x<=None")."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 class Workers(click.IntRange):
     """A number of processes or threads that share work, within what the machine bears."""

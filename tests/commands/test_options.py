@@ -47,6 +47,18 @@ def test_a_value_of_a_config_file_is_held_to_the_same_bounds(tmp_path: Path) -> 
         given(tmp_path, "weight_decay =")
 
 
+def test_help_says_nothing_of_a_range_that_has_no_ends() -> None:
+    @click.command()
+    @click.option("--any", type=options.Finite(), help="Any.", default=0.5, show_default=True)
+    @click.option("--some", type=options.Finite(min=0), help="Some.")
+    def numbers(**_: float) -> None:
+        """Take numbers."""
+
+    text = CliRunner().invoke(numbers, ["--help"]).output
+    assert "[default: 0.5]" in text
+    assert "[x>=0]" in text
+
+
 def test_rare_options_are_not_listed(tmp_path: Path) -> None:
     text = CliRunner().invoke(command, ["--help"]).output
     assert "--weight-decay" not in text
