@@ -152,6 +152,7 @@ def _costs(outcome: SearchResult) -> Table:
 
 
 _COSTS = {
+    "usual": "measuring the baseline's latency",
     "int8": "comparing the baseline with its INT8 twin",
     "thoughts": "measuring what somebody would think of",
     "scouts": "finding and measuring what is looked at",

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator
 
+from harness.backend.kernels import OF_ANSWERS
 from harness.comparison.findings import figure_text
 from harness.search.accuracy.estimator import agreement, kendall
 from harness.search.decision import SEARCHED, UNIFORM
@@ -197,7 +198,8 @@ def _trust(outcome: SearchResult) -> str:
 def _wide(outcome: SearchResult) -> Iterator[str]:
     """Name the layers of the chosen network that the compiler did not put into INT8 kernels."""
     kernels = next(one.kernels for one in outcome.shortlist if one.key == outcome.searched.key)
-    named = list(dict.fromkeys(layer.name for layer in (*kernels.wide, *kernels.fallbacks)))
+    names = (layer.name for layer in (*kernels.wide, *kernels.fallbacks))
+    named = list(dict.fromkeys(name for name in names if not name.startswith(OF_ANSWERS)))
     if named:
         yield f"Not in INT8 kernels of their own in {SEARCHED}: {', '.join(named)}."
     elif kernels.int8_share is not None:

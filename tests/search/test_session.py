@@ -56,7 +56,7 @@ from harness.search import forecast, report, result, sentences, session  # noqa:
 from harness.search.accuracy import material as materials  # noqa: E402
 from harness.search.accuracy.material import Material, Supplies  # noqa: E402
 from harness.search.accuracy.trainer import BRIEF, FINAL, MANY_EPOCHS, VERSIONS, Job, Tuned  # noqa: E402
-from harness.search.document import OverSeeds, Pair, Ratio, SearchResult  # noqa: E402
+from harness.search.document import Kernels, Layer, OverSeeds, Pair, Ratio, SearchResult  # noqa: E402
 from harness.search.selection import contest, deployment, models  # noqa: E402
 from harness.search.selection.trainings import Trainings, Whole  # noqa: E402
 from harness.search.tools import Predictor, Tools  # noqa: E402
@@ -463,6 +463,16 @@ def test_a_look_that_is_the_brief_fine_tuning_is_no_witness_for_it(outcome: Sear
     short = replace(outcome, request=replace(asked, effort=replace(asked.effort, look_images=8)))
     said = [" ".join(sentences.sentences(one)) for one in (outcome, short)]
     assert ["tau of the shortlist's looks" in one for one in said] == [False, True]
+
+
+def test_what_makes_the_label_of_an_answer_is_no_layer_that_falls_back(outcome: SearchResult) -> None:
+    def said(*names: str) -> str:
+        kernels = Kernels(1.0, (), tuple(Layer(name) for name in names), 1.0)
+        shortlist = tuple(replace(one, kernels=kernels) for one in outcome.shortlist)
+        return " ".join(sentences.sentences(replace(outcome, shortlist=shortlist)))
+
+    assert "none falls back" in said("answers/Convert_1")
+    assert "Not in INT8 kernels of their own in searched: stage 1." in said("answers/Convert_1", "stage 1")
 
 
 def test_a_wanted_latency_that_nothing_keeps_is_said_in_the_report(
