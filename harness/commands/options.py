@@ -52,6 +52,18 @@ class Workers(click.IntRange):
         return count
 
 
+class ClusterAddress(click.types.StringParamType):
+    """The address of a Ray cluster, which has a colon or is 'auto'."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        address = str(value)
+        if ":" not in address and address != "auto":
+            self.fail(
+                f"'{address}' is no address of a Ray cluster: give HOST:PORT or auto.", parameter, context
+            )
+        return address
+
+
 model = click.option(
     "--model", required=True, metavar="CARD", help="Shipped model name, or path of a model card."
 )

@@ -13,7 +13,8 @@ from harness.backend import folding, graph, kernels
 from harness.backend.settings import CompileSettings
 
 CHANNELS = 32
-F32 = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
+# CPUs with VNNI would quantize what is multiplied with packed weights.
+F32 = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1, "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
 SETTINGS = CompileSettings("LATENCY", streams=1)
 
 

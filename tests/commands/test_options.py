@@ -59,6 +59,19 @@ def test_help_says_nothing_of_a_range_that_has_no_ends() -> None:
     assert "[x>=0]" in text
 
 
+def test_a_number_of_workers_is_no_address_of_a_cluster() -> None:
+    @click.command()
+    @click.option("--workers", type=options.ClusterAddress())
+    def train(workers: str) -> None:
+        click.echo(workers)
+
+    for address in ("10.0.0.1:6379", "local:2", "auto"):
+        assert CliRunner().invoke(train, ["--workers", address]).output == f"{address}\n"
+    told = CliRunner().invoke(train, ["--workers", "2"])
+    assert told.exit_code == 2
+    assert "'2' is no address of a Ray cluster: give HOST:PORT or auto." in told.output
+
+
 def test_rare_options_are_not_listed(tmp_path: Path) -> None:
     text = CliRunner().invoke(command, ["--help"]).output
     assert "--weight-decay" not in text

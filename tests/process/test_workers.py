@@ -59,9 +59,11 @@ def test_processes_that_load_images_end_with_a_training_that_is_killed() -> None
     assert done.stdout == "4\n"
 
 
-@pytest.mark.parametrize("words", [["train"], ["search", "run"], ["prepare"]])
+@pytest.mark.parametrize(
+    "words", [["train", "--workers"], ["search", "run", "--loaders"], ["prepare", "--workers"]]
+)
 def test_more_workers_than_the_machine_bears_are_refused(words: list[str]) -> None:
-    shown = CliRunner().invoke(cli.cli, [*words, "--workers", "5000"])
+    shown = CliRunner().invoke(cli.cli, [*words, "5000"])
     assert shown.exit_code == 2
     assert "5000 for " in " ".join(shown.stderr.replace("│", " ").split())
 

@@ -114,6 +114,7 @@ def _effort(
 )
 @options.rare(
     "--workers",
+    type=options.ClusterAddress(),
     metavar="ADDR",
     help="Address of a Ray cluster (see `fleet run`) whose other machines train candidates, each bit "
     "for bit as here.",
