@@ -53,15 +53,16 @@ class Workers(click.IntRange):
 
 
 class ClusterAddress(click.types.StringParamType):
-    """The address of a Ray cluster, which has a colon or is 'auto'."""
+    """The address of a Ray cluster, refused at once where it is none."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
-        address = str(value)
-        if ":" not in address and address != "auto":
-            self.fail(
-                f"'{address}' is no address of a Ray cluster: give HOST:PORT or auto.", parameter, context
-            )
-        return address
+        from harness.process import cluster
+
+        try:
+            cluster.require_address(str(value))
+        except HarnessError as error:
+            self.fail(str(error), parameter, context)
+        return str(value)
 
 
 model = click.option(

@@ -207,13 +207,19 @@ def _own(node: Node) -> dict[str, float]:
     return dict.fromkeys(names, 1.0)
 
 
-def _require_somebody(address: str) -> None:
+def require_address(address: str) -> None:
+    """Raise HarnessError if this is none that `joined` takes, whoever may answer there."""
     name, _, port = address.rpartition(":")
-    if not name or not port.isdecimal():
+    if address != "auto" and not address.startswith(LOCAL) and not (name and port.isdecimal()):
         raise HarnessError(
             f"'{address}' is no address of a Ray cluster: give HOST:PORT as `ray start --head` prints it, "
             f"'auto' or 'local:N'."
         )
+
+
+def _require_somebody(address: str) -> None:
+    require_address(address)
+    name, _, port = address.rpartition(":")
     try:
         socket.create_connection((name, int(port)), timeout=_CONNECT_S).close()
     except (OSError, OverflowError) as error:

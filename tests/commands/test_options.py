@@ -69,7 +69,7 @@ def test_a_number_of_workers_is_no_address_of_a_cluster() -> None:
         assert CliRunner().invoke(train, ["--workers", address]).output == f"{address}\n"
     told = CliRunner().invoke(train, ["--workers", "2"])
     assert told.exit_code == 2
-    assert "'2' is no address of a Ray cluster: give HOST:PORT or auto." in told.output
+    assert "'2' is no address of a Ray cluster: give HOST:PORT as `ray start --head`" in told.output
 
 
 def test_rare_options_are_not_listed(tmp_path: Path) -> None:

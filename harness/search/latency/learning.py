@@ -4,7 +4,7 @@ A search finds what its model flatters: on unseen random networks a table was 3 
 chose by it up to 38 %. What a search wants to train it therefore measures first.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from harness.model.architecture import Architecture
 from harness.search.parts import Parts
@@ -51,7 +51,7 @@ class Latencies:
         """Whether a network was measured."""
         return network in self._found
 
-    def measure(self, networks: Iterable[Architecture]) -> list[Architecture]:
+    def measure(self, networks: Collection[Architecture]) -> list[Architecture]:
         """Measure those that are not known, learn from them and return them; none where nothing can be."""
         if self._measure is None:
             return []

@@ -15,7 +15,7 @@ of Machine Learning Research 15, 2014.)
 import itertools
 import math
 from collections.abc import Callable, Collection, Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -143,7 +143,6 @@ class Scouting:
     looks: Callable[[Sequence[Architecture]], list[float]]
     """The accuracies of networks after a look each, as fractions."""
     kept: Kept
-    _tried: dict[Architecture, None] = field(default_factory=dict, init=False)
 
     def scout(self, count: int) -> Scouted:
         """Look at what somebody would think of, then at `count` others, or a few more.
@@ -152,7 +151,8 @@ class Scouting:
             HarnessError: no network that was tried keeps the wanted latency, of which the nearest is named,
                 or only one does.
         """
-        first, _ = self._known("thoughts", self._thoughts)
+        first, measured = self._known("thoughts", self._thoughts)
+        tried = dict.fromkeys((*first, *measured))
         seen = list(zip(first, self.looks(first), strict=True))
         wanted, turn = max(_LEAST, len(seen) + count), 0
         # Turns may find nothing that is as fast as the table had it, and yet teach the table.
@@ -160,10 +160,16 @@ class Scouting:
             fresh, measured = self._known(f"scouts-{turn}", partial(self._turn, tuple(seen), turn))
             if not fresh and not measured:
                 break
+            tried |= dict.fromkeys((*fresh, *measured))
             seen += zip(fresh, self.looks(fresh), strict=True)
             turn += 1
+        if not seen:
+            raise unreached(self.band.cap_ms, [(one, self.latencies.ms(one)) for one in tried])
         if len(seen) < _LEAST:
-            raise self._too_few(seen)
+            raise HarnessError(
+                f"Only one network that was tried keeps {self.band.cap_ms:.3g} ms, so that there is nothing "
+                "to choose from: ask for less, by --target-latency or --target-speedup."
+            )
         if len(seen) < wanted:
             note(f"Only {len(seen)} networks that keep {self.band.cap_ms:.3g} ms were found to look at.")
         weighed = weigh(self.estimator, self.space.baseline, seen)
@@ -171,14 +177,6 @@ class Scouting:
         named = ", ".join(f"{name} {tau:.2f}" for name, tau in scouted.taus().items())
         note(f"Kendall's tau with the {len(seen)} networks looked at: {named}.")
         return scouted
-
-    def _too_few(self, seen: Sequence[Seen]) -> HarnessError:
-        if seen:
-            return HarnessError(
-                f"Only one network that was tried keeps {self.band.cap_ms:.3g} ms, so that there is nothing "
-                "to choose from: ask for less, by --target-latency or --target-speedup."
-            )
-        return unreached(self.band.cap_ms, [(one, self.latencies.ms(one)) for one in self._tried])
 
     def _known(self, name: str, find: Callable[[], Found]) -> Found:
         """Return what an earlier call found, or else `find` finds now; learn what was measured of it."""
@@ -192,7 +190,6 @@ class Scouting:
         values = self.kept(name, make)
         found, measured = ([Architecture.from_dict(one) for one in values[what]] for what in _PARTS_OF_TURN)
         self.latencies.recall([*found, *measured])
-        self._tried.update(dict.fromkeys((*found, *measured)))
         return found, measured
 
     def _thoughts(self) -> Found:
