@@ -1,15 +1,16 @@
 """What the open space gives: a search on CIFAR-10, its controls and networks made by hand, over three seeds.
 
-    python benchmarks/open_space.py --images CIFAR --out DIR PIECE ...
-    python benchmarks/open_space.py --images CIFAR --out DIR --list
+    python benchmarks/open_space.py --experiment 7|40 --images CIFAR --out DIR PIECE ...
+    python benchmarks/open_space.py --list
 
 CIFAR holds train/CLASS/ and test/CLASS/. Each piece is one `harness` command, or a few, and ends within a
 sitting of 45 minutes on two cores; the same call goes on where an interrupted one stopped. They go in the
 order of --list: those that measure want a machine with nothing else at work, all others only compute.
 
-- baseline: a ResNet of 29 layers, bottlenecks as ResNet-50 has them, 47 MMAC.
+- baseline: for 7 times its FP32 speed a ResNet of 29 layers, bottlenecks as ResNet-50 has them, 47 MMAC; for
+  40 times the ResNet-20 of He et al., of basic blocks, some 2.5 times as wide, 294 MMAC.
 - open-PART, then open: the search in the open space up to a part of it, and to its end. The wanted speed
-  leaves 10 to 15 MMAC. Pick and control, the best uniform scaling of the baseline, are trained from three
+  leaves 10 to 20 MMAC. Pick and control, the best uniform scaling of the baseline, are trained from three
   seeds, two networks at a time.
 - shapes: of the kinds of networks that somebody would make by hand, the widest that take no longer than the
   pick.
@@ -27,7 +28,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -56,17 +57,14 @@ from harness.training.ranks import Ranks
 
 SEEDS = (1, 2, 3)
 EPOCHS = 4
-"""After the brief training; the baseline is trained for BASELINE_EPOCHS."""
-BASELINE_EPOCHS = 6
+"""After the brief training, of all but the baseline."""
+SCOUTS = 20
 TRAINING = "--optimizer muon --learning-rate 0.03 --weight-decay 0.01 --warmup-epochs 1 --smallest-area 0.6"
-SEARCH = (
-    f"--target-speedup 7 --threads 1 --scouts 20 --look-images 45000 --shortlist 8 "
-    f"--epochs {EPOCHS} --finals 2 --rounds 3 --duration 2"
-)
+SEARCH = f"--threads 1 --look-images 45000 --shortlist 8 --epochs {EPOCHS} --finals 2 --rounds 3 --duration 2"
 VARIANTS = {
-    "open": "--space open --seeds 3",
-    "closed": "--space resnet-rev --estimator macs --seeds 1",
-    "costs": "--space open --estimator distilled --seeds 1",
+    "open": f"--space open --scouts {SCOUTS} --seeds 3",
+    "closed": f"--space resnet-rev --estimator macs --scouts {SCOUTS} --seeds 1",
+    "costs": f"--space open --estimator distilled --scouts {SCOUTS} --seeds 1",
     "thoughts": "--space open --scouts 0 --seeds 1",
 }
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -83,11 +81,14 @@ def bottlenecks() -> Architecture:
     return Architecture(10, 32, "3x3", 16, tuple(stages))
 
 
-def basic(width: float) -> Architecture:
-    """Return a ResNet of basic blocks, two in each of three stages, ResNet-14 of He et al. at width 16."""
-    stages = (rounded(channels * width) for channels in (16, 32, 64))
-    blocks = tuple(Stage(one, (Block(one, form="basic"),) * 2) for one in stages)
-    return Architecture(10, 32, "3x3", rounded(16 * width), blocks)
+def basic(width: float, blocks: int = 2) -> Architecture:
+    """Return a ResNet of basic blocks in three stages, as He et al. have it for CIFAR-10 where `width` is 1.
+
+    With two blocks in each stage it is ResNet-14, with three ResNet-20.
+    """
+    channels = (rounded(one * width) for one in (16, 32, 64))
+    stages = tuple(Stage(one, (Block(one, form="basic"),) * blocks) for one in channels)
+    return Architecture(10, 32, "3x3", rounded(16 * width), stages)
 
 
 def plain(width: float, *, early_stride: bool = False) -> Architecture:
@@ -103,6 +104,17 @@ HAND_MADE: dict[str, Callable[[float], Architecture]] = {
     "basic": basic,
 }
 """What somebody would make by hand, by its width; `early` halves the image in the first stage, too."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    baseline: Architecture
+    epochs: int
+    """Of the baseline."""
+
+
+EXPERIMENTS = {7: Experiment(bottlenecks(), 6), 40: Experiment(basic(2.5, 3), 5)}
+"""By how many times as fast as its baseline in FP32 is asked for."""
 
 
 def plan() -> list[str]:
@@ -134,25 +146,25 @@ def call(out: Path, *words: str, start: Sequence[str] = ()) -> None:
         raise HarnessError(f"`harness {words[0]}` ended with code {code}: see above, then repeat the piece.")
 
 
-def train_baseline(out: Path, images: Path) -> None:
+def train_baseline(out: Path, images: Path, experiment: Experiment) -> None:
     """Train the baseline in OUT/baseline."""
-    write_json(out / "baseline.json", bottlenecks().to_dict())
+    write_json(out / "baseline.json", experiment.baseline.to_dict())
     words = ["--train", "fit", "--test", str((images / "test").resolve()), "--crop-fraction", "1", "--resume"]
-    words += ["--out", "baseline", "--architecture", "baseline.json", "--epochs", str(BASELINE_EPOCHS)]
+    words += ["--out", "baseline", "--architecture", "baseline.json", "--epochs", str(experiment.epochs)]
     call(out, "train", "--task", "folder", *words, *shlex.split(TRAINING), start=TORCHRUN)
 
 
-def do(piece: str, images: Path, out: Path) -> None:
+def do(piece: str, speedup: int, images: Path, out: Path) -> None:
     """Do a piece, or what is missing of it."""
     name, _, rest = piece.rpartition("-")
     if piece == "report":
         report(out)
     elif piece == "baseline":
-        train_baseline(out, images)
+        train_baseline(out, images, EXPERIMENTS[speedup])
     elif piece in VARIANTS:
-        search(out, piece)
+        search(out, speedup, piece)
     elif name in VARIANTS:
-        search(out, name, "--until", rest)
+        search(out, speedup, name, "--until", rest)
     elif piece == "shapes":
         pick = found(out).searched.architecture
         for kind, make in HAND_MADE.items():
@@ -206,7 +218,7 @@ def best_by_hand(out: Path) -> str:
     return max(accuracies, key=accuracies.__getitem__)
 
 
-def search(out: Path, name: str, *more: str) -> None:
+def search(out: Path, speedup: int, name: str, *more: str) -> None:
     words = [
         "--baseline",
         "baseline/card.toml",
@@ -217,6 +229,7 @@ def search(out: Path, name: str, *more: str) -> None:
         "--data",
         "store",
     ]
+    words += ["--target-speedup", str(speedup)]
     words += ["--out", name, *shlex.split(SEARCH), *shlex.split(VARIANTS[name]), *more]
     call(out, "search", "run", *words, start=TORCHRUN)
 
@@ -279,8 +292,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=Path, metavar="CIFAR", required=True, help="CIFAR-10's images")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--experiment", type=int, choices=list(EXPERIMENTS), default=40, help="speed-up")
+    parser.add_argument("--images", type=Path, metavar="CIFAR", help="CIFAR-10's images")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--list", action="store_true", help="name the pieces of the plan, in their order")
     parser.add_argument("pieces", nargs="*", metavar="PIECE")
     given = parser.parse_args()
@@ -290,11 +304,13 @@ def main() -> int:
     known = {*plan(), *(piece for name in VARIANTS for piece in of_search(name))}
     if unknown := set(given.pieces) - known:
         parser.error(f"there is no piece {', '.join(sorted(unknown))}: see --list")
+    if given.images is None or given.out is None:
+        parser.error("--images and --out are needed")
     given.out.mkdir(parents=True, exist_ok=True)
     try:
         prepared(given.images, given.out)
         for piece in given.pieces:
-            do(piece, given.images, given.out)
+            do(piece, given.experiment, given.images, given.out)
     except HarnessError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -132,6 +132,21 @@ def hopeful(candidate: Candidate, bar: Bar) -> bool:
     return bar.baseline - candidate.brief <= bar.hope * (bar.baseline - bar.least)
 
 
+def around(candidates: Sequence[Candidate], bar: Bar, cap_ms: float) -> tuple[float, float]:
+    """Return between which latencies, by looks, the fastest lies that keeps the bar; the second is the upper.
+
+    The upper is the latency of the fastest that is expected to be safe, or else `cap_ms`. Under the lower, 0
+    if nothing was seen there, nothing that was seen may keep the bar: not even if what stays of a gap is,
+    by ratios, half-way from `bar.guess` to the least of which there is hope.
+    """
+    little = math.sqrt(bar.guess / bar.hope)
+    safe = [one.latency_ms for one in candidates if expected(one, bar.guess, bar) >= bar.safe]
+    may = [one.latency_ms for one in candidates if expected(one, little, bar) >= bar.least]
+    upper_ms = min(safe, default=cap_ms)
+    first_ms = min(may, default=upper_ms)
+    return max((one.latency_ms for one in candidates if one.latency_ms < first_ms), default=0.0), upper_ms
+
+
 def next_to_train(
     candidates: Sequence[Candidate], trained: Mapping[str, float], bar: Bar
 ) -> Candidate | None:

@@ -17,7 +17,7 @@ from harness.search.accuracy.crew import hired
 from harness.search.accuracy.material import Material, Supplies
 from harness.search.accuracy.team import Team, help_out
 from harness.search.accuracy.trainer import BRIEF, Trainer
-from harness.search.decision import SEARCHED, UNIFORM, Candidate
+from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
 from harness.search.document import OverSeeds, SearchResult
 from harness.search.latency.learning import Latencies
 from harness.search.request import UNTIL, Request, Setting, open_setting
@@ -116,8 +116,9 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
             estimator, estimated = tools.estimator(setting, material)
         if reached("estimator"):
             return None
+        bar = _bar(setting, material, trainings)
         scouting = Scouting(
-            setting.space, band, latencies, estimator, request.seed, trainings.looks, parts.kept
+            setting.space, band, latencies, bar, estimator, request.seed, trainings.looks, parts.kept
         )
         scouted = scouting.scout(request.effort.scouts)
         if scouted.at_chance(len(setting.images.held_out.names)):
@@ -148,7 +149,6 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
             }
         }
         contest = Contest(setting, material, trainings, provenance)
-        bar = contest.bar()
         shortlist = contest.shortlist(in_time, bar)
         candidates = contest.tuned(shortlist)
         picked, trained = contest.train_up(candidates, bar)
@@ -273,6 +273,13 @@ def _cap_ms(setting: Setting, usual_ms: float, tools: Tools) -> float:
             "for what is fastest among all that keep the accuracy."
         )
     return min(cap_ms, usual_ms)
+
+
+def _bar(setting: Setting, material: Material, trainings: Trainings) -> Bar:
+    """Return what must be kept: the baseline's FP32 accuracy on the held-out images less the drop."""
+    found = setting.parts.kept("bar", lambda: material.held_out_accuracy(setting.request.card))
+    images, regime = len(setting.images.held_out.names), trainings.regime
+    return Bar(found, setting.request.max_drop, images, regime.guess, regime.hope)
 
 
 def _material(setting: Setting, ranks: Ranks) -> Material:

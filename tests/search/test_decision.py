@@ -11,6 +11,7 @@ from harness.model.architecture import Architecture, Stage, resnet50
 from harness.search.decision import (
     Bar,
     Candidate,
+    around,
     choose,
     expected,
     expected_error,
@@ -74,6 +75,13 @@ def test_one_that_ended_above_the_baseline_does_not_make_hopeless_ones_promising
     trained = {best.key: 0.962}
     assert remaining_share([far, near, best], trained, BAR) == 1 / 20
     assert next_to_train([far, near, best], trained, BAR) == near
+
+
+def test_the_fastest_that_keeps_the_bar_lies_between_what_is_lost_and_what_is_expected_to_be_safe() -> None:
+    assert around(candidates(0.5, 0.8, 0.93, 0.95, 0.96), BAR, 6.0) == (2.0, 4.0)
+    assert around(candidates(0.5, 0.93, 0.8, 0.93), BAR, 6.0) == (1.0, 6.0)
+    assert around(candidates(0.95, 0.96), BAR, 6.0) == (0.0, 1.0)
+    assert around(candidates(0.5, 0.6), BAR, 6.0) == (2.0, 6.0)
 
 
 def test_a_faster_one_is_trained_while_it_is_expected_to_keep_the_bar() -> None:

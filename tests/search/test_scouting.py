@@ -11,6 +11,7 @@ from harness.errors import HarnessError
 from harness.model.architecture import Architecture, Stage
 from harness.model.blocks import Block
 from harness.search.accuracy.weighing import Seen, unlikeness
+from harness.search.decision import Bar
 from harness.search.latency.learning import Latencies
 from harness.search.parts import Parts
 from harness.search.space.revisions import Space
@@ -65,14 +66,19 @@ def plain(_: str, make: Callable[[], Any]) -> Any:
     return make()
 
 
+NOT_KEPT = Bar(baseline=1.0, max_drop=0.01, images=10_000, hope=100)
+"""What no look says anything of."""
+
+
 def scouting(
     look: Callable[[Architecture], float] = truth,
     kept: Kept = plain,
     cap: float = CAP,
     latencies: Latencies | None = None,
+    bar: Bar = NOT_KEPT,
 ) -> Scouting:
     band = Band(cap, Band.NEAR if cap <= CAP else Band.FAR)
-    return Scouting(SPACE, band, latencies or Latencies(mega_macs), Flattering(), 1, each(look), kept)
+    return Scouting(SPACE, band, latencies or Latencies(mega_macs), bar, Flattering(), 1, each(look), kept)
 
 
 def scouted(count: int, **given: Any) -> Scouted:
@@ -118,6 +124,26 @@ def test_without_a_wish_scouts_go_where_much_faster_networks_are() -> None:
     shares = [mega_macs(one) / whole for one, _ in found.seen]
     assert min(shares) < 0.45
     assert max(shares) == 1.0
+
+
+def test_turns_go_where_looks_say_that_the_fastest_lies_that_keeps_the_bar() -> None:
+    whole, bar = mega_macs(SPACE.baseline), Bar(0.95, 0.02, 10_000)
+
+    def share(architecture: Architecture) -> float:
+        return mega_macs(architecture) / whole
+
+    def look(architecture: Architecture) -> float:
+        """Return what is expected to be safe from 0.55 of the baseline's work on."""
+        return 0.95 - max(0.0, 1.5 * (0.7 - share(architecture))) ** 2
+
+    found = scouted(16, look=look, cap=whole, bar=bar)
+    later = [share(one) for one, _ in found.seen[-12:]]
+    assert 0.4 < min(later) < 0.55 <= max(later) < 0.6
+
+
+def test_where_more_speed_than_is_wanted_keeps_the_bar_scouts_go_on_to_it() -> None:
+    found = scouted(8, look=lambda one: 0.95, bar=Bar(0.95, 0.02, 10_000))
+    assert min(mega_macs(one) for one, _ in found.seen) < 0.8 * CAP
 
 
 def test_short_searches_are_kept_and_looks_decide_what_follows(

@@ -13,6 +13,7 @@ from harness.dataset.recipe import Recipe
 from harness.errors import DataError
 from harness.model import resnet
 from harness.model.architecture import Architecture
+from harness.model.card import Card
 from harness.search.accuracy import stem
 from harness.search.accuracy.inheritance import inherit
 from harness.search.accuracy.trainer import MANY_EPOCHS, VERSIONS, Job, Tuned
@@ -193,6 +194,10 @@ class Material:
     def held_out(self, size: int) -> Images:
         """Return the images to judge by, as a benchmark would see them."""
         return self._images("held out", size, self.parts.held_out)
+
+    def held_out_accuracy(self, card: Card) -> float:
+        """Return top-1 of a card's model on the held-out images, by OpenVINO, as a fraction."""
+        return export.measure(card, self.held_out(card.input.size))
 
     def inherited(self, architecture: Architecture) -> ResNet:
         """Return the network with inherited weights, its stem fitted if new."""

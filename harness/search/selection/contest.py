@@ -42,13 +42,6 @@ class Contest:
         self.setting, self.material, self.trainings = setting, material, trainings
         self.models = Models(setting, material, trainings, provenance)
 
-    def bar(self) -> Bar:
-        """Return what must be kept: the baseline's FP32 accuracy on the held-out images less the drop."""
-        setting = self.setting
-        found = setting.parts.kept("bar", lambda: self.models.held_out_accuracy(setting.request.card))
-        images, regime = len(setting.images.held_out.names), self.trainings.regime
-        return Bar(found, setting.request.max_drop, images, regime.guess, regime.hope)
-
     def shortlist(self, looks: Sequence[Candidate], bar: Bar) -> list[Candidate]:
         """Return those that are best by latency and look, the fastest first: the second rung.
 

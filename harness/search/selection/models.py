@@ -45,11 +45,11 @@ class Models:
         description = f"Revision {key} of {self._setting.request.card.name}, found by `harness search`"
         facts = self._facts(network.architecture)
         card = export.export(network, recipe, folder, f"{key}-fp32", description, facts)
-        return quantized(card, key, self._calibration(), self.held_out_accuracy, folder).to_dict()
+        return self._quantized(card, key, folder)
 
-    def held_out_accuracy(self, card: Card) -> float:
-        """Return top-1 of a card's model on the held-out images, by OpenVINO, as a fraction."""
-        return export.measure(card, self._material.held_out(card.input.size))
+    def _quantized(self, card: Card, name: str, folder: Path) -> dict[str, Any]:
+        judge = self._material.held_out_accuracy
+        return quantized(card, name, self._calibration(), judge, folder).to_dict()
 
     def _calibration(self) -> Store:
         """Return a store of training images, at every input size that is searched, to calibrate on."""
@@ -72,10 +72,9 @@ class Models:
         name = f"{card.name}-int8"
         folder = self._setting.path("models", name)
 
-        def make() -> dict[str, Any]:
-            return quantized(card, name, self._calibration(), self.held_out_accuracy, folder).to_dict()
-
-        found = self._setting.parts.kept("baseline-int8", make, model=card.name)
+        found = self._setting.parts.kept(
+            "baseline-int8", lambda: self._quantized(card, name, folder), model=card.name
+        )
         return read_card(folder / f"{name}.toml"), found
 
     def _facts(self, architecture: Architecture) -> dict[str, Any]:

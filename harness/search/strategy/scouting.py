@@ -26,6 +26,7 @@ from harness.errors import HarnessError
 from harness.model.architecture import Architecture
 from harness.search.accuracy.estimator import Additive, Estimator, Macs, kendall
 from harness.search.accuracy.weighing import Seen, Weighed, left_out, unlikeness, weigh
+from harness.search.decision import Bar, Candidate, around
 from harness.search.latency.learning import Latencies, Model, Timed
 from harness.search.space.revisions import DEPTHS, Space
 from harness.search.strategy.climbing import climb
@@ -37,7 +38,7 @@ _A_TURN = 4
 _LEAST = 2
 """Networks from which something can be learned: each is judged by what the others lead to."""
 _STARTS = 6
-"""Of all that was seen the most accurate, from which climbs start."""
+"""Of all that was seen the most accurate that are fast enough, from which climbs start."""
 _STRIDE = 1.0
 """How unlike its start the end of a climb may be, at most; see weighing.unlikeness."""
 _CONSIDERED = 200
@@ -61,7 +62,7 @@ class Band:
     """The latencies in which networks are looked for."""
 
     cap_ms: float
-    """The wanted one: slower networks are not allowed."""
+    """Slower networks are not allowed."""
     share: float
     """Of it, down to which scouts go."""
 
@@ -75,6 +76,16 @@ class Band:
         """Within each of these latencies a turn looks at what promises most."""
         shares: list[float] = np.geomspace(1.0, self.share, _A_TURN).tolist()
         return [share * self.cap_ms for share in shares]
+
+    def narrowed(self, seen: Sequence[Candidate], bar: Bar) -> "Band":
+        """Return where to look next for the fastest that keeps the bar, as far as looks tell.
+
+        A bisection, by ratios: the slower half of what lies between the fastest that is expected to be safe
+        and the slowest that is lost.
+        """
+        lost_ms, cap_ms = around(seen, bar, self.cap_ms)
+        between = max(self.share, lost_ms / cap_ms)
+        return Band(cap_ms, min(self.NEAR, math.sqrt(between)))
 
 
 @dataclass(frozen=True)
@@ -136,6 +147,8 @@ class Scouting:
     space: Space
     band: Band
     latencies: Latencies
+    bar: Bar
+    """What must be kept: scouts go where looks say that the fastest lies that keeps it."""
     estimator: Additive
     """What ranks networks so far."""
     seed: int
@@ -212,24 +225,26 @@ class Scouting:
 
     def _turn(self, seen: Sequence[Seen], turn: int) -> Found:
         """Return what promises most within shares of the wanted latency and is not yet seen."""
-        base, latencies, cap_ms = self.space.baseline, self.latencies, self.band.cap_ms
+        base, latencies = self.space.baseline, self.latencies
+        known = [Candidate(one, latencies.ms(one), accuracy) for one, accuracy in seen]
+        band = self.band.narrowed(known, self.bar)
         weighed = weigh(self.estimator, base, seen) if seen else None
         promise = weighed.promise if weighed else self.estimator.score
-        starts = [one for one, _ in _most_accurate(seen)] or [base.canonical]
+        starts = [one.architecture for one in _most_accurate(known, band.cap_ms)] or [base.canonical]
         stride = _STRIDE if seen else math.inf
         points = climb(
-            Problem(self.space, latencies.ms, promise, cap_ms),
+            Problem(self.space, latencies.ms, promise, band.cap_ms),
             starts,
             self.seed + turn,
             within=lambda *pair: unlikeness(base, *pair) <= stride,
         )
-        if not seen and not any(point.latency_ms <= cap_ms for point in points):
-            raise unreached(cap_ms, [(point.architecture, point.latency_ms) for point in points])
-        near = _worth_a_try(points, self.band, {one for one, _ in seen})
+        if not seen and not any(point.latency_ms <= band.cap_ms for point in points):
+            raise unreached(band.cap_ms, [(point.architecture, point.latency_ms) for point in points])
+        near = _worth_a_try(points, band, {one for one, _ in seen})
 
         def choose(among: Sequence[Architecture] = near) -> list[Architecture]:
             times_ms = {one: latencies.ms(one) for one in among}
-            return _chosen(times_ms, self.band, weighed, promise, seen)
+            return _chosen(times_ms, band, weighed, promise, seen)
 
         found, measured = self._measured(choose)
         if measured:
@@ -299,5 +314,6 @@ def _chosen(
     return found
 
 
-def _most_accurate(seen: Sequence[Seen]) -> list[Seen]:
-    return sorted(seen, key=lambda one: -one[1])[:_STARTS]
+def _most_accurate(seen: Sequence[Candidate], cap_ms: float) -> list[Candidate]:
+    """Return the most accurate of those that keep a latency, after them the fastest of the others."""
+    return sorted(seen, key=lambda one: (max(cap_ms, one.latency_ms), -one.brief))[:_STARTS]
