@@ -15,7 +15,7 @@ from harness.model.card import Card
 from harness.search import forecast, result, verdict
 from harness.search.accuracy.crew import hired
 from harness.search.accuracy.material import Material, Supplies
-from harness.search.accuracy.team import Team, help_out
+from harness.search.accuracy.team import Team, help_out, led
 from harness.search.accuracy.trainer import BRIEF, Trainer
 from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
 from harness.search.document import OverSeeds, SearchResult
@@ -44,9 +44,9 @@ def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
         raise HarnessError(f"--until {request.until} is no part of a search: give one of {', '.join(UNTIL)}.")
     with joined() as ranks:
         if ranks.is_first:
-            return _lead(request, tools or TOOLS, ranks)
-        if ranks.hear():
-            help_out(_material(open_setting(request), ranks), ranks)
+            with led(ranks):
+                return _lead(request, tools or TOOLS, ranks)
+        help_out(lambda: _material(open_setting(request), ranks), ranks)
         return None
 
 
@@ -81,90 +81,86 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
     usual_ms = _usual_ms(setting, predictor, tools)
     cap_ms = _cap_ms(setting, usual_ms, tools)
     if reached("table"):
-        ranks.tell(False)
         return None
-    ranks.tell(True)
+    ranks.tell("begin")
     with parts.timed("reading images"):
         material = _material(setting, ranks)
         team = Team(material, ranks)
-    with team.helped():
-        trainings = Trainings(setting, crew or team)
-        band = Band(cap_ms, Band.NEAR if cap_ms < usual_ms else Band.FAR)
-        measure = partial(_measured_ms, setting, predictor, tools)
-        # Elsewhere what is looked at is chosen by what is known so far, and measured when the folder is back.
-        here = setting.conditions.elsewhere is None
-        latencies = Latencies(predictor.predict_ms, predictor.refit, measure if here else None, parts)
-        reference = setting.space.reference
-        latencies.learn([(setting.space.baseline, usual_ms), (reference, predictor.level_ms(reference))])
-        chosen = trainings.brief.precision
-        if crew is None:
-            note(precision.why(chosen, ranks.device))
-            outlook = forecast.forecast(
-                setting,
-                forecast.rates(material, ranks.count),
-                cap_ms / usual_ms,
-                len(thoughts(setting.space, predictor.predict_ms, band)),
-                predictor.measuring_s,
-                parts.seconds,
-            )
-            note(outlook.text)
-        else:
-            note(
-                f"Candidates train in {chosen}, as the workers have it; how long that takes is not foreseen."
-            )
-        with parts.timed("estimator"):
-            estimator, estimated = tools.estimator(setting, material)
-        if reached("estimator"):
-            return None
-        bar = _bar(setting, material, trainings)
-        scouting = Scouting(
-            setting.space, band, latencies, bar, estimator, request.seed, trainings.looks, parts.kept
+    trainings = Trainings(setting, crew or team)
+    band = Band(cap_ms, Band.NEAR if cap_ms < usual_ms else Band.FAR)
+    measure = partial(_measured_ms, setting, predictor, tools)
+    # Elsewhere what is looked at is chosen by what is known so far, and measured when the folder is back.
+    here = setting.conditions.elsewhere is None
+    latencies = Latencies(predictor.predict_ms, predictor.refit, measure if here else None, parts)
+    reference = setting.space.reference
+    latencies.learn([(setting.space.baseline, usual_ms), (reference, predictor.level_ms(reference))])
+    chosen = trainings.brief.precision
+    if crew is None:
+        note(precision.why(chosen, ranks.device))
+        outlook = forecast.forecast(
+            setting,
+            forecast.rates(material, ranks.count),
+            cap_ms / usual_ms,
+            len(thoughts(setting.space, predictor.predict_ms, band)),
+            predictor.measuring_s,
+            parts.seconds,
         )
-        scouted = scouting.scout(request.effort.scouts)
-        if scouted.at_chance(len(setting.images.held_out.names)):
-            note(
-                f"None of the {len(scouted.seen)} scouts does better than guessing, and the estimator "
-                "has learned nothing from them: give them more to learn from, by --look-images, or "
-                "ask for less speed."
-            )
-        if reached("scouts"):
-            return None
-        if missing := [one for one, _ in scouted.seen if not latencies.knows(one)]:
-            with parts.timed("latencies"):
-                latencies.keep(zip(missing, measure(missing), strict=True))
-        looks = [Candidate(one, latencies.ms(one), accuracy) for one, accuracy in scouted.seen]
-        in_time = [one for one in looks if one.latency_ms <= cap_ms]
-        if not in_time:
-            raise unreached(cap_ms, [(one.architecture, one.latency_ms) for one in looks])
-        if reached("latencies"):
-            return None
-        weighed = scouted.weighed
-        provenance = {
-            "search": {
-                **typed.unstructure(result.asked(setting)),
-                "table": predictor.facts["sha256"],
-                "estimator": estimated["sha256"],
-                "weights": dict(weighed.weights),
-                "estimator_name": weighed.name,
-            }
+        note(outlook.text)
+    else:
+        note(f"Candidates train in {chosen}, as the workers have it; how long that takes is not foreseen.")
+    with parts.timed("estimator"):
+        estimator, estimated = tools.estimator(setting, material)
+    if reached("estimator"):
+        return None
+    bar = _bar(setting, material, trainings)
+    scouting = Scouting(
+        setting.space, band, latencies, bar, estimator, request.seed, trainings.looks, parts.kept
+    )
+    scouted = scouting.scout(request.effort.scouts)
+    if scouted.at_chance(len(setting.images.held_out.names)):
+        note(
+            f"None of the {len(scouted.seen)} scouts does better than guessing, and the estimator "
+            "has learned nothing from them: give them more to learn from, by --look-images, or "
+            "ask for less speed."
+        )
+    if reached("scouts"):
+        return None
+    if missing := [one for one, _ in scouted.seen if not latencies.knows(one)]:
+        with parts.timed("latencies"):
+            latencies.keep(zip(missing, measure(missing), strict=True))
+    looks = [Candidate(one, latencies.ms(one), accuracy) for one, accuracy in scouted.seen]
+    in_time = [one for one in looks if one.latency_ms <= cap_ms]
+    if not in_time:
+        raise unreached(cap_ms, [(one.architecture, one.latency_ms) for one in looks])
+    if reached("latencies"):
+        return None
+    weighed = scouted.weighed
+    provenance = {
+        "search": {
+            **typed.unstructure(result.asked(setting)),
+            "table": predictor.facts["sha256"],
+            "estimator": estimated["sha256"],
+            "weights": dict(weighed.weights),
+            "estimator_name": weighed.name,
         }
-        contest = Contest(setting, material, trainings, provenance)
-        shortlist = contest.shortlist(in_time, bar)
-        candidates = contest.tuned(shortlist)
-        picked, trained = contest.train_up(candidates, bar)
-        if reached("finals"):
-            return None
-        rivals = contest.rivals(picked, tools.measure)
-        if reached("uniform"):
-            return None
-        controls = contest.train_controls(rivals, trained)
-        cards = [request.card, contest.models.baseline_int8()[0]]
-        cards.append(contest.models.publish(UNIFORM, trained[controls[0].key]))
-        cards.append(contest.models.publish(SEARCHED, trained[picked.key]))
-        twins = contest.twins(picked.architecture, controls[0].architecture)
-        converged = contest.converged(weighed)
-        if reached("models"):
-            return None
+    }
+    contest = Contest(setting, material, trainings, provenance)
+    shortlist = contest.shortlist(in_time, bar)
+    candidates = contest.tuned(shortlist)
+    picked, trained = contest.train_up(candidates, bar)
+    if reached("finals"):
+        return None
+    rivals = contest.rivals(picked, tools.measure)
+    if reached("uniform"):
+        return None
+    controls = contest.train_controls(rivals, trained)
+    cards = [request.card, contest.models.baseline_int8()[0]]
+    cards.append(contest.models.publish(UNIFORM, trained[controls[0].key]))
+    cards.append(contest.models.publish(SEARCHED, trained[picked.key]))
+    twins = contest.twins(picked.architecture, controls[0].architecture)
+    converged = contest.converged(weighed)
+    if reached("models"):
+        return None
     kernels = contest.kernels([one.architecture for one in candidates], tools.kernels)
     with parts.timed("comparison"):
         comparison = result.compare(setting, cards)

@@ -812,18 +812,34 @@ assert session.run(pickle.loads(Path("request").read_bytes()), TOOLS) is None
 """
 
 
+def under_torchrun(request: Request, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Search in two processes, which write what they tell to FOLDER/told-0 and told-1."""
+    (folder / "request").write_bytes(pickle.dumps(request))
+    script = OF_TORCHRUN.format(folder=str(Path(__file__).parent), images=deployment.CALIBRATION_IMAGES)
+    (folder / "script.py").write_text(script)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*torchrun, "script.py"], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.usefixtures("outcome")
+def test_an_error_of_the_first_process_of_torchrun_sends_the_other_home(
+    task: Request, tmp_path: Path
+) -> None:
+    done = under_torchrun(replace(task, out=tmp_path / "out", target_ms=1e-6), tmp_path)
+    first, other = ((tmp_path / name).read_text() for name in ("told-0", "told-1"))
+    assert done.returncode == 1
+    assert "architectures tried reaches 1e-06 ms" in first
+    assert "Traceback" not in other
+
+
 @pytest.mark.usefixtures("outcome")
 def test_two_processes_of_torchrun_train_two_candidates_bit_equal_to_alone(
     task: Request, tmp_path: Path
 ) -> None:
     request = learn_again(task, tmp_path / "out")
-    (tmp_path / "request").write_bytes(pickle.dumps(request))
-    script = OF_TORCHRUN.format(folder=str(Path(__file__).parent), images=deployment.CALIBRATION_IMAGES)
-    (tmp_path / "script.py").write_text(script)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = under_torchrun(request, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert_learned_alike(task, tmp_path / "out")
     learned = [

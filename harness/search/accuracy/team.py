@@ -4,7 +4,7 @@ All begin their jobs at once, and the first goes on when the last is through; wh
 on how many they are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _Result = list[Epoch] | HarnessError
 
 
 class Team:
-    """Trains as a Material does; the first of the processes has it, the others `help`."""
+    """Trains as a Material does; the first of the processes has it, the others `help_out`."""
 
     def __init__(self, material: Material, ranks: Ranks) -> None:
         """Take what the first process trains from by itself, and its place among all."""
@@ -58,16 +58,26 @@ class Team:
         finally:
             self._waiting = [job for job in self._waiting if job.folder not in begun]
 
-    @contextmanager
-    def helped(self) -> Iterator[None]:
-        """Let the other processes, which call `help`, take part in what is trained inside."""
+
+@contextmanager
+def led(ranks: Ranks) -> Iterator[None]:
+    """Send all other processes home when what the first does inside ends, with a HarnessError or without.
+
+    After any other error they may be in the middle of a training; torchrun ends them.
+    """
+    try:
         yield
-        # Not after an error: they may be in the middle of a training, and torchrun ends them.
-        self._ranks.tell(None)
+    except HarnessError:
+        ranks.tell(None)
+        raise
+    ranks.tell(None)
 
 
-def help_out(material: Material, ranks: Ranks) -> None:
-    """Train, as any process but the first, what the first gives out in `helped`."""
+def help_out(supply: Callable[[], Material], ranks: Ranks) -> None:
+    """Train, as any process but the first, what the first gives out in `led`, once it has told to begin."""
+    if ranks.hear() is None:
+        return
+    material = supply()
     while (jobs := ranks.hear()) is not None:
         ranks.gather(_trained(material, jobs[ranks.rank]) if ranks.rank < len(jobs) else None)
 
