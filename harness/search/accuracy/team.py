@@ -33,11 +33,15 @@ class Team:
     def train(self, job: Job) -> Tuned:
         """Return what a job gives, and begin with it as many as there are other processes.
 
+        Those are the most like it in work, so that none waits long for another.
+
         Raises:
             HarnessError: see Material.train.
         """
         if job.folder not in self._results:
+            macs = job.architecture.count_macs()
             others = [one for one in self._waiting if one.folder != job.folder]
+            others.sort(key=lambda one: abs(one.architecture.count_macs() - macs))
             jobs = [job, *others[: self._ranks.count - 1]]
             self._waiting = others[self._ranks.count - 1 :]
             self._ranks.tell(jobs)
