@@ -12,6 +12,8 @@ Safe is what keeps it by one standard error (in the manner of the rule by which 
 2. So it goes on while a faster one than the fastest safe one is expected to be safe, too, or none is safe yet
    and another may be more accurate, by what is expected and one standard error of that.
 3. Chosen is the fastest safe one; if there is none, the most accurate.
+
+The same rule says, by looks, between which latencies to look for it: see `bracket_ms`.
 """
 
 import math
@@ -32,7 +34,7 @@ class Candidate:
 
     architecture: Architecture
     latency_ms: float
-    """Measured end to end."""
+    """Measured end to end; foreseen where a look precedes the measurement."""
     brief: float
     """Accuracy after the look or, once there was one, the brief training; as a fraction."""
 
@@ -132,19 +134,21 @@ def hopeful(candidate: Candidate, bar: Bar) -> bool:
     return bar.baseline - candidate.brief <= bar.hope * (bar.baseline - bar.least)
 
 
-def around(candidates: Sequence[Candidate], bar: Bar, cap_ms: float) -> tuple[float, float]:
-    """Return between which latencies, by looks, the fastest lies that keeps the bar; the second is the upper.
+def bracket_ms(looks: Sequence[Candidate], bar: Bar) -> tuple[float, float] | None:
+    """Return between which latencies the fastest lies that keeps the bar; None where looks do not tell yet.
 
-    The upper is the latency of the fastest that is expected to be safe, or else `cap_ms`. Under the lower, 0
-    if nothing was seen there, nothing that was seen may keep the bar: not even if what stays of a gap is,
-    by ratios, half-way from `bar.guess` to the least of which there is hope.
+    The upper one is that of the second fastest network that is expected to be safe, as one look may flatter,
+    or of the only one. The lower one, 0 if nothing was seen there, is that of the slowest network which is
+    faster than all that may keep the bar: of those, training leaves the geometric mean of `bar.guess` and
+    1 / `bar.hope` of their gap.
     """
     little = math.sqrt(bar.guess / bar.hope)
-    safe = [one.latency_ms for one in candidates if expected(one, bar.guess, bar) >= bar.safe]
-    may = [one.latency_ms for one in candidates if expected(one, little, bar) >= bar.least]
-    upper_ms = min(safe, default=cap_ms)
-    first_ms = min(may, default=upper_ms)
-    return max((one.latency_ms for one in candidates if one.latency_ms < first_ms), default=0.0), upper_ms
+    safe = sorted(one.latency_ms for one in looks if expected(one, bar.guess, bar) >= bar.safe)
+    if not safe:
+        return None
+    first_ms = min(one.latency_ms for one in looks if expected(one, little, bar) >= bar.least)
+    lost = [one.latency_ms for one in looks if one.latency_ms < first_ms]
+    return max(lost, default=0.0), safe[:2][-1]
 
 
 def next_to_train(

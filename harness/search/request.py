@@ -48,7 +48,7 @@ class Effort:
     """How much of everything; what is finished of one is of use to another in the same folder."""
 
     scouts: int = 24
-    """Networks near the wanted latency that are looked at after those that somebody would think of."""
+    """Networks that are looked at after those that somebody would think of."""
     look_images: int = 8192
     """Images that a network learns from before it is looked at."""
     shortlist: int = 8

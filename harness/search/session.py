@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from harness.model.card import Card
 from harness.search import forecast, result, verdict
 from harness.search.accuracy.crew import hired
 from harness.search.accuracy.material import Material, Supplies
-from harness.search.accuracy.team import Team, help_out, led
+from harness.search.accuracy.team import Team, help_out, leading
 from harness.search.accuracy.trainer import BRIEF, Trainer
 from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
 from harness.search.document import OverSeeds, SearchResult
@@ -44,24 +44,28 @@ def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
         raise HarnessError(f"--until {request.until} is no part of a search: give one of {', '.join(UNTIL)}.")
     with joined() as ranks:
         if ranks.is_first:
-            with led(ranks):
-                return _lead(request, tools or TOOLS, ranks)
+            with leading(ranks) as end_others:
+                return _lead(request, tools or TOOLS, ranks, end_others)
         help_out(lambda: _material(open_setting(request), ranks), ranks)
         return None
 
 
-def _lead(request: Request, tools: Tools, ranks: Ranks) -> SearchResult | None:
+def _lead(
+    request: Request, tools: Tools, ranks: Ranks, end_others: Callable[[], None]
+) -> SearchResult | None:
     setting = open_setting(request)
     with files.alone(request.out, "search", lock=setting.parts.folder / files.LOCK):
         if request.crew is None:
-            return _search(setting, tools, ranks, None)
+            return _search(setting, tools, ranks, end_others, None)
         if ranks.count > 1:
             raise HarnessError("torchrun and --workers ADDR both share out the training: use one of them.")
         with hired(request.crew, Supplies.of(setting)) as crew:
-            return _search(setting, tools, ranks, crew)
+            return _search(setting, tools, ranks, end_others, crew)
 
 
-def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) -> SearchResult | None:
+def _search(
+    setting: Setting, tools: Tools, ranks: Ranks, end_others: Callable[[], None], crew: Trainer | None
+) -> SearchResult | None:
     request = setting.request
     _require_a_batch(setting)
     parts = setting.parts
@@ -161,6 +165,7 @@ def _search(setting: Setting, tools: Tools, ranks: Ranks, crew: Trainer | None) 
     converged = contest.converged(weighed)
     if reached("models"):
         return None
+    end_others()
     kernels = contest.kernels([one.architecture for one in candidates], tools.kernels)
     with parts.timed("comparison"):
         comparison = result.compare(setting, cards)

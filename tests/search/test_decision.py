@@ -11,7 +11,7 @@ from harness.model.architecture import Architecture, Stage, resnet50
 from harness.search.decision import (
     Bar,
     Candidate,
-    around,
+    bracket_ms,
     choose,
     expected,
     expected_error,
@@ -78,10 +78,10 @@ def test_one_that_ended_above_the_baseline_does_not_make_hopeless_ones_promising
 
 
 def test_the_fastest_that_keeps_the_bar_lies_between_what_is_lost_and_what_is_expected_to_be_safe() -> None:
-    assert around(candidates(0.5, 0.8, 0.93, 0.95, 0.96), BAR, 6.0) == (2.0, 4.0)
-    assert around(candidates(0.5, 0.93, 0.8, 0.93), BAR, 6.0) == (1.0, 6.0)
-    assert around(candidates(0.95, 0.96), BAR, 6.0) == (0.0, 1.0)
-    assert around(candidates(0.5, 0.6), BAR, 6.0) == (2.0, 6.0)
+    assert bracket_ms(candidates(0.5, 0.8, 0.93, 0.95, 0.8, 0.96), BAR) == (2.0, 6.0)
+    assert bracket_ms(candidates(0.5, 0.8, 0.93, 0.95), BAR) == (2.0, 4.0)
+    assert bracket_ms(candidates(0.95, 0.96, 0.96), BAR) == (0.0, 2.0)
+    assert bracket_ms(candidates(0.5, 0.6, 0.93), BAR) is None
 
 
 def test_a_faster_one_is_trained_while_it_is_expected_to_keep_the_bar() -> None:

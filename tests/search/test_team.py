@@ -1,7 +1,5 @@
-"""Which trainings a team begins together."""
+"""How the first of several processes ends the others."""
 
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -9,37 +7,45 @@ import pytest
 pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
 
 from harness.errors import HarnessError
-from harness.model.architecture import resnet50
-from harness.search.accuracy.material import Material
-from harness.search.accuracy.team import Team
-from harness.search.accuracy.trainer import ANEW, Job
+from harness.search.accuracy.team import leading
 from harness.training.ranks import Ranks
 
 
-def test_networks_of_like_work_train_together_and_none_twice() -> None:
-    told: list[list[str]] = []
-    error = HarnessError("trained")
+class Told:
+    """Keeps what the first process tells."""
 
-    class Two:
-        count = 2
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
 
-        def tell(self, jobs: list[Job]) -> None:
-            told.append([job.name for job in jobs])
+    def tell(self, message: Any) -> None:
+        self.messages.append(message)
 
-        def gather(self, own: Any) -> list[Any]:
-            return [own] * self.count
 
-    def train(_: Job) -> Any:
-        raise error
+@pytest.mark.parametrize(
+    ("ends", "raised", "messages"),
+    [
+        (False, None, [None]),
+        (True, None, [None]),
+        (False, HarnessError("the machine is too busy"), [None]),
+        (True, HarnessError("the store is damaged"), [None]),
+        (False, ZeroDivisionError("a bug"), []),
+    ],
+)
+def test_other_processes_are_ended_once_but_not_after_what_may_break_into_a_training(
+    ends: bool, raised: Exception | None, messages: list[None]
+) -> None:
+    told = Told()
 
-    team = Team(cast(Material, SimpleNamespace(train=train)), cast(Ranks, Two()))
-    jobs = [
-        Job(resnet50(10, 32, width), Path(f"{width}-{seed}"), ANEW, name=f"{width}-{seed}")
-        for seed in (1, 2)
-        for width in (0.5, 1.0)
-    ]
-    with team.ahead(jobs):
-        for job in jobs:
-            with pytest.raises(HarnessError, match="trained"):
-                team.train(job)
-    assert told == [["0.5-1", "0.5-2"], ["1.0-1", "1.0-2"]]
+    def lead() -> None:
+        with leading(cast(Ranks, told)) as end_others:
+            if ends:
+                end_others()
+            if raised:
+                raise raised
+
+    if raised:
+        with pytest.raises(type(raised)):
+            lead()
+    else:
+        lead()
+    assert told.messages == messages

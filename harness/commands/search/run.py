@@ -128,7 +128,7 @@ def _effort(
 @_effort(
     "scouts",
     click.IntRange(0),
-    "Networks near the wanted latency to look at, turn by turn, after those that somebody would think of.",
+    "Networks to look at, turn by turn, after those that somebody would think of.",
     kind=click.option,
 )
 @_effort("look_images", click.IntRange(128), "Images that each of these learns from before it is looked at.")

@@ -33,15 +33,11 @@ class Team:
     def train(self, job: Job) -> Tuned:
         """Return what a job gives, and begin with it as many as there are other processes.
 
-        Those are the most like it in work, so that none waits long for another.
-
         Raises:
             HarnessError: see Material.train.
         """
         if job.folder not in self._results:
-            macs = job.architecture.count_macs()
             others = [one for one in self._waiting if one.folder != job.folder]
-            others.sort(key=lambda one: abs(one.architecture.count_macs() - macs))
             jobs = [job, *others[: self._ranks.count - 1]]
             self._waiting = others[self._ranks.count - 1 :]
             self._ranks.tell(jobs)
@@ -64,21 +60,30 @@ class Team:
 
 
 @contextmanager
-def led(ranks: Ranks) -> Iterator[None]:
-    """Send all other processes home when what the first does inside ends, with a HarnessError or without.
+def leading(ranks: Ranks) -> Iterator[Callable[[], None]]:
+    """Yield what ends the other processes, which `help_out`; if it was not called, the end of this does.
 
-    After any other error they may be in the middle of a training; torchrun ends them.
+    So does a HarnessError. After any other error they may be in the middle of a training, and torchrun ends
+    them.
     """
+    ended = False
+
+    def end() -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            ranks.tell(None)
+
     try:
-        yield
+        yield end
     except HarnessError:
-        ranks.tell(None)
+        end()
         raise
-    ranks.tell(None)
+    end()
 
 
 def help_out(supply: Callable[[], Material], ranks: Ranks) -> None:
-    """Train, as any process but the first, what the first gives out in `led`, once it has told to begin."""
+    """Train, as any process but the first, what the first gives out, from its first message to the last."""
     if ranks.hear() is None:
         return
     material = supply()

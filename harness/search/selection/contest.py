@@ -173,11 +173,12 @@ class Contest:
             return []
         request = self.setting.request
         seeds = range(request.seed + 1, request.seed + request.effort.seeds)
-        wholes = [self._whole(one, seed) for seed in seeds for one in (pick, rival)]
+        # Those of one network take alike, and are trained together.
+        wholes = [self._whole(one, seed) for one in (pick, rival) for seed in seeds]
         missing = [one for one in wholes if not self.setting.parts.has(_again(one), **self.trainings.effort)]
         with self.trainings.begun(missing):
             cards = [self._again(one) for one in wholes]
-        return list(zip(seeds, cards[::2], cards[1::2], strict=True))
+        return list(zip(seeds, cards[: len(seeds)], cards[len(seeds) :], strict=True))
 
     def _whole(self, architecture: Architecture, seed: int) -> Whole:
         name = named(f"{architecture.key}-{seed}", **self.trainings.effort)

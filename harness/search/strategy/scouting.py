@@ -1,4 +1,4 @@
-"""The search: networks near the wanted latency are looked at, and each turn learns from those before.
+"""The search: networks are looked at turn by turn, and each turn learns from those before.
 
 The first are those that somebody would think of: the baseline, and what it would be in blocks of other forms,
 each in several depths and as wide as the wanted latency lets it be.
@@ -26,7 +26,7 @@ from harness.errors import HarnessError
 from harness.model.architecture import Architecture
 from harness.search.accuracy.estimator import Additive, Estimator, Macs, kendall
 from harness.search.accuracy.weighing import Seen, Weighed, left_out, unlikeness, weigh
-from harness.search.decision import Bar, Candidate, around
+from harness.search.decision import Bar, Candidate, bracket_ms
 from harness.search.latency.learning import Latencies, Model, Timed
 from harness.search.space.revisions import DEPTHS, Space
 from harness.search.strategy.climbing import climb
@@ -38,7 +38,7 @@ _A_TURN = 4
 _LEAST = 2
 """Networks from which something can be learned: each is judged by what the others lead to."""
 _STARTS = 6
-"""Of all that was seen the most accurate that are fast enough, from which climbs start."""
+"""Networks from which climbs start."""
 _STRIDE = 1.0
 """How unlike its start the end of a climb may be, at most; see weighing.unlikeness."""
 _CONSIDERED = 200
@@ -77,15 +77,17 @@ class Band:
         shares: list[float] = np.geomspace(1.0, self.share, _A_TURN).tolist()
         return [share * self.cap_ms for share in shares]
 
-    def narrowed(self, seen: Sequence[Candidate], bar: Bar) -> "Band":
-        """Return where to look next for the fastest that keeps the bar, as far as looks tell.
+    def narrowed(self, looks: Sequence[Candidate], bar: Bar) -> "Band":
+        """Return where to look next for the fastest that keeps the bar: here while looks do not tell.
 
-        A bisection, by ratios: the slower half of what lies between the fastest that is expected to be safe
-        and the slowest that is lost.
+        It is the slower half, by ratios, of the bracket in which that lies, and a tenth of its upper end at
+        least; a bracket goes down to FAR of it at most.
         """
-        lost_ms, cap_ms = around(seen, bar, self.cap_ms)
-        between = max(self.share, lost_ms / cap_ms)
-        return Band(cap_ms, min(self.NEAR, math.sqrt(between)))
+        found = bracket_ms([one for one in looks if one.latency_ms <= self.cap_ms], bar)
+        if found is None:
+            return self
+        lost_ms, cap_ms = found
+        return Band(cap_ms, min(self.NEAR, math.sqrt(max(self.FAR, lost_ms / cap_ms))))
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ class Scouting:
                 "to choose from: ask for less, by --target-latency or --target-speedup."
             )
         if len(seen) < wanted:
-            note(f"Only {len(seen)} networks that keep {self.band.cap_ms:.3g} ms were found to look at.")
+            note(f"After {len(seen)} looks no other network was found that is worth one.")
         weighed = weigh(self.estimator, self.space.baseline, seen)
         scouted = Scouted(tuple(seen), weighed, len(first))
         named = ", ".join(f"{name} {tau:.2f}" for name, tau in scouted.taus().items())
@@ -224,13 +226,13 @@ class Scouting:
         return [one for one in found if self.latencies.ms(one) <= self.band.cap_ms], measured
 
     def _turn(self, seen: Sequence[Seen], turn: int) -> Found:
-        """Return what promises most within shares of the wanted latency and is not yet seen."""
+        """Return what promises most within the latencies of a band and is not yet seen."""
         base, latencies = self.space.baseline, self.latencies
         known = [Candidate(one, latencies.ms(one), accuracy) for one, accuracy in seen]
         band = self.band.narrowed(known, self.bar)
         weighed = weigh(self.estimator, base, seen) if seen else None
         promise = weighed.promise if weighed else self.estimator.score
-        starts = [one.architecture for one in _most_accurate(known, band.cap_ms)] or [base.canonical]
+        starts = [one.architecture for one in _starts(known, band.cap_ms)] or [base.canonical]
         stride = _STRIDE if seen else math.inf
         points = climb(
             Problem(self.space, latencies.ms, promise, band.cap_ms),
@@ -298,7 +300,7 @@ def _chosen(
     promise: Callable[[Architecture], float],
     seen: Sequence[Seen],
 ) -> list[Architecture]:
-    """Return a turn of networks, each the most promising within another share of the wanted latency.
+    """Return a turn of networks, each the most promising within another latency of a band.
 
     `times_ms` holds those that can be chosen, the most promising first.
     """
@@ -314,6 +316,6 @@ def _chosen(
     return found
 
 
-def _most_accurate(seen: Sequence[Candidate], cap_ms: float) -> list[Candidate]:
-    """Return the most accurate of those that keep a latency, after them the fastest of the others."""
+def _starts(seen: Sequence[Candidate], cap_ms: float) -> list[Candidate]:
+    """Return from which climbs start: the most accurate that keep a latency, then the fastest others."""
     return sorted(seen, key=lambda one: (max(cap_ms, one.latency_ms), -one.brief))[:_STARTS]
