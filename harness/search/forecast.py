@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.machine import system
+from harness.model.architecture import Architecture
 from harness.search.accuracy.distillation import Effort as Distillation
 from harness.search.accuracy.material import Material
 from harness.search.accuracy.trainer import REGIMES
@@ -33,8 +34,6 @@ _TURN_S = 2.5
 """To choose one that is looked at, by climbs."""
 _PART_OF_NETWORK = 0.2
 """Share of the baseline's time that a part of it takes that is distilled, what follows it included."""
-_LEAST_SHARE = 0.15
-"""A network of no work at all takes that share of the baseline's time in training."""
 _STEPS_OF_UNIFORM = 10
 """Pairs of networks that are measured to find one uniform scaling of a latency."""
 _QUANTIZING_S = 20.0
@@ -48,7 +47,9 @@ class Rates:
     """What a machine does, in seconds an image."""
 
     learn_s: float
-    """One step of training a network like the baseline, without its teacher."""
+    """A step of training a network as large as the baseline, without its teacher."""
+    candidate_s: float
+    """The same of a candidate."""
     answer_s: float
     """The teacher's answer."""
     load_s: float
@@ -78,29 +79,28 @@ class Forecast:
         return f"Part {number} of {len(PARTS)}, '{part}', is done; about {_minutes(left)} min are left."
 
 
-def rates(material: Material, at_once: int) -> Rates:
+def rates(material: Material, candidate: Architecture, at_once: int) -> Rates:
     """Measure them: a few steps of training, and a few images read; `at_once` networks will train."""
     device, size = material.ranks.device, material.baseline.size
-    pixels = material.pool(size)[:_PROBE_IMAGES]
-    whole_s = step_s(material.teacher, pixels, device) / len(pixels)
+    learn_s, candidate_s = (
+        step_s(one, material.pool(one.size)[:_PROBE_IMAGES], device) for one in (material.baseline, candidate)
+    )
     answer = quick(material.teacher, material.precision)
-    x = normalised(pixels, device)
+    x = normalised(material.pool(size)[:_PROBE_IMAGES], device)
     answer(x)
     started = time.perf_counter()
     answer(x)
-    answer_s = (time.perf_counter() - started) / len(pixels)
+    answer_s = (time.perf_counter() - started) / len(x)
     images = material.learned(size, 1)
     one_s = _load_s(images)
-    learn_s = whole_s - min(answer_s, whole_s)
-    if images.in_memory:
-        return Rates(learn_s, answer_s, one_s, one_s / system.usable_cpus(), at_once)
-    return Rates(learn_s, answer_s, one_s / max(1, material.loaders(images)), 0.0, at_once)
+    read_s = one_s / system.usable_cpus() if images.in_memory else 0.0
+    load_s = one_s if images.in_memory else one_s / max(1, material.loaders(images))
+    return Rates(learn_s, candidate_s, answer_s, load_s, read_s, at_once)
 
 
 def forecast(
     setting: Setting,
     found: Rates,
-    share: float,
     thoughts: int,
     measuring_s: float,
     spent: Mapping[str, float],
@@ -110,7 +110,6 @@ def forecast(
     Args:
         setting: of the search.
         found: what this machine does.
-        share: the wanted latency over the baseline's in INT8.
         thoughts: networks that are looked at before the scouts that are asked for.
         measuring_s: to measure one network.
         spent: seconds that parts have cost so far, by the names under which `Parts` keeps them.
@@ -118,12 +117,12 @@ def forecast(
     request, effort = setting.request, setting.request.effort
     read, held_out = len(setting.images.learned.names), len(setting.images.held_out.names)
     images = effort.learned(read)
-    learn_s = found.load_s + found.learn_s * max(_LEAST_SHARE, min(1.0, share))
+    learn_s = found.load_s + found.candidate_s
     answer_s = found.answer_s if REGIMES[setting.initial_weights].brief.distillation else 0.0
 
     def training_s(networks: int, count: int, epochs: int) -> float:
         """Every network sees every image once an epoch; a teacher answers to each but once."""
-        judged = held_out * (found.load_s + found.learn_s * share / 3)
+        judged = held_out * (found.load_s + found.candidate_s / 3)
         turns = math.ceil(networks / found.at_once)
         return turns * (epochs * count * learn_s + judged) + epochs * count * answer_s
 
@@ -165,25 +164,22 @@ def forecast(
     return Forecast(seconds)
 
 
-def step_s(teacher: ResNet, pixels: Tensor, device: torch.device) -> float:
-    """Return the seconds of a step of distilled training of a network like its teacher, the least of a few.
+def step_s(architecture: Architecture, pixels: Tensor, device: torch.device) -> float:
+    """Return the seconds an image of a step of training, the least of a few, without loading and teacher.
 
     Args:
-        teacher: in eval mode, on `device`.
+        architecture: what learns.
         pixels: u8 [batch, size, size, 3] RGB.
         device: to train on.
     """
-    precision = quickest(device)
-    answer = quick(teacher, precision)
-    network = ResNet(teacher.architecture).to(device).train()
+    network = ResNet(architecture).to(device, memory_format=torch.channels_last).train()
     seconds = math.inf
     for _ in range(_PROBE_STEPS):
         started = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, precision == "bf16"):
-            x = normalised(pixels, device)
-            nn.functional.mse_loss(network(x).float(), answer(x)).backward()
+        with torch.autocast(device.type, torch.bfloat16, quickest(device) == "bf16"):
+            network(normalised(pixels, device)).float().square().mean().backward()
         seconds = min(seconds, time.perf_counter() - started)
-    return seconds
+    return seconds / len(pixels)
 
 
 def _converged_s(request: Request, images: int, training_s: Callable[[int, int, int], float]) -> float:

@@ -101,14 +101,11 @@ def _search(
     chosen = trainings.brief.precision
     if crew is None:
         note(precision.why(chosen, ranks.device))
-        outlook = forecast.forecast(
-            setting,
-            forecast.rates(material, ranks.count),
-            cap_ms / usual_ms,
-            len(thoughts(setting.space, predictor.predict_ms, band)),
-            predictor.measuring_s,
-            parts.seconds,
+        first = sorted(thoughts(setting.space, predictor.predict_ms, band), key=Architecture.count_macs)
+        rates = forecast.rates(
+            material, first[len(first) // 2] if first else setting.space.reference, ranks.count
         )
+        outlook = forecast.forecast(setting, rates, len(first), predictor.measuring_s, parts.seconds)
         note(outlook.text)
     else:
         note(f"Candidates train in {chosen}, as the workers have it; how long that takes is not foreseen.")

@@ -193,9 +193,9 @@ def test_a_forecast_counts_what_trains_side_by_side_and_only_what_is_distilled(
     task: Request, tmp_path: Path
 ) -> None:
     setting = open_setting(replace(task, out=tmp_path / "out"))
-    alone = forecast.Rates(learn_s=0.01, answer_s=0.0, load_s=0.0, read_s=0.001)
+    alone = forecast.Rates(learn_s=0.01, candidate_s=0.005, answer_s=0.0, load_s=0.0, read_s=0.001)
     usual, beside, plain = (
-        forecast.forecast(one, rates, 0.5, 4, 1.0, {}).seconds
+        forecast.forecast(one, rates, 4, 1.0, {}).seconds
         for one, rates in (
             (setting, alone),
             (setting, replace(alone, at_once=2)),
