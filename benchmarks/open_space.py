@@ -59,13 +59,15 @@ from harness.training.ranks import Ranks
 SEEDS = (1, 2, 3)
 EPOCHS = 4
 """After the brief training, of all but the baseline."""
-SCOUTS = 20
 TRAINING = "--optimizer muon --learning-rate 0.03 --weight-decay 0.01 --warmup-epochs 1 --smallest-area 0.6"
-SEARCH = f"--threads 1 --look-images 45000 --shortlist 8 --epochs {EPOCHS} --finals 2 --rounds 3 --duration 2"
+SEARCH = (
+    f"--threads 1 --scouts 20 --look-images 45000 --shortlist 8 --epochs {EPOCHS} --finals 2 --rounds 3 "
+    "--duration 2"
+)
 VARIANTS = {
-    "open": f"--space open --scouts {SCOUTS} --seeds 3",
-    "closed": f"--space resnet-rev --estimator macs --scouts {SCOUTS} --seeds 1",
-    "costs": f"--space open --estimator distilled --scouts {SCOUTS} --seeds 1",
+    "open": "--space open --seeds 3",
+    "closed": "--space resnet-rev --estimator macs --seeds 1",
+    "costs": "--space open --estimator distilled --seeds 1",
     "thoughts": "--space open --scouts 0 --seeds 1",
 }
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -139,8 +139,8 @@ def bracket_ms(looks: Sequence[Candidate], bar: Bar) -> tuple[float, float] | No
 
     The upper one is that of the second fastest network that is expected to be safe, as one look may flatter,
     or of the only one. The lower one, 0 if nothing was seen there, is that of the slowest network which is
-    faster than all that may keep the bar: of those, training leaves the geometric mean of `bar.guess` and
-    1 / `bar.hope` of their gap.
+    faster than all that may keep the bar: that would, if training left as little of their gap as the
+    geometric mean of `bar.guess` and 1 / `bar.hope`.
     """
     little = math.sqrt(bar.guess / bar.hope)
     safe = sorted(one.latency_ms for one in looks if expected(one, bar.guess, bar) >= bar.safe)

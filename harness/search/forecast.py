@@ -173,10 +173,11 @@ def step_s(architecture: Architecture, pixels: Tensor, device: torch.device) -> 
         device: to train on.
     """
     network = ResNet(architecture).to(device, memory_format=torch.channels_last).train()
+    precision = quickest(device)
     seconds = math.inf
     for _ in range(_PROBE_STEPS):
         started = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, quickest(device) == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, precision == "bf16"):
             network(normalised(pixels, device)).float().square().mean().backward()
         seconds = min(seconds, time.perf_counter() - started)
     return seconds / len(pixels)
