@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness import task
 from harness.backend.settings import SERVED
 from harness.comparison.document import AccuracyPair, Cell, Comparison, count_threads
 from harness.loadgen.settings import in_words
@@ -188,11 +189,10 @@ def accuracy_text(comparison: Comparison, pair: AccuracyPair) -> str:
         assert pair.low is not None
         assert pair.high is not None
         assert pair.agreement is not None
-        sure, interval = pair.low > 0 or pair.high < 0, f"{100 * pair.low:+.2f} to {100 * pair.high:+.2f}"
+        sure, interval = pair.low > 0 or pair.high < 0, points_text(pair.low, pair.high)
         return (
-            f"{start}: {100 * pair.difference:+.2f} points mAP (95 % {interval}, a bootstrap over "
-            f"{pair.count:,} images); {100 * pair.agreement:.1f} % of an image's boxes stayed on average: "
-            f"{_told(sure)}."
+            f"{start}: {100 * pair.difference:+.2f} points mAP ({interval}, a bootstrap over {pair.count:,} "
+            f"images); {100 * pair.agreement:.1f} % of an image's boxes stayed on average: {_told(sure)}."
         )
     points = 100 * (pair.gained - pair.lost) / pair.count
     changes = (
@@ -200,7 +200,13 @@ def accuracy_text(comparison: Comparison, pair: AccuracyPair) -> str:
         f"{pair.gained:,} wrong ones right (McNemar's exact test: p = {_p_text(pair.p_value)})"
     )
     told = _told(pair.p_value < SIGNIFICANCE)
-    return f"{start}: {points:+.2f} points top-1; {changes}: {told}."
+    interval = points_text(*task.difference(pair.lost, pair.gained, pair.count))
+    return f"{start}: {points:+.2f} points top-1 ({interval}); {changes}: {told}."
+
+
+def points_text(low: float, high: float) -> str:
+    """Return the 95 % interval of a difference of accuracies, which are fractions, in percentage points."""
+    return f"95 % {100 * low:+.2f} to {100 * high:+.2f}"
 
 
 def _told(sure: bool) -> str:

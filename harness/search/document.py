@@ -1,6 +1,5 @@
 """What a search found: the typed form of its result.json. Latencies are in ms, accuracies fractions."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -266,13 +265,6 @@ class Pair:
     points: float
     """Percentage points."""
     p_value: float
-
-    @property
-    def half_width(self) -> float:
-        """Of the 95 % interval around `points`, which pairs answers to the same image."""
-        differing = self.lost + self.gained
-        variance = differing - (self.gained - self.lost) ** 2 / self.count
-        return 100 * 1.96 * math.sqrt(variance) / self.count
 
 
 @dataclass(frozen=True)

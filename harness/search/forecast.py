@@ -26,8 +26,6 @@ PARTS = (*UNTIL, "comparison")
 _PROBE_IMAGES = 64
 _PROBE_STEPS = 4
 _LOADED = 32
-MEASURING_S = 1.3
-"""To quantize, compile and time one network on a quiet machine; two Zen 4 cores."""
 _TRIES = 2
 """Networks that are measured for one that is looked at."""
 _TURN_S = 2.5

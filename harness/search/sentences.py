@@ -4,8 +4,9 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator
 
+from harness import task
 from harness.backend.kernels import OF_ANSWERS
-from harness.comparison.findings import figure_text
+from harness.comparison.findings import figure_text, points_text
 from harness.search.accuracy.estimator import agreement, kendall
 from harness.search.decision import SEARCHED, UNIFORM
 from harness.search.document import OverSeeds, Pair, Ratio, SearchResult
@@ -75,9 +76,10 @@ def _held_against(outcome: SearchResult) -> Iterator[str]:
     yield from (one.text for one in speeds.values())
     yield from outcome.test.accuracies
     if pair is not None:
+        interval = points_text(*task.difference(pair.lost, pair.gained, pair.count))
         yield (
-            f"{SEARCHED} against {UNIFORM} on {pair.count:,} test images: {pair.points:+.2f} points, "
-            f"+/- {pair.half_width:.2f} (McNemar's exact test: p = {pair.p_value:.2g}). "
+            f"{SEARCHED} against {UNIFORM} on {pair.count:,} test images: {pair.points:+.2f} points "
+            f"({interval}; McNemar's exact test: p = {pair.p_value:.2g}). "
             f"{_verdict(pair, speeds.get(str(outcome.request.conditions.scenario)), outcome.test.over_seeds)}"
         )
 

@@ -10,7 +10,6 @@ from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.profiling import operations, stopwatch
 from harness.profiling.conditions import Conditions
-from harness.search import forecast
 from harness.search.accuracy import distillation
 from harness.search.accuracy.estimator import Additive, Blockwise, Work
 from harness.search.accuracy.material import Material
@@ -38,7 +37,7 @@ class Predictor:
     def measuring_s(self) -> float:
         """How long a network is measured here, as building the table took it."""
         minutes, networks = (self.facts.get(name) for name in ("minutes", "networks"))
-        return 60 * minutes / networks if minutes and networks else forecast.MEASURING_S
+        return 60 * minutes / networks if minutes and networks else tables.MEASURING_S
 
 
 @dataclass(frozen=True)

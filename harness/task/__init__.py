@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness.dataset.form import Form
 from harness.mlperf.benchmark import Benchmark, find_benchmark
 from harness.task import classification, detection
-from harness.task.scoring import Paired, PairedAnswers, PairedBoxes, Score, Stated, Verdict, mcnemar
+from harness.task.scoring import (
+    Paired,
+    PairedAnswers,
+    PairedBoxes,
+    Score,
+    Stated,
+    Verdict,
+    difference,
+    mcnemar,
+)
 
 if TYPE_CHECKING:
     from harness.dataset.store import Store
@@ -26,6 +35,7 @@ __all__ = [
     "Stated",
     "Task",
     "Verdict",
+    "difference",
     "mcnemar",
     "of_benchmark",
     "task_of",

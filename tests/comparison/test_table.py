@@ -42,8 +42,8 @@ TERMINAL = """
     Offline, 1 thread: int8 is 3.88x faster than fp32 (95 % interval 3.67 - 4.18, 3 rounds).
     Offline, 1 thread: searched is 15.6x faster than fp32 (95 % interval 15.1 - 16.4, 3 rounds).
     Offline, 1 thread: searched is 4.02x faster than int8 (95 % interval 3.66 - 4.48, 3 rounds).
-    int8 against fp32: -0.30 points top-1; 9 of 1,000 answers changed, 5 right ones became wrong and 2 wrong ones right (McNemar's exact test: p = 0.45): no difference can be told.
-    searched against fp32: +0.10 points top-1; 300 of 1,000 answers changed, 40 right ones became wrong and 41 wrong ones right (McNemar's exact test: p = 1): no difference can be told.
+    int8 against fp32: -0.30 points top-1 (95 % -0.85 to +0.29); 9 of 1,000 answers changed, 5 right ones became wrong and 2 wrong ones right (McNemar's exact test: p = 0.45): no difference can be told.
+    searched against fp32: +0.10 points top-1 (95 % -1.74 to +1.93); 300 of 1,000 answers changed, 40 right ones became wrong and 41 wrong ones right (McNemar's exact test: p = 1): no difference can be told.
 """  # noqa: E501
 
 
@@ -245,7 +245,9 @@ def test_too_few_valid_rounds_give_no_verdict() -> None:
 
 def test_a_real_loss_of_accuracy_is_called_one() -> None:
     text = findings.accuracy_text(comparison(), AccuracyPair("int8", "fp32", 1000, 60, 50, 10, 1.7e-7))
-    assert text.startswith("int8 against fp32: -4.00 points top-1; 60 of 1,000 answers changed")
+    assert text.startswith(
+        "int8 against fp32: -4.00 points top-1 (95 % -5.50 to -2.48); 60 of 1,000 answers changed"
+    )
     assert text.endswith("p = 2e-07): a difference that chance would hardly make.")
 
 

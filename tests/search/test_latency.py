@@ -1,6 +1,7 @@
 """The latency table finds prices that were planted, proves itself, and is refused where it does not hold."""
 
 import json
+import math
 import pickle
 import random
 import re
@@ -18,6 +19,7 @@ from damage import refusals
 
 from harness.commands.search.latency import command
 from harness.errors import HarnessError, OutputError
+from harness.files import read_json, write_json
 from harness.mlperf.scenario import Scenario
 from harness.model.architecture import Architecture, Stage, resnet50
 from harness.model.blocks import Block
@@ -326,6 +328,18 @@ def test_an_interrupted_build_goes_on_and_measures_nothing_twice(tmp_path: Path,
     assert Counter(measured) == visits
     assert table.ratios == tables.load(good, SPACE, HERE).ratios
     assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_how_long_a_table_takes_is_said_before_and_by_its_own_pace_where_that_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, design = tmp_path / "table.json", Design(networks=20)
+    count = sum(map(len, tables.build(TINY, HERE, path, design, timer(additive)).visits.values()))
+    minutes = math.ceil(count * tables.MEASURING_S / 60)
+    assert f"needs {count} measurements, about {minutes} min" in capsys.readouterr().err
+    write_json(path, read_json(path) | {"seconds": 600.0 * count})
+    tables.build(TINY, HERE, path, design, timer(additive))
+    assert f"needs {count} measurements, about {10 * count} min" in capsys.readouterr().err
 
 
 def test_two_processes_do_not_measure_one_table(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import struct
 from pathlib import Path
@@ -9,7 +10,7 @@ from scipy.stats import binomtest
 from harness.errors import DataError, RunFailed
 from harness.mlperf.log import LogFault
 from harness.task.classification import Score, compare, score, verdict
-from harness.task.scoring import mcnemar
+from harness.task.scoring import difference, mcnemar
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -161,6 +162,37 @@ def test_a_miss_by_a_hair_does_not_read_like_a_tie():
 def test_mcnemar_is_the_binomial_test_of_scipy(lost: int, gained: int) -> None:
     wanted = binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
     assert mcnemar(lost, gained) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [10, 50, 1000])
+def test_the_interval_of_a_difference_leaves_out_0_just_where_mcnemar_tells_one(count: int) -> None:
+    for lost, gained in itertools.product(range(26), repeat=2):
+        if lost + gained <= count:
+            low, high = difference(lost, gained, count)
+            assert low <= (gained - lost) / count <= high
+            assert (low > 0 or high < 0) is (mcnemar(lost, gained) < 0.05), (lost, gained)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.95, 0.95), (0.9, 0.96), (0.1, 0.9)])
+def test_the_interval_of_a_difference_holds_the_true_one_in_19_of_20_cases(
+    first: float, second: float
+) -> None:
+    source = np.random.default_rng(1)
+    held = 0
+    for _ in range(400):
+        # How hard an image is, both have in common.
+        hard = source.random(500)
+        one, other = (
+            np.where(source.random(500) < 0.7, hard, source.random(500)) < p for p in (first, second)
+        )
+        low, high = difference(int(np.sum(one & ~other)), int(np.sum(other & ~one)), 500)
+        held += low <= second - first <= high
+    assert held / 400 > 0.93
+
+
+def test_answers_of_which_none_changed_may_still_differ() -> None:
+    low, high = difference(0, 0, 20)
+    assert high == -low == pytest.approx(0.089, abs=0.001)
 
 
 def test_answers_are_compared_image_by_image() -> None:

@@ -26,6 +26,8 @@ HELD_OUT = 32
 """Random networks that it learns nothing from, measured to validate the table; 30 are the least."""
 VISITS = 3
 """So often, minutes apart, those are measured: what judges must be surer than what is judged."""
+MEASURING_S = 1.3
+"""To quantize, compile and time one network on a quiet machine; two Zen 4 cores."""
 _HELD_OUT_SEED = 20_261_121
 _FORMAT = 8
 _CURE = "build it anew with `harness search latency`"
@@ -183,6 +185,9 @@ def _measured(space: Space, conditions: Conditions, out: Path, design: Design, t
     # At random: a machine that slows down must not slow one kind of entry, or one visit, only.
     random.Random(design.seed).shuffle(wanted)
     missing = [key for key, visit in wanted if visit >= len(journal.visits.get(key, ()))]
+    if missing:
+        count, minutes = len(missing), math.ceil(len(missing) * journal.measuring_s / 60)
+        note(f"The latency table needs {count} measurements, about {minutes} min: let nothing else run here.")
     with progress("Measuring", len(wanted)) as bar:
         bar.update(len(wanted) - len(missing))
         if missing:
@@ -299,6 +304,12 @@ class _Journal:
     def seconds(self) -> float:
         """Time spent, earlier calls included."""
         return self._earlier_s + time.monotonic() - self._start
+
+    @property
+    def measuring_s(self) -> float:
+        """How long a measurement takes, as far as some were made."""
+        made = sum(map(len, self.visits.values()))
+        return self._earlier_s / made if made else MEASURING_S
 
     def add(self, key: str, ratio: float, quiet_ms: float) -> None:
         """Keep a network's time over the reference's, and what that took at its quietest."""
