@@ -1,8 +1,9 @@
 """How long a search takes, part by part, from what was just measured here; and how much of it is left."""
 
 import math
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,8 @@ PARTS = (*UNTIL, "comparison")
 
 _PROBE_IMAGES = 64
 _PROBE_STEPS = 4
+_PROBED = 8
+"""Candidates of which they are timed, at most."""
 _LOADED = 32
 _TRIES = 2
 """Networks that are measured for one that is looked at."""
@@ -47,7 +50,7 @@ class Rates:
     learn_s: float
     """A step of training a network as large as the baseline, without its teacher."""
     candidate_s: float
-    """The same of a candidate."""
+    """The same of a candidate, on average."""
     answer_s: float
     """The teacher's answer."""
     load_s: float
@@ -77,12 +80,18 @@ class Forecast:
         return f"Part {number} of {len(PARTS)}, '{part}', is done; about {_minutes(left)} min are left."
 
 
-def rates(material: Material, candidate: Architecture, at_once: int) -> Rates:
-    """Measure them: a few steps of training, and a few images read; `at_once` networks will train."""
+def rates(material: Material, candidates: Sequence[Architecture], at_once: int) -> Rates:
+    """Measure them: a few steps of training, and a few images read; `at_once` networks will train.
+
+    Of the candidates a few are trained, all over the sequence: of one latency and in INT8, those of one form
+    take up to three times as long to train as those of another.
+    """
     device, size = material.ranks.device, material.baseline.size
-    learn_s, candidate_s = (
-        step_s(one, material.pool(one.size)[:_PROBE_IMAGES], device) for one in (material.baseline, candidate)
+    some = candidates[:: math.ceil(len(candidates) / _PROBED)]
+    learn_s, *candidates_s = (
+        step_s(one, material.pool(one.size)[:_PROBE_IMAGES], device) for one in (material.baseline, *some)
     )
+    candidate_s = statistics.fmean(candidates_s)
     answer = quick(material.teacher, material.precision)
     x = normalised(material.pool(size)[:_PROBE_IMAGES], device)
     answer(x)

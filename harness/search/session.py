@@ -101,10 +101,8 @@ def _search(
     chosen = trainings.brief.precision
     if crew is None:
         note(precision.why(chosen, ranks.device))
-        first = sorted(thoughts(setting.space, predictor.predict_ms, band), key=Architecture.count_macs)
-        rates = forecast.rates(
-            material, first[len(first) // 2] if first else setting.space.reference, ranks.count
-        )
+        first = thoughts(setting.space, predictor.predict_ms, band)
+        rates = forecast.rates(material, first or [setting.space.reference], ranks.count)
         outlook = forecast.forecast(setting, rates, len(first), predictor.measuring_s, parts.seconds)
         note(outlook.text)
     else:
