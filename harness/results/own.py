@@ -1,8 +1,10 @@
 """Rows of the tests that `harness run` and `harness compare` made."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.backend.settings import SERVED
 from harness.comparison import document
 from harness.comparison.document import Comparison
 from harness.endpoint.meeting import ServedBy
@@ -23,11 +25,10 @@ def of_run(folder: Path, found: RunResult) -> Iterator[Row]:
         "source": "run",
         "benchmark": found.benchmark,
         "model": found.model.name,
-        "precision": found.precision.computed,
         **_server(found.probe.server),
         "scenario": str(found.scenario),
         "date": found.created,
-        **_machine(found.machine, found.precision.threads),
+        **_machine(found.machine, found.precision.threads, found.precision.computed),
         "harness_version": found.harness,
     }
     if (performance := found.performance) is not None:
@@ -70,18 +71,22 @@ def of_comparison(folder: Path) -> Iterator[Row]:
         HarnessError: the document cannot be read.
     """
     for compared in document.read(folder / document.FILE_NAME):
-        root = folder / compared.source if compared.source else folder
-        yield from _rounds(compared, root)
-        yield from _accuracies(compared, root)
+        root = Path(os.path.normpath(folder / compared.source)) if compared.source else folder
+        yield from of_compared(compared, root)
+
+
+def of_compared(compared: Comparison, root: Path) -> Iterator[Row]:
+    """Yield the rows of one machine's comparison, whose tests are below `root`."""
+    yield from _rounds(compared, root)
+    yield from _accuracies(compared, root)
 
 
 def _rounds(compared: Comparison, root: Path) -> Iterator[Row]:
     for cell in compared.cells:
         variant = compared.variant(cell.variant)
         common = {
-            **_common(compared, cell.threads),
+            **_common(compared, cell.threads, variant.computed),
             "model": variant.name,
-            "precision": variant.computed,
             "scenario": str(cell.scenario),
             "mode": str(Mode.PERFORMANCE),
         }
@@ -106,9 +111,8 @@ def _accuracies(compared: Comparison, root: Path) -> Iterator[Row]:
     for variant in compared.variants:
         if (accuracy := variant.accuracy) is not None:
             yield {
-                **_common(compared, None),
+                **_common(compared, None, variant.computed),
                 "model": variant.name,
-                "precision": variant.computed,
                 "mode": str(Mode.ACCURACY),
                 "date": compared.created,
                 "valid": accuracy.valid,
@@ -120,22 +124,24 @@ def _accuracies(compared: Comparison, root: Path) -> Iterator[Row]:
             }
 
 
-def _common(compared: Comparison, threads: int | None) -> Row:
+def _common(compared: Comparison, threads: int | None, computed: str | None) -> Row:
     return {
         "source": "compare",
-        **_machine(compared.machine, threads),
+        **_machine(compared.machine, threads, computed),
         "harness_version": compared.harness,
     }
 
 
-def _machine(machine: Machine, threads: int | None) -> Row:
-    versions = machine.versions
+def _machine(machine: Machine, threads: int | None, computed: str | None) -> Row:
+    """Return what computed, as far as it is known: a server has cores and threads of its own."""
+    versions, is_served = machine.versions, computed == SERVED
     return {
+        "precision": computed,
         "system": machine.cpu_model,
         "cpu": machine.cpu_model,
         "cpus": machine.cpus_present,
-        "cores": machine.cores_of(threads),
-        "threads": threads,
+        "cores": None if is_served else machine.cores_of(threads),
+        "threads": None if is_served else threads,
         "openvino_version": versions.get("openvino"),
         "nncf_version": versions.get("nncf"),
         "loadgen_version": versions.get("mlcommons_loadgen"),

@@ -1,11 +1,12 @@
 """Rows of the tests in a submission tree, ours or one of those that MLCommons publishes."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness import files
-from harness.errors import RunFailed
+from harness.errors import HarnessError, RunFailed
 from harness.mlperf import log
 from harness.mlperf.log import DETAIL_LOG
 from harness.mlperf.scenario import Mode, parse_scenario
@@ -23,12 +24,9 @@ _ACCURACY = re.compile(r"\b(?:accuracy|mAP)\s*[=:]\s*([\d.]+)\s*%")
 def of_submitter(results: Path) -> Iterator[Row]:
     """Yield a row for each test below a submitter's folder `results`.
 
-    A test that cannot be read has a row with its fault.
-
-    Raises:
-        RunFailed: a description of a system is damaged.
+    What cannot be read, the system's description included, makes a row with its fault.
     """
-    submitter = results.parent
+    submitter = Path(os.path.abspath(results)).parent
     for mode, pattern in _TESTS.items():
         for path in sorted(results.glob(pattern)):
             system, benchmark, scenario = path.relative_to(results).parts[:3]
@@ -36,16 +34,17 @@ def of_submitter(results: Path) -> Iterator[Row]:
                 "source": "submission",
                 "submitter": submitter.name,
                 "division": submitter.parent.name,
-                **_system(submitter, system),
+                "system": system,
                 "model": benchmark,
-                "scenario": str(parse_scenario(scenario)),
+                "scenario": scenario,
                 "mode": str(mode),
                 "official": True,
                 "path": str(path.parent),
             }
             try:
+                common |= {"scenario": str(parse_scenario(scenario)), **_system(submitter, system)}
                 yield common | (_performance(path, common) if mode is Mode.PERFORMANCE else _accuracy(path))
-            except RunFailed as error:
+            except HarnessError as error:
                 yield common | {"fault": str(error)}
 
 
@@ -80,7 +79,7 @@ def _accuracy(path: Path) -> Row:
 def _system(submitter: Path, name: str) -> Row:
     path = submitter / "systems" / f"{name}.json"
     if not path.exists():
-        return {"system": name, "cores": None}
+        return {"cores": None}
     try:
         found = files.read_json(path)
         sockets, cores, nodes = (

@@ -1,9 +1,11 @@
 """Find the tests below some folders, and make one table of them."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.backend.settings import SERVED
 from harness.comparison import document
 from harness.errors import HarnessError, OutputError
 from harness.machine.price import Price
@@ -36,7 +38,8 @@ def frame(paths: Iterable[Path | str], price: Price | None = None) -> "pandas.Da
     for root in roots:
         if not root.is_dir():
             raise OutputError(f"{root} is no folder: give folders that hold results.")
-    rows = {str(row["path"]) + row["mode"]: row for root in roots for row in _rows(root)}
+    # One test can be reached by several paths: a merged comparison names those of other folders.
+    rows = {(os.path.realpath(row["path"]), row["mode"]): row for root in roots for row in _rows(root)}
     if not rows:
         raise OutputError(
             f"No test was found in {', '.join(map(str, roots))}: give a folder that `harness run`, `harness "
@@ -51,7 +54,8 @@ def frame(paths: Iterable[Path | str], price: Price | None = None) -> "pandas.Da
 
 
 def _add_price(rows: Sequence[Row], price: Price) -> None:
-    ours = [row for row in rows if row.get("source") in own.SOURCES]
+    # What a server costs that may be elsewhere is not known.
+    ours = [row for row in rows if row.get("source") in own.SOURCES and row["precision"] != SERVED]
     machines = sorted({f"{row['system']} with {row['cpus']} CPUs" for row in ours})
     if len(machines) > 1:
         raise HarnessError(
@@ -76,7 +80,8 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
     except HarnessError as error:
         yield {"path": str(folder), "mode": "", "fault": str(error)}
         return
-    if folder.name == "results" and (folder.parent / "systems").is_dir():
+    whole = Path(os.path.abspath(folder))
+    if whole.name == "results" and (whole.parent / "systems").is_dir():
         yield from submitted.of_submitter(folder)
         return
     for inner in sorted(folder.iterdir()):

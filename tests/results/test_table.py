@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas
@@ -9,12 +10,14 @@ import pytest
 from click.testing import CliRunner
 from conftest import BRIEF_S, Oracle
 
+from harness.backend.settings import SERVED
 from harness.cli import cli
+from harness.comparison import document
 from harness.errors import HarnessError, OutputError
 from harness.loadgen.settings import RunSettings
 from harness.machine.price import Price
 from harness.mlperf.scenario import Mode, Scenario
-from harness.results import frame
+from harness.results import frame, own
 from harness.results.columns import COLUMNS
 from harness.run import session
 
@@ -103,6 +106,72 @@ def test_a_test_that_cannot_be_read_is_a_row_with_its_fault(tree: Path) -> None:
     assert len(found) == 4
     assert "is cut off in its last line" in faulty["fault"].item()
     assert pandas.isna(faulty["valid"].item())
+
+
+def test_a_scenario_that_is_not_known_is_a_row_with_its_fault_and_the_rest_is_read(tree: Path) -> None:
+    scenarios = tree / "closed" / "ACME" / "results" / "box" / "resnet50"
+    (scenarios / "Offline").rename(scenarios / "Interactive")
+    found = frame([tree])
+    assert len(found) == 4
+    foreign = found[found["scenario"] == "Interactive"]
+    assert len(foreign) == 2
+    assert foreign["fault"].str.contains("Scenario 'Interactive' is not known").all()
+    assert found[found["scenario"] == "SingleStream"]["fault"].isna().all()
+
+
+def test_a_damaged_description_of_a_system_is_the_fault_of_its_tests(tree: Path) -> None:
+    systems = tree / "closed" / "ACME" / "systems"
+    shutil.copytree(systems.parent / "results" / "box", systems.parent / "results" / "other")
+    (systems / "other.json").write_text("{")
+    found = frame([tree])
+    assert len(found) == 8
+    assert found[found["fault"].notna()]["system"].tolist() == ["other"] * 4
+
+
+@pytest.mark.parametrize("inside", [".", "closed", "closed/ACME", "closed/ACME/results"])
+def test_a_submission_is_the_same_from_whatever_folder(
+    tree: Path, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree / inside)
+    found = frame(["."])
+    assert len(found) == 4
+    assert set(found["submitter"]) == {"ACME"}
+    assert set(found["division"]) == {"closed"}
+    assert len(frame([".", tree])) == 4
+
+
+def test_a_merged_comparison_counts_once_beside_those_that_it_is_made_of(tmp_path: Path) -> None:
+    for name, cpu in (("one", "A CPU"), ("other", "Another")):
+        shutil.copytree(COMPARISON, tmp_path / name)
+        path = tmp_path / name / "compare.json"
+        values = json.loads(path.read_text())
+        values["comparisons"][0]["machine"]["cpu_model"] = cpu
+        path.write_text(json.dumps(values))
+    alone = frame([tmp_path])
+    words = [
+        "compare",
+        "merge",
+        str(tmp_path / "one"),
+        str(tmp_path / "other"),
+        "--out",
+        str(tmp_path / "all"),
+    ]
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    merged = frame([tmp_path])
+    assert sorted(merged["path"]) == sorted(alone["path"])
+    assert not merged["path"].str.contains("..", regex=False).any()
+
+
+def test_what_a_server_computed_with_and_costs_is_not_made_up() -> None:
+    compared = document.read(COMPARISON / document.FILE_NAME)[0]
+    served = replace(compared, variants=tuple(replace(one, computed=SERVED) for one in compared.variants))
+    rows = list(own.of_compared(served, COMPARISON))
+    assert {row["precision"] for row in rows} == {"served"}
+    assert {row["cores"] for row in rows} == {row["threads"] for row in rows} == {None}
+    rates = [row for row in rows if row.get("samples_per_second")]
+    assert rates
+    assert all(row["samples_per_second_per_core"] is None for row in rates)
 
 
 def test_a_price_an_hour_says_what_a_million_samples_cost() -> None:
