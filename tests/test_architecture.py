@@ -148,8 +148,8 @@ ROWS = {
     "serving": [
         {"programs"},
         {"layout"},
-        {"kserve", "mlserver", "ovms", "triton"},
-        {"triton_python"},
+        {"mlserver", "ovms", "triton"},
+        {"kserve", "triton_python"},
         {"formats", "repository"},
         {"session"},
     ],

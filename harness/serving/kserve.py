@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from harness.serving import ovms
 from harness.serving.layout import Deployment, Files, Start
 
 SERVER = "KServe"
@@ -17,6 +18,9 @@ REMARKS = (
 MANIFEST = "inference-service.yaml"
 
 
+properties = ovms.properties
+
+
 def files(deployment: Deployment, folder: Path) -> Files:
     settings = deployment.settings
     model: dict[str, object] = {
@@ -24,7 +28,7 @@ def files(deployment: Deployment, folder: Path) -> Files:
         "runtime": "kserve-ovms",
         "protocolVersion": "v2",
         "storageUri": f"pvc://models/{deployment.name}",
-        "args": [f"--plugin_config={json.dumps(deployment.properties)}"],
+        "args": [f"--plugin_config={json.dumps(properties(deployment))}"],
     }
     if settings.threads is not None:
         cpus = str(settings.threads)

@@ -73,6 +73,9 @@ class Format(Protocol):
     def REMARKS(self) -> tuple[str, ...]:
         """What to know before use, in sentences."""
 
+    def properties(self, deployment: Deployment) -> dict[str, str]:
+        """Return OpenVINO's properties as far as the server is told them."""
+
     def files(self, deployment: Deployment, folder: Path) -> Files:
         """Return the files beside the model, for a folder that may hold other models.
 

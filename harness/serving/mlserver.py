@@ -17,6 +17,10 @@ _MODULE = "openvino_runtime"
 _SETTINGS = "settings.json"
 
 
+def properties(deployment: Deployment) -> dict[str, str]:
+    return deployment.properties
+
+
 def files(deployment: Deployment, folder: Path) -> Files:
     model_settings = {
         "name": deployment.name,
@@ -29,7 +33,7 @@ def files(deployment: Deployment, folder: Path) -> Files:
         "parameters": {
             "uri": f"./{MODEL_FILE}",
             "version": str(deployment.version),
-            "extra": {"properties": deployment.properties},
+            "extra": {"properties": properties(deployment)},
         },
     }
     # MLServer binds all addresses, hands requests on to worker processes and writes a line for each call,

@@ -1,7 +1,6 @@
 """OpenVINO Model Server: NAME/VERSION/*.xml and *.bin, and one config.json that lists the models."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,12 @@ CONFIG = "config.json"
 _MODELS = "model_config_list"
 
 
+def properties(deployment: Deployment) -> dict[str, str]:
+    """Return all but a hint beside NUM_STREAMS: the two do not go together (performance_tuning.md)."""
+    left_out = {"PERFORMANCE_HINT"} if "NUM_STREAMS" in deployment.properties else set()
+    return {name: value for name, value in deployment.properties.items() if name not in left_out}
+
+
 def files(deployment: Deployment, folder: Path) -> Files:
     """Return config.json with this model among those that are there (ovms_docs_parameters).
 
@@ -31,7 +36,7 @@ def files(deployment: Deployment, folder: Path) -> Files:
         "name": deployment.name,
         "base_path": deployment.name,
         "target_device": "CPU",
-        "plugin_config": _plugin_config(deployment.properties),
+        "plugin_config": properties(deployment),
     }
     path = folder / CONFIG
     config = _read(path) if path.exists() else {_MODELS: []}
@@ -44,12 +49,6 @@ def files(deployment: Deployment, folder: Path) -> Files:
     if not held:
         config[_MODELS].append({"config": entry})
     return Files({}, {}, {CONFIG: json.dumps(config, indent=2) + "\n"})
-
-
-def _plugin_config(properties: Mapping[str, str]) -> dict[str, str]:
-    """Return OpenVINO's properties; NUM_STREAMS and a hint do not go together (performance_tuning.md)."""
-    left_out = {"PERFORMANCE_HINT"} if "NUM_STREAMS" in properties else set()
-    return {name: value for name, value in properties.items() if name not in left_out}
 
 
 def start(deployment: Deployment, folder: Path) -> Start:

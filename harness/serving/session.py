@@ -1,6 +1,7 @@
 """An export, start to finish: settings, the model's next version, what the server wants beside it."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class Exported:
     folder: Path
     """The version's."""
     deployment: Deployment
+    properties: dict[str, str]
+    """OpenVINO's, as far as the server is told them."""
     start: Start
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,7 +57,7 @@ class Exported:
             "version": self.deployment.version,
             "inputs": [asdict(one) for one in self.deployment.interface.inputs],
             "outputs": [asdict(one) for one in self.deployment.interface.outputs],
-            "openvino": self.deployment.properties,
+            "openvino": self.properties,
             "start": self.start.command,
             "endpoint": self.start.endpoint,
         }
@@ -72,6 +75,8 @@ def export(request: Request) -> Exported:
     found = tuned.find(tuned.key_of(card, request.settings, machine)) if request.tuning else None
     settings = request.settings if found is None else found.apply(request.settings)
     settings = within_limits(settings, machine)
+    if settings.pinning is None:
+        settings = replace(settings, pinning=system.default_pinning())
     if found is not None:
         note(found.told())
     files.require_plain_name(card.name, "The model's name")
@@ -81,16 +86,16 @@ def export(request: Request) -> Exported:
         staged.mkdir()
         interface = written.write(card, staged / MODEL_FILE, settings.batch or 1, scores=request.scores)
         deployment = Deployment(card.name, version, interface, settings.compile_settings, card.description)
-        added = kind.files(deployment, folder)
+        added, properties = kind.files(deployment, folder), kind.properties(deployment)
         repository.require_same(folder / card.name, added.of_model)
         for name, text in added.of_version.items():
             files.write_text(staged / name, text)
-        files.write_json(staged / DOCUMENT, _document(request, deployment))
+        files.write_json(staged / DOCUMENT, _document(request, deployment, properties))
         repository.write_sums(staged)
         start = kind.start(deployment, folder)
-        readme = _readme(deployment, kind, start, request)
+        readme = _readme(deployment, kind, properties, start, request)
         place = repository.place(staged, folder, card.name, version, added, readme)
-    return Exported(place, deployment, start)
+    return Exported(place, deployment, properties, start)
 
 
 def run_line(model: str, settings: RunSettings, start: Start) -> str:
@@ -101,7 +106,7 @@ def run_line(model: str, settings: RunSettings, start: Start) -> str:
     )
 
 
-def _document(request: Request, deployment: Deployment) -> dict[str, Any]:
+def _document(request: Request, deployment: Deployment, properties: Mapping[str, str]) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "harness": __version__,
@@ -111,11 +116,13 @@ def _document(request: Request, deployment: Deployment) -> dict[str, Any]:
         "version": deployment.version,
         "inputs": [asdict(one) for one in deployment.interface.inputs],
         "outputs": [asdict(one) for one in deployment.interface.outputs],
-        "openvino": deployment.properties,
+        "openvino": dict(properties),
     }
 
 
-def _readme(deployment: Deployment, kind: Format, start: Start, request: Request) -> str:
+def _readme(
+    deployment: Deployment, kind: Format, properties: Mapping[str, str], start: Start, request: Request
+) -> str:
     interface, card = deployment.interface, request.card
     model = card.name if request.card.folder.name == card.name else "CARD"
     rgb = "RGB pixels, row by row, as `harness prepare` writes them: nothing else is to be done to them"
@@ -126,7 +133,7 @@ def _readme(deployment: Deployment, kind: Format, start: Start, request: Request
         *([card.description, ""] if card.description else []),
         *(f"- takes {one}: {rgb}" for one in interface.inputs),
         *(f"- gives {one}: {answer}" for one in interface.outputs),
-        f"- OpenVINO: {', '.join(f'{name} {value}' for name, value in deployment.properties.items())}",
+        f"- OpenVINO: {', '.join(f'{name} {value}' for name, value in properties.items())}",
         *(f"- {remark}" for remark in kind.REMARKS),
         "",
         "Start the server:",

@@ -11,6 +11,7 @@ _PORT = 8001
 REMARKS = (
     "It needs a Triton with the OpenVINO backend.",
     "The backend has no parameter for pinning, SMT and kinds of cores.",
+    "Nor has it one for f32: on a CPU that has BF16 OpenVINO computes in it what is not quantized.",
 )
 
 CONFIG = "config.pbtxt"
@@ -19,8 +20,12 @@ _PARAMETERS = ("PERFORMANCE_HINT", "INFERENCE_NUM_THREADS", "NUM_STREAMS")
 """What the backend knows by these names (README of triton-inference-server/openvino_backend)."""
 
 
+def properties(deployment: Deployment) -> dict[str, str]:
+    return {name: value for name, value in deployment.properties.items() if name in _PARAMETERS}
+
+
 def files(deployment: Deployment, folder: Path) -> Files:
-    parameters = {name: value for name, value in deployment.properties.items() if name in _PARAMETERS}
+    parameters = properties(deployment)
     if deployment.settings.precision == "bf16":
         parameters["HINT_BF16"] = "YES"
     return Files({}, {CONFIG: config(deployment, "openvino", parameters)}, {})

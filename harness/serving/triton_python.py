@@ -1,6 +1,7 @@
 """Triton with its Python backend, and OpenVINO in the model's own program: model.py beside the IR.
 
-Each instance is a process with one stream; together they have the threads and streams asked for.
+Each instance is a process with one stream; together they have the threads and streams asked for. Of several
+none pins its threads: OpenVINO begins with the first CPU in every process, so that all would share it.
 """
 
 from dataclasses import replace
@@ -13,13 +14,21 @@ SERVER = triton.SERVER
 REMARKS = ("OpenVINO and NumPy must be installed where the Python backend finds them.",)
 
 
-def files(deployment: Deployment, folder: Path) -> Files:
-    settings = deployment.settings
-    instances = settings.streams or 1
+def properties(deployment: Deployment) -> dict[str, str]:
+    """Return those of an instance."""
+    settings, instances = deployment.settings, _instances(deployment)
     threads = None if settings.threads is None else max(1, settings.threads // instances)
-    own = replace(settings, hint="LATENCY", streams=1, threads=threads)
-    properties = replace(deployment, settings=own).properties
-    config = triton.config(deployment, "python", properties, instances)
+    pinning = settings.pinning if instances == 1 else False
+    own = replace(settings, hint="LATENCY", streams=1, threads=threads, pinning=pinning)
+    return replace(deployment, settings=own).properties
+
+
+def _instances(deployment: Deployment) -> int:
+    return deployment.settings.streams or 1
+
+
+def files(deployment: Deployment, folder: Path) -> Files:
+    config = triton.config(deployment, "python", properties(deployment), _instances(deployment))
     return Files({"model.py": program("triton_model")}, {triton.CONFIG: config}, {})
 
 

@@ -196,6 +196,52 @@ def test_kserve_serves_under_a_name_that_kubernetes_takes(oracle: Oracle, tmp_pa
     assert found.start.endpoint.endswith("/odd-name-1")
 
 
+def test_kserve_tells_ovms_what_a_folder_for_ovms_tells_it(oracle: Oracle, tmp_path: Path) -> None:
+    for kind in ("kserve", "ovms"):
+        exported(oracle, tmp_path / kind, kind)
+    manifest = yaml.safe_load((tmp_path / "kserve" / "oracle" / "inference-service.yaml").read_text())
+    (told,) = manifest["spec"]["predictor"]["model"]["args"]
+    config = json.loads((tmp_path / "ovms" / "config.json").read_text())
+    assert (
+        json.loads(told.removeprefix("--plugin_config="))
+        == (config["model_config_list"][0]["config"]["plugin_config"])
+    )
+
+
+@pytest.mark.parametrize(("streams", "pinned"), [(1, "YES"), (2, "NO")])
+def test_several_processes_do_not_pin_their_threads_to_the_same_cpus(
+    streams: int, pinned: str, oracle: Oracle, tmp_path: Path
+) -> None:
+    settings = RunSettings(Scenario.SERVER, streams=streams, threads=2, pinning=True)
+    found = exported(oracle, tmp_path, "triton-python", settings=settings)
+    config = (tmp_path / "oracle" / "config.pbtxt").read_text()
+    assert f"count: {streams} " in config
+    assert f'key: "ENABLE_CPU_PINNING", value: {{ string_value: "{pinned}"' in config
+    assert found.properties["ENABLE_CPU_PINNING"] == pinned
+    assert found.properties["INFERENCE_NUM_THREADS"] == str(2 // streams)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_readme_names_the_properties_that_the_server_is_told_and_no_others(
+    kind: str, oracle: Oracle, tmp_path: Path
+) -> None:
+    found = exported(oracle, tmp_path, kind)
+    folder = found.folder.parent
+    (line,) = [line for line in (folder / "README.md").read_text().splitlines() if "OpenVINO: " in line]
+    kinds = (".json", ".pbtxt", ".yaml")
+    paths = [one for one in tmp_path.rglob("*") if one.suffix in kinds and one.name != "export.json"]
+    configuration = "".join(path.read_text() for path in paths)
+    for name in ("PERFORMANCE_HINT", "NUM_STREAMS", "INFERENCE_NUM_THREADS", "INFERENCE_PRECISION_HINT"):
+        assert (name in line) == (name in configuration), name
+
+
+def test_under_a_quota_no_server_pins_as_nothing_that_was_measured_did(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "default_pinning", lambda: False)
+    assert exported(oracle, tmp_path, "mlserver").properties["ENABLE_CPU_PINNING"] == "NO"
+
+
 def test_two_exports_into_one_folder_do_not_meet(oracle: Oracle, tmp_path: Path) -> None:
     out = tmp_path / "models"
     out.mkdir()
