@@ -1,7 +1,6 @@
 """`harness prepare`: decode and preprocess images into a store."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -72,7 +71,7 @@ def command(
     """
     require_known(dataset)
     card = find_card(model)
-    wanted = card.input.recipe if size is None else replace(card.input.recipe, size=size)
+    wanted = card.input.recipe if size is None else card.input.recipe.at(size)
     listed = _listed(card, dataset, images, labels, annotations, mlperf_licences)
     for remark in (*listed.remarks, *doubts(card)):
         console.note(remark)

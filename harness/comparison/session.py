@@ -21,16 +21,13 @@ from harness.comparison.document import (
 )
 from harness.comparison.measuring import Entry, Setting, accuracies, performance
 from harness.comparison.variants import Candidate
-from harness.dataset import builtin
-from harness.dataset.images import find_images
 from harness.dataset.store import Store, open_store
-from harness.dataset.store import prepare as prepare_store
 from harness.endpoint import host
 from harness.endpoint.address import Endpoint
 from harness.errors import HarnessError, OutputError, did_you_mean
 from harness.machine import identity, noise, system
 from harness.measurement import statistics
-from harness.measurement.data import require_fit
+from harness.measurement.data import drawn, require_drawable, require_fit
 from harness.measurement.round import METRICS
 from harness.mlperf import conf
 from harness.mlperf.scenario import Scenario
@@ -120,7 +117,9 @@ def compare(request: Request) -> Comparison:
         )
     for candidate in candidates:
         model_file.sha256(candidate.card)
-    if request.data is not None:
+    if request.data is None:
+        require_drawable([candidate.card for candidate in candidates])
+    else:
         store = open_store(request.data)
         for candidate in candidates:
             require_fit(candidate.card, store)
@@ -183,12 +182,7 @@ def _store(request: Request, candidates: Sequence[Candidate]) -> Store:
     # Written first, so that an interrupted call finds the folder to be its own.
     if not (request.out / REQUEST_NAME).exists():
         files.write_json(request.out / REQUEST_NAME, {"format": _FORMAT})
-    images = find_images(builtin.generate(request.out / "images", _BUILTIN_COUNT), len(builtin.CLASSES))
-    for recipe in {
-        candidate.card.input.recipe.key: candidate.card.input.recipe for candidate in candidates
-    }.values():
-        store = prepare_store(images, recipe, request.out / "store", "builtin")
-    return store
+    return drawn([candidate.card for candidate in candidates], request.out, _BUILTIN_COUNT)
 
 
 def _claim(request: Request, candidates: Sequence[Candidate], store: Store, machine: system.Machine) -> None:
@@ -359,7 +353,8 @@ def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
         for cell in cells
     }
     noises = {name: [entry.noise for entry in cell.rounds] for name, cell in named.items()}
-    yield from noise.remarks(noises, {name: cell.threads for name, cell in named.items()})
+    threads = {name: cell.settings.get("threads") or cell.threads for name, cell in named.items()}
+    yield from noise.remarks(noises, threads)
     series = {name: list(cell.values().values()) for name, cell in named.items()}
     if remark := noise.spread_remark(series):
         yield remark

@@ -1,6 +1,7 @@
 """A store: a folder with the preprocessed images of one list, under one or more recipes."""
 
 import json
+import shlex
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from harness.dataset import coco
 from harness.dataset.form import Form
 from harness.dataset.image_file import ImageError, one_thread_per_call, tool_versions
 from harness.dataset.images import Listed, is_in_official_order
+from harness.dataset.label_file import VAL_MAP
 from harness.dataset.manifest import (
     MANIFEST,
     Manifest,
@@ -188,6 +190,16 @@ class Store:
             faults.append(f"the store {self.path} has its images in another order than MLPerf's val_map.txt")
         return faults
 
+    def adding(self, model: str, size: int | None = None) -> str:
+        """Return the command that adds the samples for a model, at another size than its own if given."""
+        option, file = "annotations", self.truth_file
+        if file is None:
+            option, file = "labels", self.path / VAL_MAP
+        words = ["harness", "prepare", "--dataset", self.dataset, f"--{option}", str(file)]
+        words += ["--images", str(self.manifest.images), "--model", model]
+        words += [] if size is None else ["--size", str(size)]
+        return shlex.join([*words, "--out", str(self.path)])
+
     def _require_form(self, form: Form) -> None:
         if self.form is not form:
             raise DataError(
@@ -197,11 +209,9 @@ class Store:
 
     def _file(self, recipe: Recipe) -> RecipeFile:
         if recipe.key not in self.recipes:
-            boxes = "" if self.truth_file is None else f"--annotations {self.truth_file} "
             raise DataError(
                 f"The store {self.path} has no samples for recipe {recipe.key} (it holds "
-                f"{', '.join(self.recipes)}): add them with `harness prepare --dataset {self.dataset} {boxes}"
-                f"--images {self.manifest.images} --model CARD --out {self.path}`."
+                f"{', '.join(self.recipes)}): add them with `{self.adding('CARD')}`."
             )
         return self.recipes[recipe.key]
 

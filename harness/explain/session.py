@@ -14,10 +14,7 @@ from harness import __version__
 from harness.backend import graph, kernels
 from harness.backend.kernels import Layer
 from harness.console import progress
-from harness.dataset import builtin
-from harness.dataset.form import Form
-from harness.dataset.images import find_images
-from harness.dataset.store import open_store, prepare
+from harness.dataset.store import open_store
 from harness.errors import HarnessError
 from harness.explain import DEFAULT_ROUNDS, benchmark_app, output, ways
 from harness.explain.clocks import Split
@@ -26,12 +23,12 @@ from harness.loadgen import work
 from harness.loadgen.job import Job
 from harness.loadgen.settings import RunSettings
 from harness.machine import noise, system
+from harness.measurement.data import drawn
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card
 from harness.process import child
 from harness.profiling.peak import KINDS, Peak
-from harness.task import task_of
 
 SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 
@@ -149,13 +146,7 @@ def images_for(request: Request, folder: Path) -> Path:
     """
     if request.data is not None:
         return request.data
-    if task_of(request.card).FORM is not Form.LABEL:
-        raise HarnessError(
-            f"The built-in images are for {Form.LABEL} and model '{request.card.name}' is for "
-            f"{request.card.task}: give a store of its own with --data."
-        )
-    images = find_images(builtin.generate(folder / "images", _BUILTIN_COUNT), len(builtin.CLASSES))
-    return prepare(images, request.card.input.recipe, folder / "store", "builtin").path
+    return drawn([request.card], folder, _BUILTIN_COUNT).path
 
 
 def _rounds(job: Job, count: int) -> tuple[list[dict[str, Any]], list[noise.Noise]]:

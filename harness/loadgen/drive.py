@@ -102,17 +102,20 @@ def _start_test(
         sut.samples_loaded()
         report("phase", "running")
         report("completed", sut.completed)
+        if meter is not None and job.mode is Mode.PERFORMANCE:
+            # Loading, once and before the test's clock runs, is not what a sample costs.
+            meter.start_anew()
 
     def unload(indices: list[int]) -> None:
         qsl.unload()
 
+    meter = open_meter()
     performance_sample_count = min(qsl.count, settings.performance_sample_count_override or qsl.count)
     library = lg.ConstructQSL(qsl.count, performance_sample_count, load, unload)
     system, destroy = _system(issue, ask_name)
     # The audit file is always named, so that a stray audit.config in the working directory has no effect.
     audit_config = job.audit_config or job.log_folder / "no-audit.config"
     stop = Event()
-    meter = open_meter()
     heart = Thread(target=_heartbeat, args=(sut, qsl, meter, stop, report), daemon=True)
     report("phase", "running")
     with undisturbed():

@@ -1,5 +1,6 @@
 """Measures, without LoadGen, what LoadGen wants to be told, and the settings that serve a scenario best."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from harness.process.undisturbed import undisturbed
 _RESIDENT = 256
 _WINDOWS = 8
 _LEAST_QUERIES = 5
+_REPORT_S = 1.0
 _MAX_BATCH = 8
 # A larger batch must be worth its latency; and a sample that comes while one is computed waits for two.
 _LEAST_GAIN = 1.03
@@ -104,13 +106,16 @@ def _latency(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
     backend.report("phase", "probing")
     latencies_ns: list[list[int]] = [[] for _ in drivers]
     deadline = time.perf_counter() + job.probe_s
-    rounds = 0
+    rounds, reported = 0, -math.inf
     while rounds < _LEAST_QUERIES or time.perf_counter() < deadline:
         first = rounds % (len(order) - count + 1)
         for driver, seen in zip(drivers, latencies_ns, strict=True):
             seen.append(driver.time_ns(order[first : first + count]))
         rounds += 1
-        backend.report("completed", rounds * count)
+        # A message costs as much as a small inference, and wakes the process that shows it.
+        if (now := time.perf_counter()) - reported >= _REPORT_S:
+            reported = now
+            backend.report("completed", rounds * count)
     medians = [statistics.median(seen) for seen in latencies_ns]
     best_ns = min(medians)
     best = drivers[medians.index(best_ns)].compiled

@@ -136,9 +136,13 @@ class RunSettings:
 
         So all tests of one result are of one version.
         """
-        if self.endpoint is None or self.endpoint.version or server is None or not server.model_version:
+        return self.of_version("" if server is None else server.model_version)
+
+    def of_version(self, version: str) -> "RunSettings":
+        """Return the same for a version, if it is known, where an endpoint names none."""
+        if self.endpoint is None or self.endpoint.version or not version:
             return self
-        return replace(self, endpoint=replace(self.endpoint, version=server.model_version))
+        return replace(self, endpoint=replace(self.endpoint, version=version))
 
     def fill(self, values: Mapping[str, int | bool | str | None]) -> "RunSettings":
         """Return the settings with these values, by field name, wherever the user left one open.

@@ -5,6 +5,7 @@ Unofficial: MLPerf's own power results need an external meter (MLPerf Power).
 
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 ROOT = Path("/sys/class/powercap")
 
@@ -26,10 +27,14 @@ class _Domain:
 
 
 class Meter:
-    """Adds up what the package domains count from `open_meter` on; look at it more often than they wrap."""
+    """Adds up what the package domains count from `open_meter` on; look at it more often than they wrap.
+
+    Several threads may.
+    """
 
     def __init__(self, domains: list[_Domain]) -> None:
         self._domains = domains
+        self._lock = Lock()
 
     @property
     def domains(self) -> list[str]:
@@ -37,12 +42,20 @@ class Meter:
 
     def read_joules(self) -> float | None:
         """Return the energy so far; None from the moment on that a counter cannot be read."""
-        try:
+        with self._lock:
+            try:
+                for domain in self._domains:
+                    domain.update()
+            except (OSError, ValueError):
+                self._domains = []
+            return sum(domain.total_uj for domain in self._domains) / 1e6 if self._domains else None
+
+    def start_anew(self) -> None:
+        """Count from now on."""
+        self.read_joules()
+        with self._lock:
             for domain in self._domains:
-                domain.update()
-        except (OSError, ValueError):
-            self._domains = []
-        return sum(domain.total_uj for domain in self._domains) / 1e6 if self._domains else None
+                domain.total_uj = 0
 
 
 def open_meter(root: Path = ROOT) -> Meter | None:

@@ -57,6 +57,11 @@ class Facts:
         """What OpenVINO made of what was left to it."""
         return effective(self.openvino)
 
+    @property
+    def version(self) -> str:
+        """Of the served model that answered; empty where none did, or it says none."""
+        return (self.settings.get("endpoint") or {}).get("version") or ""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -115,7 +120,8 @@ def prepare(
                 f"{folder} holds tests with other settings ({_words(facts.asked)}) than are asked "
                 f"for ({_words(asked)}): give another --out, or --no-tuning if a tuning made the difference."
             )
-        chosen = replace(demands, settings=settings.choose(facts.batch, facts.streams))
+        pinned = settings.choose(facts.batch, facts.streams).of_version(facts.version)
+        chosen = replace(demands, settings=pinned)
         return Series(_known(card, store, chosen, folder, facts), folder, facts)
     folder.mkdir(parents=True, exist_ok=True)
     plan, probed = begin(card, store, demands, None, (Mode.PERFORMANCE,), folder / _USER_CONF, staging, show)
@@ -144,6 +150,7 @@ def beside(series: Series, settings: RunSettings, told: Mapping[str, float], fol
         folder: its folder, which is made.
     """
     plan, path = series.plan, folder / _SERIES
+    settings = settings.of_version(series.facts.version)
     demands = replace(plan.demands, settings=settings)
     if path.exists():
         facts = _read(path)

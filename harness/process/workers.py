@@ -21,7 +21,8 @@ def pool(count: int) -> Iterator[ProcessPoolExecutor]:
     found = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), serve_the_parent)
     try:
         with ctrl_c_held_back():
-            found.submit(int)  # the first one starts all processes
+            for _ in range(count):
+                found.submit(int)  # each starts a process while none is idle
         yield found
     finally:
         found.shutdown(cancel_futures=True)

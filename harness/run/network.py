@@ -1,11 +1,15 @@
 """What MLPerf's Network division adds to a system description, for results of a server on another machine."""
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import tomli_w
 
 from harness import files
+from harness.console import note
 from harness.machine import hardware
 from harness.machine.hardware import Hardware
 from harness.mlperf.rules import NETWORK_FIELDS
@@ -20,22 +24,33 @@ _PROTOCOLS = {"grpc": "gRPC (HTTP/2)", "http": "HTTP/1.1"}
 def write(found: RunResult, folder: Path) -> None:
     """Write the fields beside the result of a served model, unless server and LoadGen were on one host.
 
+    What somebody has stated there stays.
+
     Raises:
         OutputError: the file cannot be written.
     """
     server = found.probe.server
-    if server is not None and not server.is_on_this_host:
-        files.write_text(folder / FILE_NAME, text(found, hardware.describe()))
+    if server is None or server.is_on_this_host:
+        return
+    path = folder / FILE_NAME
+    try:
+        stated = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        note(f"{path} is no TOML any more ({error}), and stays as it is: correct it, or remove it.")
+        return
+    files.write_text(path, text(found, hardware.describe(), stated))
 
 
-def text(found: RunResult, parts: Hardware) -> str:
+def text(found: RunResult, parts: Hardware, stated: Mapping[str, Any] = MappingProxyType({})) -> str:
     """Return the fields as TOML: what the result and the LoadGen machine tell, and "" for what they do not.
 
     Args:
         found: the result of a served model.
         parts: of the machine that LoadGen ran on.
+        stated: of what these do not tell, what somebody does.
     """
-    told = _told(found, parts)
+    told = {name: value for name, value in stated.items() if name in NETWORK_FIELDS}
+    told |= {name: value for name, value in _told(found, parts).items() if value}
     lines = [
         "# Further fields of the system description for MLPerf's Network division (submission_rules.adoc).",
         '# State what is "": it is about the network, or the machine of the server.',

@@ -338,6 +338,7 @@ class _Session:
             for side, name in enumerate(("the default", "the best candidate"))
         }
         used = self._default.effective.get("threads")
+        fewer = winner and winner.tunable.get("threads")
         return Tuning(
             key=self._key,
             model=self._request.card.name,
@@ -357,7 +358,7 @@ class _Session:
                 "speedup": None if ratio is None else asdict(ratio),
                 "rounds": [[report.value(scenario, entry) for entry in pair] for pair in pairs],
                 "remarks": [
-                    *noise.remarks(watched, used and dict.fromkeys(watched, used)),
+                    *noise.remarks(watched, used and dict(zip(watched, (used, fewer or used), strict=True))),
                     *self._neighbour(),
                 ],
             },

@@ -1,12 +1,15 @@
 """`harness prepare` from the command line: its outputs, exit codes and one-sentence faults."""
 
 import json
+import shlex
 import sys
 
 import pytest
+from click.testing import CliRunner
 from sample_images import write_images
 
 from harness import cli
+from harness.dataset.store import open_store
 
 CARD = """
 name = "tiny"
@@ -132,6 +135,23 @@ def test_another_size_than_the_models_is_another_recipe(harness):
     assert code == 0
     assert out.startswith("store: 40 images, recipe area-24-0.875, ")
     assert harness("--size", "0")[0] == 2
+
+
+def test_another_size_of_a_model_that_names_its_short_side_keeps_the_share_of_the_image(harness, tmp_path):
+    (tmp_path / "short.toml").write_text(CARD.replace("crop_fraction = 0.875", "resize_to = 36"))
+    code, out, _ = harness("--size", "48", model="short.toml")
+    assert code == 0
+    assert out.startswith("store: 40 images, recipe area-48-to54, ")
+
+
+def test_the_command_that_a_store_names_adds_the_samples_though_labels_were_given(harness, tmp_path):
+    (tmp_path / "images" / "val_map.txt").rename(tmp_path / "labels.txt")
+    assert harness("--labels", "labels.txt")[0] == 0
+    words = shlex.split(open_store(tmp_path / "store").adding("tiny.toml", 24))
+    assert words[:2] == ["harness", "prepare"]
+    done = CliRunner().invoke(cli.cli, words[1:], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "recipe area-24-0.875" in done.output
 
 
 DETECTOR = (

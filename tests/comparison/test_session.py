@@ -33,8 +33,31 @@ from harness.machine import system
 from harness.measurement import series
 from harness.mlperf import log
 from harness.mlperf.scenario import Scenario
-from harness.model.card import read_card
+from harness.model.card import find_card, read_card
 from harness.run import result
+
+
+def test_detectors_are_compared_without_data_on_drawn_scenes_for_speed_only(tmp_path: Path) -> None:
+    request = Request(
+        (find_card("builtin-detector"),),
+        tmp_path / "out",
+        scenarios=(Scenario.SINGLE_STREAM,),
+        rounds=2,
+        precisions=("f32", "int8"),
+        duration_s=BRIEF_S,
+    )
+    found = session.compare(request)
+    assert [one.name for one in found.variants] == ["builtin-detector-f32", "builtin-detector-int8"]
+    assert all(one.speed_only and one.no_accuracy for one in found.variants)
+    assert all(cell.interval() is not None for cell in found.cells)
+
+
+def test_what_no_images_can_be_drawn_for_is_refused_before_a_folder_is_made(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    with pytest.raises(HarnessError, match=r"takes images as they are, .* give a store with --data"):
+        session.compare(Request((oracle.card,), tmp_path / "out", precisions=("f32", "int8")))
+    assert not (tmp_path / "out").exists()
 
 
 def make_slow(oracle: Oracle, name: str = "slow", convolutions: int = 6) -> Path:

@@ -301,7 +301,8 @@ def test_a_broken_store_is_refused(made, spoil, message):
 def test_a_recipe_that_is_not_there_is_refused_with_the_command_that_adds_it(images, made):
     message = (
         rf"no samples for recipe area-224-0\.875 \(it holds area-32-0\.875\): add them with "
-        rf"`harness prepare --dataset imagenet --images {images.root} --model CARD --out {made.path}`"
+        rf"`harness prepare --dataset imagenet --labels {made.path}/val_map.txt --images {images.root} "
+        rf"--model CARD --out {made.path}`"
     )
     with pytest.raises(DataError, match=message):
         made.samples(MLPERF)

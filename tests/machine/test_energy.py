@@ -40,6 +40,17 @@ def test_packages_are_added_up(tmp_path: Path) -> None:
     assert meter.read_joules() == pytest.approx(4.5)
 
 
+def test_a_meter_can_start_anew(tmp_path: Path) -> None:
+    counter = domain(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
+    meter = open_meter(tmp_path)
+    assert meter is not None
+    counter.write_text("9000000\n")
+    meter.start_anew()
+    assert meter.read_joules() == 0
+    counter.write_text("9500000\n")
+    assert meter.read_joules() == pytest.approx(0.5)
+
+
 def test_a_counter_that_wraps_goes_on_counting(tmp_path: Path) -> None:
     counter = domain(tmp_path, "intel-rapl:0", "package-0", RANGE_UJ - 1_000_000)
     meter = open_meter(tmp_path)

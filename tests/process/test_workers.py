@@ -75,5 +75,7 @@ def test_ctrl_c_never_reaches_a_worker() -> None:
     assert state_of_ctrl_c() == (False, False)
     process.join()
     assert process.exitcode == 10
-    with pool(1) as made:
-        assert made.submit(state_of_ctrl_c).result() == (False, True)
+    for count in (1, 3):
+        with pool(count) as made:
+            assert len(made._processes) == count, "all are started while Ctrl-C is held back"
+            assert made.submit(state_of_ctrl_c).result() == (False, True)

@@ -212,6 +212,13 @@ def test_what_the_network_division_asks_for_is_written_of_a_server_elsewhere(
     assert system.describe().kernel in fields["net_software_stack_loadgen"]
     assert fields["nic_sut"] == "", "nothing here tells it"
     assert "the QDL may not batch" not in path.read_text()
+    path.write_text(path.read_text().replace('\nnic_sut = ""', '\nnic_sut = "a card"').replace('"3"', '"4"'))
+    network.write(replace(found, probe=replace(found.probe, server=elsewhere)), folder)
+    again = tomllib.loads(path.read_text())
+    assert again == fields | {"nic_sut": "a card"}, "what somebody has stated stays"
+    path.write_text("nic_sut = ")
+    network.write(replace(found, probe=replace(found.probe, server=elsewhere)), folder)
+    assert path.read_text() == "nic_sut = "
     batched = replace(found, settings=replace(found.settings, batch=4))
     assert "put 4 samples into a call, and the QDL may not batch" in network.text(
         batched, hardware.describe()
