@@ -38,12 +38,20 @@ def rows(found: Sequence[Row], out: Path) -> str:
     lines = tuple(
         (
             row.member.name,
-            "measured" if row.task else f"missing: {row.missing}",
+            _state(row),
             row.folder.relative_to(out).as_posix() if row.task else "",
         )
         for row in found
     )
     return aligned(Table("Machines of this fleet", ("machine", "state", "folder"), lines))
+
+
+def _state(row: Row) -> str:
+    if row.task is None:
+        return f"missing: {row.missing}"
+    if row.task.exit_code == 0:
+        return "measured"
+    return "measured: a test is invalid or misses its target; to measure anew, remove the folder"
 
 
 def compared(roots: Sequence[Path], out: Path, prices: Prices | None = None) -> str | None:

@@ -94,7 +94,7 @@ def choose(
         sizes: input sizes in pixels; none: all.
 
     Raises:
-        ModelError: a pattern matches no network.
+        ModelError: a pattern matches no network, or none that is allowed.
     """
     rows = [row for row in read() if row.source == TIMM]
     for pattern in patterns:
@@ -102,13 +102,24 @@ def choose(
             near = did_you_mean(pattern, {row.architecture for row in rows})
             hint = near if near.startswith(" Did") else " Give a name of published/imagenet.csv."
             raise ModelError(f"'{pattern}' matches no network of the catalogue.{hint}")
+    allowed = [
+        row
+        for row in rows
+        if (row.is_permissive or not permissive)
+        and row.top1 >= least_top1
+        and (not sizes or row.pixels in sizes)
+    ]
+    for pattern in patterns:
+        if not any(_matches(row, pattern) for row in allowed):
+            raise ModelError(
+                f"Of the networks that '{pattern}' matches none has {100 * least_top1:g} % as published, the "
+                "sizes asked for and a licence that permits commercial use: give a lower --min-top1, other "
+                "--sizes, or --licence any."
+            )
     best: dict[str, Published] = {}
-    for row in rows:
+    for row in allowed:
         wanted = not patterns or any(_matches(row, pattern) for pattern in patterns)
-        allowed = row.is_permissive or not permissive
-        if not (wanted and allowed and row.top1 >= least_top1 and (not sizes or row.pixels in sizes)):
-            continue
-        if row.name not in best or row.top1 > best[row.name].top1:
+        if wanted and (row.name not in best or row.top1 > best[row.name].top1):
             best[row.name] = row
     return sorted(best.values(), key=lambda row: ((row.params_m or 0.0) * row.pixels**2, row.tag))
 

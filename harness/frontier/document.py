@@ -108,7 +108,7 @@ class Pick:
     keeps: bool
     """Whether it keeps the target by a standard error."""
     card: str
-    """In the frontier's folder, or the name of one that is shipped."""
+    """In the frontier's folder."""
     model: str
     """Name of the card that it was made of."""
     settings: Mapping[str, Any]

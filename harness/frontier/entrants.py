@@ -13,9 +13,7 @@ from harness.dataset.recipe import Recipe
 from harness.dataset.store import Store
 from harness.errors import DataError, ModelError
 from harness.model import file as model_file
-from harness.model.card import AccuracySpec, Card, FileSpec, read_card, write_card
-
-_RESHAPED = "reshaped_from_sha256"
+from harness.model.card import RESHAPED, AccuracySpec, Card, FileSpec, read_card, write_card
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,10 @@ def recipes(card: Card, store: Store, sizes: Sequence[int]) -> list[Recipe]:
     wanted = sizes or sorted(held) or [card.input.size]
     for size in wanted:
         if size not in held:
-            other = "" if size == card.input.size else f" --size {size}"
+            other = None if size == card.input.size else size
             raise DataError(
                 f"The store {store.path} holds no images of {size} px, resized by {card.input.resize}, for "
-                f"model '{card.name}': add them with `harness prepare --dataset {store.dataset} --images "
-                f"{store.manifest.images} --model {card.name}{other} --out {store.path}`."
+                f"model '{card.name}': add them with `{store.adding(card.name, other)}`."
             )
     return [held[size] for size in wanted]
 
@@ -75,7 +72,8 @@ def at(card: Card, recipe: Recipe, folder: Path) -> Card:
     """
     if recipe == card.input.recipe:
         return card
-    given = replace(card.input, size=recipe.size, crop_fraction=recipe.crop_fraction)
+    crop, short = recipe.crop_fraction, recipe.resize_to
+    given = replace(card.input, size=recipe.size, crop_fraction=crop, resize_to=short)
     made = replace(card, name=f"{card.name}-{recipe.size}", input=given, accuracy=None)
     if card.file.builder is not None or recipe.size == card.input.size:
         return made
@@ -84,7 +82,7 @@ def at(card: Card, recipe: Recipe, folder: Path) -> Card:
     made = replace(
         made,
         file=FileSpec(path=path.name),
-        training=card.training | {_RESHAPED: model_file.sha256(card)},
+        training=card.training | {RESHAPED: model_file.sha256(card)},
         folder=folder.resolve(),
     )
     if card_path.exists() and read_card(card_path) == made:

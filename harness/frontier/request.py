@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.console import note
 from harness.errors import CardError, HarnessError, ModelError
 from harness.frontier import catalogue
 from harness.frontier.catalogue import Published
@@ -92,6 +93,12 @@ def published(request: Request) -> list[Published]:
     )
     if request.patterns:
         zoo.require()
+        named = catalogue.choose(request.patterns, permissive=False)
+        if left_out := len(named) - len(found):
+            note(
+                f"{left_out} of {len(named)} networks named are left out by --min-top1 "
+                f"{request.least_top1:g}, --licence or --sizes."
+            )
         return found
     try:
         zoo.require()

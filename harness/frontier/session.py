@@ -25,7 +25,7 @@ from harness.machine import system
 from harness.mlperf.scenario import Mode
 from harness.model import file as model_file
 from harness.model import zoo
-from harness.model.card import Card, find_card
+from harness.model.card import CARD_NAME, Card, find_card
 from harness.profiling import int8
 from harness.run import session as running
 from harness.task import task_of
@@ -198,11 +198,15 @@ def _picked(asked: Request, raced: Raced) -> Pick:
     assert measured.accuracy is not None
     good, total = measured.accuracy.good, measured.accuracy.total
     assert good is not None
-    share = good / total
+    share, card = good / total, f"{MODELS}/{runner.name}.toml"
+    if entrant.card is entrant.origin:
+        # It came quantized, from wherever the user keeps it.
+        card = f"{MODELS}/{runner.name}/{CARD_NAME}"
+        model_file.copied(entrant.card, runner.name, asked.out / MODELS / runner.name)
     return Pick(
         name=runner.name,
         keeps=raced.outcome.pick is not None,
-        card=f"{MODELS}/{runner.name}.toml" if entrant.card is not entrant.origin else runner.name,
+        card=card,
         model=entrant.origin.name,
         settings=typed.unstructure(entrant.settings),
         calibration=entrant.calibration,

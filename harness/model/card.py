@@ -30,6 +30,7 @@ __all__ = [
     "BUILDERS",
     "CARD_NAME",
     "ELEMENT_TYPES",
+    "RESHAPED",
     "SPEED_ONLY",
     "AccuracySpec",
     "Card",
@@ -47,6 +48,9 @@ __all__ = [
 
 CARD_NAME = "card.toml"
 SPEED_ONLY = "speed only: no trained weights"
+RESHAPED = "reshaped_from_sha256"
+_ORIGIN = frozenset({"source", "revision", "weights_sha256", "timm", RESHAPED})
+"""Facts in `training` that say where published weights are from: nobody trained these any further."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,11 @@ class Card:
     """Free facts on how the model was quantized, with the calibration record's path and hash."""
     folder: Path = field(default=Path(), metadata=typed.ELSEWHERE)
     """Where the card lies; `file.path` is relative to it."""
+
+    @property
+    def is_retrained(self) -> bool:
+        """Whether its facts on training tell of more than where published weights are from."""
+        return bool(self.training.keys() - _ORIGIN)
 
     @property
     def quantized_here(self) -> bool:

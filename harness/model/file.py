@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from harness.errors import ModelError, OutputError
 from harness.files import hex_digest, locked, make_writable_folder, replacing, staging
 from harness.mlperf.benchmark import BENCHMARKS
 from harness.model import builders, resnet
-from harness.model.card import SPEED_ONLY, Card
+from harness.model.card import CARD_NAME, SPEED_ONLY, Card, read_card, write_card
 from harness.model.download import DownloadFailed, download
 from harness.model.onnx_file import external_files
 from harness.resources import cache_folder
@@ -90,6 +90,26 @@ def save(model: "ov.Model", path: Path) -> None:
         ov.save_model(model, folder / path.name, compress_to_fp16=False)
         (folder / path.name).with_suffix(".bin").replace(path.with_suffix(".bin"))
         (folder / path.name).replace(path)
+
+
+def copied(card: Card, name: str, folder: Path) -> Card:
+    """Copy a card, under another name, and all that its model is read from to a folder of their own.
+
+    What that folder held is removed.
+
+    Raises:
+        ModelError: a file is not there.
+        OutputError: the folder cannot be written.
+    """
+    record = card.quantization.get("record")
+    first, *others = files(card)
+    shutil.rmtree(folder, ignore_errors=True)
+    make_writable_folder(folder)
+    for path in (first, *others, *([card.folder / record] if record else [])):
+        shutil.copy2(path, folder / path.name)
+    made = replace(card, name=name, file=replace(card.file, path=first.name, package=None), folder=folder)
+    write_card(made, folder / CARD_NAME)
+    return read_card(folder / CARD_NAME)
 
 
 def state(card: Card) -> str:

@@ -131,7 +131,7 @@ def measurements(one: Result, card: Card) -> dict[str, str]:
         "weight_data_types": "int8"
         if card.quantization or is_int8(one)
         else _TYPES[document.precision.requested],
-        "retraining": "Yes" if card.training else "No",
+        "retraining": "Yes" if card.is_retrained else "No",
         "starting_weights_filename": _starting_weights(card),
         "weight_transformations": _transformations(one, card),
         "data_set": str(document.data.dataset),

@@ -70,7 +70,8 @@ class Outcome:
         lines.append(f"  {calendar.outlook(self.round)}")
         if self.archive is not None:
             lines.append(f"  packed: {self.archive}, SHA-256 {files.sha256_file(self.archive)}")
-        lines.append(f"  next: harness check {self.root} --official PATH")
+        of_round = "" if self.round.name == NEWEST else f" --round {self.round.name}"
+        lines.append(f"  next: harness check {self.root}{of_round} --official PATH")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import pytest
 from command_line import harness
 from conftest import Oracle
 
+from harness.commands.fleet import words
 from harness.errors import HarnessError
-from harness.fleet import luggage, member
+from harness.fleet import home, luggage, member, session, table
 from harness.machine import system
 
 RUN = ("--address", "auto", "--", "compare", "--model", "builtin-resnet50")
@@ -102,7 +103,7 @@ def test_a_kind_that_no_machine_is_of_is_refused_with_those_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("given", "told"),
     [
         (["--address", "127.0.0.1:9", *RUN[2:]], "Nobody answers at"),
         (["--address", "nowhere", *RUN[2:]], "is no address"),
@@ -113,15 +114,31 @@ def test_a_kind_that_no_machine_is_of_is_refused_with_those_there_are() -> None:
         ([*RUN, "--out=x"], "leave them out"),
         ([*RUN, "--price", "1", "EUR"], "give `fleet run` --prices FILE"),
         (["--dataset", "custom", *RUN], "give it, too"),
+        (["--address", "auto", "--prepare", "x", "--", "frontier", "--data", "store"], "it names none"),
         (["--prices", "nothing.toml", *RUN], "Cannot use --prices nothing.toml"),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_sentence(words: list[str], told: str, tmp_path: Path) -> None:
+def test_what_a_user_gets_wrong_is_one_sentence(given: list[str], told: str, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs Ray: pip install '.[fleet]'")
-    done = harness("fleet", "run", "--out", tmp_path / "out", *words)
+    done = harness("fleet", "run", "--out", tmp_path / "out", *given)
     assert done.returncode == 2
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_patterns_of_published_networks_are_no_cards_of_ours() -> None:
+    order = words.parse(["frontier", "--models", "regnet*", "--card", "builtin-resnet50"])
+    assert order.cards == ("builtin-resnet50",)
+    assert order.words[:3] == ("frontier", "--models", "regnet*")
+
+
+def test_a_machine_whose_tests_did_not_all_pass_says_so_and_what_to_do(tmp_path: Path) -> None:
+    one = a_member()
+    task = home.Task(one.name, one.kind, one.host, one.hostname, ("run",), "", "", 0, (), 0, "{}")
+    rows = [session.Row(one, tmp_path / str(code), replace(task, exit_code=code)) for code in (0, 1)]
+    good, bad = table.rows(rows, tmp_path).splitlines()[-2:]
+    assert "measured  " in good
+    assert "measured: a test is invalid or misses its target; to measure anew, remove the folder" in bad
 
 
 def test_without_ray_the_extra_is_named(harness_without: Any) -> None:

@@ -52,6 +52,12 @@ def test_a_pattern_without_a_network_names_the_nearest() -> None:
         catalogue.choose(["regnet*", "zzzz*"])
 
 
+def test_a_pattern_of_which_nothing_is_allowed_names_the_options() -> None:
+    with pytest.raises(ModelError, match=r"'mobilenetv4_conv_small' matches none has 75.7 % .* --min-top1"):
+        catalogue.choose(["resnet50", "mobilenetv4_conv_small"], least_top1=0.757)
+    assert catalogue.choose(["mobilenetv4_conv_small"])
+
+
 def test_the_networks_of_v51_have_their_latency_and_are_not_built() -> None:
     assert len(catalogue.of_others()) == 81
     assert {row.source for row in catalogue.of_others()} == {"MLPerf v5.1 open"}

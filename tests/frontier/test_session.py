@@ -21,6 +21,7 @@ from harness.frontier import catalogue, document, report, request, session
 from harness.frontier.request import Request
 from harness.measurement import probing
 from harness.mlperf.scenario import Scenario
+from harness.model import file as model_file
 from harness.model.card import Card, find_card, read_card
 from harness.profiling.conditions import Conditions
 
@@ -159,6 +160,19 @@ def test_what_just_misses_is_quantized_in_other_ways_too(
     ways = ("", "-accurate", "-performance", "-drop0.5")
     assert {one.name for one in timed} == {f"{pick.name}{way}" for way in ways}
     assert {one.settings.suffix for one in raced.entrants.values()} == set(ways)
+
+
+def test_a_pick_that_came_quantized_is_copied_so_that_every_command_takes_it(
+    found: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "_PROBE_S", 0.1)
+    mine = read_card(found / document.read(found).pick.card)
+    out = tmp_path / "out"
+    told = session.find(asked(out, mine, store), Planted())
+    assert told.pick.name == mine.name
+    copy = read_card(out / told.pick.card)
+    assert model_file.sha256(copy) == model_file.sha256(mine)
+    assert f"harness run --model {out / told.pick.card}" in report.text(out)
 
 
 def test_where_nothing_keeps_the_target_the_nearest_is_told_and_by_how_much(

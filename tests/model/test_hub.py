@@ -143,6 +143,7 @@ def test_the_card_pins_the_weights_and_computes_what_timm_does(
     card = read_card(path)
     assert card.licence == "apache-2.0"
     assert card.training["revision"] == REVISION
+    assert not card.is_retrained
     assert card.training["weights_sha256"] == sha256(weights)
     assert card.input.recipe == Recipe(160, "pil_bicubic", 0.95, exif_rotation=False)
     pixels = np.random.default_rng(1).integers(0, 256, (1, 160, 160, 3), np.uint8)

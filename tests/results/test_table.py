@@ -59,6 +59,15 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def compare_on_two_machines(folder: Path) -> None:
+    for name, cpu in (("one", "A CPU"), ("other", "Another")):
+        shutil.copytree(COMPARISON, folder / name)
+        path = folder / name / "compare.json"
+        values = json.loads(path.read_text())
+        values["comparisons"][0]["machine"]["cpu_model"] = cpu
+        path.write_text(json.dumps(values))
+
+
 def test_the_columns_are_always_the_same_and_typed(run_folder: Path, tree: Path) -> None:
     for found in (frame([run_folder]), frame([tree])):
         assert {name: str(kind) for name, kind in found.dtypes.items()} == {
@@ -141,21 +150,10 @@ def test_a_submission_is_the_same_from_whatever_folder(
 
 
 def test_a_merged_comparison_counts_once_beside_those_that_it_is_made_of(tmp_path: Path) -> None:
-    for name, cpu in (("one", "A CPU"), ("other", "Another")):
-        shutil.copytree(COMPARISON, tmp_path / name)
-        path = tmp_path / name / "compare.json"
-        values = json.loads(path.read_text())
-        values["comparisons"][0]["machine"]["cpu_model"] = cpu
-        path.write_text(json.dumps(values))
+    compare_on_two_machines(tmp_path)
     alone = frame([tmp_path])
-    words = [
-        "compare",
-        "merge",
-        str(tmp_path / "one"),
-        str(tmp_path / "other"),
-        "--out",
-        str(tmp_path / "all"),
-    ]
+    folders = [str(tmp_path / name) for name in ("one", "other", "all")]
+    words = ["compare", "merge", *folders[:2], "--out", folders[2]]
     done = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     merged = frame([tmp_path])
@@ -185,12 +183,7 @@ def test_a_price_an_hour_says_what_a_million_samples_cost() -> None:
 
 
 def test_one_price_for_several_machines_is_refused(tmp_path: Path) -> None:
-    for name, cpu in (("one", "A CPU"), ("other", "Another")):
-        shutil.copytree(COMPARISON, tmp_path / name)
-        path = tmp_path / name / "compare.json"
-        values = json.loads(path.read_text())
-        values["comparisons"][0]["machine"]["cpu_model"] = cpu
-        path.write_text(json.dumps(values))
+    compare_on_two_machines(tmp_path)
     with pytest.raises(HarnessError, match=r"are of 2 \(A CPU with 2 CPUs, Another with 2 CPUs\)"):
         frame([tmp_path], Price(1.0, "EUR"))
 

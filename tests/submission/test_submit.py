@@ -462,3 +462,12 @@ def test_a_short_run_on_a_few_images_has_two_reasons_and_not_ten(
     )
     with pytest.raises(HarnessError, match="cannot be submitted, for 2 reasons"):
         open_results.submit(tmp_path / "tree")
+
+
+def test_an_earlier_round_is_named_to_the_check_that_comes_next(
+    open_results: Results, tmp_path: Path
+) -> None:
+    outcome = open_results.submit(tmp_path / "tree")
+    assert outcome.text.endswith(f"next: harness check {outcome.root} --official PATH")
+    earlier = replace(outcome, round=find_round("v6.0"))
+    assert earlier.text.endswith(f"next: harness check {outcome.root} --round v6.0 --official PATH")

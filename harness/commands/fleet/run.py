@@ -67,8 +67,13 @@ def command(
     if prices is not None:
         require_compare(words)
     chosen = tuple(word.strip() for word in (kinds or "").split(",") if word.strip())
-    preparation = _preparation(images, dataset, annotations)
-    found = session.run(session.Request(address, parse(words), out, chosen, preparation, sends_harness))
+    preparation, order = _preparation(images, dataset, annotations), parse(words)
+    if preparation is not None and not order.cards:
+        raise HarnessError(
+            f"--prepare makes stores for the models that `{order.name}` names, and it names none: give its "
+            "--card."
+        )
+    found = session.run(session.Request(address, order, out, chosen, preparation, sends_harness))
     text = (
         table.compared([row.folder for row in found if row.task], out / table.TABLE, prices)
         if words[0] == "compare"

@@ -10,8 +10,9 @@ from harness.errors import HarnessError
 from harness.fleet.duty import OUT
 from harness.fleet.order import Command, packed
 
-COMMANDS = ("compare", "run", "tune", "frontier")
-_CARDS = ("model", "models", "cards")
+_CARDS = {"compare": "models", "run": "model", "tune": "model", "frontier": "cards"}
+"""By command the parameter that names models of ours."""
+COMMANDS = tuple(_CARDS)
 _STORES = ("data", "calibration_data")
 _OURS = {"--out", "--json"}
 _STAY_HERE = ("user_conf",)
@@ -44,7 +45,7 @@ def parse(given: Sequence[str]) -> Command:
         raise HarnessError("--price is of one machine: leave it out, and give `fleet run` --prices FILE.")
     if not values.get("wait_s"):
         words += ["--wait", _WAIT_S]
-    return packed(given, (name, *words), _named(values, _CARDS), _named(values, _STORES))
+    return packed(given, (name, *words), _named(values, [_CARDS[name]]), _named(values, _STORES))
 
 
 def _named(values: Mapping[str, Any], options: Sequence[str]) -> list[str]:

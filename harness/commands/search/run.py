@@ -132,7 +132,7 @@ def _effort(
     kind=click.option,
 )
 @_effort("look_images", click.IntRange(128), "Images that each of these learns from before it is looked at.")
-@_effort("shortlist", click.IntRange(8, 16), "Candidates that are trained briefly.")
+@_effort("shortlist", click.IntRange(2, 16), "Candidates that are trained briefly.")
 @_effort("finetune_epochs", click.IntRange(1), "Length of the brief training.")
 @_effort("epochs", click.IntRange(1), "Length of the training of pick and control.", kind=click.option)
 @_effort("finals", click.IntRange(1), "Candidates to train to the end at most.", kind=click.option)

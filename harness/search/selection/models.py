@@ -1,15 +1,14 @@
 """The models that come out of a search: exported, quantized, measured and published."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import files
 from harness.dataset.store import Store
+from harness.model import file as model_file
 from harness.model.architecture import Architecture
-from harness.model.card import CARD_NAME, AccuracySpec, Card, read_card, write_card
+from harness.model.card import AccuracySpec, Card, read_card
 from harness.search.accuracy.material import Material
 from harness.search.request import INHERITED, Setting
 from harness.search.selection.deployment import calibration_store, quantized
@@ -59,12 +58,14 @@ class Models:
 
     def publish(self, name: str, trained: Trained) -> Card:
         """Copy a trained network to OUT/models, as NAME (INT8) and NAME-fp32; return the INT8 card."""
-        models = self._setting.path("models")
         target = self._target()
-        _copy(replace(trained.fp32, accuracy=target), f"{name}-fp32", models)
+        self._copied(replace(trained.fp32, accuracy=target), f"{name}-fp32")
         int8 = read_card(trained.fp32.folder / f"{trained.architecture.key}.toml")
         facts = {**int8.quantization, "original": f"{name}-fp32", "tried": trained.int8["accuracies"]}
-        return _copy(replace(int8, quantization=facts, accuracy=target), name, models)
+        return self._copied(replace(int8, quantization=facts, accuracy=target), name)
+
+    def _copied(self, card: Card, name: str) -> Card:
+        return model_file.copied(card, name, self._setting.path("models", name))
 
     def baseline_int8(self) -> tuple[Card, dict[str, Any]]:
         """Quantize the baseline as the candidates are; return its card and how it was chosen."""
@@ -104,15 +105,3 @@ class Models:
             fraction *= wanted.accuracy.target_fraction
         source = f"that of {wanted.name} ({wanted.accuracy.source or 'its card'})"
         return replace(wanted.accuracy, target_fraction=round(fraction, 6), source=source)
-
-
-def _copy(card: Card, name: str, models: Path) -> Card:
-    """Copy a card and its files to `models`/`name`, under that name."""
-    assert card.path is not None
-    shutil.rmtree(models / name, ignore_errors=True)
-    folder = files.make_writable_folder(models / name)
-    record = card.quantization.get("record")
-    for path in (card.path, card.path.with_suffix(".bin"), *([card.folder / record] if record else [])):
-        shutil.copy2(path, folder / path.name)
-    write_card(replace(card, name=name, folder=folder), folder / CARD_NAME)
-    return read_card(folder / CARD_NAME)
