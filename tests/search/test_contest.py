@@ -106,6 +106,16 @@ def test_of_the_control_as_many_are_trained_as_of_the_pick_and_the_best_counts()
         assert len(contest.seen) == min(count, len(rivals)) == len(trained) - count
 
 
+def test_what_is_expected_of_a_training_is_said_with_its_error_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    candidate = Candidate(NETWORKS[0], 1.5, 0.93)
+    Planted({NETWORKS[0].key: 0.05}, Effort(finals=1)).train_up([candidate], BAR)
+    said = capsys.readouterr().err
+    assert f"Training {candidate.key} to the end: 1.5 ms, 93.00 % after the brief training" in said
+    assert "95.00 % expected (standard error 0.51), 95.04 % needed, 95.26 % safe." in said
+
+
 def test_a_control_that_was_a_candidate_is_not_trained_twice() -> None:
     contest = Planted({NETWORKS[0].key: 0.5}, Effort())
     known = Trained(NETWORKS[0], None, {"accuracy": 0.9})  # type: ignore[arg-type]
