@@ -24,22 +24,12 @@ COLUMNS = (
     Column("system", "string", "Name of the system."),
     Column("cpu", "string", "Name of the CPU."),
     Column("cpus", "Int64", "Logical CPUs that the machine has; own tests only."),
-    Column(
-        "cores",
-        "Int64",
-        "Physical cores that computed, unknown of servers; submissions: the system's.",
-    ),
-    Column(
-        "threads", "Int64", "Of the CPU, that OpenVINO computed with, unknown of servers; own tests only."
-    ),
+    Column("cores", "Int64", "Cores that computed; of a submission the system's, of a server unknown."),
+    Column("threads", "Int64", "CPU threads that OpenVINO used; own tests without a server only."),
     Column("accelerator", "string", "Name of the accelerator; submissions only."),
     Column("benchmark", "string", "LoadGen's name of the benchmark."),
     Column("model", "string", "Name of the model card; in a submission the benchmark's folder."),
-    Column(
-        "precision",
-        "string",
-        "What most layers computed in: int8, bf16, f32, or 'served'; own tests only.",
-    ),
+    Column("precision", "string", "Of most layers: int8, bf16 or f32; of a server 'served'; own tests only."),
     Column("endpoint", "string", "Address of the server that computed, where one did; runs only."),
     Column("on_this_host", "boolean", "Whether that server ran beside LoadGen; runs only."),
     Column("scenario", "string", "SingleStream, MultiStream, Server or Offline."),
@@ -56,11 +46,7 @@ COLUMNS = (
     Column("target", "Float64", "What is wanted of the accuracy, as a fraction; own tests only."),
     Column("passed", "boolean", "Whether the target is reached; own tests only."),
     Column("joules_per_sample", "Float64", "Energy of the processor a sample, unofficial; own tests only."),
-    Column(
-        "price_per_hour",
-        "Float64",
-        "What the machine costs an hour, as given; own tests without a server only.",
-    ),
+    Column("price_per_hour", "Float64", "Of the machine, as given; own tests without a server only."),
     Column("currency", "string", "Of the prices, as given; own tests only."),
     Column("price_per_million_samples", "Float64", "Of a million samples at that price and score."),
     Column("harness_version", "string", "Version of the harness; own tests only."),
