@@ -114,6 +114,8 @@ class Scout:
     costs: Mapping[str, float]
     measured_ms: float | None = field(default=None, metadata=LEFT_OUT)
     """None in results that do not say."""
+    expected_ms: float | None = field(default=None, metadata=LEFT_OUT)
+    """Predicted by what had learned from all that was measured before the turn that chose it."""
 
 
 @dataclass(frozen=True)

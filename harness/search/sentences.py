@@ -156,6 +156,16 @@ def _scouted(outcome: SearchResult) -> Iterator[str]:
             f"{len(timed)} of them, with a bias of {100 * statistics.fmean(errors):+.1f} %; Kendall's tau "
             f"{tau:.3f}."
         )
+    turns = [
+        one.expected_ms / one.measured_ms - 1
+        for one in scouts.seen[scouts.thoughts :]
+        if one.expected_ms is not None and one.measured_ms is not None
+    ]
+    if turns:
+        yield (
+            f"What had learned from all that was measured before was {_percent(map(abs, turns))} off on the "
+            f"{len(turns)} that turns chose, with a bias of {100 * statistics.fmean(turns):+.1f} %."
+        )
     if thoughts := scouts.seen[: scouts.thoughts]:
         best = max(thoughts, key=lambda one: one.accuracy)
         looks = {one.key: one.accuracy for one in scouts.seen}

@@ -118,6 +118,24 @@ def test_all_scouts_are_near_the_wanted_latency_and_each_is_seen_once(
     assert SPACE.uniform(0.5).key in {one.key for one, _ in found.seen}
 
 
+def test_what_is_expected_of_a_network_is_by_all_that_was_measured_before_its_turn() -> None:
+    def slow(architecture: Architecture) -> float:
+        return 1.2 * mega_macs(architecture)
+
+    def refit(timed: Sequence[tuple[Architecture, float]]) -> Callable[[Architecture], float]:
+        factor = sum(found_ms / mega_macs(one) for one, found_ms in timed) / len(timed)
+        return lambda one: factor * mega_macs(one)
+
+    latencies = Latencies(mega_macs, refit, each(slow))
+    found = scouted(4, latencies=latencies)
+    seen = found.to_dict(latencies)["seen"]
+    assert all(row["latency_ms"] == pytest.approx(row["measured_ms"] / 1.2) for row in seen)
+    first, later = seen[: found.thoughts], seen[found.thoughts :]
+    assert all(row["expected_ms"] == row["latency_ms"] for row in first)
+    assert len(later) >= 4
+    assert all(row["expected_ms"] == pytest.approx(row["measured_ms"]) for row in later)
+
+
 def test_without_a_wish_scouts_go_where_much_faster_networks_are() -> None:
     whole = mega_macs(SPACE.baseline)
     found = scouted(12, cap=whole)

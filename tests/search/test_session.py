@@ -525,6 +525,7 @@ def test_report_shows_page_and_tables(task: Request, outcome: SearchResult) -> N
         "uniform",
         "networks were looked at",
         "Before any was measured the latency table was",
+        "What had learned from all that was measured before was",
         "plainer one.",
         "estimator unvalidated",
         "the look was the brief training itself",

@@ -43,6 +43,11 @@ class Latencies:
         known = self._found.get(network)
         return self._model(network) if known is None else known
 
+    @property
+    def model(self) -> Model:
+        """The model as it is now, with all that it has learned."""
+        return self._model
+
     def foretold_ms(self, network: Architecture) -> float:
         """Return what the first model, which knew nothing that was measured here, has a network take."""
         return self._before(network)

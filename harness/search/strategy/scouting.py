@@ -14,7 +14,7 @@ of Machine Learning Research 15, 2014.)
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -99,6 +99,8 @@ class Scouted:
     weighed: Weighed
     thoughts: int
     """How many of them somebody would think of."""
+    expected_ms: Mapping[Architecture, float]
+    """By the model that had learned from all that was measured before the turn which chose a network."""
 
     @cached_property
     def predicted(self) -> list[float]:
@@ -126,6 +128,7 @@ class Scouted:
                     "accuracy": accuracy,
                     "predicted": predicted,
                     "latency_ms": latencies.foretold_ms(one),
+                    "expected_ms": self.expected_ms[one],
                     "measured_ms": latencies.ms(one),
                     "costs": weighed.estimator.costs(one),
                 }
@@ -166,13 +169,17 @@ class Scouting:
             HarnessError: no network that was tried keeps the wanted latency, of which the nearest is named,
                 or only one does.
         """
+        model = self.latencies.model
         first, measured = self._known("thoughts", self._thoughts)
+        expected_ms = {one: model(one) for one in first}
         tried = dict.fromkeys((*first, *measured))
         seen = list(zip(first, self.looks(first), strict=True))
         wanted, turn = max(_LEAST, len(seen) + count), 0
         # Turns may find nothing that is as fast as the table had it, and yet teach the table.
         while len(seen) < wanted and turn < _EMPTY_TURNS + count:
+            model = self.latencies.model
             fresh, measured = self._known(f"scouts-{turn}", partial(self._turn, tuple(seen), turn))
+            expected_ms |= {one: model(one) for one in fresh}
             if not fresh and not measured:
                 break
             tried |= dict.fromkeys((*fresh, *measured))
@@ -188,7 +195,7 @@ class Scouting:
         if len(seen) < wanted:
             note(f"After {len(seen)} looks no other network was found that is worth one.")
         weighed = weigh(self.estimator, self.space.baseline, seen)
-        scouted = Scouted(tuple(seen), weighed, len(first))
+        scouted = Scouted(tuple(seen), weighed, len(first), expected_ms)
         named = ", ".join(f"{name} {tau:.2f}" for name, tau in scouted.taus().items())
         note(f"Kendall's tau with the {len(seen)} networks looked at: {named}.")
         return scouted
