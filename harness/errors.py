@@ -43,6 +43,11 @@ class RunFailed(HarnessError):
     exit_code = 1
 
 
+def lines_of(error: BaseException) -> list[str]:
+    """Return what an error says, line by line; its kind where it says nothing."""
+    return [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the known word nearest to `word`, or the list of known words."""
     names = sorted(known)

@@ -11,7 +11,7 @@ from openvino.preprocess import PrePostProcessor
 
 from harness.backend import answers, folding, kernels, ports
 from harness.backend.settings import CompileSettings
-from harness.errors import ModelError
+from harness.errors import ModelError, lines_of
 from harness.machine import system
 from harness.model.card import Card
 
@@ -346,5 +346,4 @@ def _properties(compiled: Any) -> dict[str, str | int | bool]:
 
 def first_line(error: Exception) -> str:
     """Return the last meaningful line of an OpenVINO error, which says what happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines_of(error)[-1]

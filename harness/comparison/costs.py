@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness.backend.settings import SERVED
 from harness.comparison import findings, table
 from harness.comparison.document import Cell, Comparison
 from harness.machine import system
@@ -136,7 +137,8 @@ def _costs(comparison: Comparison, threads: int, label: str, price: Price) -> li
     found = []
     for cell in cells:
         rate = cell.interval()
-        if rate is None:
+        # What a server costs that may be elsewhere is not known.
+        if rate is None or comparison.variant(cell.variant).computed == SERVED:
             continue
         misses = comparison.variant(cell.variant).misses_target
         saving = None

@@ -46,6 +46,8 @@ class Entry:
     """As the card's task reads them; None without an accuracy test."""
     computed: str | None = None
     """What most layers compute in; None where it was not run."""
+    version: str = ""
+    """Of the served model that answered first: all tests ask for it."""
     kernels: Mapping[str, int] | None = None
 
     @property
@@ -112,6 +114,8 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
             continue
         section = found.accuracy
         assert section is not None
+        if found.probe.server is not None:
+            entry.version = found.probe.server.model_version
         first = next(iter(section.verdicts), None)
         logs = folder / ACCURACY_LOGS
         entry.accuracy = Accuracy(
@@ -233,6 +237,7 @@ def _all_series(entries: list[Entry], setting: Setting) -> tuple[dict[Key, serie
                 if not setting.threads_given:
                     settings = replace(settings, threads=None)
                 settings = within_limits(found.apply(settings), setting.machine)
+            settings = settings.of_version(entry.version)
             folder = setting.out / "rounds" / entry.name / scenario / f"{threads}-threads"
             try:
                 one = series.prepare(entry.card, setting.store, settings, folder, setting.staging, show)
@@ -240,6 +245,7 @@ def _all_series(entries: list[Entry], setting: Setting) -> tuple[dict[Key, serie
                 _give_up(entry, error)
                 continue
             entry.computed, entry.kernels = one.facts.precision, one.facts.kernels
+            entry.version = entry.version or one.facts.version
             every[threads, entry.name, scenario] = one
             if found is not None:
                 tunings[threads, entry.name, scenario] = found

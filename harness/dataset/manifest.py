@@ -122,12 +122,12 @@ def read_manifest(folder: Path) -> Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json, atomically, and only after all that it vouches for is on disk."""
     document = {"format": FORMAT, **asdict(manifest)}
-    document["images"] = _quoted(manifest.images)
+    document["images"] = quoted(manifest.images)
     document["recipes"] = {
         key: {**asdict(entry), "recipe": entry.recipe.to_dict()} for key, entry in manifest.recipes.items()
     }
     for entry in (*document["missing"], *document["warnings"]):
-        entry["name"] = _quoted(entry["name"])
+        entry["name"] = quoted(entry["name"])
     sync(folder)
     files.write_json(folder / MANIFEST, document)
     sync(folder / MANIFEST)
@@ -175,7 +175,7 @@ def write_list(
 ) -> str:
     """Write the list, where line k is sample k, and the truth beside it; return the SHA-256 of both."""
     file, *others = (folder / name for name in _LISTS[form][0])
-    lines = [f"{_quoted(name)} {' '.join(map(str, of))}\n" for name, of in zip(names, numbers, strict=True)]
+    lines = [f"{quoted(name)} {' '.join(map(str, of))}\n" for name, of in zip(names, numbers, strict=True)]
     for path, text in zip((file, *others), ("".join(lines), truth), strict=False):
         files.write_text(path, text)
         sync(path)
@@ -206,7 +206,7 @@ def _missing(entries: Sequence[dict[str, Any]]) -> tuple[Remark, ...]:
     return tuple(Remark(_unquoted(one["name"]), int(one["label"]), str(one["fault"])) for one in entries)
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """Escape what would break a `name label` line or UTF-8; ImageNet's names stay as they are."""
     return re.sub(
         r"[%\s\ud800-\udfff]", lambda found: quote(found[0], safe="", errors="surrogateescape"), name

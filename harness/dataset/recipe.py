@@ -87,8 +87,6 @@ class Recipe:
         given = (self.crop_fraction is not None) + (self.resize_to is not None)
         if given != (self.fit == "crop"):
             raise ValueError("a recipe that crops has either a crop_fraction or a resize_to, another neither")
-        if self.fit == "crop" and self.size > self.short_side:
-            raise ValueError(f"no {self.size} px can be cropped from a short side of {self.short_side} px")
 
     @property
     def key(self) -> str:

@@ -22,6 +22,7 @@ from harness.dataset.manifest import (
     Manifest,
     RecipeFile,
     Remark,
+    quoted,
     read_list,
     read_manifest,
     truth_file,
@@ -192,10 +193,11 @@ class Store:
 
     def adding(self, model: str, size: int | None = None) -> str:
         """Return the command that adds the samples for a model, at another size than its own if given."""
-        option, file = "annotations", self.truth_file
-        if file is None:
-            option, file = "labels", self.path / VAL_MAP
-        words = ["harness", "prepare", "--dataset", self.dataset, f"--{option}", str(file)]
+        words = ["harness", "prepare", "--dataset", self.dataset]
+        if self.truth_file is not None:
+            words += ["--annotations", str(self.truth_file)]
+        elif all(quoted(name) == name for name in self.names):
+            words += ["--labels", str(self.path / VAL_MAP)]
         words += ["--images", str(self.manifest.images), "--model", model]
         words += [] if size is None else ["--size", str(size)]
         return shlex.join([*words, "--out", str(self.path)])

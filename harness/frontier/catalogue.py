@@ -111,10 +111,13 @@ def choose(
     ]
     for pattern in patterns:
         if not any(_matches(row, pattern) for row in allowed):
+            asked = [
+                *([f"--min-top1 {least_top1:g}"] if least_top1 else []),
+                *(["--licence permissive"] if permissive else []),
+                *([f"--sizes {','.join(map(str, sizes))}"] if sizes else []),
+            ]
             raise ModelError(
-                f"Of the networks that '{pattern}' matches none has {100 * least_top1:g} % as published, the "
-                "sizes asked for and a licence that permits commercial use: give a lower --min-top1, other "
-                "--sizes, or --licence any."
+                f"Of the networks that '{pattern}' names {' and '.join(asked)} leave none: ask for less."
             )
     best: dict[str, Published] = {}
     for row in allowed:

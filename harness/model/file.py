@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.console import note
-from harness.errors import ModelError, OutputError
+from harness.errors import ModelError, OutputError, lines_of
 from harness.files import hex_digest, locked, make_writable_folder, replacing, staging
 from harness.mlperf.benchmark import BENCHMARKS
 from harness.model import builders, resnet
@@ -95,7 +95,7 @@ def save(model: "ov.Model", path: Path) -> None:
 def copied(card: Card, name: str, folder: Path) -> Card:
     """Copy a card, under another name, and all that its model is read from to a folder of their own.
 
-    What that folder held is removed.
+    It takes the place of what that folder held, once it is whole.
 
     Raises:
         ModelError: a file is not there.
@@ -103,12 +103,23 @@ def copied(card: Card, name: str, folder: Path) -> Card:
     """
     record = card.quantization.get("record")
     first, *others = files(card)
-    shutil.rmtree(folder, ignore_errors=True)
-    make_writable_folder(folder)
-    for path in (first, *others, *([card.folder / record] if record else [])):
-        shutil.copy2(path, folder / path.name)
-    made = replace(card, name=name, file=replace(card.file, path=first.name, package=None), folder=folder)
-    write_card(made, folder / CARD_NAME)
+    make_writable_folder(folder.parent)
+    try:
+        with staging(folder.parent, folder.name) as staged:
+            whole = staged / "whole"
+            for path in (first, *others, *([card.folder / record] if record else [])):
+                # An ONNX file may name its weights in folders below its own.
+                inner = path.relative_to(first.parent) if path.is_relative_to(first.parent) else path.name
+                (whole / inner).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, whole / inner)
+            source = replace(card.file, path=first.name, package=None, url=None)
+            write_card(replace(card, name=name, file=source, folder=whole), whole / CARD_NAME)
+            shutil.rmtree(folder, ignore_errors=True)
+            whole.replace(folder)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot copy model '{card.name}' to {folder} ({error}): free some space."
+        ) from error
     return read_card(folder / CARD_NAME)
 
 
@@ -389,5 +400,5 @@ def _read_openvino(card: Card, paths: list[Path]) -> "ov.Model":
     try:
         return ov.Core().read_model(*paths) if suffix == ".xml" else ov.Core().read_model(path)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip().rstrip(".!")
+        reason = lines_of(error)[-1].rstrip(".!")
         raise ModelError(f"{unreadable} ({reason}): export or fetch the model again.") from error

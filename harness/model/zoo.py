@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from harness.errors import ModelError, did_you_mean
+from harness.errors import ModelError, did_you_mean, lines_of
 
 if TYPE_CHECKING:
     import openvino as ov
 
 _SEED = 1
 _COUNTER = "num_batches_tracked"
+
+
+def is_here() -> bool:
+    """Whether timm can be used."""
+    try:
+        require()
+    except ModelError:
+        return False
+    return True
 
 
 def require() -> Any:
@@ -26,7 +35,7 @@ def require() -> Any:
     try:
         import timm
     except (ImportError, RuntimeError) as error:  # a torchvision of another PyTorch raises RuntimeError
-        reason = str(error).strip().splitlines()[-1].rstrip(".")
+        reason = lines_of(error)[-1].rstrip(".")
         raise ModelError(
             f"timm, which builds the networks of the catalogue, cannot be imported ({reason}): run "
             "`pip install '.[frontier]'` in an environment whose torchvision fits its PyTorch."
@@ -65,9 +74,9 @@ def build(architecture: str, size: int, weights: Mapping[str, NDArray[Any]] | No
         try:
             model = ov.convert_model(network, input=[1, 3, size, size], example_input=image)
         except Exception as error:  # whatever tracing the network leads to
-            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            reason = lines_of(error)[-1]
             raise ModelError(
-                f"OpenVINO cannot convert timm's '{architecture}' ({reason[0]}): give another one."
+                f"OpenVINO cannot convert timm's '{architecture}' ({reason}): give another one."
             ) from error
     model.inputs[0].set_names({"image"})
     model.set_friendly_name(f"{architecture}@{size}")

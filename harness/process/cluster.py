@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, lines_of
 
 SURROUNDINGS = {
     # Ray reports on its use to the outside unless told not to.
@@ -135,7 +135,7 @@ class Cluster:
             cause = error.cause
             if isinstance(cause, HarnessError):
                 raise cause from error
-            raise Failed(f"it failed there ({_lines(cause)[-1]})") from error
+            raise Failed(f"it failed there ({lines_of(cause)[-1]})") from error
         except errors.RayError as error:
             what = "worker" if isinstance(error, errors.WorkerCrashedError) else "node"
             raise Lost(f"{what} lost ({type(error).__name__})") from error
@@ -151,11 +151,6 @@ class Cluster:
     def cancel(self, started: Any) -> None:
         """End a task's worker at once."""
         self._ray.cancel(started, force=True)
-
-
-def _lines(error: BaseException) -> list[str]:
-    """Return what an error says, or what it is where it says nothing."""
-    return str(error).strip().splitlines() or [type(error).__name__]
 
 
 @contextmanager
@@ -194,7 +189,7 @@ def joined(address: str, package: Path | None = None) -> Iterator[Cluster]:
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            why = _lines(error)[0]
+            why = lines_of(error)[0]
             raise HarnessError(
                 f"No Ray cluster can be joined at {address} ({why}): start one with `ray start --head`, with "
                 f"the same versions of Python and Ray as here."

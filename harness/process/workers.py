@@ -21,8 +21,8 @@ def pool(count: int) -> Iterator[ProcessPoolExecutor]:
     found = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), serve_the_parent)
     try:
         with ctrl_c_held_back():
-            for _ in range(count):
-                found.submit(int)  # each starts a process while none is idle
+            while len(found._processes) < count:
+                found.submit(int)  # starts a process, unless one has nothing to do
         yield found
     finally:
         found.shutdown(cancel_futures=True)

@@ -40,7 +40,7 @@ def of_run(folder: Path, found: RunResult) -> Iterator[Row]:
             "official": found.official,
             **({} if latencies is None else _percentiles(latencies)),
             **rate(performance.samples_per_second, common["cores"]),
-            "joules_per_sample": performance.energy and performance.energy.joules_per_sample,
+            "joules_per_sample": _joules(found),
             "path": str(folder / PERFORMANCE_LOGS),
         }
     if (accuracy := found.accuracy) is not None:
@@ -54,6 +54,12 @@ def of_run(folder: Path, found: RunResult) -> Iterator[Row]:
             "passed": accuracy.passed,
             "path": str(folder / ACCURACY_LOGS),
         }
+
+
+def _joules(found: RunResult) -> float | None:
+    """Return the energy of a sample, unless another machine spent most of it."""
+    energy, server = found.performance and found.performance.energy, found.probe.server
+    return energy.joules_per_sample if energy and (server is None or server.is_on_this_host) else None
 
 
 def _server(server: ServedBy | None) -> Row:
@@ -71,7 +77,9 @@ def of_comparison(folder: Path) -> Iterator[Row]:
         HarnessError: the document cannot be read.
     """
     for compared in document.read(folder / document.FILE_NAME):
-        root = Path(os.path.normpath(folder / compared.source)) if compared.source else folder
+        # The source may begin with '..', and the folder be a link.
+        whole = os.path.normpath(Path(os.path.realpath(folder), compared.source))
+        root = Path(whole) if compared.source else folder
         yield from of_compared(compared, root)
 
 
@@ -142,7 +150,7 @@ def _machine(machine: Machine, threads: int | None, computed: str | None) -> Row
         "cpus": machine.cpus_present,
         "cores": None if is_served else machine.cores_of(threads),
         "threads": None if is_served else threads,
-        "openvino_version": versions.get("openvino"),
-        "nncf_version": versions.get("nncf"),
+        "openvino_version": None if is_served else versions.get("openvino"),
+        "nncf_version": None if is_served else versions.get("nncf"),
         "loadgen_version": versions.get("mlcommons_loadgen"),
     }

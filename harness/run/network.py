@@ -24,7 +24,7 @@ _PROTOCOLS = {"grpc": "gRPC (HTTP/2)", "http": "HTTP/1.1"}
 def write(found: RunResult, folder: Path) -> None:
     """Write the fields beside the result of a served model, unless server and LoadGen were on one host.
 
-    What somebody has stated there stays.
+    Of what nothing here tells, what somebody has stated there stays.
 
     Raises:
         OutputError: the file cannot be written.

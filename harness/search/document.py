@@ -115,7 +115,7 @@ class Scout:
     measured_ms: float | None = field(default=None, metadata=LEFT_OUT)
     """None in results that do not say."""
     expected_ms: float | None = field(default=None, metadata=LEFT_OUT)
-    """Predicted by what had learned from all that was measured before the turn that chose it."""
+    """Predicted by what had learned from all that was measured before its turn; None: not measured in it."""
 
 
 @dataclass(frozen=True)

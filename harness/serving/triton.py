@@ -21,14 +21,12 @@ _PARAMETERS = ("PERFORMANCE_HINT", "INFERENCE_NUM_THREADS", "NUM_STREAMS")
 
 
 def properties(deployment: Deployment) -> dict[str, str]:
-    return {name: value for name, value in deployment.properties.items() if name in _PARAMETERS}
+    found = {name: value for name, value in deployment.properties.items() if name in _PARAMETERS}
+    return found | ({"HINT_BF16": "YES"} if deployment.settings.precision == "bf16" else {})
 
 
 def files(deployment: Deployment, folder: Path) -> Files:
-    parameters = properties(deployment)
-    if deployment.settings.precision == "bf16":
-        parameters["HINT_BF16"] = "YES"
-    return Files({}, {CONFIG: config(deployment, "openvino", parameters)}, {})
+    return Files({}, {CONFIG: config(deployment, "openvino", properties(deployment))}, {})
 
 
 def start(deployment: Deployment, folder: Path) -> Start:

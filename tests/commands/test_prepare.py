@@ -154,6 +154,21 @@ def test_the_command_that_a_store_names_adds_the_samples_though_labels_were_give
     assert "recipe area-24-0.875" in done.output
 
 
+def test_a_store_of_names_with_blanks_names_a_command_that_works(harness, tmp_path):
+    images = tmp_path / "images"
+    listed = (images / "val_map.txt").read_text().splitlines()
+    (images / "val_map.txt").unlink()
+    for line in listed:
+        name, label = line.split()
+        folder = images / f"class {int(label):02}"
+        folder.mkdir(exist_ok=True)
+        (images / name).rename(folder / name)
+    assert harness(dataset="custom")[0] == 0
+    words = shlex.split(open_store(tmp_path / "store").adding("tiny.toml", 24))
+    done = CliRunner().invoke(cli.cli, words[1:], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
 DETECTOR = (
     CARD.partition("[output]")[0]
     .replace('"resnet50"', '"yolo"\ntask = "detection"')

@@ -6,10 +6,14 @@ import pytest
 from conftest import BRIEF_S, Oracle
 from endpoint.serving_process import free_ports, serving
 
+from harness import typed
 from harness.backend import deployment
 from harness.comparison import session, table, variants
 from harness.endpoint.address import parse
 from harness.errors import HarnessError
+from harness.files import read_json
+from harness.loadgen.settings import RunSettings
+from harness.measurement import series
 from harness.mlperf.scenario import Scenario
 
 
@@ -38,6 +42,13 @@ def test_a_served_model_is_compared_with_the_model_itself(oracle: Oracle, tmp_pa
         assert means[there.name].center > means[here.name].center, "a call costs more than a function"
         assert any("the server is on this host" in remark for remark in found.remarks)
         assert there.name in table.text([found])
+        pinned = [typed.structure(read_json(path), series.Facts) for path in tmp_path.rglob("series.json")]
+        assert sorted(one.version for one in pinned) == ["", "3"], "of the model itself, and of the server"
+        again = RunSettings(Scenario.SINGLE_STREAM, duration_s=BRIEF_S, endpoint=endpoint)
+        folder = next(path.parent for path in tmp_path.rglob("series.json") if there.name in str(path))
+        held = series.prepare(oracle.card, oracle.store, again, folder, tmp_path, print)
+        assert held.settings.endpoint is not None
+        assert held.settings.endpoint.version == "3", "a later call asks for what answered"
         other = session.Request(
             (oracle.card,), tmp_path / "out", oracle.store.path, precisions=("f32", "int8")
         )

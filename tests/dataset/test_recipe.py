@@ -311,12 +311,6 @@ def test_a_recipe_needs_one_way_to_say_its_short_side():
             Recipe(224, "area", **given)
 
 
-def test_a_crop_larger_than_the_short_side_is_no_recipe():
-    assert Recipe(256, "area", resize_to=256).short_side == 256
-    with pytest.raises(ValueError, match="no 320 px can be cropped from a short side of 256 px"):
-        Recipe(320, "area", resize_to=256)
-
-
 def test_another_input_size_keeps_the_share_of_the_image():
     assert Recipe(240, "area", 0.875).at(120) == Recipe(120, "area", 0.875)
     assert Recipe(240, "area", resize_to=272, squash=True).at(120) == Recipe(

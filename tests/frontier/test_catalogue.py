@@ -53,7 +53,7 @@ def test_a_pattern_without_a_network_names_the_nearest() -> None:
 
 
 def test_a_pattern_of_which_nothing_is_allowed_names_the_options() -> None:
-    with pytest.raises(ModelError, match=r"'mobilenetv4_conv_small' matches none has 75.7 % .* --min-top1"):
+    with pytest.raises(ModelError, match=r"_small' names --min-top1 0.757 and .* leave none: ask"):
         catalogue.choose(["resnet50", "mobilenetv4_conv_small"], least_top1=0.757)
     assert catalogue.choose(["mobilenetv4_conv_small"])
 

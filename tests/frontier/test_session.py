@@ -17,7 +17,7 @@ from harness.dataset import builtin
 from harness.dataset.images import find_images
 from harness.dataset.store import Store, prepare
 from harness.errors import DataError, HarnessError, OutputError
-from harness.frontier import catalogue, document, report, request, session
+from harness.frontier import catalogue, document, entrants, report, request, session
 from harness.frontier.request import Request
 from harness.measurement import probing
 from harness.mlperf.scenario import Scenario
@@ -173,6 +173,15 @@ def test_a_pick_that_came_quantized_is_copied_so_that_every_command_takes_it(
     copy = read_card(out / told.pick.card)
     assert model_file.sha256(copy) == model_file.sha256(mine)
     assert f"harness run --model {out / told.pick.card}" in report.text(out)
+    again = model_file.copied(copy, copy.name, copy.folder)
+    assert model_file.sha256(again) == model_file.sha256(mine), "a copy of itself destroys nothing"
+
+
+def test_recipes_of_other_cards_are_not_tried(card: Card, store: Store) -> None:
+    other = replace(card, input=replace(card.input, exif_rotation=not card.input.exif_rotation))
+    assert {one.size for one in entrants.recipes(card, store, ())} == {*SIZES, card.input.size}
+    with pytest.raises(DataError, match="holds no images of"):
+        entrants.recipes(other, store, SIZES)
 
 
 def test_where_nothing_keeps_the_target_the_nearest_is_told_and_by_how_much(

@@ -215,7 +215,7 @@ def test_what_the_network_division_asks_for_is_written_of_a_server_elsewhere(
     path.write_text(path.read_text().replace('\nnic_sut = ""', '\nnic_sut = "a card"').replace('"3"', '"4"'))
     network.write(replace(found, probe=replace(found.probe, server=elsewhere)), folder)
     again = tomllib.loads(path.read_text())
-    assert again == fields | {"nic_sut": "a card"}, "what somebody has stated stays"
+    assert again == fields | {"nic_sut": "a card"}, "what nothing here tells stays as it was stated"
     path.write_text("nic_sut = ")
     network.write(replace(found, probe=replace(found.probe, server=elsewhere)), folder)
     assert path.read_text() == "nic_sut = "

@@ -221,25 +221,29 @@ def test_several_processes_do_not_pin_their_threads_to_the_same_cpus(
     assert found.properties["INFERENCE_NUM_THREADS"] == str(2 // streams)
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_readme_names_the_properties_that_the_server_is_told_and_no_others(
-    kind: str, oracle: Oracle, tmp_path: Path
+    kind: str, precision: str, oracle: Oracle, tmp_path: Path
 ) -> None:
-    found = exported(oracle, tmp_path, kind)
+    settings = RunSettings(Scenario.SERVER, precision, streams=1, threads=1)
+    found = exported(oracle, tmp_path, kind, settings=settings)
     folder = found.folder.parent
     (line,) = [line for line in (folder / "README.md").read_text().splitlines() if "OpenVINO: " in line]
     kinds = (".json", ".pbtxt", ".yaml")
     paths = [one for one in tmp_path.rglob("*") if one.suffix in kinds and one.name != "export.json"]
     configuration = "".join(path.read_text() for path in paths)
-    for name in ("PERFORMANCE_HINT", "NUM_STREAMS", "INFERENCE_NUM_THREADS", "INFERENCE_PRECISION_HINT"):
+    names = ("PERFORMANCE_HINT", "NUM_STREAMS", "INFERENCE_NUM_THREADS", "INFERENCE_PRECISION_HINT")
+    for name in (*names, "HINT_BF16"):
         assert (name in line) == (name in configuration), name
 
 
-def test_under_a_quota_no_server_pins_as_nothing_that_was_measured_did(
-    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "triton"])
+def test_under_a_quota_no_server_is_told_to_pin_as_nothing_that_was_measured_did(
+    kind: str, oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(system, "default_pinning", lambda: False)
-    assert exported(oracle, tmp_path, "mlserver").properties["ENABLE_CPU_PINNING"] == "NO"
+    assert exported(oracle, tmp_path, kind).properties["ENABLE_CPU_PINNING"] == "NO"
 
 
 def test_two_exports_into_one_folder_do_not_meet(oracle: Oracle, tmp_path: Path) -> None:

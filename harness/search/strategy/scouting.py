@@ -100,7 +100,7 @@ class Scouted:
     thoughts: int
     """How many of them somebody would think of."""
     expected_ms: Mapping[Architecture, float]
-    """By the model that had learned from all that was measured before the turn which chose a network."""
+    """By what had learned from all that was measured before its turn, of what that turn measured."""
 
     @cached_property
     def predicted(self) -> list[float]:
@@ -128,7 +128,7 @@ class Scouted:
                     "accuracy": accuracy,
                     "predicted": predicted,
                     "latency_ms": latencies.foretold_ms(one),
-                    "expected_ms": self.expected_ms[one],
+                    "expected_ms": self.expected_ms.get(one),
                     "measured_ms": latencies.ms(one),
                     "costs": weighed.estimator.costs(one),
                 }
@@ -171,7 +171,7 @@ class Scouting:
         """
         model = self.latencies.model
         first, measured = self._known("thoughts", self._thoughts)
-        expected_ms = {one: model(one) for one in first}
+        expected_ms = {one: model(one) for one in first if one in measured}
         tried = dict.fromkeys((*first, *measured))
         seen = list(zip(first, self.looks(first), strict=True))
         wanted, turn = max(_LEAST, len(seen) + count), 0
@@ -179,7 +179,7 @@ class Scouting:
         while len(seen) < wanted and turn < _EMPTY_TURNS + count:
             model = self.latencies.model
             fresh, measured = self._known(f"scouts-{turn}", partial(self._turn, tuple(seen), turn))
-            expected_ms |= {one: model(one) for one in fresh}
+            expected_ms |= {one: model(one) for one in fresh if one in measured}
             if not fresh and not measured:
                 break
             tried |= dict.fromkeys((*fresh, *measured))
