@@ -209,8 +209,13 @@ def test_a_server_log_gives_rates_and_what_came_late(tmp_path):
     assert run.samples_per_second == run.score > 0
     assert run.scheduled_samples_per_second == pytest.approx(2000, rel=0.2)
     assert run.duration_ns == pytest.approx(699 / run.scheduled_samples_per_second * 1e9, rel=1e-4)
-    assert (run.latency_bound_ns, run.late_queries) == (15_000_000, 0)
-    assert (run.early_stopping_met, run.early_stopping_latency_ns) == (True, None)
+    detail = read_detail(tmp_path / "mlperf_log_detail.txt")
+    assert run.latency_bound_ns == 15_000_000
+    # Beside other work some may be late.
+    assert run.late_queries == detail["result_overlatency_query_count"] < 70
+    assert (run.late_queries > 0) is (run.latency_max_ns > run.latency_bound_ns)
+    assert run.early_stopping_met is detail["early_stopping_met"]
+    assert run.early_stopping_latency_ns is None
 
 
 def test_a_scenario_that_loadgen_does_not_know_is_refused(tmp_path):
