@@ -102,7 +102,7 @@ ROWS = {
         {"session"},
     ],
     "measurement": [
-        {"advice", "data", "demands", "order", "round", "statistics", "tuned"},
+        {"advice", "data", "demands", "drawn", "order", "round", "statistics", "tuned"},
         {"outlook", "plan"},
         {"probing", "test"},
         {"series"},

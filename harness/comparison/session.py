@@ -26,8 +26,8 @@ from harness.endpoint import host
 from harness.endpoint.address import Endpoint
 from harness.errors import HarnessError, OutputError, did_you_mean
 from harness.machine import identity, noise, system
-from harness.measurement import statistics
-from harness.measurement.data import drawn, require_drawable, require_fit
+from harness.measurement import drawn, statistics
+from harness.measurement.data import require_fit
 from harness.measurement.round import METRICS
 from harness.mlperf import conf
 from harness.mlperf.scenario import Scenario
@@ -118,7 +118,7 @@ def compare(request: Request) -> Comparison:
     for candidate in candidates:
         model_file.sha256(candidate.card)
     if request.data is None:
-        require_drawable([candidate.card for candidate in candidates])
+        drawn.require_drawable([candidate.card for candidate in candidates])
     else:
         store = open_store(request.data)
         for candidate in candidates:
@@ -182,7 +182,7 @@ def _store(request: Request, candidates: Sequence[Candidate]) -> Store:
     # Written first, so that an interrupted call finds the folder to be its own.
     if not (request.out / REQUEST_NAME).exists():
         files.write_json(request.out / REQUEST_NAME, {"format": _FORMAT})
-    return drawn([candidate.card for candidate in candidates], request.out, _BUILTIN_COUNT)
+    return drawn.store_for([candidate.card for candidate in candidates], request.out, _BUILTIN_COUNT)
 
 
 def _claim(request: Request, candidates: Sequence[Candidate], store: Store, machine: system.Machine) -> None:

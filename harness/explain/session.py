@@ -23,7 +23,7 @@ from harness.loadgen import work
 from harness.loadgen.job import Job
 from harness.loadgen.settings import RunSettings
 from harness.machine import noise, system
-from harness.measurement.data import drawn
+from harness.measurement import drawn
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card
@@ -146,7 +146,7 @@ def images_for(request: Request, folder: Path) -> Path:
     """
     if request.data is not None:
         return request.data
-    return drawn([request.card], folder, _BUILTIN_COUNT).path
+    return drawn.store_for([request.card], folder, _BUILTIN_COUNT).path
 
 
 def _rounds(job: Job, count: int) -> tuple[list[dict[str, Any]], list[noise.Noise]]:
