@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.backend.settings import SERVED
 from harness.comparison import published
 from harness.comparison.document import Cell, Comparison, count_threads
 from harness.comparison.findings import figure_text
@@ -157,9 +156,7 @@ def per_core(comparisons: list[Comparison]) -> str | None:
     ours = []
     for comparison, threads, label in labelled([one for one in comparisons if one.is_like_the_published]):
         for cell in _cells(comparison, Scenario.OFFLINE, threads):
-            # A server has cores of its own.
-            is_served = comparison.variant(cell.variant).computed == SERVED
-            if (found := cell.interval()) and not is_served:
+            if (found := cell.interval()) and not comparison.variant(cell.variant).is_served:
                 cores = min(threads, comparison.machine.usable_cores or threads)
                 kind = colour(comparison, cell.variant)
                 ours.append(Bar(f"{cell.variant} on {label}", found.center / cores, kind))

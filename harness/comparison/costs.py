@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.backend.settings import SERVED
 from harness.comparison import findings, table
 from harness.comparison.document import Cell, Comparison
 from harness.machine import system
@@ -136,11 +135,10 @@ def _costs(comparison: Comparison, threads: int, label: str, price: Price) -> li
     cores = comparison.machine.cores_of(threads)
     found = []
     for cell in cells:
-        rate = cell.interval()
-        # What a server costs that may be elsewhere is not known.
-        if rate is None or comparison.variant(cell.variant).computed == SERVED:
+        rate, variant = cell.interval(), comparison.variant(cell.variant)
+        if rate is None or variant.is_served:
             continue
-        misses = comparison.variant(cell.variant).misses_target
+        misses = variant.misses_target
         saving = None
         if baseline is not None and cell is not baseline and not misses:
             saving = _saving(cell, baseline, comparison.settings.look)

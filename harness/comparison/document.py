@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import files, typed
+from harness.backend.settings import SERVED
 from harness.errors import OutputError
 from harness.machine import identity
 from harness.machine.system import Machine
@@ -91,6 +92,11 @@ class Variant:
     @property
     def speed_only(self) -> bool:
         return self.accuracy is None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a server computed, which may be elsewhere: with cores, and at a price, of its own."""
+        return self.computed == SERVED
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness import task
-from harness.backend.settings import SERVED
 from harness.comparison.document import AccuracyPair, Cell, Comparison, count_threads
 from harness.loadgen.settings import in_words
 from harness.measurement import statistics
@@ -178,7 +177,7 @@ def settings_text(comparison: Comparison, cell: Cell) -> str:
     if not cell.settings:
         return "not recorded"
     source = "not tuned" if cell.tuning is None else f"tuned {cell.tuning.created}"
-    return f"{in_words(cell.settings, served=comparison.variant(cell.variant).computed == SERVED)} ({source})"
+    return f"{in_words(cell.settings, served=comparison.variant(cell.variant).is_served)} ({source})"
 
 
 def accuracy_text(comparison: Comparison, pair: AccuracyPair) -> str:

@@ -77,9 +77,10 @@ def of_comparison(folder: Path) -> Iterator[Row]:
         HarnessError: the document cannot be read.
     """
     for compared in document.read(folder / document.FILE_NAME):
-        # The source may begin with '..', and the folder be a link.
-        whole = os.path.normpath(Path(os.path.realpath(folder), compared.source))
-        root = Path(whole) if compared.source else folder
+        root = folder
+        if compared.source:
+            # It may begin with '..', and the folder be a link.
+            root = Path(os.path.normpath(Path(os.path.realpath(folder), compared.source)))
         yield from of_compared(compared, root)
 
 
