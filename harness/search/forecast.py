@@ -83,8 +83,9 @@ class Forecast:
 def rates(material: Material, candidates: Sequence[Architecture], at_once: int) -> Rates:
     """Measure them: a few steps of training, and a few images read; `at_once` networks will train.
 
-    Of the candidates a few are trained, all over the sequence: of one latency and in INT8, those of one form
-    take up to three times as long to train as those of another.
+    Of the candidates a few are trained, all over the sequence: of one latency in INT8, those of one form take
+    several times as long to train as those of another (19 to 163 s a look, in the search at twelve times of
+    benchmarks/README.md).
     """
     device, size = material.ranks.device, material.baseline.size
     some = candidates[:: math.ceil(len(candidates) / _PROBED)]
