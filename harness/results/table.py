@@ -30,7 +30,7 @@ def frame(paths: Iterable[Path | str], price: Price | None = None) -> "pandas.Da
 
     Raises:
         OutputError: a folder does not exist, or there is no test in any of them.
-        HarnessError: there is a price, and own tests are of several kinds of machine.
+        HarnessError: there is a price, and own tests are of several kinds of machine or there are none.
     """
     import pandas
 
@@ -56,6 +56,11 @@ def frame(paths: Iterable[Path | str], price: Price | None = None) -> "pandas.Da
 def _add_price(rows: Sequence[Row], price: Price) -> None:
     # What a server costs that may be elsewhere is not known.
     ours = [row for row in rows if row.get("source") in own.SOURCES and row["precision"] != SERVED]
+    if not ours:
+        raise HarnessError(
+            "--price is that of the machine that computes, and all of these tests are of servers or were "
+            "published by others, whose machines have prices of their own: leave it out."
+        )
     machines = sorted({f"{row['system']} with {row['cpus']} CPUs" for row in ours})
     if len(machines) > 1:
         raise HarnessError(

@@ -188,6 +188,17 @@ def test_one_price_for_several_machines_is_refused(tmp_path: Path) -> None:
         frame([tmp_path], Price(1.0, "EUR"))
 
 
+def test_a_price_for_nothing_that_it_is_of_is_refused(tmp_path: Path) -> None:
+    compared = document.read(COMPARISON / document.FILE_NAME)
+    served = [
+        replace(one, variants=tuple(replace(variant, computed=SERVED) for variant in one.variants))
+        for one in compared
+    ]
+    (tmp_path / document.FILE_NAME).write_text(json.dumps(document.to_dict(served, [{} for _ in served])))
+    with pytest.raises(HarnessError, match="all of these tests are of servers"):
+        frame([tmp_path], Price(1.0, "EUR"))
+
+
 def test_a_search_is_no_run_and_what_lies_in_it_is_found(tmp_path: Path) -> None:
     shutil.copytree(COMPARISON.parent / "search", tmp_path / "search")
     shutil.copytree(COMPARISON, tmp_path / "search" / "comparisons" / "one")
