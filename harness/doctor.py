@@ -63,8 +63,8 @@ def _machine(machine: system.Machine, root: Path) -> Iterator[Finding]:
     yield Finding("CPU", GOOD, f"{machine.cpu_model or 'unknown model'}, {machine.architecture}")
     yield _instructions(machine, _computes_bf16() if root == _HOST else None)
     present = machine.cpus_present
-    if present is not None and machine.usable_cpus < present:
-        quota = machine.cpu_quota_cores if machine.is_under_quota else None
+    quota = machine.quota_cores
+    if present is not None and (quota is not None or machine.usable_cpus < present):
         limit = f"a quota of {quota:g} CPUs" if quota is not None else "the affinity mask"
         yield Finding(
             "CPUs allowed",

@@ -196,7 +196,8 @@ def _link(comparison: Comparison, path: str, shown: str) -> str:
 def _machine(comparison: Comparison) -> Iterator[tuple[str, str]]:
     machine = comparison.machine
     yield "CPU", comparison.machine_name
-    yield "CPUs", f"{machine.usable_cpus} usable of {machine.cpus_present or 'unknown'}"
+    quota = "" if machine.quota_cores is None else f", by a quota of {machine.quota_cores:g}"
+    yield "CPUs", f"{machine.usable_cpus} usable of {machine.cpus_present or 'unknown'}{quota}"
     if machine.physical_cores:
         yield "cores", f"{machine.physical_cores} physical, {machine.sockets or 'unknown'} socket(s)"
     yield "instructions", ", ".join(machine.isa or ["unknown"])

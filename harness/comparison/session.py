@@ -40,7 +40,7 @@ DEFAULT_SCENARIOS = (Scenario.SINGLE_STREAM, Scenario.OFFLINE)
 
 _FORMAT = 1
 _LOOKS = "looks"
-_MACHINE = ("cpu_model", "isa", "usable_cpus", "versions", "cpu_signature", "is_under_quota")
+_MACHINE = ("cpu_model", "isa", "usable_cpus", "versions", "cpu_signature", "is_under_quota", "quota_cores")
 """What all tests of a folder share."""
 _NO_DATA = "speed only: no images of its task were given (--data)"
 _BUILTIN_COUNT = 128
@@ -249,7 +249,7 @@ def _looked(request: Request) -> tuple[int, ...]:
 
 
 def _differ(key: str, held: Any, asked: Any) -> bool:
-    # Older records of a machine end before the CPU's signature, or before its quota.
+    # Older records of a machine end before the CPU's signature, or before a quota.
     return bool(held != (asked[: len(held)] if key == "machine" else asked))
 
 

@@ -173,9 +173,9 @@ def _held(path: Path, wanted: str, conditions: Conditions) -> Timed | None:
         is_wanted = document["of"] == wanted
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"Cannot read {path} ({error!r}): delete it, or give another --out.") from error
-    if of != _conditions(conditions):
-        asked = _conditions(conditions)
-        unlike = ", ".join(key for key in asked if asked[key] != of.get(key))
+    asked = _conditions(conditions)
+    if of != asked:
+        unlike = ", ".join(key for key in sorted({*asked, *of}) if asked.get(key) != of.get(key))
         raise OutputError(f"The times in {path.parent} are of another {unlike}: give another --out.")
     return found if is_wanted else None
 
@@ -184,5 +184,7 @@ def _conditions(conditions: Conditions) -> dict[str, Any]:
     """Return what the times depend on, as JSON has it."""
     machine = system.describe()
     values = conditions.to_dict() | {"usable_cpus": machine.usable_cpus}
+    if machine.quota_cores is not None:
+        values["quota_cores"] = machine.quota_cores
     loaded: dict[str, Any] = json.loads(json.dumps(values))
     return loaded

@@ -102,9 +102,14 @@ class Machine:
         return min(filter(None, (threads, self.usable_cores)), default=None)
 
     @property
+    def quota_cores(self) -> float | None:
+        """The control group's quota where it is less than the CPUs that were allowed; else None."""
+        return _binding(self.cpus_allowed, self.cpu_quota_cores)
+
+    @property
     def is_under_quota(self) -> bool:
         """Whether a control group's quota is less than the CPUs that this process may run on."""
-        return self.usable_cpus < self.cpus_allowed
+        return self.quota_cores is not None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"usable_cpus": self.usable_cpus}
@@ -175,7 +180,7 @@ def usable_cpus(root: Path = procfs.HOST) -> int:
 
 def is_under_quota(root: Path = procfs.HOST) -> bool:
     """Return whether a control group's quota is less than the CPUs that this process may run on."""
-    return usable_cpus(root) < _cpus_allowed()
+    return _binding(_cpus_allowed(), _cpu_quota(root)) is not None
 
 
 def default_pinning(root: Path = procfs.HOST) -> bool | None:
@@ -190,10 +195,13 @@ def default_pinning(root: Path = procfs.HOST) -> bool | None:
 def allowance(root: Path = procfs.HOST) -> Allowance:
     """Return what this process may keep busy."""
     allowed = _cpus_allowed()
-    cpus = _usable(allowed, _cpu_quota(root))
+    quota = _cpu_quota(root)
+    cpus = _usable(allowed, quota)
     fast = _performance_cpus_allowed(root)
     performance = min(fast, cpus) if fast and fast < allowed else None
-    return Allowance(cpus, min(_cores_allowed(root) or cpus, cpus), performance, cpus >= allowed)
+    return Allowance(
+        cpus, min(_cores_allowed(root) or cpus, cpus), performance, _binding(allowed, quota) is None
+    )
 
 
 def memory_limit_bytes(root: Path = procfs.HOST) -> int | None:
@@ -225,6 +233,11 @@ def slug(machine: Machine) -> str:
 
 def _usable(allowed: int, quota_cores: float | None) -> int:
     return allowed if quota_cores is None else max(1, min(allowed, math.ceil(quota_cores)))
+
+
+def _binding(allowed: int, quota_cores: float | None) -> float | None:
+    """Return a quota that takes a part of the CPUs allowed, be it less than one; None where none does."""
+    return quota_cores if quota_cores is not None and quota_cores < allowed else None
 
 
 def _cpus_allowed() -> int:

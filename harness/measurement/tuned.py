@@ -1,7 +1,7 @@
 """Tunings: the OpenVINO settings that `harness tune` found fastest, kept for `run` and `compare`.
 
 A tuning is found by what it depends on: the model and its input size, the CPU and its instruction sets, the
-CPUs allowed, of which kind they are and whether by a quota, the version of OpenVINO, the scenario, the
+CPUs allowed, of which kind they are and by what quota, the version of OpenVINO, the scenario, the
 precision and the threads asked for; of a served model also by its endpoint. Where any of it differs there is
 no tuning. What an older one does not say counts as equal, but for the quota, under which nothing may be
 pinned.
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import files, resources
+from harness import files, resources, typed
 from harness.errors import HarnessError, OutputError
 from harness.loadgen.settings import TUNABLE, RunSettings, in_words
 from harness.machine import identity, system
@@ -50,6 +50,8 @@ class Key:
     """CPUs allowed on P cores, on hybrids only."""
     whole: bool | None = None
     """Whether no quota takes a part of the CPUs allowed."""
+    quota_cores: float | None = field(default=None, metadata=LEFT_OUT)
+    """The quota that does, in CPUs."""
     input_size: int | None = None
     """Pixels of an image's side."""
     endpoint: str | None = field(default=None, metadata=LEFT_OUT)
@@ -57,10 +59,9 @@ class Key:
 
     @property
     def values(self) -> dict[str, Any]:
-        """What documents say of it; none compiled here has an endpoint."""
-        return {
-            name: value for name, value in asdict(self).items() if value is not None or name != "endpoint"
-        }
+        """What documents say of it; an endpoint or a quota is left out where there is none."""
+        said: dict[str, Any] = typed.unstructure(self)
+        return said
 
     @property
     def folder(self) -> Path:
@@ -158,6 +159,7 @@ def key_of(card: Card, settings: RunSettings, machine: system.Machine) -> Key:
         cores=machine.cores_allowed,
         performance_cpus=machine.performance_cpus_allowed,
         whole=not machine.is_under_quota,
+        quota_cores=machine.quota_cores,
         input_size=card.input.size,
         endpoint=None if settings.endpoint is None else str(settings.endpoint),
     )

@@ -23,7 +23,7 @@ _IDENTITY = ("harness", "model", "data")
 _SETTINGS = ("scenario", "precision", "endpoint", *TUNABLE)
 PERFORMANCE_SETTINGS = ("official", "user_conf", "user_conf_sha256", "duration_s", "stall_timeout_s")
 """What only a performance test depends on: with the accuracy of one run goes the speed of another."""
-_MACHINE = ("cpu_model", "cpu_signature", "isa", "usable_cpus", "versions")
+_MACHINE = ("cpu_model", "cpu_signature", "isa", "usable_cpus", "quota_cores", "versions")
 
 
 @contextmanager
@@ -72,6 +72,7 @@ _WORDS = {
     "cpu_signature": "family, model or stepping of the CPU",
     "isa": "set of CPU instructions",
     "usable_cpus": "number of usable CPUs",
+    "quota_cores": "CPU quota",
     "official": "kind (official or not)",
     "duration_s": "duration",
     "user_conf_sha256": "user.conf",

@@ -206,4 +206,6 @@ def _hardware_notes(machine: Machine) -> str:
     usable, present = machine.usable_cpus, machine.cpus_present
     if present and usable < present:
         notes.append(f"the test may use {usable} of {present} logical CPUs")
+    if machine.quota_cores is not None:
+        notes.append(f"a control group's quota leaves it the time of {machine.quota_cores:g} CPUs")
     return "; ".join(notes)

@@ -242,17 +242,18 @@ def test_a_folder_keeps_to_one_generation_of_cpus_and_quota_and_an_older_one_doe
     claim(tmp_path, pair)
     path = tmp_path / "request.json"
     held = json.loads(path.read_text())
-    *older, signature, is_under_quota = held["machine"]
-    for known in (older, [*older, signature]):
+    *older, signature, is_under_quota, quota_cores = held["machine"]
+    for known in (older, [*older, signature], [*older, signature, is_under_quota]):
         path.write_text(json.dumps(held | {"machine": known}))
         claim(tmp_path, pair)
         assert json.loads(path.read_text()) == held
     path.write_text(json.dumps(held | {"machine": [*older, "6-143-8"]}))
     with pytest.raises(OutputError, match=r"are of another machine, CPU quota or set of library versions"):
         claim(tmp_path, pair)
-    path.write_text(json.dumps(held | {"machine": [*older, signature, not is_under_quota]}))
-    with pytest.raises(OutputError, match=r"are of another machine, CPU quota or set of library versions"):
-        claim(tmp_path, pair)
+    for others in ([not is_under_quota], [is_under_quota, 0.7 if quota_cores is None else None]):
+        path.write_text(json.dumps(held | {"machine": [*older, signature, *others]}))
+        with pytest.raises(OutputError, match=r"are of another machine, CPU quota or set of library"):
+            claim(tmp_path, pair)
 
 
 def test_a_folder_remembers_after_how_many_rounds_it_was_looked_at(pair: Oracle, tmp_path: Path) -> None:

@@ -207,7 +207,22 @@ def test_a_quota_of_the_control_group_limits_the_usable_cpus(files, quota, cpus,
     machine = describe(tree(tmp_path, files))
     assert machine.cpu_quota_cores == quota
     assert machine.usable_cpus == usable_cpus(tmp_path) == cpus
-    assert is_under_quota(tmp_path) == (cpus < machine.cpus_allowed)
+    binds = quota is not None and quota < 8
+    assert machine.is_under_quota == is_under_quota(tmp_path) == binds
+    assert machine.quota_cores == (quota if binds else None)
+    assert allowance(tmp_path).whole is not binds
+
+
+@pytest.mark.parametrize(
+    ("cpus", "quota", "binds"), [(2, 150_000, True), (1, 50_000, True), (2, 200_000, False)]
+)
+def test_a_quota_that_ends_within_the_last_cpu_is_one(cpus, quota, binds, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cpus)), raising=False)
+    group = {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": f"{quota} 100000"}
+    root = tree(tmp_path, group)
+    assert usable_cpus(root) == cpus
+    assert is_under_quota(root) is describe(root).is_under_quota is binds
+    assert system.default_pinning(root) is (False if binds else None)
 
 
 def test_the_free_memory_is_what_the_kernel_and_the_control_group_leave(tmp_path):

@@ -351,7 +351,7 @@ def test_an_audit_file_that_is_missing_or_not_heeded_fails(
 @pytest.mark.parametrize(
     ("pinning", "allowed", "unlike"),
     [
-        ((None, None), (8, 2), ["pinning"]),
+        ((None, None), (8, 2), ["pinning", "CPU quota"]),
         ((None, None), (8, 8), []),
         ((False, None), (8, 8), []),
         ((False, None), (2, 2), ["pinning"]),

@@ -247,6 +247,7 @@ def test_a_tuning_of_something_else_is_not_found(
         {"cores_allowed": 64},
         {"performance_cpus_allowed": 1},
         {"cpus_allowed": 64, "cpu_quota_cores": float(system.usable_cpus())},
+        {"cpu_quota_cores": system.usable_cpus() - 0.5},
         {"versions": {**system.describe().versions, "openvino": "1.0"}},
     ],
 )
