@@ -1,6 +1,7 @@
 """Scouts: what an estimator flatters is seen, and the search looks elsewhere."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,34 @@ def test_a_search_that_goes_on_measures_nothing_again_and_finds_the_same(tmp_pat
     more = go(8)
     assert first == again == more[: len(first)]
     assert 0 < measured < len(calls)
+
+
+@pytest.mark.parametrize("calls_before", range(6))
+def test_a_search_that_broke_off_while_it_measured_ends_as_if_it_had_not(
+    calls_before: int, tmp_path: Path
+) -> None:
+    """A turn measures, learns and chooses anew: what it knew when it broke off must not end it."""
+
+    def go(folder: Path, calls: int) -> tuple[Seen, ...]:
+        parts = Parts(folder, {"form": 1})
+
+        def measure(networks: Sequence[Architecture]) -> list[float]:
+            nonlocal calls
+            if calls == 0:
+                raise KeyboardInterrupt
+            calls -= 1
+            return [(1.3 + 0.2 * depthwise(one)) * mega_macs(one) for one in networks]
+
+        def refit(timed: Sequence[tuple[Architecture, float]]) -> Callable[[Architecture], float]:
+            ratio = math.fsum(found_ms / mega_macs(one) for one, found_ms in timed) / len(timed)
+            return lambda network: round(ratio, 9) * mega_macs(network)
+
+        return scouted(4, kept=parts.kept, latencies=Latencies(mega_macs, refit, measure, parts)).seen
+
+    whole = go(tmp_path / "whole", -1)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "broken", calls_before)
+    assert go(tmp_path / "broken", -1) == whole
 
 
 def test_where_all_is_slower_than_the_table_has_it_the_search_says_so_and_looks_at_nothing() -> None:

@@ -57,28 +57,43 @@ class Latencies:
         return network in self._found
 
     def measure(self, networks: Collection[Architecture]) -> list[Architecture]:
-        """Measure those that are not known, learn from them and return them; none where nothing can be."""
+        """Learn from those that are not known and return them; none where nothing can be measured.
+
+        What a call that broke off has measured of them is not measured again, and is learned with the others:
+        what follows is what would have followed there.
+        """
         if self._measure is None:
             return []
-        self.recall(networks)
         fresh = [one for one in dict.fromkeys(networks) if one not in self._found]
-        if fresh:
-            self.keep(zip(fresh, self._measure(fresh), strict=True))
+        known_ms = dict(self._held(fresh))
+        if missing := [one for one in fresh if one not in known_ms]:
+            measured_ms = dict(zip(missing, self._measure(missing), strict=True))
+            self._note_down(measured_ms.items())
+            known_ms |= measured_ms
+        self.learn([(one, known_ms[one]) for one in fresh])
         return fresh
 
     def keep(self, timed: Iterable[Timed]) -> None:
         """Learn what was measured, and keep it for later calls."""
         timed = list(timed)
-        if self._parts is not None:
-            for network, found_ms in timed:
-                self._parts.keep(_named(network), found_ms)
+        self._note_down(timed)
         self.learn(timed)
 
     def recall(self, networks: Iterable[Architecture]) -> None:
         """Learn what earlier calls measured of these."""
+        self.learn(self._held([one for one in networks if one not in self._found]))
+
+    def _held(self, networks: Iterable[Architecture]) -> list[Timed]:
+        """Return what earlier calls measured of these."""
+        if self._parts is None:
+            return []
+        held = [one for one in networks if self._parts.has(_named(one))]
+        return [(one, self._parts.held(_named(one))) for one in held]
+
+    def _note_down(self, timed: Iterable[Timed]) -> None:
         if self._parts is not None:
-            held = [one for one in networks if one not in self._found and self._parts.has(_named(one))]
-            self.learn([(one, self._parts.held(_named(one))) for one in held])
+            for network, found_ms in timed:
+                self._parts.keep(_named(network), found_ms)
 
     def learn(self, timed: Iterable[Timed]) -> None:
         """Take over what is known of some networks."""
