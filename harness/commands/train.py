@@ -79,7 +79,7 @@ _FOLDER = options.PATH
     type=click.IntRange(0),
     default=2,
     show_default=True,
-    help="Epochs over which the learning rate rises.",
+    help="Epochs over which the learning rate rises; half of all at most.",
 )
 @options.rare(
     "--weight-decay",
@@ -200,9 +200,16 @@ def _train(
     start_from: Path | None,
     **settings: Any,
 ) -> dict[str, Any] | None:
-    if first_size is not None and first_size > size:
+    network = None if architecture is None else read_architecture(architecture)
+    full_size = size if network is None else network.size
+    if first_size is not None and first_size > full_size:
         raise click.UsageError(
-            f"Images cannot grow from {first_size} to {size} pixels: give a smaller --first-size."
+            f"Images cannot grow from {first_size} to {full_size} pixels: give a smaller --first-size."
+        )
+    if task == "builtin" and (train is not None or test is not None):
+        raise click.UsageError(
+            "--train and --test are folders of yours, and the task 'builtin' generates its images: give "
+            "--task folder, or leave them out."
         )
     try:
         from harness.training.data import Augmentation
@@ -227,7 +234,7 @@ def _train(
             crop_fraction=crop_fraction,
             width=width,
             stem=stem,
-            architecture=None if architecture is None else read_architecture(architecture),
+            architecture=network,
             augmentation=Augmentation(
                 smallest_area,
                 flip,

@@ -74,8 +74,9 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
     """The images of a list at a recipe's size, or growing to it: u8 [size, size, 3] RGB, and their label.
 
     Without `augmentation` an image goes through the recipe, as in a benchmark run. With it, a random part is
-    cut out, resized and perhaps mirrored; seed, epoch and index decide how, so that neither workers nor a
-    resumed training change anything, but for this: what is kept in memory is shrunk before it is cut.
+    cut out, resized and perhaps mirrored; seed, epoch and index decide how. Before that a larger image is
+    shrunk to the recipe's short side, whether it is kept in memory or not: so neither memory nor workers nor
+    a resumed training change anything.
     """
 
     def __init__(
@@ -127,6 +128,8 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         epoch, index = draw
         pixels = self._load(index) if self._cache is None else self._cache[index]
         if self.augmentation is not None:
+            if self._cache is None:
+                pixels = self._shrink(pixels)
             size = self.augmentation.size(epoch, self.recipe.size)
             source = np.random.PCG64([self._seed, self.version(epoch), index])
             pixels = self._vary(pixels, source, self.augmentation, size)

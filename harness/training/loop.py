@@ -1,5 +1,6 @@
 """The training loop: any image classifier, checkpoints that it resumes from, the same result every time."""
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -27,6 +28,17 @@ _GLANCE = 2000
 """Test images, at least, that an epoch before the last is judged by: enough to follow a training by."""
 
 
+class OtherTraining(OutputError):
+    """A checkpoint is of another training than is asked for."""
+
+    def __init__(self, path: Path, difference: str) -> None:
+        super().__init__(
+            f"The checkpoint {path} is of another training ({difference}): repeat its settings or "
+            f"{files.elsewhere(path)}."
+        )
+        self.difference = difference
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to train."""
@@ -39,6 +51,7 @@ class Settings:
     learning_rate: float = 0.2
     """The highest; it rises linearly during the warm-up and then falls along a cosine to zero."""
     warmup_epochs: int = 2
+    """At most; see `schedule`."""
     weight_decay: float = 5e-5
     """On the weights of convolutions and linear layers only."""
     label_smoothing: float = 0.1
@@ -82,6 +95,7 @@ def train(
     teacher: Teacher | None = None,
     statistics: Tensor | None = None,
     name: str = "",
+    end_broken: bool = False,
 ) -> list[Epoch]:
     """Train `network` in place and return what each epoch brought.
 
@@ -98,12 +112,14 @@ def train(
     on `tests`, as are batch-normalisation statistics taken anew from `statistics`, training images, u8
     [count, size, size, 3] RGB. So `tests` must not be what the network is tested by later.
 
-    `name` is what those who watch call the training.
+    `name` is what those who watch call the training. With `end_broken` one whose loss is no longer finite
+    ends, with a note, as it was before that epoch: so it is judged beside others by what it reached.
 
     Raises:
         ValueError: there is a teacher and no share for it, or a mean and no `statistics`, or the reverse.
         DataError: there are fewer images than one batch needs.
-        OutputError: the checkpoint is of other settings, is damaged, or cannot be written.
+        OtherTraining: the checkpoint is of other settings.
+        OutputError: it is damaged, or cannot be written.
         RunFailed: the loss is no longer finite.
     """
     if (teacher is None) != (settings.distillation == 0):
@@ -133,9 +149,6 @@ def train(
         "images": f"{len(images)} ({images.images.sha256[:12]})",
         "ranks": ranks.count,
     }
-    if teacher is None and images.augmentation is not None:
-        # How many --workers there are decides whether images fit; see Images.
-        identity["pixels"] = "kept in memory" if images.in_memory else "read from files"
     if origin:
         identity["origin"] = origin
     if teacher is not None:
@@ -149,6 +162,7 @@ def train(
         advance(min(len(history), last) * len(loader))
         for number in range(len(history), last):
             started = time.perf_counter()
+            before = copy.deepcopy(network.state_dict()) if end_broken else None
             order.epoch = number
             indices = torch.from_numpy(order.indices())
             lesson = None if teacher is None else teacher.lesson(images, number, settings.precision)
@@ -172,10 +186,23 @@ def train(
                 advance(1)
             mean_loss = float(ranks.sum(total)) / (len(loader) * ranks.count)
             if not math.isfinite(mean_loss):
-                raise RunFailed(
-                    f"The training in {folder} broke in epoch {number + 1}, its loss is {mean_loss}: lower "
-                    "the learning rate."
-                )
+                if before is None:
+                    raise RunFailed(
+                        f"The training in {folder} broke in epoch {number + 1}, its loss is {mean_loss}: "
+                        "lower the learning rate."
+                    )
+                network.load_state_dict(before)
+                top1 = evaluate(network, tests, ranks, "f32", 1, settings.workers)
+                rest = range(number + 1, settings.epochs + 1)
+                history += [Epoch(one, mean_loss, top1, time.perf_counter() - started) for one in rest]
+                if ranks.is_first:
+                    _save(checkpoint, identity, network, optimizer, average, history)
+                    console.note(
+                        f"{name or folder} broke in epoch {number + 1}, its loss is {mean_loss}: it ends as "
+                        f"it was before, with top-1 {100 * top1:.2f} %."
+                    )
+                ranks.wait()
+                break
             ranks.unify_statistics(network)
             ends = number + 1 == settings.epochs
             every = 1 if ends else max(1, len(tests) // _GLANCE)
@@ -206,9 +233,12 @@ def start_from(network: nn.Module, path: Path) -> str:
 
 
 def schedule(settings: Settings, steps_per_epoch: int) -> Callable[[int], float]:
-    """Return the learning rate as a function of the step, counted from 0."""
-    warmup = settings.warmup_epochs * steps_per_epoch
+    """Return the learning rate as a function of the step, counted from 0.
+
+    The warm-up takes no more than half of the steps, so that a short training ends with small ones, too.
+    """
     total = settings.epochs * steps_per_epoch
+    warmup = min(settings.warmup_epochs * steps_per_epoch, total // 2)
 
     def rate(step: int) -> float:
         if step < warmup:
@@ -297,13 +327,11 @@ def _restore(
 ) -> list[Epoch]:
     state = _read(path, device)
     found: dict[str, Any] = state["identity"]
-    if "pixels" in identity:
-        found.setdefault("pixels", identity["pixels"])
+    if found.get("pixels") == "kept in memory":
+        # Of older trainings; others learned from images that had not been shrunk.
+        del found["pixels"]
     if found != identity:
-        raise OutputError(
-            f"The checkpoint {path} is of another training ({_difference(found, identity)}): repeat its "
-            f"settings or {files.elsewhere(path)}."
-        )
+        raise OtherTraining(path, _difference(found, identity))
     _load(network, state, path)
     optimizer.load_state_dict(state["optimizer"])
     if average is not None:

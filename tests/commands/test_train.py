@@ -1,5 +1,6 @@
 """`harness train` where PyTorch is missing."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.commands.train import command
+from harness.model.architecture import resnet50
 
 
 def test_without_torch_the_command_names_the_extra(
@@ -28,6 +30,25 @@ def test_images_cannot_shrink(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "cannot grow from 72 to 64 pixels" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("full", "first"), [(32, 48), (96, 104)])
+def test_images_cannot_shrink_to_the_size_of_a_network_that_is_given(
+    full: int, first: int, tmp_path: Path
+) -> None:
+    network = tmp_path / "network.json"
+    network.write_text(json.dumps(resnet50(24, full, 0.2).to_dict()))
+    words = ["--task", "builtin", "--architecture", str(network), "--first-size", str(first)]
+    result = CliRunner().invoke(command, [*words, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert f"cannot grow from {first} to {full} pixels" in result.stderr
+
+
+def test_folders_for_images_that_are_generated_are_refused(tmp_path: Path) -> None:
+    words = ["--task", "builtin", "--train", str(tmp_path), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(command, words)
+    assert result.exit_code == 2
+    assert "give --task folder, or leave them out" in result.stderr
 
 
 def test_help_needs_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from harness.dataset.images import ImageList, find_images
 from harness.errors import DataError, OutputError
 from harness.model import file as model_file
 from harness.model.card import Card
-from harness.search.request import RANDOM
+from harness.search.request import INHERITED, RANDOM
 from harness.search.space import baseline
 from harness.search.space.revisions import Space
 from harness.search.split import split, subset
@@ -172,6 +172,22 @@ def test_a_second_fine_tuning_can_begin_where_the_first_one_ended(
     assert checkpoint["identity"]["origin"] == digest(first.network)
     with pytest.raises(OutputError, match=r"There is no checkpoint .*none"):
         material.train(Job(half, tmp_path / "third", settings, start=tmp_path / "none"))
+
+
+@pytest.mark.parametrize("weights", [INHERITED, RANDOM])
+def test_what_broke_off_in_another_precision_begins_anew(
+    weights: str, material: Material, half: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a search that was carried from a GPU to a CPU without BF16 must, which nothing in it can undo."""
+    settings = replace(SHORT if weights == INHERITED else ANEW, epochs=2, batch_size=24)
+    job = Job(half, tmp_path / "found", settings, count=48, name="this one", weights=weights)
+    material.train(replace(job, settings=replace(settings, precision="bf16")), until_epoch=1)
+    found = material.train(job)
+    assert (
+        "this one begins anew, as what there is of it was trained otherwise (precision bf16 there, f32"
+        in (capsys.readouterr().err)
+    )
+    assert same_weights(found.network, material.train(replace(job, folder=tmp_path / "alone")).network)
 
 
 def test_random_weights_owe_the_baseline_nothing(material: Material, half: Any, tmp_path: Path) -> None:

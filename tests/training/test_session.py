@@ -29,7 +29,7 @@ from harness.model.card import Card, read_card
 
 torch = pytest.importorskip("torch", reason="the train extra (PyTorch) is not installed")
 
-from harness.training import export, loop, session  # noqa: E402 - they need torch
+from harness.training import evaluation, export, loop, session  # noqa: E402 - they need torch
 from harness.training.data import Augmentation, Images, Order, batches, normalised  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks, joined  # noqa: E402
@@ -248,13 +248,46 @@ def test_a_checkpoint_of_another_augmentation_is_refused_with_the_difference(
         trained(growing(data), tmp_path, resume=True)
 
 
-def test_a_training_on_images_in_memory_does_not_go_on_with_other_pixels(
+def test_where_images_lie_changes_nothing_of_what_is_learned(
+    data: tuple[Images, Images], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_files = Images(data[0].images, RECIPE, data[0].augmentation, seed=1), Images(data[1].images, RECIPE)
+    height, width, _ = data[0]._load(0).shape
+    assert min(height, width) > RECIPE.short_side
+    state, history = trained(from_files, tmp_path / "files")
+    resumed, resumed_history = interrupted(partial(trained, data), 1, tmp_path / "memory", monkeypatch)
+    assert resumed_history == history
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in state.items())
+
+
+def test_an_older_training_on_images_in_memory_goes_on_and_one_on_others_does_not(
     data: tuple[Images, Images], tmp_path: Path
 ) -> None:
     trained(data, tmp_path)
-    from_files = Images(data[0].images, RECIPE, data[0].augmentation, seed=1)
-    with pytest.raises(OutputError, match=r"\(pixels kept in memory there, read from files here\)"):
-        trained((from_files, data[1]), tmp_path, resume=True)
+    path = tmp_path / loop.CHECKPOINT_NAME
+    held = torch.load(path, weights_only=True)
+    torch.save(held | {"identity": held["identity"] | {"pixels": "kept in memory"}}, path)
+    trained(data, tmp_path, resume=True)
+    torch.save(held | {"identity": held["identity"] | {"pixels": "read from files"}}, path)
+    with pytest.raises(OutputError, match=r"\(pixels read from files there, None here\)"):
+        trained(data, tmp_path, resume=True)
+
+
+def test_a_training_that_breaks_can_end_as_it_was_before(
+    data: tuple[Images, Images], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = replace(SETTINGS, learning_rate=1e30, epochs=3, warmup_epochs=0)
+    network = new_network().to(memory_format=torch.channels_last)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(RunFailed, match="broke in epoch 1, its loss is nan: lower the learning rate"):
+        loop.train(new_network(), *data, settings, tmp_path, ALONE)
+    history = loop.train(network, *data, settings, tmp_path, ALONE, end_broken=True, name="this one")
+    assert [one.number for one in history] == [1, 2, 3]
+    assert {one.top1 for one in history} == {evaluation.evaluate(network, data[1], ALONE, "f32", 1)}
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert "this one broke in epoch 1, its loss is nan: it ends as it was before" in capsys.readouterr().err
+    again = loop.train(new_network(), *data, settings, tmp_path, ALONE, resume=True, end_broken=True)
+    assert [one.top1 for one in again] == [one.top1 for one in history]
 
 
 def test_the_last_epoch_is_measured_in_f32_on_all_images_and_the_others_on_some(
@@ -517,6 +550,14 @@ def test_the_learning_rate_rises_then_falls_to_zero() -> None:
     assert rate(9) == rate(10) == pytest.approx(1.0)
     assert rate(30) == pytest.approx(0.5)
     assert rate(50) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_training_as_short_as_its_warm_up_ends_with_small_steps(epochs: int) -> None:
+    rate = loop.schedule(loop.Settings(epochs=epochs, warmup_epochs=2, learning_rate=1.0), 10)
+    rates = [rate(step) for step in range(10 * epochs)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] < 0.2
 
 
 def test_a_name_that_no_card_may_have_is_refused_before_training(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness import files
+from harness.console import note
 from harness.dataset.images import ImageList
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError
@@ -22,7 +23,7 @@ from harness.search.split import Split, subset
 from harness.training import export, norms
 from harness.training.data import Augmentation, ImageMemory, Images, Order, usual_loaders
 from harness.training.evaluation import evaluate
-from harness.training.loop import CHECKPOINT_NAME, start_from, train
+from harness.training.loop import CHECKPOINT_NAME, OtherTraining, start_from, train
 from harness.training.network import ResNet, digest
 from harness.training.precision import quickest
 from harness.training.ranks import Ranks
@@ -231,8 +232,7 @@ class Material:
 
         Raises:
             DataError: there are fewer images than one batch needs.
-            OutputError: the job's folder cannot be written, or holds another training; its start holds none.
-            RunFailed: the training diverged.
+            OutputError: the job's folder cannot be written, or its start holds no training.
         """
         architecture, folder, settings = job.architecture, job.folder, job.settings
         files.make_writable_folder(folder)
@@ -243,20 +243,28 @@ class Material:
         origin = start_from(network, job.start / CHECKPOINT_NAME) if job.start else ""
         size = architecture.size
         images, held_out = self.learned(size, settings.epochs, job.count), self.held_out(size)
-        history = train(
-            network,
-            images,
-            held_out,
-            replace(settings, workers=max(self.loaders(images), self.loaders(held_out))),
-            folder,
-            self.ranks,
-            resume=resume,
-            until_epoch=until_epoch,
-            origin=origin,
-            teacher=self._lessons if settings.distillation else None,
-            statistics=self.pool(size) if settings.averaging else None,
-            name=job.name or architecture.key,
-        )
+        name = job.name or architecture.key
+        try:
+            history = train(
+                network,
+                images,
+                held_out,
+                replace(settings, workers=max(self.loaders(images), self.loaders(held_out))),
+                folder,
+                self.ranks,
+                resume=resume,
+                until_epoch=until_epoch,
+                origin=origin,
+                teacher=self._lessons if settings.distillation else None,
+                statistics=self.pool(size) if settings.averaging else None,
+                name=name,
+                end_broken=True,
+            )
+        except OtherTraining as other:
+            # It broke off on another machine, which computes in another precision, or with other efforts.
+            note(f"{name} begins anew, as what there is of it was trained otherwise ({other.difference}).")
+            (folder / CHECKPOINT_NAME).unlink()
+            return self.train(job, until_epoch)
         return Tuned(network.eval(), history[-1].top1, history)
 
     def _fit_stem(self, network: ResNet) -> None:

@@ -72,7 +72,6 @@ class Lessons:
         """Let a narrowed network learn from the original's answers and the labels; go on where it stopped.
 
         Raises:
-            RunFailed: it diverged.
             OutputError: `folder` cannot be written.
         """
         settings = replace(
@@ -94,4 +93,5 @@ class Lessons:
             teacher=Teacher(original, size=original.size, classes=original.classes),
             statistics=self.statistics(),
             name=name,
+            end_broken=True,
         )
