@@ -252,8 +252,8 @@ def by_hand(out: Path, epochs: int, kind: str, seed: int) -> None:
     material = Supplies.of(setting).material(ranks, 2)
     trainings = Trainings(setting, Team(material, ranks))
     whole = Whole(read_architecture(out / f"shape-{kind}.json"), folder, seed)
-    with trainings.begun([whole]):
-        network = trainings.ended(whole).network
+    trainings.begin([whole])
+    network = trainings.ended(whole).network
     found = Models(setting, material, trainings, {}).deploy(network, folder)
     write_json(done, found["accuracy"])
 

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -112,6 +112,7 @@ def forecast(
     thoughts: int,
     measuring_s: float,
     spent: Mapping[str, float],
+    finished: Collection[str] = (),
 ) -> Forecast:
     """Return what the parts of a search will take.
 
@@ -121,6 +122,7 @@ def forecast(
         thoughts: networks that are looked at before the scouts that are asked for.
         measuring_s: to measure one network.
         spent: seconds that parts have cost so far, by the names under which `Parts` keeps them.
+        finished: of PARTS, what an earlier call has finished.
     """
     request, effort = setting.request, setting.request.effort
     read, held_out = len(setting.images.learned.names), len(setting.images.held_out.names)
@@ -169,7 +171,7 @@ def forecast(
         + _converged_s(request, images, training_s)
     )
     seconds["comparison"] = 2 * 4 * effort.rounds * (effort.duration_s + _STARTING_S)
-    return Forecast(seconds)
+    return Forecast(seconds | dict.fromkeys(finished, 0.0))
 
 
 def step_s(architecture: Architecture, pixels: Tensor, device: torch.device) -> float:

@@ -162,6 +162,8 @@ _COSTS = {
     "brief": "brief training",
     "bar": "measuring the baseline's accuracy",
     "final": "training to the end, with quantization",
+    "seed": "training pick and control from further seeds, with quantization",
+    "verdict": "asking pick and control of each seed about the test images",
     "converged": "random networks trained to the end",
     "uniform": "finding the uniform scalings",
     "baseline": "quantizing the baseline",

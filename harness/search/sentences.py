@@ -141,7 +141,8 @@ def _scouted(outcome: SearchResult) -> Iterator[str]:
     if scouts is None:
         return
     learned = outcome.request.images.learned
-    images = min(outcome.request.effort.look_images, learned)
+    effort = outcome.request.effort
+    images = min(effort.look_images, effort.learned(learned))
     taus = ", ".join(f"{name} {tau:.2f}" for name, tau in scouts.taus.items())
     yield (
         f"{len(scouts.seen)} networks were looked at, after a training on {images:,} images. Kendall's tau "

@@ -71,8 +71,10 @@ def _search(
     parts = setting.parts
 
     outlook: forecast.Forecast | None = None
+    finished = {part for part in UNTIL if parts.has(_reached(part, request))}
 
     def reached(part: str) -> bool:
+        parts.keep(_reached(part, request), value=True)
         if outlook is not None:
             note(outlook.after(part))
         if request.until == part:
@@ -103,7 +105,9 @@ def _search(
         note(precision.why(chosen, ranks.device))
         first = thoughts(setting.space, predictor.predict_ms, band)
         rates = forecast.rates(material, first or [setting.space.reference], ranks.count)
-        outlook = forecast.forecast(setting, rates, len(first), predictor.measuring_s, parts.seconds)
+        outlook = forecast.forecast(
+            setting, rates, len(first), predictor.measuring_s, parts.seconds, finished
+        )
         note(outlook.text)
     else:
         note(f"Candidates train in {chosen}, as the workers have it; how long that takes is not foreseen.")
@@ -199,6 +203,11 @@ def _measured_ms(
     *found_ms, reference_ms = tools.measure([*networks, reference], setting.conditions, reference)
     level_ms = predictor.level_ms(reference)
     return [level_ms * (one_ms / reference_ms) for one_ms in found_ms]
+
+
+def _reached(part: str, request: Request) -> str:
+    """Return the name of what says that a part is finished, with as much effort as is asked for."""
+    return f"reached-{part}-{_digest([typed.unstructure(request.effort), request.converged])[:8]}"
 
 
 def _digest(values: Any) -> str:

@@ -122,10 +122,12 @@ def test_random_networks_are_no_larger_than_a_search_asks_for() -> None:
     assert sum(one > 1 for one in work) > 20
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "bottleneck"])
-def test_a_network_of_any_form_can_be_the_baseline(form: str, tmp_path: Path, builtin_card: Card) -> None:
+@pytest.mark.parametrize(("form", "early_stride"), [*((form, False) for form in FORMS), ("bottleneck", True)])
+def test_a_network_of_any_form_can_be_the_baseline(
+    form: str, early_stride: bool, tmp_path: Path, builtin_card: Card
+) -> None:
     stages = (Stage(32, (Block(32, form=form),) * 2), Stage(64, (Block(64, form=form),)))
-    made = Architecture(24, 64, "3x3-pool", 16, stages).canonical
+    made = Architecture(24, 64, "3x3-pool", 16, stages, early_stride=early_stride).canonical
     ov.save_model(resnet.assemble(made, resnet.seeded_state(1, made)), tmp_path / "model.xml")
     card = replace(
         builtin_card,

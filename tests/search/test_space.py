@@ -191,6 +191,13 @@ def test_every_option_of_every_decision_is_drawn_and_makes_a_difference(space: S
     assert {name: len(values) for name, values in seen.items()} == options
 
 
+def test_a_baseline_that_another_space_has_is_sent_there() -> None:
+    basic = Architecture(24, 64, "7x7-pool", 16, (Stage(64, (Block(64, form="basic"),)),) * 4)
+    with pytest.raises(HarnessError, match=r"resnet-rev .*: give --space open, which has it"):
+        Space(basic, (64,))
+    assert Space(basic, (64,), OPEN).baseline == basic
+
+
 @pytest.mark.parametrize(
     ("baseline", "message"),
     [

@@ -274,7 +274,7 @@ def epoch(
             place.mkdir()
             if content is not None:
                 (place / CHECKPOINT_NAME).write_bytes(content)
-        here = replace(job, folder=own, start=None if start is None else begin)
+        here = replace(job, folder=own, start=None if job.start is None else begin)
         tuned = _held[key].train(here, until_epoch)
         return (own / CHECKPOINT_NAME).read_bytes(), tuned.history
 

@@ -176,7 +176,9 @@ class Contest:
         # Those of one network take alike, and are trained together.
         wholes = [self._whole(one, seed) for one in (pick, rival) for seed in seeds]
         missing = [one for one in wholes if not self.setting.parts.has(_again(one), **self.trainings.effort)]
-        with self.trainings.begun(missing):
+        with self.setting.parts.timed("seed"):
+            self.trainings.begin(missing)
+        with self.trainings.going_on(missing):
             cards = [self._again(one) for one in wholes]
         return list(zip(seeds, cards[: len(seeds)], cards[len(seeds) :], strict=True))
 

@@ -1,8 +1,8 @@
 """Trainings of candidates, short and long; what each gave is kept, so that none is repeated."""
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from harness.model.architecture import Architecture
 from harness.search.accuracy.trainer import REGIMES, Job, Trainer, Tuned
 from harness.search.parts import named
 from harness.search.request import INITIAL_WEIGHTS, Setting
-from harness.training.loop import Settings
+from harness.training.loop import CHECKPOINT_NAME, Settings
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,13 @@ class Trainings:
 
     def up(self, architecture: Architecture) -> Tuned:
         """Return the network, trained to the end after its brief training."""
-        return self._trainer.train(self._final(architecture))
+        return self._trainer.train(self._begun_final(architecture))
 
     def ahead_of_the_end(self, architectures: Sequence[Architecture]) -> AbstractContextManager[None]:
         """Let networks learn that will probably be trained to the end inside."""
-        jobs = {one.key: self._final(one) for one in architectures}
-        parts = self._setting.parts
-        return self._trainer.ahead(
-            [job for key, job in jobs.items() if not parts.has(f"final-{key}", **self.effort)]
-        )
+        parts, different = self._setting.parts, {one.key: one for one in architectures}
+        missing = [one for key, one in different.items() if not parts.has(f"final-{key}", **self.effort)]
+        return self._trainer.ahead([self._begun_final(one) for one in missing])
 
     def trained(self, architecture: Architecture) -> Path:
         """Return the folder of a network that is trained to the end."""
@@ -138,25 +136,26 @@ class Trainings:
         whole = Whole(architecture, folder, seed)
 
         def learn() -> float:
-            with self.begun([whole]):
-                return self.ended(whole).accuracy
+            self.begin([whole])
+            return self.ended(whole).accuracy
 
         accuracy: float = self._setting.parts.kept(name, learn, **self.effort)
         shutil.rmtree(folder, ignore_errors=True)
         return accuracy
 
-    @contextmanager
-    def begun(self, wholes: Sequence[Whole]) -> Iterator[None]:
-        """Train networks briefly, and let them learn on meanwhile that will probably be asked for inside."""
+    def begin(self, wholes: Sequence[Whole]) -> None:
+        """Train networks briefly, whose trainings `going_on` and `ended` end."""
         briefs = [self._brief_of(one) for one in wholes]
         with self._trainer.ahead(briefs):
             for job in briefs:
                 self._trainer.train(job)
-        with self._trainer.ahead([self._rest_of(one) for one in wholes]):
-            yield
+
+    def going_on(self, wholes: Sequence[Whole]) -> AbstractContextManager[None]:
+        """Let networks that have begun learn on that will probably be asked for inside."""
+        return self._trainer.ahead([self._rest_of(one) for one in wholes])
 
     def ended(self, whole: Whole) -> Tuned:
-        """Return a network that was `begun`, trained to the end."""
+        """Return a network that has begun, trained to the end."""
         return self._trainer.train(self._rest_of(whole))
 
     def _brief_of(self, whole: Whole) -> Job:
@@ -175,6 +174,13 @@ class Trainings:
     def _brief(self, architecture: Architecture) -> Job:
         name = f"brief training of {architecture.key}"
         return self._job(architecture, self.tuned(architecture), self.brief, name)
+
+    def _begun_final(self, architecture: Architecture) -> Job:
+        """Return the job that trains a network on; its brief training comes again if its weights are gone."""
+        brief = self._brief(architecture)
+        if not (brief.folder / CHECKPOINT_NAME).exists():
+            self._trainer.train(brief)
+        return self._final(architecture)
 
     def _final(self, architecture: Architecture) -> Job:
         folder, start = self.trained(architecture), self.tuned(architecture)

@@ -73,7 +73,7 @@ def space(card: Card, sizes: Sequence[int] = (), ranges: Ranges = REVISIONS) -> 
 
 
 def _named(card: Card) -> Architecture | None:
-    """Return the architecture that a card names, where it is not of bottlenecks alone.
+    """Return the architecture that a card names, where it is not of usual bottlenecks alone.
 
     Of those the layers' names say enough.
     """
@@ -81,7 +81,8 @@ def _named(card: Card) -> Architecture | None:
         return None
     found = Architecture.from_dict(values).deployed.canonical
     forms = {block.form for stage in found.stages for block in stage.blocks}
-    return replace(found, size=card.input.size) if forms - {"bottleneck"} else None
+    is_usual = forms == {"bottleneck"} and not found.early_stride
+    return None if is_usual else replace(found, size=card.input.size)
 
 
 def _require_usual_input(card: Card) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from harness.errors import HarnessError
 from harness.model.architecture import STEMS, Architecture, Stage
 from harness.model.blocks import ACTIVATIONS, FORMS, KINDS, Block
 from harness.model.layers import STEP, rounded
-from harness.search.space.ranges import REVISIONS, Ranges
+from harness.search.space.ranges import OPEN, REVISIONS, Ranges
 
 DEPTHS = (1.0, 2 / 3, 1 / 3)
 """Shares of the baseline's blocks that uniform scalings keep."""
@@ -51,10 +52,20 @@ class Space:
             )
         if fault := self.fault(self.baseline):
             raise HarnessError(
-                f"The baseline is outside the search space {self.ranges.name} ({fault}): use a ResNet-50 "
-                "v1.5 whose widths are multiples of 16, and whose blocks are a quarter as wide inside as "
-                "outside."
+                f"The baseline is outside the search space {self.ranges.name} ({fault}): {self._cure}."
             )
+
+    @property
+    def _cure(self) -> str:
+        """What to do about a baseline that is outside."""
+        if self.ranges != OPEN:
+            with suppress(HarnessError):
+                Space(self.baseline, self.sizes, OPEN)
+                return f"give --space {OPEN.name}, which has it"
+        return (
+            "use a ResNet-50 v1.5 whose widths are multiples of 16, and whose blocks are a quarter as wide "
+            "inside as outside"
+        )
 
     @property
     def stems(self) -> tuple[str, ...]:
