@@ -122,6 +122,8 @@ class Request:
     initial_weights: str | None = None
     """One of INITIAL_WEIGHTS; None: by the space; see `initial_weights`."""
     seed: int = 1
+    flip: bool | None = None
+    """Whether half of the images are mirrored; None: see `variation`."""
     loaders: int | None = None
     """Processes that load training images which do not fit into memory; None: by the CPUs."""
     crew: str | None = None
@@ -154,7 +156,7 @@ class Setting:
 
     @property
     def variation(self) -> dict[str, Any]:
-        return variation(self.request.card)
+        return variation(self.request.card, self.request.flip)
 
     @property
     def initial_weights(self) -> str:
@@ -170,15 +172,26 @@ class Setting:
         return self.request.out.joinpath(*names)
 
 
-def variation(card: Card) -> dict[str, Any]:
-    """Return how a baseline's training images were varied, as far as its card says: Augmentation's arguments.
+def variation(card: Card, flip: bool | None) -> dict[str, Any]:
+    """Return how a baseline's training images were varied, as far as is known: Augmentation's arguments.
 
-    Candidates learn from images that are varied alike: the teacher knows such, and where it saw no mirrored
-    images, as with digits, they must not see any. TrivialAugment is for long trainings alone; see
+    Whether they were mirrored is what `flip` says, else the card, else as Augmentation has it. Candidates
+    learn from images that are varied alike: the teacher knows such, and where it saw no mirrored images, as
+    with digits, they must not see any. TrivialAugment is for long trainings alone; see
     `Material.augmentation`.
     """
     given = card.training.get("augmentation", {})
-    return {name: given[name] for name in ("smallest_area", "flip", "trivial") if name in given}
+    known = {name: given[name] for name in ("smallest_area", "flip", "trivial") if name in given}
+    return known if flip is None else known | {"flip": flip}
+
+
+def note_mirroring(card: Card, flip: bool | None) -> None:
+    """Say that images are mirrored where nobody has said that they may be."""
+    if "flip" not in variation(card, flip):
+        note(
+            f"The card of {card.name} does not say whether its training images were mirrored, so half of "
+            "them are here: where left and right differ, as in digits, give --no-flip."
+        )
 
 
 def initial_weights(request: Request, space: Space) -> str:
@@ -256,7 +269,7 @@ def open_setting(request: Request) -> Setting:
         "baseline": model_file.sha256(card),
         "search space": space.key,
         **images.identity,
-        "way of varying images": variation(card),
+        "way of varying images": variation(card, request.flip),
         "store": {str(size): store.sha256(card.input.recipe.at(size)) for size in sizes},
         "objective": conditions.to_dict(),
         "allowed drop": request.max_drop,
@@ -268,6 +281,7 @@ def open_setting(request: Request) -> Setting:
         "version": {"harness": __version__, **system.describe().versions},
     }
     parts = Parts(request.out, asked)
+    note_mirroring(card, request.flip)
     held = ", ".join(f"{size} px" for size in sizes)
     note(f"Input sizes that {store.path} holds for this baseline's recipe: {held}; only these are searched.")
     return Setting(request, space, state, images, store, conditions, parts)

@@ -28,6 +28,7 @@ from harness.model.twin import Twin  # noqa: E402
 from harness.search.narrowing import origin, planning, session, widths  # noqa: E402
 from harness.search.narrowing.channels import Channels  # noqa: E402
 from harness.search.narrowing.importance import importance  # noqa: E402
+from harness.search.narrowing.lessons import Lessons  # noqa: E402
 from harness.search.narrowing.request import Request, open_setting  # noqa: E402
 from harness.search.narrowing.widths import Load  # noqa: E402
 from harness.training import norms  # noqa: E402
@@ -237,6 +238,26 @@ def test_what_cannot_be_narrowed_is_refused_in_one_sentence(tmp_path: Path) -> N
         session.narrow(replace(asked, card=int8))
     with pytest.raises(DataError, match=r"label 3|3 classes"):
         session.narrow(replace(asked, card=mixed_card(tmp_path, 3)))
+
+
+def test_images_are_mirrored_unless_somebody_says_that_they_must_not_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = request(tmp_path)
+    told = "The card of mixed does not say whether its training images were mirrored"
+    given = {"flip": False}
+    for flip, augmentation, mirrored, noted in (
+        (None, {}, True, True),
+        (False, {}, False, False),
+        (None, given, False, False),
+        (True, given, True, False),
+    ):
+        card = replace(asked.card, training={"augmentation": augmentation})
+        wanted = replace(asked, card=card, flip=flip, out=tmp_path / f"out-{flip}-{noted}-{mirrored}")
+        learned = Lessons(open_setting(wanted), HERE).learned
+        assert learned.augmentation is not None
+        assert learned.augmentation.flip is mirrored
+        assert (told in capsys.readouterr().err) is noted
 
 
 @pytest.mark.usefixtures("_however_busy")

@@ -120,6 +120,11 @@ def _effort(
     "for bit as here.",
 )
 @options.rare(
+    "--flip/--no-flip",
+    default=None,
+    help="Mirror half of the images [default: as the baseline's were, or yes].",
+)
+@options.rare(
     "--loaders",
     type=options.Workers(0),
     metavar="N",

@@ -14,7 +14,7 @@ from harness.model.card import Card
 from harness.profiling.conditions import Conditions
 from harness.search import split
 from harness.search.parts import Parts
-from harness.search.request import require_floating_point, variation
+from harness.search.request import note_mirroring, require_floating_point, variation
 from harness.search.split import Split
 
 
@@ -37,6 +37,8 @@ class Request:
     threads: int | None = None
     epochs: int = 30
     """Of the distillation."""
+    flip: bool | None = None
+    """Whether half of the images are mirrored; None: see `variation`."""
     seed: int = 1
     rounds: int = 5
     """LoadGen tests of each model in the end."""
@@ -89,11 +91,12 @@ def open_setting(request: Request) -> Setting:
         {
             "baseline": digest,
             **images.identity,
-            "way of varying images": variation(card),
+            "way of varying images": variation(card, request.flip),
             "store": store.sha256(card.input.recipe),
             "objective": conditions.to_dict(),
             "seed": request.seed,
             "version": {"harness": __version__, **system.describe().versions},
         },
     )
+    note_mirroring(card, request.flip)
     return Setting(request, images, store, conditions, parts)
