@@ -32,6 +32,8 @@ class Raced:
     entrants: dict[str, Entrant]
     outcome: Outcome
     store: Store
+    failed: Mapping[str, Card]
+    """Whose rows have no network, as it could not be made ready, by name."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def found(
     rows = []
     for one in timed:
         entrant = raced.entrants.get(one.name) if raced else None
-        card = entrant.origin if entrant else next((c for c in asked.cards if c.name == one.name), None)
+        known = {card.name: card for card in asked.cards} | dict(raced.failed if raced else {})
+        card = entrant.origin if entrant else known.get(one.name)
         facts = _facts(card, of_tag.get(one.name))
         rows.append(Network(one.name, one.speed, one.failure, *facts, _run(one.name, raced)))
     data, totals = None, None

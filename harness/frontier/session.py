@@ -1,7 +1,7 @@
 """The frontier, start to finish: times, the race for accuracy, the pick through LoadGen, the document."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -11,7 +11,7 @@ from harness.comparison import findings, output
 from harness.comparison import session as comparing
 from harness.console import note, progress
 from harness.dataset.store import Store, open_store
-from harness.errors import HarnessError
+from harness.errors import HarnessError, ModelError
 from harness.frontier import document, entrants, race, request, speed
 from harness.frontier.answering import Answers
 from harness.frontier.catalogue import Published
@@ -129,28 +129,48 @@ def _raced(asked: Request, store: Store, stopwatch: Stopwatch | None) -> tuple[R
     images = store if asked.calibration_data is None else open_store(asked.calibration_data)
     folder = asked.out / MODELS
     found: dict[str, Entrant] = {}
+    failed: dict[str, Card] = {}
+    rows: list[Timed] = []
+
+    def fail(name: str, card: Card, error: ModelError) -> None:
+        failed[name] = card
+        rows.append(Timed(name, None, graph.first_line(error)))
+        note(f"{name} takes no part: {error}")
 
     def enter(cards: Sequence[Card], ways: Sequence[calibration.CalibrationSettings]) -> None:
         for card, way in product(cards, ways):
-            made = entrants.quantized(card, images, store, asked.least_top1, folder, way)
-            found[made.name] = made
+            try:
+                made = entrants.quantized(card, images, store, asked.least_top1, folder, way)
+            except ModelError as error:
+                fail(f"{card.name}-int8{way.suffix}", card, error)
+            else:
+                found[made.name] = made
+
+    def sized(card: Card) -> Iterator[Card]:
+        for recipe in entrants.recipes(card, store, asked.sizes):
+            try:
+                yield entrants.at(card, recipe, folder)
+            except ModelError as error:
+                fail(f"{card.name}-{recipe.size}", card, error)
+
+    def time() -> list[Timed]:
+        return [*_timed([_entry_of_entrant(one) for one in found.values()], asked, stopwatch), *rows]
 
     for card in asked.cards:
         if card.quantization:
             found[card.name] = Entrant(card, card, calibration.USUAL, "as it came")
         else:
-            sized = [entrants.at(card, one, folder) for one in entrants.recipes(card, store, asked.sizes)]
-            enter(sized, (calibration.USUAL,))
-    timed = _timed([_entry_of_entrant(one) for one in found.values()], asked, stopwatch)
+            enter(list(sized(card)), (calibration.USUAL,))
+    timed = time()
     outcome = _race(found, timed, asked, store)
     again = [found[one.name].origin for one in outcome.runners if _just_missed(one, outcome)]
     again = [card for card in again if not card.quantization]
     if again:
         note(f"{len(again)} networks just miss the target: they are quantized in other ways, too.")
         enter(again, entrants.further_settings(asked.max_drop))
-        timed = _timed([_entry_of_entrant(one) for one in found.values()], asked, stopwatch)
+        timed = time()
         outcome = _race(found, timed, asked, store)
-    return Raced(found, outcome, store), timed
+    return Raced(found, outcome, store, failed), timed
 
 
 def _just_missed(one: Runner, outcome: Outcome) -> bool:

@@ -175,7 +175,7 @@ def _held(path: Path, wanted: str, conditions: Conditions) -> Timed | None:
         raise OutputError(f"Cannot read {path} ({error!r}): delete it, or give another --out.") from error
     asked = _conditions(conditions)
     if of != asked:
-        unlike = ", ".join(key for key in sorted({*asked, *of}) if asked.get(key) != of.get(key))
+        unlike = ", ".join(key for key in dict.fromkeys((*asked, *of)) if asked.get(key) != of.get(key))
         raise OutputError(f"The times in {path.parent} are of another {unlike}: give another --out.")
     return found if is_wanted else None
 

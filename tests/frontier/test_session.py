@@ -11,12 +11,14 @@ import pytest
 from conftest import BRIEF_S
 
 from harness.backend.macs import count_macs
+from harness.comparison import variants
 from harness.comparison.output import REPORT as COMPARED
 from harness.comparison.published import ROWS
+from harness.comparison.variants import Candidate
 from harness.dataset import builtin
 from harness.dataset.images import find_images
 from harness.dataset.store import Store, prepare
-from harness.errors import DataError, HarnessError, OutputError
+from harness.errors import DataError, HarnessError, ModelError, OutputError
 from harness.frontier import catalogue, document, entrants, report, request, session
 from harness.frontier.request import Request
 from harness.measurement import probing
@@ -214,6 +216,31 @@ def test_a_network_that_cannot_be_built_is_a_row_with_its_reason(
     assert broken.speed is None
     assert broken.failure
     assert "Could not be timed: no_such_network@224" in report.text(tmp_path / "out")
+
+
+def test_a_card_that_cannot_be_made_ready_is_a_row_with_its_reason_and_the_others_race(
+    card: Card, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request, "published", lambda asked: [])
+    monkeypatch.setattr(probing, "_PROBE_S", 0.1)
+    broken = replace(card, name="broken")
+    make = variants.quantized
+
+    def quantized(one: Candidate, *rest: Any) -> Any:
+        if one.name.startswith("broken"):
+            raise ModelError("Model 'broken' cannot be quantized (it has a part that NNCF does not know).")
+        return make(one, *rest)
+
+    monkeypatch.setattr(variants, "quantized", quantized)
+    out = tmp_path / "out"
+    told = session.find(replace(asked(out, card, store), cards=(broken, card)), Planted())
+    assert told.pick is not None
+    rows = {one.name: one.failure for one in told.networks if one.speed is None}
+    assert rows.keys() == {"broken-48-int8", "broken-int8"}
+    assert all("cannot be quantized" in failure for failure in rows.values())
+    assert "Could not be timed: broken-48-int8, broken-int8; the table says why." in report.text(out)
+    with pytest.raises(HarnessError, match=r"None of the cards could be timed: Model 'broken' cannot be"):
+        session.find(replace(asked(tmp_path / "none", card, store), cards=(broken,)), Planted())
 
 
 def test_a_store_without_a_size_names_the_command_that_adds_it(
