@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import files
 from harness.console import note
-from harness.errors import HarnessError
+from harness.errors import HarnessError, OutputError
 from harness.machine.procfs import text
 
 _TURNS = Path("/tmp")
@@ -40,6 +40,8 @@ def identity() -> str:
 def measuring(what: str, wait_s: float = 0.0) -> Iterator[None]:
     """Have the turn to measure on this host, of which this user has one; that others measure is noted.
 
+    Where nothing can be written that all processes of a host see (a read-only container), a note says so.
+
     Args:
         what: what the process does, for others to read.
         wait_s: how long to wait for another process of this user to end.
@@ -49,8 +51,12 @@ def measuring(what: str, wait_s: float = 0.0) -> Iterator[None]:
     """
     path = _turn_of(os.getuid())
     with ExitStack() as stack:
-        _take(path, wait_s, stack)
-        path.write_text(f"process {os.getpid()} ({what})", encoding="utf-8")
+        try:
+            _take(path, wait_s, stack)
+            path.write_text(f"process {os.getpid()} ({what})", encoding="utf-8")
+        except (OutputError, OSError) as error:
+            why = getattr(error.__cause__ or error, "strerror", None) or error
+            note(f"No turn can be kept in {_TURNS} ({why}): start no other measurement on this host.")
         for user in _others():
             note(
                 f"User {user} is measuring on this host, too, which disturbs both: measure when it has ended."

@@ -90,6 +90,21 @@ def test_a_host_has_one_identity_whatever_the_environment(monkeypatch: pytest.Mo
     assert len(first) == 16
 
 
+def test_where_no_turn_can_be_kept_a_note_says_so_and_the_measurement_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container whose root is read-only; a file in place of the folder refuses root, too."""
+    folder = tmp_path / "tmp"
+    folder.touch()
+    monkeypatch.setattr(host, "_TURNS", folder)
+    done = []
+    with host.measuring("harness run"):
+        done.append("it")
+    assert done == ["it"]
+    told = f"No turn can be kept in {folder} (Not a directory): start no other measurement on this host."
+    assert told in capsys.readouterr().err
+
+
 def test_another_users_measurement_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     turn = host._turn_of("0x1")
     with turn.open("w") as file:
