@@ -14,6 +14,7 @@ from documented import rows
 from harness.comparison.document import Comparison
 from harness.dataset.manifest import Manifest
 from harness.measurement.tuned import Tuning
+from harness.model.blocks import FORMS
 from harness.results.columns import COLUMNS
 from harness.run.document import RunResult
 from harness.search.document import SearchResult
@@ -87,6 +88,11 @@ TABLES = [
     Table("docs/formats.md", "manifest.json of a store", lambda: rows(Manifest)),
     Table("docs/formats.md", "result.json of a search", lambda: rows(SearchResult, deep=False)),
     Table("docs/formats.md", "narrowing.json", lambda: rows(Narrowing, deep=False)),
+    Table(
+        "docs/search.md",
+        "Forms of blocks",
+        lambda: [f"| `{name}` | {one.about} |" for name, one in FORMS.items()],
+    ),
     Table("docs/settings.md", "harness train", lambda: rare_options("train")),
     Table("docs/settings.md", "harness search run", lambda: rare_options("search", "run")),
     Table("docs/how-to/all-results.md", "", lambda: [f"| `{one.name}` | {one.meaning} |" for one in COLUMNS]),

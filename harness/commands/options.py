@@ -4,7 +4,8 @@ import math
 import os
 import shlex
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -255,6 +256,24 @@ def rare(*names: str, **facts: Any) -> Callable[[T], T]:
     """Return an option that --config is for; it works on the command line, too, but is not listed there."""
     option: Callable[[T], T] = click.option(*names, hidden=True, **facts)
     return option
+
+
+@contextmanager
+def needs_torch(what: str, extra: str) -> Iterator[None]:
+    """Import inside what needs PyTorch; where that is missing, HarnessError names the extra that has it.
+
+    Args:
+        what: needs it, to begin the sentence.
+        extra: of the package.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise HarnessError(
+            f"{what} needs PyTorch, which is not installed: pip install 'inference-harness[{extra}]'."
+        ) from error
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from harness.commands import options
-from harness.errors import HarnessError
 from harness.model.architecture import STEMS, read_architecture
 
 _FOLDER = options.PATH
@@ -211,16 +210,10 @@ def _train(
             "--train and --test are folders of yours, and the task 'builtin' generates its images: give "
             "--task folder, or leave them out."
         )
-    try:
+    with options.needs_torch("Training", "train"):
         from harness.training.data import Augmentation
         from harness.training.loop import Settings
         from harness.training.session import Request, run
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise HarnessError(
-            "Training needs PyTorch, which is not installed: pip install 'inference-harness[train]'."
-        ) from error
     return run(
         Request(
             task=task,

@@ -223,6 +223,7 @@ class Form:
     idle: frozenset[str] = frozenset()
     """What makes no difference: 'kind', 'ratio' (that is `mid`), 'squeeze_excite'."""
     about: str = ""
+    """What it computes, and who published it."""
     kind: str = "dense"
     """Of the middle convolution, as published."""
     ratio: float = 1.0

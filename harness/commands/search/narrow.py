@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from harness.commands import options
-from harness.errors import HarnessError
 from harness.mlperf.scenario import parse_scenario
 from harness.model.card import find_card
 
@@ -80,15 +79,9 @@ def command(as_json: bool, out: Path, **given: Any) -> None:
 def _run(
     out: Path, *, baseline: str, scenario: str, duration: float, **given: Any
 ) -> tuple[str, dict[str, Any], bool]:
-    try:
+    with options.needs_torch("Narrowing", "train"):
         from harness.search.narrowing import document, report, session
         from harness.search.narrowing.request import Request
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise HarnessError(
-            "Narrowing needs PyTorch, which is not installed: pip install 'inference-harness[train]'."
-        ) from error
     request = Request(
         card=find_card(baseline),
         out=out,

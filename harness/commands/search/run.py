@@ -11,7 +11,6 @@ import click
 from click.core import ParameterSource
 
 from harness.commands import options
-from harness.errors import HarnessError
 from harness.mlperf.scenario import SEARCHED, parse_scenario
 from harness.model.card import find_card
 from harness.search import decision, result
@@ -219,14 +218,8 @@ def _request(
 
 
 def _run(request: Request) -> tuple[SearchResult | None, str]:
-    try:
+    with options.needs_torch("The search", "search"):
         from harness.search import report, session
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise HarnessError(
-            "The search needs PyTorch, which is not installed: pip install 'inference-harness[search]'."
-        ) from error
     outcome = session.run(request)
     if outcome is None:
         return None, ""
