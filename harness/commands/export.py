@@ -31,7 +31,11 @@ from harness.serving.formats import FORMATS
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: OpenVINO's choice.")
 @click.option("--streams", type=click.IntRange(min=1), help="Parallel streams; default: OpenVINO's choice.")
-@click.option("--batch", type=click.IntRange(min=1), help="Images that a call holds; default: 1.")
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    help="Images that a call holds; default: the tuning's, or 1; in Server 1.",
+)
 @options.precision
 @options.tuning
 @options.as_json
@@ -52,7 +56,8 @@ def command(
     """Write a model for a model server: u8 RGB pixels in, answers out, with settings and a README.
 
     Each call adds the next version; what is there, and may be served, is never changed. What `harness tune`
-    found for the scenario is used wherever an option leaves the choice open.
+    found for the scenario is used wherever an option leaves the choice open, but for Server's batch: that is
+    the largest of several, and an export has one.
     """
     from harness.serving import session
 
@@ -66,4 +71,4 @@ def command(
         return
     click.echo(f"{found.deployment.name}, version {found.deployment.version}: {found.folder}")
     click.echo(f"  start: {found.start.command}")
-    click.echo(f"  then: {session.run_line(model, settings, found.start)}")
+    click.echo(f"  then: {session.run_line(model, settings.scenario, found.deployment, found.start)}")

@@ -162,6 +162,8 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
     # Without a bound to hold, only the rate counts.
     limit_ns = float("inf") if bound_ns is None else bound_ns * _BOUND_SHARE
     compared: list[tuple[int, int, float]] = []
+    # A server may take no single sample.
+    least = backend.ladder(job.settings)[0]
 
     def busy(compiled: Compiled) -> tuple[float, float]:
         """Return the rate with all streams busy, and the latency of one inference then."""
@@ -171,8 +173,8 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
         return rate, compiled.batch * compiled.streams / rate * 1e9
 
     singles = [
-        (compiled, settings, rate, compiled.streams / rate * 1e9)
-        for compiled, settings, rate in _widened(backend, prover, 1, lambda model: busy(model)[0])
+        (compiled, settings, rate, compiled.batch * compiled.streams / rate * 1e9)
+        for compiled, settings, rate in _widened(backend, prover, least, lambda model: busy(model)[0])
     ]
     prompt = [single for single in singles if single[3] <= limit_ns]
     if prompt:
@@ -182,7 +184,7 @@ def _server(backend: Backend, order: list[int]) -> tuple[Compiled, Estimate]:
     ladder = [single]
     if job.settings.batch is not None:
         ladder = list(prover.compile_ladder(settings))
-        if ladder[-1].batch > 1:
+        if len(ladder) > 1:
             rate = max(rate, busy(ladder[-1])[0])
     while job.settings.batch is None and ladder[-1].batch < _MAX_BATCH:
         larger = _compile(backend, prover, replace(settings, batch=None), 2 * ladder[-1].batch)

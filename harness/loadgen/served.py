@@ -38,6 +38,11 @@ class ServedBackend(Backend):
         """
         return served.served(self._met, self.deployed(batch), self.job.card, settings.streams or 1)
 
+    def ladder(self, settings: RunSettings) -> list[int]:
+        """Return those of the batches that the server takes, and the largest, whose refusal is an error."""
+        *smaller, largest = super().ladder(settings)
+        return [*filter(self.takes, smaller), largest]
+
     @property
     def compilations(self) -> int:
         return 1

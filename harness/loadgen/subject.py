@@ -68,7 +68,12 @@ class Backend:
 
     def compile_ladder(self, settings: RunSettings) -> list[graph.Compiled]:
         """Compile what the scenario's SUT needs, by rising batch."""
-        return [self.compile(settings, batch) for batch in batches(settings)]
+        return [self.compile(settings, batch) for batch in self.ladder(settings)]
+
+    def ladder(self, settings: RunSettings) -> list[int]:
+        """Return the batches to compile: in Server the powers of two up to the batch, and the batch."""
+        batch = settings.batch or 1
+        return doublings(batch) if settings.scenario.facts.paced else [batch]
 
     def known_answers(self, settings: RunSettings) -> KnownAnswers:
         """Let one stream compute what is right for a few samples of the store.
@@ -144,11 +149,3 @@ class Backend:
             "kernels": compiled.kernels,
             "openvino": compiled.properties,
         }
-
-
-def batches(settings: RunSettings) -> list[int]:
-    """Return the batch sizes to compile: in Server the powers of two up to the batch, and the batch."""
-    batch = settings.batch or 1
-    if not settings.scenario.facts.paced:
-        return [batch]
-    return doublings(batch)

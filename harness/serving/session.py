@@ -12,6 +12,7 @@ from harness.console import note
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import tuned
+from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
 from harness.model.card import Card
 from harness.serving import repository
@@ -73,6 +74,9 @@ def export(request: Request) -> Exported:
     card, kind, folder = request.card, FORMATS[request.format], request.out.resolve()
     machine = system.describe()
     found = tuned.find(tuned.key_of(card, request.settings, machine)) if request.tuning else None
+    if found is not None and request.settings.scenario.facts.paced:
+        # It is the largest of a ladder; an export has one batch, to which a sample alone would be padded.
+        found = replace(found, settings=found.settings | {"batch": None})
     settings = request.settings if found is None else found.apply(request.settings)
     settings = within_limits(settings, machine)
     if settings.pinning is None:
@@ -98,10 +102,11 @@ def export(request: Request) -> Exported:
     return Exported(place, deployment, properties, start)
 
 
-def run_line(model: str, settings: RunSettings, start: Start) -> str:
+def run_line(model: str, scenario: Scenario, deployment: Deployment, start: Start) -> str:
     """Return the command that measures a model where `start` serves it."""
+    batch = "" if deployment.batch == 1 else f"--batch {deployment.batch} "
     return (
-        f"harness run --model {model} --data STORE --scenario {settings.scenario} "
+        f"harness run --model {model} --data STORE --scenario {scenario} {batch}"
         f"--endpoint {start.endpoint} --out DIR"
     )
 
@@ -142,7 +147,7 @@ def _readme(
         "",
         "Measure it with LoadGen, accuracy included:",
         "",
-        f"    {run_line(model, request.settings, start)}",
+        f"    {run_line(model, request.settings.scenario, deployment, start)}",
         "",
         f"Check the files of a version: `cd VERSION && sha256sum -c {repository.SUMS}`.",
     ]

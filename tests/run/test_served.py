@@ -90,6 +90,23 @@ def test_a_served_model_is_measured_like_any_other(
     assert text.count("the server is on this host") == 2, "said, and said to keep it from being official"
 
 
+def test_server_measures_a_model_that_takes_only_whole_batches(oracle: Oracle, tmp_path: Path) -> None:
+    path = tmp_path / "model.xml"
+    deployment.write(oracle.card, path, 4)
+    with serving(path) as running:
+        found, _ = run(oracle, tmp_path, running, Scenario.SERVER, batch=4, streams=2)
+        assert found.is_good
+        assert found.accuracy is not None
+        assert (found.accuracy.good, found.accuracy.total) == (57, 60)
+        assert found.accuracy.known_answers is not None
+        assert found.accuracy.known_answers["requests"] == 2, "no smaller batch was asked for"
+        settings = RunSettings(Scenario.SERVER, endpoint=running.endpoint(), streams=2, batch=4)
+        probe = Job(oracle.card, oracle.store.path, settings, tmp_path, None, probe_s=0.3)
+        assert work.run(probe)["estimate"].batch == 4
+        with pytest.raises(ModelError, match=r"in a batch of 1: .* another --batch"):
+            work.run(replace(probe, settings=replace(settings, batch=None)))
+
+
 def test_the_rate_that_holds_servers_bound_is_searched_through_an_endpoint(
     oracle: Oracle, server: Running, tmp_path: Path
 ) -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -113,22 +115,44 @@ def test_scores_are_the_models_own(oracle: Oracle, tmp_path: Path) -> None:
     assert found.deployment.interface.outputs[0].name == "scores"
 
 
-def test_a_tuning_for_the_scenario_sets_what_is_left_open(oracle: Oracle, tmp_path: Path) -> None:
-    settings = RunSettings(Scenario.SERVER)
+@contextmanager
+def tuning_of(oracle: Oracle, settings: RunSettings) -> Iterator[None]:
     key = tuned.key_of(oracle.card, settings, system.describe())
     found = {"threads": 1, "streams": 1, "batch": 2, "pinning": False, "smt": None, "core_type": None}
     path = tuned.write(tuned.Tuning(key, "oracle", "2026-11-28T00:00:00+00:00", "0", found, "faster"))
     try:
-        told = exported(oracle, tmp_path, "triton-python", settings=settings)
-        mine = exported(oracle, tmp_path / "own", "ovms", settings=RunSettings(Scenario.SERVER, batch=1))
-        without = exported(oracle, tmp_path / "without", settings=settings, tuning=False)
+        yield
     finally:
         path.unlink()
+
+
+def test_a_tuning_for_the_scenario_sets_what_is_left_open(oracle: Oracle, tmp_path: Path) -> None:
+    settings = RunSettings(Scenario.OFFLINE)
+    with tuning_of(oracle, settings):
+        told = exported(oracle, tmp_path, "triton-python", settings=settings)
+        mine = exported(oracle, tmp_path / "own", "ovms", settings=RunSettings(Scenario.OFFLINE, batch=1))
+        without = exported(oracle, tmp_path / "without", settings=settings, tuning=False)
     assert told.deployment.batch == 2
+    assert "--scenario Offline --batch 2 --endpoint" in (told.folder.parent / "README.md").read_text()
+    assert "--batch" not in (mine.folder.parent / "README.md").read_text()
     assert told.deployment.settings == CompileSettings("THROUGHPUT", threads=1, streams=1, pinning=False)
     assert mine.deployment.batch == 1
     assert mine.deployment.properties["ENABLE_CPU_PINNING"] == "NO"
     assert "NUM_STREAMS" not in without.deployment.properties
+
+
+def test_servers_tuned_batch_is_not_exported_as_samples_come_alone(
+    oracle: Oracle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = RunSettings(Scenario.SERVER)
+    with tuning_of(oracle, settings):
+        told = exported(oracle, tmp_path, settings=settings)
+        assert "1 stream, 1 thread, not pinned" in capsys.readouterr().err
+        mine = exported(oracle, tmp_path / "own", settings=RunSettings(Scenario.SERVER, batch=4))
+    assert told.deployment.batch == 1
+    assert told.deployment.settings.streams == 1
+    assert mine.deployment.batch == 4
+    assert "--scenario Server --batch 4 --endpoint" in (mine.folder.parent / "README.md").read_text()
 
 
 def test_ovms_serves_all_models_that_were_exported_into_a_folder(oracle: Oracle, tmp_path: Path) -> None:
