@@ -72,7 +72,7 @@ class ServedBackend(Backend):
     def answers_wrongly(self, ladder: Sequence[Compiled], attempts: int, wrong: str) -> AnsweredWrongly:
         return AnsweredWrongly(
             f"{self._met.endpoint} answers known samples otherwise than the card's model does here, in "
-            f"{wrong} connections: serve what `harness export --model {self.job.card.name}` writes, or give "
+            f"{wrong} connections: serve what `harness export --model {self.job.card.named}` writes, or give "
             f"the card of what is served."
         )
 

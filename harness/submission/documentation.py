@@ -48,8 +48,8 @@ def readme(one: Result, card: Card, made_for: Round, division: str) -> str:
     document = one.document
     task = sure_entry_of(one, made_for)
     data, versions = document.data, document.machine.versions
-    shipped = not card.quantization and card.file.url is not None and card.name in shipped_cards()
-    model = card.name if shipped else f"{_HOME}/src/{folder_name(one, task, division)}/card.toml"
+    is_fetched = card.is_shipped and card.file.url is not None
+    model = card.name if is_fetched else f"{_HOME}/src/{folder_name(one, task, division)}/card.toml"
     official_data = data.dataset == task.benchmark.dataset
     lines = [
         f"# {card.name}, {one.scenario}, on {one.system}",
@@ -103,7 +103,7 @@ def _commands(one: Result, card: Card, model: str, division: str) -> list[str]:
         drawn = "scenes" if boxes else "builtin"
         draw = f"from harness.dataset import {drawn}; {drawn}.generate(Path('IMAGES'), {count})"
         lines.append(f'python -c "from pathlib import Path; {draw}"')
-    if model == card.name:
+    if card.file.url is not None:
         lines.append(f"harness model fetch {model}")
     truth = (
         f"--annotations {'IMAGES/' + coco.ANNOTATIONS if dataset == 'builtin' else 'ANNOTATIONS'} "

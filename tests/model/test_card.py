@@ -1,4 +1,5 @@
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -286,6 +287,22 @@ def test_a_models_path_is_relative_to_its_card(path: Path, tmp_path: Path) -> No
     copy.write_bytes(path.read_bytes())
 
     assert read_card(copy).path == copy.parent / "mobilenet_v2_1.0_224_quant.tflite"
+
+
+@pytest.mark.parametrize("name", ["resnet50-mlperf", "builtin-resnet50"])
+def test_a_command_names_a_card_by_what_finds_it_again(name: str, tmp_path: Path) -> None:
+    shipped = find_card(name)
+    assert shipped.named == name
+
+    mine = tmp_path / name / "card.toml"
+    mine.parent.mkdir()
+    write_card(shipped, mine)
+    assert read_card(mine).named == str(mine), "a shipped card's name and the usual file name make none of it"
+
+    odd = tmp_path / "my cards.toml"
+    write_card(replace(shipped, name="mine"), odd)
+    (word,) = shlex.split(read_card(odd).named)
+    assert find_card(word).name == "mine"
 
 
 DETECTOR = """\

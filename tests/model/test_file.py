@@ -1,4 +1,5 @@
 import hashlib
+import shlex
 import shutil
 import socket
 import sys
@@ -12,12 +13,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from harness import files, resources
+from harness.cli import cli
 from harness.errors import ModelError, OutputError
 from harness.model import file as model_file
 from harness.model import resnet
-from harness.model.card import AccuracySpec, Card, FileSpec, InputSpec, OutputSpec, find_card
+from harness.model.card import (
+    AccuracySpec,
+    Card,
+    FileSpec,
+    InputSpec,
+    OutputSpec,
+    find_card,
+    read_card,
+    write_card,
+)
 from model.sample_onnx import write_numbers, write_sum
 from model.test_efficientnet import random_state
 from model.test_resnet import huggingface_name, images, run, small_state
@@ -262,9 +274,14 @@ def test_the_cache_follows_the_users_folders(monkeypatch: pytest.MonkeyPatch) ->
     assert resources.cache_folder() == Path("/home/someone/.cache/harness")
 
 
-def test_a_model_not_fetched_says_how_to_fetch_it() -> None:
-    with pytest.raises(ModelError, match="run `harness model fetch small`"):
-        model_file.read(make_card(url="http://127.0.0.1:1/a.onnx", sha256=SHA256))
+def test_a_model_not_fetched_says_the_very_command_that_fetches_it(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "my card.toml"
+    write_card(make_card(url=server.url, sha256=SHA256), path)
+    with pytest.raises(ModelError) as told:
+        model_file.files(read_card(path))
+    words = shlex.split(str(told.value).split("`")[1])
+    CliRunner().invoke(cli, words[1:], catch_exceptions=False)
+    assert model_file.state(read_card(path)) == model_file.PRESENT
 
 
 def test_a_seeded_model_has_no_file_and_a_hash_of_its_weights() -> None:
