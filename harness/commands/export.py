@@ -64,11 +64,12 @@ def command(
     settings = RunSettings(
         parse_scenario(scenario), precision=precision, threads=threads, streams=streams, batch=batch
     )
-    request = session.Request(find_card(model), kind, out, settings, version, scores, tuning)
+    card = find_card(model)
+    request = session.Request(card, kind, out, settings, version, scores, tuning)
     found = session.export(request)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
         return
     click.echo(f"{found.deployment.name}, version {found.deployment.version}: {found.folder}")
     click.echo(f"  start: {found.start.command}")
-    click.echo(f"  then: {session.run_line(model, settings.scenario, found.deployment, found.start)}")
+    click.echo(f"  then: {session.run_line(card, settings.scenario, found.deployment, found.start)}")

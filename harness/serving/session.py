@@ -102,11 +102,11 @@ def export(request: Request) -> Exported:
     return Exported(place, deployment, properties, start)
 
 
-def run_line(model: str, scenario: Scenario, deployment: Deployment, start: Start) -> str:
+def run_line(card: Card, scenario: Scenario, deployment: Deployment, start: Start) -> str:
     """Return the command that measures a model where `start` serves it."""
     batch = "" if deployment.batch == 1 else f"--batch {deployment.batch} "
     return (
-        f"harness run --model {model} --data STORE --scenario {scenario} {batch}"
+        f"harness run --model {card.named} --data STORE --scenario {scenario} {batch}"
         f"--endpoint {start.endpoint} --out DIR"
     )
 
@@ -129,7 +129,6 @@ def _readme(
     deployment: Deployment, kind: Format, properties: Mapping[str, str], start: Start, request: Request
 ) -> str:
     interface, card = deployment.interface, request.card
-    model = card.name if request.card.folder.name == card.name else "CARD"
     rgb = "RGB pixels, row by row, as `harness prepare` writes them: nothing else is to be done to them"
     answer = "the model's own output" if request.scores else answers.end_of(card).words
     lines = [
@@ -147,7 +146,7 @@ def _readme(
         "",
         "Measure it with LoadGen, accuracy included:",
         "",
-        f"    {run_line(model, request.settings.scenario, deployment, start)}",
+        f"    {run_line(card, request.settings.scenario, deployment, start)}",
         "",
         f"Check the files of a version: `cd VERSION && sha256sum -c {repository.SUMS}`.",
     ]

@@ -22,9 +22,11 @@ from harness.loadgen.settings import RunSettings
 from harness.machine import system
 from harness.measurement import tuned
 from harness.mlperf.scenario import Scenario
+from harness.model import file
+from harness.model.card import find_card
 from harness.serving import repository
 from harness.serving.formats import FORMATS
-from harness.serving.session import Exported, Request, export
+from harness.serving.session import Exported, Request, export, run_line
 
 PIXELS = np.full((1, SIZE, SIZE, 3), grey_of(7), np.uint8)
 SHARING = [name for name in FORMATS if name not in ("mlserver",)]
@@ -268,6 +270,16 @@ def test_under_a_quota_no_server_is_told_to_pin_as_nothing_that_was_measured_did
 ) -> None:
     monkeypatch.setattr(system, "default_pinning", lambda: False)
     assert exported(oracle, tmp_path, kind).properties["ENABLE_CPU_PINNING"] == "NO"
+
+
+def test_the_measuring_line_names_the_card_as_a_command_takes_it(oracle: Oracle, tmp_path: Path) -> None:
+    folder = tmp_path / "oracle"
+    file.copied(oracle.card, "oracle", folder)
+    found = exported(Oracle(folder / "card.toml", oracle.store), tmp_path / "models")
+    assert f"harness run --model {folder / 'card.toml'} " in (found.folder.parent / "README.md").read_text()
+    shipped = find_card("builtin-resnet50")
+    line = run_line(shipped, Scenario.OFFLINE, found.deployment, found.start)
+    assert line.startswith("harness run --model builtin-resnet50 ")
 
 
 def test_two_exports_into_one_folder_do_not_meet(oracle: Oracle, tmp_path: Path) -> None:
