@@ -72,4 +72,5 @@ def command(
         return
     click.echo(f"{found.deployment.name}, version {found.deployment.version}: {found.folder}")
     click.echo(f"  start: {found.start.command}")
-    click.echo(f"  then: {session.run_line(card, settings.scenario, found.deployment, found.start)}")
+    if measuring := session.run_line(card, settings.scenario, found.deployment, found.start):
+        click.echo(f"  then: {measuring}")

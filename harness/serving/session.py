@@ -9,6 +9,7 @@ from harness import __version__, files
 from harness.backend import answers
 from harness.backend import deployment as written
 from harness.console import note
+from harness.dataset.form import Form
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import tuned
@@ -18,6 +19,7 @@ from harness.model.card import Card
 from harness.serving import repository
 from harness.serving.formats import FORMATS
 from harness.serving.layout import MODEL_FILE, Deployment, Format, Start
+from harness.task import task_of
 
 DOCUMENT = "export.json"
 _FORMAT = 1
@@ -102,8 +104,11 @@ def export(request: Request) -> Exported:
     return Exported(place, deployment, properties, start)
 
 
-def run_line(card: Card, scenario: Scenario, deployment: Deployment, start: Start) -> str:
-    """Return the command that measures a model where `start` serves it."""
+def run_line(card: Card, scenario: Scenario, deployment: Deployment, start: Start) -> str | None:
+    """Return the command that measures a model where `start` serves it; None for a detector."""
+    if task_of(card).FORM is Form.BOXES:
+        # What harness.backend.served takes from a server is a single tensor.
+        return None
     batch = "" if deployment.batch == 1 else f"--batch {deployment.batch} "
     return (
         f"harness run --model {card.named} --data STORE --scenario {scenario} {batch}"
@@ -130,6 +135,7 @@ def _readme(
 ) -> str:
     interface, card = deployment.interface, request.card
     rgb = "RGB pixels, row by row, as `harness prepare` writes them: nothing else is to be done to them"
+    measuring = run_line(card, request.settings.scenario, deployment, start)
     answer = "the model's own output" if request.scores else answers.end_of(card).words
     lines = [
         f"# {card.name} for {kind.SERVER}",
@@ -144,10 +150,7 @@ def _readme(
         "",
         f"    {start.command}",
         "",
-        "Measure it with LoadGen, accuracy included:",
-        "",
-        f"    {run_line(card, request.settings.scenario, deployment, start)}",
-        "",
+        *(["Measure it with LoadGen, accuracy included:", "", f"    {measuring}", ""] if measuring else []),
         f"Check the files of a version: `cd VERSION && sha256sum -c {repository.SUMS}`.",
     ]
     return "\n".join(lines) + "\n"

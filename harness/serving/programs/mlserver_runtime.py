@@ -31,7 +31,6 @@ class OpenVinoModel(MLModel):
         for _ in range(count):
             self._requests.put(compiled.create_infer_request())
         self._threads = ThreadPoolExecutor(count)
-        self._output = self.settings.outputs[0]
         # What is there by now stays: looking through it again and again would delay answers by milliseconds.
         gc.collect()
         gc.freeze()
@@ -46,13 +45,13 @@ class OpenVinoModel(MLModel):
         """Return the answers to the images of a request."""
         pixels = self._pixels(payload)
         found = await asyncio.get_running_loop().run_in_executor(self._threads, self._infer, pixels)
-        output = ResponseOutput(
-            name=self._output.name,
-            datatype=self._output.datatype,
-            shape=list(found.shape),
-            data=found.reshape(-1).tolist(),
-        )
-        return InferenceResponse(model_name=self.name, model_version=self.version, outputs=[output])
+        outputs = [
+            ResponseOutput(
+                name=one.name, datatype=one.datatype, shape=list(each.shape), data=each.reshape(-1).tolist()
+            )
+            for one, each in zip(self.settings.outputs, found, strict=True)
+        ]
+        return InferenceResponse(model_name=self.name, model_version=self.version, outputs=outputs)
 
     def _pixels(self, payload: InferenceRequest) -> Any:
         images = payload.inputs[0].data.root
@@ -66,10 +65,10 @@ class OpenVinoModel(MLModel):
             raise InferenceError(f"{len(raw)} bytes of pixels, but the model takes {list(self._shape)}.")
         return np.frombuffer(raw, np.uint8).reshape(self._shape)
 
-    def _infer(self, pixels: Any) -> Any:
+    def _infer(self, pixels: Any) -> list[Any]:
         request = self._requests.get()
         try:
             request.infer({0: pixels})
-            return np.array(request.get_output_tensor(0).data)
+            return [np.array(tensor.data) for tensor in request.output_tensors]
         finally:
             self._requests.put(request)

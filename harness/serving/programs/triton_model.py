@@ -19,7 +19,7 @@ class TritonPythonModel:
         compiled = ov.Core().compile_model(os.path.join(folder, "model.xml"), "CPU", properties)
         self._request = compiled.create_infer_request()
         self._input = config["input"][0]["name"]
-        self._output = config["output"][0]["name"]
+        self._outputs = [one["name"] for one in config["output"]]
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Return an answer to each request."""
@@ -31,5 +31,8 @@ class TritonPythonModel:
             self._request.infer({0: pixels})
         except (RuntimeError, TypeError, ValueError) as error:
             return utils.InferenceResponse(error=utils.TritonError(str(error)))
-        found = np.array(self._request.get_output_tensor(0).data)
-        return utils.InferenceResponse([utils.Tensor(self._output, found)])
+        found = [
+            utils.Tensor(name, np.array(self._request.get_output_tensor(place).data))
+            for place, name in enumerate(self._outputs)
+        ]
+        return utils.InferenceResponse(found)
