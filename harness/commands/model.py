@@ -69,6 +69,8 @@ def fetch(name: str, force: bool, carried: Path | None, sha256: str | None, acce
     whose path is printed and which every command takes; the card pins the revision and hash of the weights.
     """
     if name.startswith(hub.PREFIX):
+        if sha256 and carried is None:
+            raise click.UsageError("--sha256 is the hash of --weights: give both.")
         tag = name.removeprefix(hub.PREFIX)
         click.echo(hub.fetch(tag, force=force, carried=carried, sha256=sha256, accepted=accepted))
         return

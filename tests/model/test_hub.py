@@ -304,3 +304,9 @@ def test_what_is_only_for_timm_is_refused_elsewhere() -> None:
     )
     assert done.exit_code == 2
     assert "--sha256 and --accept-licence are for timm:TAG." in done.output
+
+
+def test_a_hash_without_the_file_that_it_is_of_is_refused() -> None:
+    done = click.testing.CliRunner().invoke(cli, ["model", "fetch", f"timm:{TAG}", "--sha256", "0" * 64])
+    assert done.exit_code == 2
+    assert "--sha256 is the hash of --weights: give both." in done.output
