@@ -127,8 +127,8 @@ class _Session:
             return self._tune()
 
     def _tune(self) -> Tuning:
-        plan = self._claim()
         self._batches = self._batches_taken()
+        plan = self._claim()
         if self._batches and 1 not in self._batches:
             self._settings = replace(self._settings, batch=min(self._batches))
         with progress("Tuning", None) as self._bar:
@@ -148,6 +148,8 @@ class _Session:
             "harness": __version__,
             "budget_s": self._budget_s,
             "pixels_sha256": self._store.sha256(self._request.card.input.recipe),
+            # A server may have come to serve another export.
+            **({"batches": list(self._batches)} if self._batches else {}),
         }
         path = self._folder / _PLAN
         if path.exists():
@@ -162,7 +164,7 @@ class _Session:
                     f"The plan {path} of an interrupted tuning is damaged ({error!r}): delete {self._folder} "
                     f"and repeat the command."
                 ) from error
-            note("The interrupted tuning had another budget, store or harness: begun anew.")
+            note("The interrupted tuning had another budget, store, harness or server: begun anew.")
         if (self._folder / _TESTS).exists():
             shutil.rmtree(self._folder / _TESTS)
         files.write_json(path, {"request": request})

@@ -105,6 +105,27 @@ def test_a_tuning_of_a_server_is_made_and_used_by_run(
     assert "tuned: batch 2, 4 calls" in summary(measured, folder)
 
 
+def test_an_interrupted_tuning_of_what_takes_other_batches_by_now_is_begun_anew(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(session.series, "measure", interrupted)
+    ports: tuple[int, int] | None = None
+    for batch in (2, 4):
+        path = tmp_path / str(batch) / "model.xml"
+        path.parent.mkdir()
+        deployment.write(oracle.card, path, batch)
+        with serving(path, ports) as running:
+            ports = running.grpc_port, running.http_port
+            request = Request(oracle.card, oracle.store.path, Scenario.OFFLINE, endpoint=running.endpoint())
+            with pytest.raises(KeyboardInterrupt):
+                session.tune(request)
+        assert ("begun anew" in capsys.readouterr().err) == (batch == 4)
+
+
 def test_what_cannot_be_tuned_of_a_server_is_told(oracle: Oracle, server: Running, tmp_path: Path) -> None:
     words = ["tune", "--model", str(oracle.card_path), "--data", str(oracle.store.path), "--scenario"]
     words += ["SingleStream", "--endpoint", str(server.endpoint())]
