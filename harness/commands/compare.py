@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     help="Where the first --model is served (see `harness run --help`), as another variant; once per server.",
 )
 @options.duration
+@options.stall_timeout
 @options.tuning
 @options.price
 @click.option("--out", type=options.PATH, metavar="DIR", help="Folder for logs and tables.")
@@ -91,6 +92,7 @@ def command(
     calibration_data: Path | None,
     endpoints: tuple[str, ...],
     duration: float,
+    stall_timeout: float,
     tuning: bool,
     price: Price | None,
     out: Path | None,
@@ -123,6 +125,7 @@ def command(
         calibration_data=calibration_data,
         endpoints=tuple(map(parse, endpoints)),
         duration_s=duration,
+        stall_timeout_s=stall_timeout,
         tuning=tuning,
     )
     found = session.compare(request)

@@ -42,6 +42,7 @@ from harness.model.card import find_card
     metavar="SECONDS",
     help="Of each measurement in a round.",
 )
+@options.stall_timeout
 @click.option(
     "--out", type=options.PATH, metavar="DIR", help="Folder for explain.json and explain.html; default: none."
 )
@@ -57,6 +58,7 @@ def command(
     precision: str,
     rounds: int,
     duration: float,
+    stall_timeout: float,
     out: Path | None,
     endpoint: Endpoint | None,
     concurrency: int | None,
@@ -75,7 +77,14 @@ def command(
 
     kind = parse_scenario(scenario)
     calls = endpoint_options.in_flight(endpoint, None, concurrency)
-    settings = RunSettings(kind, precision=precision, threads=threads, batch=batch, duration_s=duration)
+    settings = RunSettings(
+        kind,
+        precision=precision,
+        threads=threads,
+        batch=batch,
+        duration_s=duration,
+        stall_timeout_s=stall_timeout,
+    )
     request = session.Request(find_card(model), settings, data, rounds, out)
     if endpoint is None:
         found = session.explain(request)

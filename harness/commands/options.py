@@ -101,6 +101,14 @@ duration = click.option(
     metavar="SECONDS",
     help="Least duration of a performance test that is not official.",
 )
+stall_timeout = click.option(
+    "--stall-timeout",
+    type=Finite(min=1),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Stop a test in which nothing is finished for so long.",
+)
 tuning = click.option(
     "--no-tuning",
     "tuning",

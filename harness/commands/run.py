@@ -60,14 +60,7 @@ from harness.run.summary import summary
     metavar="FILE",
     help="Estimates in LoadGen's syntax, in place of the probe's.",
 )
-@click.option(
-    "--stall-timeout",
-    type=options.Finite(min=1),
-    default=120.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Stop a test in which nothing is finished for so long.",
-)
+@options.stall_timeout
 @click.option("--out", required=True, type=options.PATH, metavar="DIR", help="Results folder.")
 @click.option("--system", metavar="NAME", help="Name of the system's folder; default: from the CPU.")
 @click.option("--replace", is_flag=True, help="Run again what is finished and valid already.")

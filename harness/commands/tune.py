@@ -40,6 +40,7 @@ from harness.tuner import DEFAULT_BUDGET_MIN
     help="About how long to measure; the more, the more candidates and the longer each test.",
 )
 @endpoint_options.connection
+@options.stall_timeout
 @click.option("--replace", is_flag=True, help="Tune again what is tuned already.")
 @options.measures
 @options.as_json
@@ -51,6 +52,7 @@ def command(
     precisions: tuple[str, ...],
     budget: float,
     endpoint: Endpoint | None,
+    stall_timeout: float,
     replace: bool,
     as_json: bool,
 ) -> None:
@@ -74,6 +76,7 @@ def command(
         endpoint=endpoint,
         threads=threads,
         budget_min=budget,
+        stall_timeout_s=stall_timeout,
         replace=replace,
     )
     found = session.tune(request)

@@ -67,6 +67,7 @@ class Setting:
     """Whether the user gave the numbers of threads."""
     rounds: int
     duration_s: float
+    stall_timeout_s: float
     staging: Path
     """Takes what is under way."""
     machine: system.Machine
@@ -74,9 +75,10 @@ class Setting:
     """Whether to use the settings that `harness tune` found."""
 
     def run_settings(self, scenario: Scenario, candidate: Candidate, threads: int) -> RunSettings:
+        settings = RunSettings(scenario, duration_s=self.duration_s, stall_timeout_s=self.stall_timeout_s)
         if candidate.endpoint is not None:
-            return RunSettings(scenario, duration_s=self.duration_s, endpoint=candidate.endpoint)
-        return RunSettings(scenario, candidate.precision, threads=threads, duration_s=self.duration_s)
+            return replace(settings, endpoint=candidate.endpoint)
+        return replace(settings, precision=candidate.precision, threads=threads)
 
     def tuning_of(self, entry: Entry, scenario: Scenario, threads: int) -> Tuning | None:
         """Return the variant's tuning, if there is one and it is to be used."""

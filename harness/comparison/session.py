@@ -81,6 +81,8 @@ class Request:
     """Store to calibrate INT8 twins on; None: the one that is scored."""
     duration_s: float = 10.0
     """LoadGen's minimum duration of a round."""
+    stall_timeout_s: float = 120.0
+    """As RunSettings has it: no part of what the folder's tests are of."""
     tuning: bool = True
     """Whether to use the settings that `harness tune` found for a variant, where it was run."""
     endpoints: tuple[Endpoint, ...] = ()
@@ -148,6 +150,7 @@ def _measured(
             threads_given=bool(request.threads),
             rounds=request.rounds,
             duration_s=request.duration_s,
+            stall_timeout_s=request.stall_timeout_s,
             staging=staging,
             machine=machine,
             tuned=request.tuning,

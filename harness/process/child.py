@@ -125,8 +125,9 @@ def _follow(
         if now - last_change > stall_timeout_s:
             raise RunFailed(
                 f"The test hung and was stopped: nothing was finished for {stall_timeout_s:.0f} s while "
-                f"{phase} (after {completed} samples); stop other work and repeat the command, or give "
-                f"`harness run` a longer --stall-timeout if one step takes so long."
+                f"{phase} (after {completed} samples); stop other work and repeat the command, or, if one "
+                f"step takes so long, give a longer --stall-timeout, which `run`, `compare`, `tune` and "
+                f"`explain` have."
             )
 
 

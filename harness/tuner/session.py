@@ -54,6 +54,8 @@ class Request:
     threads: int | None = None
     """None: all CPUs that this process may use, or fewer where that is faster."""
     budget_min: float = DEFAULT_BUDGET_MIN
+    stall_timeout_s: float = 120.0
+    """As RunSettings has it."""
     replace: bool = False
     """Whether a finished tuning may be made anew."""
 
@@ -80,7 +82,13 @@ def tune(request: Request, clock: Callable[[], float] = time.monotonic) -> list[
     store = data.open_for(request.card, request.store)
     asked = [
         within_limits(
-            RunSettings(request.scenario, precision, threads=request.threads, endpoint=request.endpoint),
+            RunSettings(
+                request.scenario,
+                precision,
+                threads=request.threads,
+                stall_timeout_s=request.stall_timeout_s,
+                endpoint=request.endpoint,
+            ),
             machine,
         )
         for precision in request.precisions

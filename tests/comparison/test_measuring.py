@@ -71,6 +71,7 @@ def setting(oracle: Oracle, out: Path, **changes: Any) -> Setting:
         out=out,
         threads_given=True,
         duration_s=0.2,
+        stall_timeout_s=120.0,
         staging=out,
         machine=system.describe(),
         tuned=False,

@@ -194,7 +194,7 @@ def test_a_second_call_repeats_no_test_but_an_accuracy_whose_files_are_damaged(
     emptied.write_text("[]")
     result_file = cut.parents[1] / "result.json"
     result_file.write_text(result_file.read_text()[:400])
-    done = harness(*arguments)
+    done = harness(*arguments, "--stall-timeout", 240)
     assert done.returncode in (0, 1), done.stderr
     assert "performance tests." in done.stderr
     assert " ".join(done.stderr.split()).count("Run again: the") == 2

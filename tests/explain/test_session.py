@@ -86,8 +86,14 @@ def test_offline_accounts_for_all_of_its_streams_time_and_needs_no_benchmark_app
 
 def test_a_long_round_is_not_taken_for_one_that_hangs() -> None:
     machine = system.describe()
-    for duration_s, stall_timeout_s in ((10.0, 120.0), (100.0, 300.0)):
-        settings = RunSettings(Scenario.SINGLE_STREAM, threads=1, duration_s=duration_s)
+    for duration_s, given_s, stall_timeout_s in (
+        (10.0, 120.0, 120.0),
+        (100.0, 120.0, 300.0),
+        (10.0, 400.0, 400.0),
+    ):
+        settings = RunSettings(
+            Scenario.SINGLE_STREAM, threads=1, duration_s=duration_s, stall_timeout_s=given_s
+        )
         assert session._settled(settings, machine).stall_timeout_s == stall_timeout_s
 
 
