@@ -60,7 +60,7 @@ ROWS = {
     ],
     "task": [{"average_precision", "boxes", "logged", "scoring"}, {"classification", "detection"}],
     "model": [
-        {"layers", "licence", "onnx_file", "torch_layers"},
+        {"hashing", "layers", "licence", "onnx_file", "torch_layers"},
         {"blocks", "card_parts", "download"},
         {"architecture"},
         {"card_rules"},

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from harness import __version__
 from harness.console import note
 from harness.errors import ModelError, OutputError, lines_of
-from harness.files import hex_digest, locked, make_writable_folder, replacing, staging
+from harness.files import locked, make_writable_folder, replacing, staging
 from harness.mlperf.benchmark import BENCHMARKS
 from harness.model import builders, resnet
 from harness.model.card import CARD_NAME, SPEED_ONLY, Card, read_card, write_card
 from harness.model.download import DownloadFailed, download
+from harness.model.hashing import hash_of
 from harness.model.onnx_file import external_files
 from harness.resources import cache_folder
 from harness.task import task_of
@@ -201,7 +202,7 @@ def sha256(card: Card) -> str:
         ModelError: a file is not there.
     """
     if paths := files(card):
-        return _hash("sha256", paths)
+        return hash_of("sha256", *paths)
     assert card.file.seed is not None
     return _seeded_sha256(card.file.seed)
 
@@ -235,7 +236,7 @@ def read(card: Card) -> "ov.Model":
 def _built(card: Card, path: Path) -> "ov.Model":
     """Return the model that its builder makes; what it once made of these weights is kept in the cache."""
     spec, given = card.file, card.input
-    digest = _hash("sha256", [path])
+    digest = hash_of("sha256", path)
     kept = cache_folder() / "built" / f"{spec.builder}-{given.size}-{__version__}-{digest[:12]}.xml"
     if not kept.is_file():
         model = builders.build(card, path)
@@ -314,18 +315,9 @@ def _digest(card: Card) -> tuple[str, str | None]:
 def _fault(card: Card, paths: list[Path]) -> str | None:
     """Return how the files differ from the card's checksum, or None if they agree or it has none."""
     for kind, wanted in (("sha256", card.file.sha256), ("md5", card.file.md5)):
-        if wanted is not None and (digest := _hash(kind, paths)) != wanted:
+        if wanted is not None and (digest := hash_of(kind, *paths)) != wanted:
             return f"has {kind} {digest} where the card says {wanted}"
     return None
-
-
-def _hash(kind: str, paths: list[Path]) -> str:
-    try:
-        return hex_digest(kind, *paths)
-    except OSError as error:
-        raise ModelError(
-            f"Cannot read {error.filename} ({error.strerror}): check its permissions."
-        ) from error
 
 
 def _beside(card: Card, path: Path) -> list[Path]:

@@ -18,9 +18,11 @@ from harness.model import builders, licence, zoo
 from harness.model import file as model_file
 from harness.model.card import CARD_NAME, Card, FileSpec, InputSpec, OutputSpec, read_card, write_card
 from harness.model.download import DownloadFailed, download, head
+from harness.model.hashing import hash_of
 
 PREFIX = "timm:"
 CLASSES = 1000
+"""ImageNet's, which the benchmark has."""
 
 _HUB = "https://huggingface.co"
 _WEIGHTS = "model.safetensors"
@@ -80,7 +82,7 @@ def _fetch(config: Any, name: str, given: InputSpec, folder: Path, carried: Path
     repository = str(config.hf_hub_id)
     path = folder / _WEIGHTS
     if carried is not None:
-        if (found := _sha256(carried)) != pin.sha256:
+        if (found := hash_of("sha256", carried)) != pin.sha256:
             raise ModelError(
                 f"The file {carried} has sha256 {found} where {_page(config)} says {pin.sha256}: give the "
                 f"file of that page."
@@ -222,12 +224,5 @@ def _page(config: Any) -> str:
 
 
 def _check(part: Path, sha256: str) -> None:
-    if (found := _sha256(part)) != sha256:
+    if (found := hash_of("sha256", part)) != sha256:
         raise DownloadFailed(f"what arrived has sha256 {found} where the hub says {sha256}")
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return files.sha256_file(path)
-    except OSError as error:
-        raise ModelError(f"Cannot read {path} ({error.strerror}): check its permissions.") from error
