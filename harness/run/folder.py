@@ -136,7 +136,7 @@ def tests_to_keep(
     return (held, tuple(kept)) if kept else (None, ())
 
 
-def unsound(held: RunResult, mode: Mode, folder: Path, truth: Any) -> str:
+def unsound(held: RunResult, mode: Mode, folder: Path, truth: Any = None) -> str:
     """Return why a test of a result is not finished, valid and sound, or an empty text.
 
     A missed accuracy target is a result like any other, unless it is missed by so much that something else
@@ -146,7 +146,7 @@ def unsound(held: RunResult, mode: Mode, folder: Path, truth: Any) -> str:
         held: the result in the folder.
         mode: a test that it holds.
         folder: the scenario's folder.
-        truth: what is right for each sample of the store, as the card's task has it.
+        truth: what is right for each sample of the store, as the card's task has it; for an accuracy test.
     """
     try:
         if mode is Mode.PERFORMANCE:

@@ -17,7 +17,7 @@ from harness.mlperf.scenario import Mode
 from harness.model.card import Card
 from harness.run import result
 from harness.run import session as run_session
-from harness.run.folder import alone_in
+from harness.run.folder import alone_in, unsound
 from harness.submission import compliance, results
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.run_settings import Rules
@@ -125,7 +125,7 @@ def run_all(request: Request) -> list[TestOutcome]:
         for section in Mode
         if one.document.section(section) is None
     ]
-    reasons += [fault for one in found if not reasons for fault in _unreadable(one)]
+    reasons += [fault for one in found if not reasons for fault in _unusable(one)]
     if reasons:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
     store = open_store(request.store)
@@ -156,10 +156,14 @@ def run_all(request: Request) -> list[TestOutcome]:
     return outcomes
 
 
-def _unreadable(one: Result) -> Iterator[str]:
-    """Yield why the runs that a test is held against cannot be read, before any test takes its time."""
+def _unusable(one: Result) -> Iterator[str]:
+    """Yield why no test can be held against the runs of a result, before any test takes its time."""
+    if fault := unsound(one.document, Mode.PERFORMANCE, one.folder):
+        yield (
+            f"{one.shown}: nothing can be held against its performance test, as {fault}: repeat its `harness "
+            f"run`, which runs that test again."
+        )
     try:
-        log.read_detail(one.folder / PERFORMANCE / log.DETAIL_LOG)
         log.read_accuracy(one.folder / "accuracy" / log.ACCURACY_LOG)
     except RunFailed as error:
         yield f"{one.shown}: {error}"

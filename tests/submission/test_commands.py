@@ -140,10 +140,20 @@ def measured(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     modes = (Mode.PERFORMANCE, Mode.ACCURACY)
     asked = run_session.Request(oracle.card, oracle.store.path, settings, modes, out, system="here")
     _, scenario = run_session.run(asked)
-    # So short a test may be INVALID, by which every test that is held against it fails.
-    detail = scenario / PERFORMANCE / log.DETAIL_LOG
-    detail.write_text(detail.read_text().replace('"value": "INVALID"', '"value": "VALID"'))
+    # So short a test may be INVALID, and nothing is held against such a one.
+    declare(scenario, "VALID")
     return out
+
+
+def declare(scenario: Path, validity: str) -> None:
+    """Make an Offline result one that LoadGen calls VALID or INVALID."""
+    detail = scenario / PERFORMANCE / log.DETAIL_LOG
+    verdict = r'(?<="result_validity", "value": ")(IN)?VALID'
+    detail.write_text(re.sub(verdict, validity, detail.read_text()))
+    path = scenario / result.FILE_NAME
+    document = json.loads(path.read_text())
+    document["performance"] |= {"valid": validity == "VALID", "validity": validity}
+    path.write_text(json.dumps(document))
 
 
 @pytest.fixture
@@ -209,6 +219,23 @@ def test_compliance_refuses_data_that_the_result_is_not_of(
     done = harness("compliance", "--results", short_results, "--data", other, "--model", oracle.card_path)
     assert done.returncode == 2
     assert "was measured on other data than those in" in done.stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--replace",)])
+def test_compliance_starts_nothing_against_a_test_that_is_not_valid(
+    oracle: Oracle, short_results: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    declare(short_results / "here" / "oracle" / "Offline", "INVALID")
+    monkeypatch.setattr(run_session, "repeat_performance", pytest.fail)
+    done = harness(
+        *("compliance", "--results", short_results, "--data", oracle.store.path),
+        *("--model", oracle.card_path, *more),
+    )
+    assert done.returncode == 2
+    assert (
+        "here/oracle/Offline: nothing can be held against its performance test, as it is not valid: repeat "
+        "its `harness run`, which runs that test again." in done.stderr
+    )
 
 
 def test_compliance_needs_both_modes(
