@@ -128,9 +128,7 @@ def measurements(one: Result, card: Card) -> dict[str, str]:
     return {
         # The timed path takes raw pixels, whatever the model file does: the deployed graph normalises them.
         "input_data_types": "uint8",
-        "weight_data_types": "int8"
-        if card.quantization or is_int8(one)
-        else _TYPES[document.precision.requested],
+        "weight_data_types": "int8" if is_int8(one, card) else _TYPES[document.precision.requested],
         "retraining": "Yes" if card.is_retrained else "No",
         "starting_weights_filename": _starting_weights(card),
         "weight_transformations": _transformations(one, card),
@@ -148,15 +146,15 @@ def _starting_weights(card: Card) -> str:
     return (url or card.file.url or card.file.path or "").rsplit("/", 1)[-1]
 
 
-def is_int8(one: Result) -> bool:
-    """Return whether a result's model computes in int8, whoever has quantized it."""
-    return bool(one.document.precision.computed == "int8")
+def is_int8(one: Result, card: Card) -> bool:
+    """Return whether a model is int8, by its card or by what it computed in, whoever has quantized it."""
+    return bool(card.quantization) or one.document.precision.computed == "int8"
 
 
 def _transformations(one: Result, card: Card) -> str:
-    if card.quantization:
+    if card.quantized_here:
         return "post-training quantization to int8 by NNCF (documentation/calibration.md)"
-    return f"{_QUANTIZED_BEFORE}; then " * is_int8(one) + "none but OpenVINO's own on loading"
+    return f"{_QUANTIZED_BEFORE}; then " * is_int8(one, card) + "none but OpenVINO's own on loading"
 
 
 _QUANTIZED_BEFORE = "quantized to int8 before the harness was given it"
@@ -168,7 +166,7 @@ def calibration(records: Mapping[str, dict[str, Any] | None], int8: Container[st
 
     Args:
         records: each model's calibration record; None for a model without one.
-        int8: the models that compute in int8.
+        int8: the models that are int8.
     """
     lines = ["# Calibration", ""]
     for name, record in sorted(records.items()):

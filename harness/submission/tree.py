@@ -136,11 +136,12 @@ def _build(submission: Submission, home: Path) -> None:
         folder = documentation.folder_name(one, task, submission.division)
         _write_scenario(submission, one, home / "results" / one.system / folder / one.scenario)
         card = submission.card(one)
-        records[card.name] = calibration_record(card) if card.quantization else None
+        records[card.name] = calibration_record(card) if card.quantized_here else None
         if not (home / "src" / folder).exists():
             _write_model(submission, card, home / "src" / folder)
     (home / "documentation").mkdir()
-    int8 = {submission.card(one).name for one in submission.results if documentation.is_int8(one)}
+    measured = [(one, submission.card(one)) for one in submission.results]
+    int8 = {card.name for one, card in measured if documentation.is_int8(one, card)}
     files.write_text(home / "documentation" / "calibration.md", documentation.calibration(records, int8))
     if submission.division == "open":
         mapping = documentation.model_mapping(submission.results, submission.round)
@@ -196,7 +197,7 @@ def _write_model(submission: Submission, card: Card, target: Path) -> None:
             card = replace(card, file=replace(card.file, path=paths[0].name, package=None))
     else:
         card = replace(card, file=replace(card.file, sha256=model_file.sha256(card)))
-    if card.quantization:
+    if card.quantized_here:
         record = str(card.quantization["record"])
         shutil.copyfile(card.folder / record, target / Path(record).name)
         card = replace(card, quantization=card.quantization | {"record": Path(record).name})

@@ -13,7 +13,7 @@ from harness import files
 from harness.backend.calibration_list import NOT_OFFICIAL
 from harness.errors import HarnessError
 from harness.model import file as model_file
-from harness.model.card import FileSpec, find_card, write_card
+from harness.model.card import CARD_NAME, FileSpec, find_card, write_card
 from harness.run import result
 from harness.submission import compliance, documentation
 from harness.submission.eligibility import calibration_record
@@ -57,6 +57,7 @@ def quantized(results: Results, folder: Path, written: dict[str, Any]) -> Result
             "record": "int8.calibration.json",
             "record_sha256": files.sha256_file(folder / "int8.calibration.json"),
             "original": "resnet50-mlperf",
+            "original_sha256": written["model"]["sha256"],
             "list": written["list"]["official"],
         },
         folder=folder,
@@ -161,6 +162,25 @@ def test_closed_takes_no_model_whose_layers_were_chosen_by_images_outside_the_li
     results = quantized(closed_results, tmp_path / "model", record(accuracy_control=CONTROL))
     with pytest.raises(HarnessError, match="made with --max-drop, which chose its layers by images outside"):
         results.submit(tmp_path / "tree", "closed")
+
+
+def test_open_takes_a_model_that_somebody_else_quantized_and_says_so(
+    open_results: Results, tmp_path: Path
+) -> None:
+    table = {"method": "trained with it", "record": {"epochs": 3}}
+    card = replace(find_card(str(open_results.card)), quantization=table)
+    copy = model_file.copied(card, card.name, tmp_path / "model")
+    for path in open_results.folder.rglob("result.json"):
+        open_results.edit(path.parent.name, lambda document: document["model"].update(quantization=table))
+    open_results.submit(tmp_path / "tree", models=[str(copy.folder / CARD_NAME)])
+    home = tmp_path / "tree" / "open" / "Us"
+    before = "uantized to int8 before the harness was given it"
+    text = (home / "documentation" / "calibration.md").read_text()
+    assert f"Q{before}, which knows nothing of its calibration." in text
+    stated = json.loads(next(home.rglob("Offline/measurements.json")).read_text())
+    assert stated["weight_data_types"] == "int8"
+    assert stated["weight_transformations"].startswith(f"q{before}; ")
+    assert find_card(str(home / "src" / card.name / CARD_NAME)).quantization == table
 
 
 def test_accuracy_control_and_model_type_are_documented(closed_results: Results) -> None:
