@@ -1,6 +1,6 @@
 """The texts of a submission: how to repeat each run, how models were calibrated, what they are."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from harness.dataset.form import Form
 from harness.dataset.recipe import Recipe
 from harness.loadgen.settings import RunSettings
 from harness.machine.packages import PACKAGES
+from harness.mlperf.benchmark import Benchmark
 from harness.mlperf.rules import Round, Task
 from harness.mlperf.scenario import parse_scenario
 from harness.model.card import Card, find_card, shipped_cards
@@ -21,7 +22,7 @@ _SWITCHES = ("pinning", "smt")
 
 
 def run_command(one: Result, model: str) -> str:
-    """Return the very command that repeats a run; upper-case words stand for the reader's own folders.
+    """Return the very command that repeats a run; upper-case words stand for the reader's own files.
 
     What the harness chose by itself is named too, so that it need not choose again.
     """
@@ -76,8 +77,11 @@ def readme(one: Result, card: Card, made_for: Round, division: str) -> str:
             f"with results on MLPerf's own data set, which its Open division demands, too.",
             "",
         ]
-    lines += ["## How to repeat it", "", "Run from this folder; upper-case words are your own folders.", ""]
-    lines += ["```", *_commands(one, card, model, division), "```", ""]
+    commands = _commands(one, card, task.benchmark, model, division)
+    where = "Run from this folder; upper-case words are your own files and folders."
+    if any(_LABELS in command for command in commands):
+        where += f" Images in class folders need no `{_LABELS}`."
+    lines += ["## How to repeat it", "", where, "", "```", *commands, "```", ""]
     lines += [
         f"`STORE` holds {data.count:,} images; the SHA-256 of its preprocessed pixels is",
         f"`{data.pixels_sha256}`,",
@@ -93,28 +97,36 @@ def readme(one: Result, card: Card, made_for: Round, division: str) -> str:
 _TITLES = {"imagenet": "ImageNet", "coco": "COCO"}
 # From a scenario's folder to the submitter's.
 _HOME = "../../../.."
+_LABELS = "--labels LABELS"
 
 
-def _commands(one: Result, card: Card, model: str, division: str) -> list[str]:
+def _commands(one: Result, card: Card, benchmark: Benchmark, model: str, division: str) -> list[str]:
     dataset, count = one.document.data.dataset, one.document.data.count
     lines = []
-    boxes = task_of(card).FORM is Form.BOXES
     if dataset == "builtin":
-        drawn = "scenes" if boxes else "builtin"
+        drawn = "scenes" if task_of(card).FORM is Form.BOXES else "builtin"
         draw = f"from harness.dataset import {drawn}; {drawn}.generate(Path('IMAGES'), {count})"
         lines.append(f'python -c "from pathlib import Path; {draw}"')
     if card.file.url is not None:
         lines.append(f"harness model fetch {model}")
-    truth = (
-        f"--annotations {'IMAGES/' + coco.ANNOTATIONS if dataset == 'builtin' else 'ANNOTATIONS'} "
-        if boxes
-        else ""
-    )
-    lines.append(f"harness prepare --dataset {dataset} {truth}--images IMAGES --model {model} --out STORE")
+    words = ["harness prepare", f"--dataset {dataset}", *_truth(one, card, benchmark)]
+    lines.append(" ".join([*words, f"--images IMAGES --model {model} --out STORE"]))
     lines.append(run_command(one, model))
     if division == "closed":
         lines.append(f"harness compliance --results RESULTS --data STORE --model {model}")
     return lines
+
+
+def _truth(one: Result, card: Card, benchmark: Benchmark) -> Iterator[str]:
+    """Yield the options of `prepare` that say what is right about the images, and which of them to take."""
+    data = one.document.data
+    drawn = data.dataset == "builtin"
+    if task_of(card).FORM is Form.BOXES:
+        yield f"--annotations {'IMAGES/' + coco.ANNOTATIONS if drawn else 'ANNOTATIONS'}"
+        if (data.dataset, data.count) == (benchmark.dataset, benchmark.sample_count):
+            yield "--mlperf-licences"
+    elif not drawn:
+        yield _LABELS
 
 
 def folder_name(one: Result, task: Task, division: str) -> str:

@@ -67,6 +67,7 @@ def test_the_readme_says_the_very_command_and_that_the_data_are_not_imagenet(ope
         "harness run --model ../../../../src/waiting/card.toml --data STORE --scenario Offline --threads 2 "
         "--no-tuning --official --user-conf user.conf --out RESULTS" in readme
     )
+    assert "harness prepare --dataset builtin --images IMAGES --model " in readme
     assert "**Not ImageNet.**" in readme
     assert "which its Open division demands, too" in readme
     system = json.loads(next(open_tree.rglob("systems/*.json")).read_text())
@@ -152,6 +153,10 @@ def test_closed_has_the_benchmarks_name_and_no_large_weights(closed_tree: Path) 
     assert "sha256" in (source / "card.toml").read_text()
     readme = next(closed_tree.rglob("Offline/README.md")).read_text()
     assert "harness model fetch resnet50-mlperf" in readme
+    assert (
+        "harness prepare --dataset imagenet --labels LABELS --images IMAGES --model resnet50-mlperf --out"
+        in readme
+    )
     assert "harness compliance" in readme
 
 

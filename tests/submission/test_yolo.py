@@ -12,13 +12,16 @@ from harness.mlperf import log
 from .conftest import Results
 
 
-def test_a_tree_says_how_its_images_are_prepared_with_their_boxes(
+def test_a_tree_says_how_mlperfs_images_are_prepared_with_their_boxes(
     yolo_results: Results, tmp_path: Path
 ) -> None:
     yolo_results.submit(tmp_path / "tree")
     home = tmp_path / "tree" / "open" / "Us"
     readme = (home / "results" / "this-machine" / "spotter" / "Offline" / "README.md").read_text()
-    assert "harness prepare --dataset coco --annotations ANNOTATIONS --images IMAGES --model " in readme
+    assert (
+        "harness prepare --dataset coco --annotations ANNOTATIONS --mlperf-licences --images IMAGES --model "
+        in readme
+    )
     assert re.search(r"Accuracy: mAP=\d\d\.\d{3}%", readme)
     assert json.loads((home / "model_mapping.json").read_text()) == {"spotter": "yolo-99"}
 
