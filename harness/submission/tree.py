@@ -2,8 +2,8 @@
 
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,38 +81,49 @@ def write(
         packed: also write the whole tree there, packed.
 
     Raises:
-        OutputError: the target exists or cannot be written.
+        OutputError: the target exists or cannot be written, or another process writes it.
         HarnessError: the new tree does not pass `check.check_tree`; nothing is written.
     """
     homes = [one.home for one in submissions]
-    require_free_target(root, homes, replace_it=replace_it)
     if packed is not None:
         files.make_writable_folder(packed.absolute().parent)
-    parent = files.make_writable_folder(root.absolute().parent)
-    staging = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=parent))
     try:
-        built = staging / "new"
-        built.mkdir()
-        for there in root.glob("*/*"):
-            if (kept := there.relative_to(root)) not in homes:
-                shutil.copytree(there, built / kept, symlinks=True)
-        for one in submissions:
-            _build(one, built / one.home)
-        wrong = faults(check.check_tree(built, submissions[0].round))
-        if wrong:
-            raise refusal("The tree does not pass `harness check`", [one.sentence for one in wrong])
-        listed = sorted(str(path.relative_to(built)) for path in built.rglob("*") if path.is_file())
-        if packed is None:
-            _take_place(built, root, staging / "old")
-        else:
-            with files.replacing(packed) as unfinished:
-                archive.pack(built, unfinished)
+        with _writing(root) as staging:
+            require_free_target(root, homes, replace_it=replace_it)
+            built = staging / "new"
+            built.mkdir()
+            for there in root.glob("*/*"):
+                if (kept := there.relative_to(root)) not in homes:
+                    shutil.copytree(there, built / kept, symlinks=True)
+            for one in submissions:
+                _build(one, built / one.home)
+            wrong = faults(check.check_tree(built, submissions[0].round))
+            if wrong:
+                raise refusal("The tree does not pass `harness check`", [one.sentence for one in wrong])
+            listed = sorted(str(path.relative_to(built)) for path in built.rglob("*") if path.is_file())
+            if packed is None:
                 _take_place(built, root, staging / "old")
+            else:
+                with files.replacing(packed) as unfinished:
+                    archive.pack(built, unfinished)
+                    _take_place(built, root, staging / "old")
     except OSError as error:
         raise OutputError(f"Cannot write {root} ({error}): choose another --out.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return listed
+
+
+@contextmanager
+def _writing(root: Path) -> Iterator[Path]:
+    """Yield an empty folder beside a tree's, on the same disk, to this process alone.
+
+    Raises:
+        OutputError: another process writes the same tree, or nothing can be written there.
+    """
+    place = root.absolute()
+    parent = files.make_writable_folder(place.parent)
+    lock = parent / f".{place.name}{files.LOCK}"
+    with files.alone(root, "`harness submit`", lock=lock), files.staging(parent, place.name) as staging:
+        yield staging
 
 
 def _take_place(built: Path, root: Path, old: Path) -> None:

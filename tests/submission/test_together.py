@@ -4,13 +4,14 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import files
 from harness.errors import HarnessError, OutputError
 from harness.mlperf.rules import find_round
-from harness.submission import description
+from harness.submission import check, description
 from harness.submission.check import check_tree
 from harness.submission.verdict import faults
 
@@ -100,6 +101,27 @@ def test_both_divisions_stand_beside_each_other_at_once_or_one_after_another(
         open_results.submit(after)
     open_results.submit(after, replace=True)
     assert own(after) == once
+
+
+def test_of_two_calls_that_write_one_tree_the_later_is_refused(
+    open_results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, check_tree = tmp_path / "tree", check.check_tree
+    busy = "Another `harness submit` is at work on .*/tree: wait for it, or choose another --out"
+
+    def meet(*words: Any) -> Any:
+        monkeypatch.undo()
+        with pytest.raises(OutputError, match=busy):
+            open_results.submit(root, submitter="Them")
+        return check_tree(*words)
+
+    monkeypatch.setattr(check, "check_tree", meet)
+    open_results.submit(root)
+    left = tmp_path / ".tree.abcd_123"
+    left.mkdir()
+    open_results.submit(root, submitter="Them")
+    assert {path.name for path in (root / "open").iterdir()} == {"Us", "Them"}
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "tree"}
 
 
 def test_a_division_without_a_model_for_it_is_refused(open_results: Results, tmp_path: Path) -> None:
