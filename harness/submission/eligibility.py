@@ -122,10 +122,11 @@ def _about(one: Result, made_for: Round, division: str) -> Iterator[str]:
         return
     if document.scenario != one.scenario:
         yield f"{one.shown}: holds the result of {document.scenario}: move it to that folder."
+    # "Non-conforming network submission should be submitted to Open category" (inference_rules.adoc).
     if (server := document.probe.server) is not None:
         yield (
-            f"{one.shown}: {server.endpoint} answered, which MLPerf takes in its Network division only, and "
-            f"this harness makes no official runs for it: leave it out, and run the model itself."
+            f"{one.shown}: {server.endpoint} answered: MLPerf takes that in its Network or Open division, "
+            f"and this harness makes no official runs of it: leave it out, and run the model itself."
         )
     elif not document.settings.official:
         yield f"{one.shown}: is not an official run: run it again with `harness run --official --replace`."

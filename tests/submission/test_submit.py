@@ -160,6 +160,16 @@ def test_closed_has_the_benchmarks_name_and_no_large_weights(closed_tree: Path) 
     assert "harness compliance" in readme
 
 
+TENSOR = {"name": "pixels", "datatype": "UINT8", "shape": [1, 16, 16, 3]}
+SERVED_BY = {
+    "endpoint": "grpc://there:8081/waiting",
+    **dict.fromkeys(("server", "server_version", "model", "model_version", "platform"), "x"),
+    "input": TENSOR,
+    "output": TENSOR,
+    "is_on_this_host": False,
+}
+
+
 def _without(section: str) -> Callable[[dict[str, Any]], None]:
     return lambda document: document.update({section: None})
 
@@ -270,6 +280,11 @@ REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
             "resnet50.Offline.min_duration = 1\n"
         ),
         "nothing may loosen mlperf.conf",
+    ),
+    "a served model": (
+        lambda results: results.edit("Offline", lambda d: d["probe"].update(server=SERVED_BY)),
+        "Offline: grpc://there:8081/waiting answered: MLPerf takes that in its Network or Open division, "
+        "and this harness makes no official runs of it: leave it out, and run the model itself",
     ),
     "an unknown benchmark": (
         lambda results: results.edit("Offline", lambda d: d.update(benchmark="bert")),
