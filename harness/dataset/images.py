@@ -105,6 +105,7 @@ def find_images(root: Path, label_count: int, labels_file: Path | None = None) -
     either kind in `root`, else from one folder per class: the label is then the folder's number, or the rank
     of its name where not all names are whole numbers.
     ImageNet's validation images in such folders, or in Kaggle's file, are put in the order of MLPerf's list.
+    Where a file of labels names images and none of them is in `root`, they are sought in such folders.
 
     Raises:
         DataError: no folder, no labels, a broken label file, a label out of range, an image listed twice.
@@ -120,9 +121,10 @@ def find_images(root: Path, label_count: int, labels_file: Path | None = None) -
     elif not labels_file.is_file():
         raise DataError(f"No label file at {labels_file}: check --labels.")
     elif labels_file.suffix.lower() == ".csv":
-        entries = _in_official_order(kaggle_entries(labels_file, label_count))
+        listed = _in_official_order(kaggle_entries(labels_file, label_count))
+        entries = _where_they_lie(root, listed, remarks)
     else:
-        entries = list(val_map_entries(labels_file, label_count))
+        entries = _where_they_lie(root, list(val_map_entries(labels_file, label_count)), remarks)
     if not entries:
         raise DataError(f"{labels_file or root} lists no images: give the folder and labels of some.")
     names, labels = zip(*entries, strict=True)
@@ -214,6 +216,25 @@ def _in_class_folders(root: Path, label_count: int, remarks: list[str]) -> Itera
     left_out = LeftOut()
     yield from folders.images(left_out)
     remarks += [folders.order, *left_out.remarks(root)]
+
+
+def _where_they_lie(root: Path, entries: list[tuple[str, int]], remarks: list[str]) -> list[tuple[str, int]]:
+    """Return listed images with the paths that they have in class folders, if none is in `root` itself.
+
+    A name that none of the folders holds, or several do, stays as it is.
+    """
+    if any("/" in name or (root / name).exists() for name, _ in entries):
+        return entries
+    paths: dict[str, list[str]] = {}
+    for path, _ in class_folders(root).images(LeftOut()):
+        paths.setdefault(official_name(path), []).append(path)
+    found = {name: held[0] for name, held in paths.items() if len(held) == 1}
+    placed = [(found.get(official_name(name), name), label) for name, label in entries]
+    if placed != entries:
+        remarks.append(
+            f"The listed images are taken from the class folders in {root}, with the list's labels."
+        )
+    return placed
 
 
 def _in_official_order(entries: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:

@@ -116,6 +116,25 @@ def test_a_list_of_ones_own_keeps_its_order_and_is_not_in_mlperfs(tmp_path):
     assert not is_in_official_order(names)
 
 
+@pytest.mark.parametrize("second", [f"{VAL}2.JPEG", f"{VAL}2_n01751748.JPEG"])
+def test_listed_images_may_lie_in_class_folders(tmp_path, second):
+    touch(tmp_path, f"n01440764/{VAL}1.JPEG", f"n01751748/{second}", "n01440764/a.jpg", "n01751748/a.jpg")
+    path = tmp_path / "val_map.txt"
+    path.write_text(f"{VAL}1.JPEG 65\n{VAL}2.JPEG 0\n{VAL}3.JPEG 0\na.jpg 0\n")
+    images = find_images(tmp_path, 1000)
+    wanted = [(f"n01440764/{VAL}1.JPEG", 65), (f"n01751748/{second}", 0)]
+    assert listed(images) == [*wanted, (f"{VAL}3.JPEG", 0), ("a.jpg", 0)]
+    assert is_in_official_order(images.names[:3])
+    (said,) = images.remarks
+    assert said.startswith("The listed images are taken from the class folders in ")
+    path.rename(tmp_path / "LOC_val_solution.csv").write_text(
+        f"ImageId,PredictionString\n{VAL}2,n01751748 1 2 3 4\n{VAL}1,n01440764 1 2 3 4\n"
+    )
+    assert listed(find_images(tmp_path, 2)) == [(f"n01440764/{VAL}1.JPEG", 0), (f"n01751748/{second}", 1)]
+    touch(tmp_path, f"{VAL}1.JPEG")
+    assert find_images(tmp_path, 2).names == (f"{VAL}1.JPEG", f"{VAL}2.JPEG"), "not from copies elsewhere"
+
+
 def test_kaggles_file_may_be_given_by_path(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "loc.csv").write_text(KAGGLE)
