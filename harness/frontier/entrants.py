@@ -69,7 +69,7 @@ def _is_like(recipe: Recipe, own: Recipe) -> bool:
 
 
 def at(card: Card, recipe: Recipe, folder: Path) -> Card:
-    """Return the card of the same model for the images of a recipe.
+    """Return the card of the same model for the images of a recipe, the card's own or of another size.
 
     `folder` takes the model where its file must be made anew for another size.
 
@@ -81,7 +81,7 @@ def at(card: Card, recipe: Recipe, folder: Path) -> Card:
     crop, short = recipe.crop_fraction, recipe.resize_to
     given = replace(card.input, size=recipe.size, crop_fraction=crop, resize_to=short)
     made = replace(card, name=f"{card.name}-{recipe.size}", input=given, accuracy=None)
-    if card.file.builder is not None or recipe.size == card.input.size:
+    if card.file.builder is not None:
         return made
     path = files.make_writable_folder(folder) / f"{made.name}.xml"
     card_path = path.with_suffix(".toml")

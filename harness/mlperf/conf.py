@@ -40,10 +40,6 @@ class ScenarioRules:
     target_qps: float | None
     """Server and Offline: LoadGen's default estimate."""
 
-    @property
-    def min_sample_count(self) -> int:
-        return self.min_query_count * (self.samples_per_query or 1)
-
     def offline_samples(self, target_qps: float, min_duration_ms: int | None = None) -> int:
         """Return the samples in LoadGen's Offline query (test_settings_internal.cc:145-158)."""
         duration_s = (self.min_duration_ms if min_duration_ms is None else min_duration_ms) / 1000

@@ -69,7 +69,7 @@ def test_loadgen_obeys_the_rules_of_yolo_and_is_told_what_it_lacks(scenario, tmp
     detail = effective_settings(tmp_path / "user.conf", scenario, tmp_path, "yolo")
     assert detail["effective_performance_sample_count"] == rules.performance_sample_count == 64
     assert detail["requested_min_query_count"] == rules.min_query_count
-    assert detail["effective_min_sample_count"] == rules.min_sample_count
+    assert detail["effective_min_sample_count"] == rules.min_query_count * (rules.samples_per_query or 1)
     assert detail["effective_samples_per_query"] == (rules.samples_per_query or 1525)
 
 
@@ -84,7 +84,7 @@ def test_loadgen_obeys_the_rules_that_our_file_states(scenario, tmp_path):
     assert detail["effective_qsl_rng_seed"] == rules.qsl_rng_seed
     assert detail["effective_sample_index_rng_seed"] == rules.sample_index_rng_seed
     assert detail["effective_schedule_rng_seed"] == rules.schedule_rng_seed
-    assert detail["effective_min_sample_count"] == rules.min_sample_count
+    assert detail["effective_min_sample_count"] == rules.min_query_count * (rules.samples_per_query or 1)
     assert detail["effective_sample_concatenate_permutation"] is False
     assert detail["effective_max_duration_ms"] == detail["effective_max_query_count"] == 0
     assert detail["requested_min_query_count"] == rules.min_query_count
