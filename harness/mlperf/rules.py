@@ -3,7 +3,7 @@
 Source: the submission checker's constants.py (mlcommons/inference, August 2026) unless noted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
@@ -89,19 +89,14 @@ class Round:
         """Return the task with the checker's `name`."""
         return self.tasks.get(name)
 
-    def entry(self, benchmark: str, accuracy: float | None = None) -> Task | None:
+    def entry(self, benchmark: str, reaches: Callable[[Task], bool]) -> Task | None:
         """Return the task that a result of a benchmark enters, by LoadGen's name.
 
-        Of several the one of the highest target that the accuracy, a fraction, reaches; else the lowest.
+        Of several the one of the highest target that the result reaches; else the lowest.
         """
         tasks = [task for task in self.tasks.values() if task.benchmark.name == benchmark]
         tasks.sort(key=lambda task: task.target_fraction)
-        reached = [
-            task
-            for task in tasks[1:]
-            if accuracy is not None and accuracy >= task.target_fraction * task.benchmark.reference_accuracy
-        ]
-        return (tasks[:1] + reached)[-1] if tasks else None
+        return (tasks[:1] + [task for task in tasks[1:] if reaches(task)])[-1] if tasks else None
 
     def guess_task(self, folder: str, mapping: Mapping[str, str] | None = None) -> Task | None:
         """Return the task that the checker finds for a benchmark's folder (Config.get_mlperf_model)."""

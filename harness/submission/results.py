@@ -13,6 +13,7 @@ from harness.model.card import Card, find_card
 from harness.run import result
 from harness.run.document import RunResult
 from harness.run.folder import lock_of
+from harness.task import of_benchmark
 
 PERFORMANCE = Path("performance", "run_1")
 
@@ -29,8 +30,8 @@ class Result:
     """result.json"""
     inferred: bool = False
     """Whether a run of another scenario, whose folder and document these are, stands in for this one."""
-    accuracy: float | None = None
-    """The lowest of its model's results, as a fraction: by it all of them enter the same benchmark."""
+    accuracies: tuple[str, ...] = ()
+    """The lines of all results of its model: these enter one benchmark, whose target each of them reaches."""
 
     @property
     def shown(self) -> str:
@@ -44,7 +45,18 @@ class Result:
 
 def entry_of(one: Result, made_for: Round) -> Task | None:
     """Return the benchmark of a round that a result enters, or None."""
-    return made_for.entry(one.document.benchmark, one.accuracy)
+    return made_for.entry(one.document.benchmark, lambda task: _reaches(one, task))
+
+
+def _reaches(one: Result, task: Task) -> bool:
+    """Return whether the accuracy of all results of a model reaches a target, as the checkers read it."""
+    answers, benchmark = of_benchmark(task.benchmark), task.benchmark
+    stated = [answers.read_line(line) for line in one.accuracies]
+    return bool(stated) and all(
+        line is not None
+        and answers.verdict(line.score, benchmark.reference_accuracy, task.target_fraction).passed
+        for line in stated
+    )
 
 
 def sure_entry_of(one: Result, made_for: Round) -> Task:
@@ -71,13 +83,11 @@ def collect(*folders: Path) -> tuple[list[Result], list[str]]:
                 reasons.append(f"{one.shown}: is in {other} and in {folder}: leave one of them out.")
             else:
                 found.append(one)
-    return [replace(one, accuracy=_lowest(found, one.model)) for one in found], reasons
-
-
-def _lowest(found: Sequence[Result], model: str) -> float | None:
-    """Return the lowest accuracy in all results of a model, or None where none has any."""
-    sections = (one.document.accuracy for one in found if one.model == model)
-    return min((section.accuracy for section in sections if section is not None), default=None)
+    lines: dict[str, tuple[str, ...]] = {}
+    for one in found:
+        if (section := one.document.accuracy) is not None:
+            lines[one.model] = (*lines.get(one.model, ()), section.text)
+    return [replace(one, accuracies=lines.get(one.model, ())) for one in found], reasons
 
 
 def _collect(folder: Path) -> tuple[list[Result], list[str]]:
