@@ -8,7 +8,7 @@ from functools import cache
 
 from harness import resources
 from harness.errors import ModelError, did_you_mean
-from harness.model.licence import PERMISSIVE
+from harness.model.licence import is_permissive
 
 COLUMNS = (
     "tag",
@@ -48,10 +48,6 @@ class Published:
     @property
     def architecture(self) -> str:
         return self.tag.partition(".")[0]
-
-    @property
-    def is_permissive(self) -> bool:
-        return self.licence in PERMISSIVE
 
     @property
     def name(self) -> str:
@@ -105,7 +101,7 @@ def choose(
     allowed = [
         row
         for row in rows
-        if (row.is_permissive or not permissive)
+        if (not permissive or is_permissive(row.licence))
         and row.top1 >= least_top1
         and (not sizes or row.pixels in sizes)
     ]

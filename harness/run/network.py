@@ -12,7 +12,7 @@ from harness import files
 from harness.console import note
 from harness.machine import hardware
 from harness.machine.hardware import Hardware
-from harness.mlperf.rules import NETWORK_FIELDS
+from harness.mlperf.rules import NETWORK_FIELDS, NETWORK_KEY
 from harness.run.document import RunResult
 
 FILE_NAME = "network.toml"
@@ -67,7 +67,7 @@ def _told(found: RunResult, parts: Hardware) -> dict[str, str]:
     cards = sorted(set(parts.networks))
     protocol = _PROTOCOLS["grpc" if endpoint.is_grpc else "http"] + (", TLS" if endpoint.is_secure else "")
     return {
-        "is_network": _TRUE,
+        NETWORK_KEY: _TRUE,
         "nic_loadgen": ", ".join(cards),
         "number_nic_loadgen": str(len(parts.networks)) if cards else "",
         "net_software_stack_loadgen": f"TCP of the kernel {machine.kernel}" if machine.kernel else "",

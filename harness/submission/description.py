@@ -11,7 +11,7 @@ from harness.errors import HarnessError, did_you_mean
 from harness.machine import hardware, identity, system
 from harness.machine.hardware import Hardware
 from harness.machine.system import Cache, Machine
-from harness.mlperf.rules import STATUSES, SYSTEM_POWER, Round
+from harness.mlperf.rules import NETWORK_KEY, STATUSES, SYSTEM_POWER, Round
 from harness.submission.verdict import refusal
 
 _FIXED = ("division", "submitter", "system_type")
@@ -26,7 +26,6 @@ _HINTS = {
     "host_storage_type": '"NVMe SSD"',
     "host_storage_capacity": '"1 TB"',
 }
-_NETWORK_KEY = "is_network"
 _WATTS = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?")
 
 
@@ -108,7 +107,7 @@ def _faults_of(fields: Mapping[str, Any], made_for: Round) -> list[str]:
     for key, value in fields.items():
         if key in _FIXED:
             reasons.append(f"'{key}' comes from the command line: remove it.")
-        elif key == _NETWORK_KEY:
+        elif key == NETWORK_KEY:
             reasons.append(
                 f"'{key}' demands the fields of the network division, whatever its value: remove it."
             )

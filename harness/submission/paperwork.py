@@ -9,7 +9,7 @@ import yaml
 
 from harness import files
 from harness.mlperf.names import OFFICIAL
-from harness.mlperf.rules import STATUSES, Round
+from harness.mlperf.rules import NETWORK_KEY, STATUSES, Round
 from harness.submission.verdict import Ledger
 
 UNREADABLE = object()
@@ -20,7 +20,6 @@ NO_DATACENTER = (
     "refuses them"
 )
 
-_NETWORK_KEY = "is_network"
 # The checkers lower these, or join them with texts (log_result in submission_checker_old.py, results.py).
 _TEXTS = (
     *("division", "submitter", "status", "system_type", "system_name", "host_processor_model_name"),
@@ -137,15 +136,15 @@ def _check_values(ledger: Ledger, document: dict[str, Any], path: str) -> None:
             f"'{key}' is {count!r}, on which the checker's export breaks",
             f'write a whole number, such as "{usual}"',
         )
-    _check_network(ledger, document.get(_NETWORK_KEY), path)
+    _check_network(ledger, document.get(NETWORK_KEY), path)
 
 
 def _check_network(ledger: Ledger, value: Any, path: str) -> None:
     """Take only what the checkers take: they lower the value as a text and ask whether it is empty."""
     if isinstance(value, str | None):
-        fault = f"'{_NETWORK_KEY}' is set, and any text demands the network division's fields"
+        fault = f"'{NETWORK_KEY}' is set, and any text demands the network division's fields"
     else:
-        fault = f"'{_NETWORK_KEY}' is {json.dumps(value)}, no text, on which the checkers break"
+        fault = f"'{NETWORK_KEY}' is {json.dumps(value)}, no text, on which the checkers break"
     ledger.hold(
         "the system is not said to be a network one",
         path,

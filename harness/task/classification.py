@@ -218,10 +218,7 @@ def advice(score: Score, target: float, quantized: bool) -> str:
             f"channels, mean, scale, resize and output.label_offset of the card, and the store's labels."
         )
     if quantized:
-        return (
-            f"{start}: quantize again with more calibration images or with --max-drop below what is "
-            f"lost now, or lower accuracy.target_fraction of the card if that loss is acceptable."
-        )
+        return f"{start}: {scoring.QUANTIZE_AGAIN}"
     return (
         f"{start}: check the recipe that the images were prepared with, or correct accuracy.reference and "
         f"target_fraction of the card."

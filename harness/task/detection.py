@@ -247,10 +247,7 @@ def advice(score: Score, target: float, quantized: bool) -> str:
             f"mean, scale, fit and place, and output.decoder and class_map of the card."
         )
     if quantized:
-        return (
-            f"{start}: quantize again with more calibration images or with --max-drop below what is lost "
-            f"now, or lower accuracy.target_fraction of the card if that loss is acceptable."
-        )
+        return f"{start}: {scoring.QUANTIZE_AGAIN}"
     return (
         f"{start}: check input.fit and output.score_threshold of the card, or correct accuracy.reference and "
         f"target_fraction of the card."

@@ -8,6 +8,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Protocol
 
+QUANTIZE_AGAIN = (
+    "quantize again with more calibration images or with --max-drop below what is lost now, or lower "
+    "accuracy.target_fraction of the card if that loss is acceptable."
+)
+"""What to change where a model that was quantized here misses its target."""
+
 
 class Score(Protocol):
     """How right the answers to some samples are."""

@@ -1,10 +1,11 @@
 import csv
+from dataclasses import replace
 
 import pytest
 
 from harness.errors import ModelError
 from harness.frontier import catalogue
-from harness.model.licence import PERMISSIVE
+from harness.model.licence import is_permissive
 from harness.resources import PUBLISHED
 
 
@@ -32,12 +33,19 @@ def test_networks_come_once_for_each_size_the_cheapest_first() -> None:
 
 
 def test_only_weights_that_may_be_used_commercially_are_chosen_unless_any_is_asked_for() -> None:
-    assert all(row.licence in PERMISSIVE for row in catalogue.choose([]))
+    assert all(is_permissive(row.licence) for row in catalogue.choose([]))
     everything = catalogue.choose([], permissive=False)
-    assert any(row.licence not in PERMISSIVE for row in everything)
+    assert any(not is_permissive(row.licence) for row in everything)
     swsl = next(row for row in everything if row.name == "resnet50@224")
     assert swsl.licence == "cc-by-nc-4.0"
     assert next(row for row in catalogue.choose([]) if row.name == "resnet50@224").top1 < swsl.top1
+
+
+def test_a_licence_is_known_in_capitals_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [row.name for row in catalogue.choose([])]
+    rows = tuple(replace(row, licence=row.licence.upper()) for row in catalogue.read())
+    monkeypatch.setattr(catalogue, "read", lambda: rows)
+    assert [row.name for row in catalogue.choose([])] == names
 
 
 def test_a_floor_of_accuracy_and_sizes_narrow_the_choice() -> None:
