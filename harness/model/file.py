@@ -102,7 +102,7 @@ def copied(card: Card, name: str, folder: Path) -> Card:
         ModelError: a file is not there.
         OutputError: the folder cannot be written.
     """
-    record = card.quantization["record"] if card.quantized_here else None
+    record = card.quantization.get("record") if card.quantized_here else None
     first, *others = files(card)
     make_writable_folder(folder.parent)
     try:
