@@ -80,10 +80,11 @@ def main() -> None:
         cure = "free some space, or choose a folder on another disk"
         click.echo(f"harness: {where} ({error.strerror}): {cure}.", err=True)
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        _end("interrupted", signal.SIGINT)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        # Click raises Abort from the KeyboardInterrupt.
+        _end("interrupted", signal.SIGINT, stop.__cause__ or stop)
     except Stopped as stop:
-        _end(f"stopped by {stop.number.name}", stop.number)
+        _end(f"stopped by {stop.number.name}", stop.number, stop)
 
 
 def _not_utf8() -> str | None:
@@ -103,9 +104,8 @@ def _not_utf8() -> str | None:
     return None
 
 
-def _end(how: str, number: signal.Signals) -> NoReturn:
-    # What a replacing run has finished is no longer what is to be replaced.
-    replacing = sys.argv[1:2] == ["run"] and "--replace" in sys.argv
-    cure = "repeat the command" + " without --replace" * replacing
-    click.echo(f"harness: {how}; finished parts are kept: {cure} to go on.", err=True)
+def _end(how: str, number: signal.Signals, stop: BaseException) -> NoReturn:
+    """Exit; the exception's notes, if it has any, say how to go on."""
+    cure = "; ".join(getattr(stop, "__notes__", [])) or "repeat the command to go on"
+    click.echo(f"harness: {how}; finished parts are kept: {cure}.", err=True)
     sys.exit(128 + number)

@@ -138,7 +138,7 @@ def _carry_out(
         return held
     files.make_writable_folder(folder)
     sections = {} if held is None else {mode: held.section(mode) for mode in Mode if mode not in modes}
-    with _staging(folder) as staging:
+    with _staging(folder) as staging, _way_on(request) as finished:
         plan, conditions = _prepare(request, modes, demands, given, store, folder, staging, asked, held)
         if request.settings.official or sum(map(plan.seconds, modes)) > _FORECAST_FROM_S:
             note(plan.forecast(modes))
@@ -146,8 +146,22 @@ def _carry_out(
             sections[mode] = take_test(plan, mode, folder, staging)
             found = _result(asked, conditions, sections, store)
             result.write(folder / result.FILE_NAME, found)
+            finished.append(mode)
             network.write(found, folder)
     return found
+
+
+@contextmanager
+def _way_on(request: Request) -> Iterator[list[Mode]]:
+    """Yield a list for the tests that are finished; what interrupts the others is told how to go on."""
+    finished: list[Mode] = []
+    try:
+        yield finished
+    except BaseException as end:
+        if request.replace and finished:
+            # The same command would replace the finished tests once more.
+            end.add_note("repeat the command without --replace to go on")
+        raise
 
 
 def _judged_anew(held: RunResult, request: Request, store: Store, folder: Path) -> RunResult:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from command_line import harness
 from conftest import BRIEF_S, Oracle
 
-from harness import files
+from harness import cli, files
 from harness.errors import OutputError, RunFailed
 from harness.loadgen import work
 from harness.loadgen.job import Job
@@ -130,6 +132,40 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_test(
     assert document.accuracy.good == 57
     assert document.precision == held.precision
     assert result.read(folder / "result.json") == document
+
+
+@pytest.mark.parametrize(
+    ("at", "cure", "taken_again"),
+    [
+        (Mode.PERFORMANCE, "repeat the command", [None, Mode.PERFORMANCE, Mode.ACCURACY]),
+        (Mode.ACCURACY, "repeat the command without --replace", [Mode.ACCURACY]),
+    ],
+    ids=str,
+)
+def test_an_interrupted_replacement_goes_on_by_the_command_that_is_named(
+    at: Mode,
+    cure: str,
+    taken_again: list[Mode | None],
+    oracle: Oracle,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: list[Mode | None],
+) -> None:
+    asked = again(oracle, out)
+    command = click.Command(
+        "run",
+        params=[click.Option(["--replace"], is_flag=True)],
+        callback=lambda **given: run_session.run(replace(asked, **given)),
+    )
+    with monkeypatch.context() as patched:
+        patched.setitem(measuring._SECTIONS, at, _interrupt)
+        patched.setattr(cli, "cli", click.Group(commands={"run": command}))
+        done = harness("run", "--replace")
+    assert done.returncode == 130
+    assert done.stderr.endswith(f"harness: interrupted; finished parts are kept: {cure} to go on.\n")
+    del jobs[:]
+    run_session.run(replace(asked, replace="without" not in cure))
+    assert jobs == taken_again
 
 
 def _interrupt(*_: Any) -> dict[str, Any]:

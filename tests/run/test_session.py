@@ -367,33 +367,6 @@ def test_ctrl_c_or_kill_stops_everything_and_leaves_nothing_half_written(
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize(
-    ("words", "cure"),
-    [
-        (["run", "--replace"], "repeat the command without --replace to go on."),
-        (["run", "--official"], "repeat the command to go on."),
-        (["tune", "--replace"], "repeat the command to go on."),
-    ],
-)
-def test_an_interrupted_command_says_how_to_go_on(
-    words: list[str], cure: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted(**_: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sys, "argv", ["harness", *words])
-    monkeypatch.setattr(cli, "cli", interrupted)
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
-    try:
-        with pytest.raises(SystemExit) as raised:
-            cli.main()
-    finally:
-        for number, handler in zip((signal.SIGTERM, signal.SIGHUP), before, strict=True):
-            signal.signal(number, handler)
-    assert raised.value.code == 130
-    assert capsys.readouterr().err == f"harness: interrupted; finished parts are kept: {cure}\n"
-
-
 def test_a_call_that_is_killed_while_results_are_replaced_leaves_no_old_verdict_beside_new_logs(
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
