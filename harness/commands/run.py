@@ -116,6 +116,7 @@ def command(
         endpoint=endpoint,
     )
     options.require_throughput(price, [settings.scenario])
+    endpoint_options.refuse_price(endpoint, price)
     if official:
         note(calendar.outlook_of_installed())
     if mode is None:

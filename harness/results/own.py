@@ -58,8 +58,8 @@ def of_run(folder: Path, found: RunResult) -> Iterator[Row]:
 
 def _joules(found: RunResult) -> float | None:
     """Return the energy of a sample, unless another machine spent most of it."""
-    energy, server = found.performance and found.performance.energy, found.probe.server
-    return energy.joules_per_sample if energy and (server is None or server.is_on_this_host) else None
+    energy = found.performance and found.performance.energy
+    return energy.joules_per_sample if energy and found.is_of_this_host else None
 
 
 def _server(server: ServedBy | None) -> Row:

@@ -316,6 +316,11 @@ class RunResult:
         return Identity(self.harness, self.model, self.data, self.settings, self.machine)
 
     @property
+    def is_of_this_host(self) -> bool:
+        """Whether the machine of LoadGen computed, and no server elsewhere."""
+        return self.probe.server is None or self.probe.server.is_on_this_host
+
+    @property
     def official(self) -> bool:
         """Whether nothing keeps the tests from being MLPerf's."""
         return self.settings.official and not self.not_official_because

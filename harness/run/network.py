@@ -29,8 +29,7 @@ def write(found: RunResult, folder: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    server = found.probe.server
-    if server is None or server.is_on_this_host:
+    if found.is_of_this_host:
         return
     path = folder / FILE_NAME
     try:

@@ -24,6 +24,7 @@ def summary(found: RunResult, folder: Path, price: Price | None = None) -> str:
         lines.append(f"  tuned: {words or 'the default'} ({found.tuning.created})")
     if found.performance is not None:
         lines += _performance_lines(found.performance)
+        lines += _energy_lines(found)
         lines += _cost_lines(found.performance.samples_per_second, price)
     if found.accuracy is not None:
         lines += _accuracy_lines(found.accuracy)
@@ -74,13 +75,17 @@ def _performance_lines(performance: PerformanceSection) -> list[str]:
         )
     if score.lower_is_better and score.value is not None:
         lines.append(f"  MLPerf's score, the {score.name}: {score.value / 1e6:.3f} ms")
-    if performance.energy is not None:
-        energy = performance.energy
-        domains = ", ".join(energy.domains)
-        lines.append(f"  energy, unofficial: {energy.joules_per_sample:.3g} J a sample ({domains})")
     lines += [f"  {sentence}" for sentence in performance.advice]
     lines += [f"  LoadGen error: {error}" for error in performance.errors]
     return lines
+
+
+def _energy_lines(found: RunResult) -> list[str]:
+    energy = found.performance and found.performance.energy
+    if not energy or not found.is_of_this_host:
+        return []
+    domains = ", ".join(energy.domains)
+    return [f"  energy, unofficial: {energy.joules_per_sample:.3g} J a sample ({domains})"]
 
 
 def _cost_lines(samples_per_second: float | None, price: Price | None) -> list[str]:

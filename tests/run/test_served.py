@@ -24,8 +24,9 @@ from harness.loadgen.job import Job
 from harness.loadgen.settings import RunSettings
 from harness.machine import hardware, system
 from harness.mlperf.scenario import Mode, Scenario
+from harness.results import own
 from harness.run import network, result, session
-from harness.run.document import RunResult
+from harness.run.document import Energy, RunResult
 from harness.run.summary import summary
 
 
@@ -242,6 +243,21 @@ def test_what_the_network_division_asks_for_is_written_of_a_server_elsewhere(
     )
 
 
+def test_the_energy_of_this_machine_is_not_that_of_a_server_elsewhere(
+    oracle: Oracle, server: Running, tmp_path: Path
+) -> None:
+    found, folder = run(oracle, tmp_path, server, Scenario.OFFLINE, Mode.PERFORMANCE)
+    assert found.performance is not None
+    assert found.probe.server is not None
+    found = replace(found, performance=replace(found.performance, energy=Energy(3.0, ("package-0",), 0.5)))
+    assert "energy, unofficial: 0.5 J a sample (package-0)" in summary(found, folder)
+    elsewhere = replace(found.probe.server, is_on_this_host=False)
+    found = replace(found, probe=replace(found.probe, server=elsewhere))
+    assert "energy, unofficial" not in summary(found, folder)
+    (row,) = own.of_run(folder, found)
+    assert row["joules_per_sample"] is None
+
+
 def test_a_server_with_other_answers_is_not_measured(oracle: Oracle, server: Running, tmp_path: Path) -> None:
     with server.told(fault="wrong"), pytest.raises(ModelError, match="answers known samples otherwise"):
         run(oracle, tmp_path, server, Scenario.SINGLE_STREAM)
@@ -269,6 +285,7 @@ ENDPOINT = ("--endpoint", "grpc://127.0.0.1:1/oracle")
         ((*ENDPOINT, "--precision", "bf16"), "--precision with --endpoint"),
         ((*ENDPOINT, "--streams", "1"), "give --concurrency"),
         ((*ENDPOINT, "--concurrency", "2"), "SingleStream runs one query at a time: leave out --concurrency"),
+        ((*ENDPOINT, "--scenario", "Offline", "--price", "1", "EUR"), "--price is that of the machine that"),
         (("--concurrency", "2"), "--concurrency is for an --endpoint"),
         (("--deadline", "2"), "--deadline is for an --endpoint: give both"),
         (("--ca", "x.pem"), "--ca is for an --endpoint"),
