@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -312,7 +312,11 @@ def _document(
         )
         for entry in entries
     ]
-    neighbours = [host.remarks(str(one), one.host, one.port) for one in request.endpoints]
+    neighbours = {
+        entry.name: host.remarks(str(served), served.host, served.port)
+        for entry in entries
+        if (served := entry.candidate.endpoint) is not None
+    }
     return Comparison(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         harness=__version__,
@@ -329,7 +333,10 @@ def _document(
         variants=tuple(made),
         cells=cells,
         accuracy_pairs=tuple(_pairs(entries, baseline, store)),
-        remarks=(*_remarks(cells), *chain.from_iterable(neighbours)),
+        remarks=(
+            *_remarks(cells, {name for name, said in neighbours.items() if said}),
+            *chain.from_iterable(neighbours.values()),
+        ),
         not_official_because=(
             f"rounds of {request.duration_s:g} s, made to compare",
             *store.submittable_faults(),
@@ -350,12 +357,21 @@ def _pairs(entries: list[Entry], baseline: str, store: Store) -> Iterator[Accura
             yield AccuracyPair(entry.name, baseline, **vars(found))
 
 
-def _remarks(cells: tuple[Cell, ...]) -> Iterator[str]:
+def _remarks(cells: tuple[Cell, ...], neighbours: Collection[str] = ()) -> Iterator[str]:
+    """Yield what keeps the figures from being what they seem.
+
+    Args:
+        cells: what was measured.
+        neighbours: variants that a server computed which is, or may be, on this host.
+    """
     named = {
         f"{cell.variant}, {METRICS[cell.scenario].title}, {count_threads(cell.threads)}": cell
         for cell in cells
     }
     noises = {name: [entry.noise for entry in cell.rounds] for name, cell in named.items()}
+    noises |= {
+        name: noise.without_others(noises[name]) for name in named if named[name].variant in neighbours
+    }
     threads = {name: cell.settings.get("threads") or cell.threads for name, cell in named.items()}
     yield from noise.remarks(noises, threads)
     series = {name: list(cell.values().values()) for name, cell in named.items()}

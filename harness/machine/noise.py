@@ -8,7 +8,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -163,6 +163,11 @@ def remarks(series: Mapping[str, Sequence[Noise]], threads: Mapping[str, int] | 
     if remark := _frequency_remark(series):
         found.append(remark)
     return found
+
+
+def without_others(noises: Sequence[Noise]) -> list[Noise]:
+    """Return the same for calls to a server on this host, whose work cannot be told from that of others."""
+    return [replace(noise, other_cpus=None) for noise in noises]
 
 
 def _others_remark(series: Mapping[str, Sequence[Noise]], threads: Mapping[str, int] | None) -> str | None:

@@ -347,6 +347,8 @@ class _Session:
             name: [pair[side].noise for pair in pairs]
             for side, name in enumerate(("the default", "the best candidate"))
         }
+        if neighbour := self._neighbour():
+            watched = {name: noise.without_others(noises) for name, noises in watched.items()}
         used = self._default.effective.get("threads")
         fewer = winner and winner.tunable.get("threads")
         return Tuning(
@@ -369,7 +371,7 @@ class _Session:
                 "rounds": [[report.value(scenario, entry) for entry in pair] for pair in pairs],
                 "remarks": [
                     *noise.remarks(watched, used and dict(zip(watched, (used, fewer or used), strict=True))),
-                    *self._neighbour(),
+                    *neighbour,
                 ],
             },
         )

@@ -13,11 +13,17 @@ from harness.endpoint.address import parse
 from harness.errors import HarnessError
 from harness.files import read_json
 from harness.loadgen.settings import RunSettings
+from harness.machine import noise
+from harness.machine.noise import Noise
 from harness.measurement import series
 from harness.mlperf.scenario import Scenario
 
 
-def test_a_served_model_is_compared_with_the_model_itself(oracle: Oracle, tmp_path: Path) -> None:
+def test_a_served_model_is_compared_with_the_model_itself(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: dict[str, list[Noise]] = {}
+    monkeypatch.setattr(noise, "remarks", lambda series, _: judged.update(series) or [])
     deployment.write(oracle.card, tmp_path / "model.xml")
     with serving(tmp_path / "model.xml") as running:
         endpoint = running.endpoint()
@@ -41,6 +47,8 @@ def test_a_served_model_is_compared_with_the_model_itself(oracle: Oracle, tmp_pa
         means = {cell.variant: cell.interval() for cell in found.cells}
         assert means[there.name].center > means[here.name].center, "a call costs more than a function"
         assert any("the server is on this host" in remark for remark in found.remarks)
+        # What the kernel counts as others' work is the server's, too.
+        assert [one.other_cpus is None for name in judged for one in judged[name]] == [False] * 2 + [True] * 2
         assert there.name in table.text([found])
         pinned = [typed.structure(read_json(path), series.Facts) for path in tmp_path.rglob("series.json")]
         assert sorted(one.version for one in pinned) == ["", "3"], "of the model itself, and of the server"

@@ -92,9 +92,18 @@ def test_the_time_of_connections_is_cut_where_a_server_counts_nothing(
 def test_other_callers_of_a_server_are_told() -> None:
     there = {"concurrency": 1, "calls": 100, "counted": 300, "echo_is_whole": True}
     made = [session._Round({}, there, noise.Watch().stop()) for _ in range(2)]
-    named = type("Server", (), {"server": "triton", "endpoint": "grpc://h:1/m"})
+    named = type("Server", (), {"server": "triton", "endpoint": "grpc://h:1/m", "is_on_this_host": True})
     (said,) = [one for one in session._remarks(made, {}, named) if "others" in one]  # type: ignore[arg-type]
     assert said.startswith("triton counted 600 calls and 200 were made here: others use it, too")
+
+
+@pytest.mark.parametrize(("is_on_this_host", "remarks"), [(True, 0), (False, 1)])
+def test_the_work_of_a_server_on_this_host_is_no_noise(is_on_this_host: bool, remarks: int) -> None:
+    there = {"concurrency": 1, "calls": 100, "counted": 100, "echo_is_whole": True}
+    made = [session._Round({}, there, noise.Noise(1.0, 8, 0.0, 7.5, 0, 0.0, 0, None))]
+    facts = {"server": "triton", "endpoint": "grpc://h:1/m", "is_on_this_host": is_on_this_host}
+    said = list(session._remarks(made, {}, type("Server", (), facts)))  # type: ignore[arg-type]
+    assert len(said) == sum("Other processes" in one for one in said) == remarks
 
 
 def test_a_server_that_began_anew_has_counted_nothing() -> None:

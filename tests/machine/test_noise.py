@@ -93,6 +93,13 @@ def test_the_load_of_others_is_held_against_the_cpus_that_a_test_used() -> None:
     assert noise.remarks({"on all": [beside]}, {"on all": 64}) == []
 
 
+def test_a_server_under_test_is_no_other_process() -> None:
+    served = [replace(QUIET, cpus=8, other_cpus=7.5, swapped_pages=3)]
+    assert "Other processes kept 7.50 of 8 CPUs busy" in noise.remarks({"served": served})[0]
+    (remark,) = noise.remarks({"served": noise.without_others(served)})
+    assert remark.startswith("3 pages were swapped")
+
+
 def test_throttling_of_an_ancestor_group_is_seen(machine: Machine) -> None:
     watch = machine.watch()
     machine.clock_s = 10.0

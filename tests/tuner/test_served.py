@@ -17,6 +17,7 @@ from harness.endpoint.host import ON_THIS_HOST
 from harness.errors import HarnessError, ModelError
 from harness.loadgen.settings import MOST_CALLS, RunSettings
 from harness.machine import system
+from harness.machine.noise import Noise, Watch
 from harness.measurement import tuned
 from harness.measurement.tuned import Tuning
 from harness.mlperf.scenario import Mode, Scenario
@@ -84,12 +85,16 @@ def test_a_tuning_of_a_server_is_made_and_used_by_run(
         monkeypatch.setattr(module, "PILOT_S", BRIEF_S / 4)
     monkeypatch.setattr(budget, "LEAST_ROUNDS", 1)
     monkeypatch.setattr(budget, "MOST_ROUNDS", 1)
+    watched = Noise(1.0, 8, 0.0, 7.5, 0, 0.0, 3, None)
+    monkeypatch.setattr(Watch, "stop", lambda _: watched)
     endpoint = server.endpoint()
     request = Request(oracle.card, oracle.store.path, Scenario.OFFLINE, endpoint=endpoint, budget_min=0.02)
     (found,) = session.tune(request, clock=lambda: 0.0)
     assert found.details["winner"]["batch"] == 2, "the server takes no other"
     assert found.details["winner"]["streams"] != found.details["default"]["streams"]
-    assert any(ON_THIS_HOST in remark for remark in found.details["remarks"])
+    swapped, neighbour = found.details["remarks"]
+    assert "pages were swapped" in swapped, "of the server's work nothing is said"
+    assert ON_THIS_HOST in neighbour
     shown = report.summary([found])
     assert str(endpoint) in shown
     assert ON_THIS_HOST in shown

@@ -142,7 +142,10 @@ def _remarks(
             f"{named} takes no bytes where it computes nothing, so the echo is empty and the way of the "
             f"pixels is part of the rest."
         )
-    yield from noise.remarks({server.endpoint: [one.noise for one in rounds]})
+    noises = [one.noise for one in rounds]
+    yield from noise.remarks(
+        {server.endpoint: noise.without_others(noises) if server.is_on_this_host else noises}
+    )
     if spread := noise.spread_remark(figures):
         yield spread
 
