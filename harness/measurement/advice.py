@@ -58,10 +58,23 @@ def of_performance(measured: Performance, told: Told) -> list[str]:
         measured: what LoadGen logged.
         told: what LoadGen was told.
     """
+    return [f"{fault}: {cure}." for fault, cure in _found(measured, told)]
+
+
+def faults_of_performance(measured: Performance, told: Told) -> list[str]:
+    """Return the same without what to do about it, and without a full stop."""
+    return [fault for fault, _ in _found(measured, told)]
+
+
+_Advice = tuple[str, str]
+"""A fault, and what to do about it."""
+
+
+def _found(measured: Performance, told: Told) -> list[_Advice]:
     return list(dict.fromkeys((*_invalid(measured, told), *_errors(measured, told))))
 
 
-def _invalid(measured: Performance, told: Told) -> Iterator[str]:
+def _invalid(measured: Performance, told: Told) -> Iterator[_Advice]:
     if measured.validity == "VALID" or any(map(_OUTSTANDING.search, measured.errors)):
         return
     if not (measured.min_duration_met and measured.min_queries_met):
@@ -72,7 +85,7 @@ def _invalid(measured: Performance, told: Told) -> Iterator[str]:
         yield _too_few(measured, told)
 
 
-def _ended_early(measured: Performance, told: Told) -> str:
+def _ended_early(measured: Performance, told: Told) -> _Advice:
     if not measured.min_duration_met:
         took = "" if measured.duration_ns is None else f"{measured.duration_ns / 1e9:.3g} s of "
         short = f"The test lasted {took}the {measured.min_duration_s:g} s asked for"
@@ -83,14 +96,16 @@ def _ended_early(measured: Performance, told: Told) -> str:
         room = _ROOM if measured.min_duration_s >= _SHORT_S else _SHORT_ROOM
         return (
             f"{short}, as its query was made for {told.estimate['target_qps']:.4g} samples/s and {rate:.4g} "
-            f"were reached: {_set(measured, told, 'target_qps', rate * room)}."
+            f"were reached",
+            _set(measured, told, "target_qps", rate * room),
         )
     if measured.scenario is Scenario.SERVER:
-        return f"{short}: repeat the command."
-    return f"{short}, as LoadGen ran out of the queries it had prepared: {_lower_latency(measured, told)}."
+        return short, "repeat the command"
+    ran_out, cure = _out_of_queries(measured, told)
+    return f"{short}, as {ran_out}", cure
 
 
-def _late(measured: Performance, told: Told) -> str:
+def _late(measured: Performance, told: Told) -> _Advice:
     bound_ns, late, count = measured.latency_bound_ns, measured.late_queries, measured.query_count
     percentile = measured.latency_percentile
     assert bound_ns is not None
@@ -102,21 +117,21 @@ def _late(measured: Performance, told: Told) -> str:
         more = _enough_queries(late, count, percentile)
         return (
             f"{came}, and to be 99 % sure of {_name(percentile)} LoadGen needs "
-            f"{least_queries(late, percentile)} queries then: "
-            f"{_set(measured, told, 'min_query_count', more)}."
+            f"{least_queries(late, percentile)} queries then",
+            _set(measured, told, "min_query_count", more),
         )
     if measured.latency_min_ns > bound_ns:
         cure = "use a quieter machine, more cores, or a smaller or quantized model"
         if _bound_is_too_tight(measured, told):
             cure = f"remove target_latency from the --user-conf, or {cure}"
-        return f"{came}, and even the fastest took {measured.latency_min_ns / 1e6:.3g} ms: {cure}."
+        return f"{came}, and even the fastest took {measured.latency_min_ns / 1e6:.3g} ms", cure
     why = "so early stopping is not sure of " + _name(percentile)
     if not measured.perf_constraints_met:
         why = f"{100 * allowed:.3g} % may be"
     cure = _set(measured, told, "target_qps", _held_rate(measured, told, allowed))
     if "target_qps" in told.own:
         cure += ", or remove target_qps for the probe to find a rate"
-    return f"{came} ({why}): {cure}, or use a quieter machine."
+    return f"{came} ({why})", f"{cure}, or use a quieter machine"
 
 
 def _bound_is_too_tight(measured: Performance, told: Told) -> bool:
@@ -153,53 +168,55 @@ def _enough_queries(late: int, count: int, percentile: float) -> int:
     return enough
 
 
-def _too_few(measured: Performance, told: Told) -> str:
+def _too_few(measured: Performance, told: Told) -> _Advice:
     percentile = measured.latency_percentile
     assert percentile is not None
     needed = least_queries(1, percentile)
     return (
         f"Only {measured.query_count} queries were finished, and to be 99 % sure of {_name(percentile)} "
-        f"LoadGen needs {needed}, which take about {needed * measured.latency_mean_ns / 1e9:.2g} s: "
-        f"{_set(measured, told, 'min_query_count', needed)}."
+        f"LoadGen needs {needed}, which take about {needed * measured.latency_mean_ns / 1e9:.2g} s",
+        _set(measured, told, "min_query_count", needed),
     )
 
 
-def _errors(measured: Performance, told: Told) -> Iterator[str]:
+def _errors(measured: Performance, told: Told) -> Iterator[_Advice]:
     for error in measured.errors:
         if _OUT_OF_QUERIES in error and measured.scenario.facts.is_latency:
             if measured.min_duration_met and measured.min_queries_met:
-                yield f"LoadGen ran out of prepared queries: {_lower_latency(measured, told)}."
+                yield _out_of_queries(measured, told)
         elif found := _OUTSTANDING.search(error):
             yield _too_many_outstanding(measured, told, *map(int, found.groups()))
         elif any(words in error for words in _CUT_SHORT):
             yield (
-                "The test was cut short, which MLPerf does not accept: remove max_duration and "
-                "max_query_count from --user-conf."
+                "The test was cut short, which MLPerf does not accept",
+                "remove max_duration and max_query_count from --user-conf",
             )
         elif _CLOCKS in error:
             yield (
-                "The machine's clocks drifted apart by more than 1 % during the test: let its time "
-                "synchronisation settle, then repeat the command."
+                "The machine's clocks drifted apart by more than 1 % during the test",
+                "let its time synchronisation settle, then repeat the command",
             )
         else:
-            yield f"LoadGen logged an error ({error}): repeat the command."
+            yield f"LoadGen logged an error ({error})", "repeat the command"
 
 
-def _too_many_outstanding(measured: Performance, told: Told, issued: int, outstanding: int) -> str:
+def _too_many_outstanding(measured: Performance, told: Told, issued: int, outstanding: int) -> _Advice:
     keys = "max_async_queries"
     if "target_qps" in told.own and not measured.perf_constraints_met:
         keys = "max_async_queries and target_qps"
     return (
         f"LoadGen broke the test off after {issued} queries, as {outstanding} waited for their answer and "
-        f"max_async_queries allows fewer: remove {keys} from the --user-conf."
+        f"max_async_queries allows fewer",
+        f"remove {keys} from the --user-conf",
     )
 
 
-def _lower_latency(measured: Performance, told: Told) -> str:
+def _out_of_queries(measured: Performance, told: Told) -> _Advice:
     mean_ms = measured.latency_mean_ns / 1e6
     return (
-        f"they were for a latency of {told.estimate['target_latency']:.4g} ms and {mean_ms:.4g} ms were "
-        f"measured, so {_set(measured, told, 'target_latency', mean_ms * _EXPECTED_SHARE)}"
+        f"LoadGen ran out of the queries that it had prepared for a latency of "
+        f"{told.estimate['target_latency']:.4g} ms, and {mean_ms:.4g} ms were measured",
+        _set(measured, told, "target_latency", mean_ms * _EXPECTED_SHARE),
     )
 
 

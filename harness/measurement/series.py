@@ -262,7 +262,7 @@ def measure(series: Series, number: int, root: Path, staging: Path, show: Show) 
     logs = staging / "round"
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
-    def retry(better: Plan, _: log.Performance) -> None:
+    def retry(better: Plan, *_: Any) -> None:
         _kept(_told(series, better))
 
     plan, _, taken = until_valid(

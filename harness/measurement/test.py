@@ -82,7 +82,10 @@ def _show(now: child.Progress, bar: Bar, total: float, timed: bool) -> None:
 
 
 def until_valid(
-    plan: Plan, logs: Path, test: Callable[[Plan], Taken], retry: Callable[[Plan, log.Performance], None]
+    plan: Plan,
+    logs: Path,
+    test: Callable[[Plan], Taken],
+    retry: Callable[[Plan, Plan, log.Performance], None],
 ) -> tuple[Plan, log.Performance, Taken]:
     """Take a performance test, and again with a better estimate while it is not valid.
 
@@ -90,8 +93,8 @@ def until_valid(
         plan: what it runs with.
         logs: takes LoadGen's logs of the last attempt.
         test: takes one test of a plan.
-        retry: before each repetition, given the better plan, whose user.conf is written, and what was
-            measured.
+        retry: before each repetition, given the better plan, whose user.conf is written, then the plan
+            that was not valid, and what was measured with it.
 
     Returns:
         The plan of the last attempt, and what came of it.
@@ -105,9 +108,9 @@ def until_valid(
         if measured.valid or attempt == ATTEMPTS or (better := plan.corrected(measured)) is None:
             break
         shutil.rmtree(logs)
+        better.write()
+        retry(better, plan, measured)
         plan = better
-        plan.write()
-        retry(plan, measured)
     return plan, measured, taken
 
 

@@ -47,9 +47,10 @@ def _performance(plan: Plan, folder: Path, logs: Path) -> PerformanceSection:
         total = plan.seconds(Mode.PERFORMANCE) if timed else plan.offline_samples
         return take_with_bar(plan.job(logs, Mode.PERFORMANCE), total, timed)
 
-    def retry(better: Plan, measured: log.Performance) -> None:
+    def retry(better: Plan, tried: Plan, measured: log.Performance) -> None:
         told = ", ".join(f"{key} {value:.5g}" for key, value in better.estimate.items())
-        note(f"INVALID, and so repeated with {told}: {advice.of_performance(measured, better.told)[0]}")
+        why = "; ".join(advice.faults_of_performance(measured, tried.told))
+        note(f"INVALID, and so repeated with {told}: {why}.")
 
     plan, measured, taken = until_valid(plan, logs, test, retry)
     faults = _rule_faults(log.read_detail(logs / log.DETAIL_LOG), plan.demands)

@@ -86,7 +86,7 @@ def test_a_valid_test_needs_no_words() -> None:
 def test_a_command_that_takes_no_user_conf_is_to_be_repeated() -> None:
     measured = golden(validity="INVALID", min_duration_met=False)
     (sentence,) = advice.of_performance(measured, Told({"target_latency": 100.0}))
-    assert sentence.endswith("were measured, so repeat the command, on a quieter machine if you can.")
+    assert sentence.endswith("were measured: repeat the command, on a quieter machine if you can.")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ SLOW = {"service_s": 0.005, "duration_s": 1.0}
             SINGLE,
             "*.SingleStream.target_latency = 100\n",
             SLOW,
-            "they were for a latency of 100 ms",
+            "prepared for a latency of 100 ms",
             id="out of queries",
         ),
         pytest.param(

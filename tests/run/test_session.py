@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -273,7 +274,14 @@ def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
         request(oracle, tmp_path, Scenario.OFFLINE, (Mode.PERFORMANCE,), duration_s=0.3)
     )
     assert document.performance.valid
-    assert "INVALID, and so repeated with target_qps" in capsys.readouterr().err
+    words = capsys.readouterr().err
+    found = re.findall(r"repeated with target_qps (\S+): .* made for (\S+) samples/s and \S+ were", words)
+    # Each is of the attempt that was INVALID, not of the next.
+    first = margin * document.probe.samples_per_second
+    tried = [first, *(float(better) for better, _ in found[:-1])]
+    assert found
+    assert [float(made_for) for _, made_for in found] == pytest.approx(tried, rel=1e-3)
+    assert "--user-conf" not in words
     told = document.performance.estimate["target_qps"]
     assert told >= 2 * margin * document.probe.samples_per_second
     detail = log.read_detail(folder / "performance" / "run_1" / "mlperf_log_detail.txt")
