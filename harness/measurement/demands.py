@@ -59,6 +59,18 @@ class Demands:
         least = least_queries(1, percentile)
         return least if least > self.rules.min_query_count else None
 
+    def without_effect(self, given: conf.UserConf) -> list[str]:
+        """Return a sentence for each line of the user's user.conf that only an official test heeds."""
+        if self.settings.official:
+            return []
+        heeded = {"min_duration": 1000 * self.min_duration_s, "min_query_count": self.min_query_count}
+        return [
+            f"{given.path}, {entry.words} has no effect without --official: here --duration says how long a "
+            f"test lasts."
+            for key, entry in given.in_force(self.settings.scenario).items()
+            if entry.value != heeded.get(key, entry.value)
+        ]
+
     @property
     def latency_percentile(self) -> float | None:
         """The percentile of the latency that counts, in per cent; None in Offline."""

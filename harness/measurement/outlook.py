@@ -123,7 +123,7 @@ def refuse_hopeless(outlook: Outlook, given: UserConf | None, free_bytes: int | 
     least = None if outlook.demands.latency_percentile is None else _least(outlook)
     if (count := lines.get("min_query_count")) is not None and least is not None and outlook.queries < least:
         raise ConfError(
-            f"{where}{_line(count)} is sure to make the test INVALID: early stopping wants {least} queries "
+            f"{where}{count.words} is sure to make the test INVALID: early stopping wants {least} queries "
             f"at least for p{outlook.demands.latency_percentile:g}, and {outlook.queries} would be issued: "
             f"remove the line."
         )
@@ -145,11 +145,11 @@ def _too_much_memory(outlook: Outlook, where: str, lines: dict[str, Entry], free
         f"more than {_MEMORY_SHARE:.0%} of the {files.format_bytes(free_bytes)} of memory that are free"
     )
     if key in lines and outlook.too_much_factor > 2:
-        return f"{where}{_line(lines[key])} {needed}: {_instead(outlook)}."
+        return f"{where}{lines[key].words} {needed}: {_instead(outlook)}."
     if (count := lines.get("min_query_count")) is not None and count.value == prepared:
-        return f"{where}{_line(count)} {needed}: give a smaller one."
+        return f"{where}{count.words} {needed}: give a smaller one."
     if outlook.demands.settings.official and (duration := lines.get("min_duration")) is not None:
-        return f"{where}{_line(duration)} {needed}: give a smaller one."
+        return f"{where}{duration.words} {needed}: give a smaller one."
     if outlook.demands.settings.official:
         return f"The test {needed}: free some memory, or use a machine with more."
     return f"--duration {outlook.demands.min_duration_s:g} {needed}: give a shorter one."
@@ -159,7 +159,7 @@ def _ends_early(outlook: Outlook, entry: Entry) -> str | None:
     duration_s = outlook.demands.min_duration_s
     if outlook.longest_s < _SURE_SHARE * duration_s:
         return (
-            f"{_line(entry)} is sure to make the test INVALID: what LoadGen prepares for it would last "
+            f"{entry.words} is sure to make the test INVALID: what LoadGen prepares for it would last "
             f"{_time(outlook.longest_s)} of the {_time(duration_s)} that are asked for, as the probe "
             f"measured {_figure(outlook)}: {_instead(outlook)}."
         )
@@ -169,7 +169,7 @@ def _ends_early(outlook: Outlook, entry: Entry) -> str | None:
 def _latency(outlook: Outlook, entry: Entry) -> str | None:
     if outlook.too_much_factor > _MOST_TIMES_TOO_MANY:
         return (
-            f"{_line(entry)} would make LoadGen prepare {outlook.queries:,} queries, about "
+            f"{entry.words} would make LoadGen prepare {outlook.queries:,} queries, about "
             f"{files.format_bytes(outlook.memory_bytes)} of memory and {outlook.too_much_factor:,.0f} times "
             f"as many as the {_figure(outlook)} need that the probe measured; the value is in ms: "
             f"{_instead(outlook)}."
@@ -188,7 +188,7 @@ def _too_long(outlook: Outlook, entry: Entry, lasts_s: float) -> str | None:
     most_s = _MOST_SERVER_SECONDS_TOO_LONG if server else _MOST_SECONDS_TOO_LONG
     if lasts_s > max(_MOST_TIMES_TOO_LONG * needed_s, needed_s + most_s):
         return (
-            f"{_line(entry)} would make the test last {_time(lasts_s)} where {_time(needed_s)} do, as the "
+            f"{entry.words} would make the test last {_time(lasts_s)} where {_time(needed_s)} do, as the "
             f"probe measured {_figure(outlook)}: {_instead(outlook)}."
         )
     return None
@@ -205,7 +205,7 @@ def _server(outlook: Outlook, entry: Entry) -> str | None:
     if bound_ns is None or outlook.late_share <= _SURELY_LATE * (1 - percentile / 100):
         return _too_long(outlook, entry, outlook.queries / outlook.estimate)
     return (
-        f"{_line(entry)} is sure to make the test INVALID after {_time(outlook.longest_s)}: the probe "
+        f"{entry.words} is sure to make the test INVALID after {_time(outlook.longest_s)}: the probe "
         f"measured {_figure(outlook)} with all streams busy, so {outlook.late_share:.0%} of the queries "
         f"would come later than {bound_ns / 1e6:g} ms: {_instead(outlook)}."
     )
@@ -217,10 +217,6 @@ _CHECKS: dict[Scenario, Callable[[Outlook, Entry], str | None]] = {
     Scenario.SERVER: _server,
     Scenario.OFFLINE: _offline,
 }
-
-
-def _line(entry: Entry) -> str:
-    return f"line {entry.line}: '{entry.name} = {entry.text}'"
 
 
 def _figure(outlook: Outlook) -> str:

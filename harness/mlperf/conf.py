@@ -262,8 +262,8 @@ def _open_only(entries: Sequence[Entry], benchmark: str, rules: Rules) -> Iterab
         if key == "target_latency" and rule is not None and entry.value > rule:
             continue
         yield (
-            f"line {entry.line}: '{entry.name} = {entry.text}' makes {scenario} results eligible for "
-            f"the Open division only (the rule is {rule})."
+            f"{entry.words} makes {scenario} results eligible for the Open division only "
+            f"(the rule is {rule})."
         )
 
 

@@ -45,6 +45,11 @@ class Entry:
         return f"{self.model}.{self.scenario}.{self.key}"
 
     @property
+    def words(self) -> str:
+        """The whole line and its number, as messages name it."""
+        return f"line {self.line}: '{self.name} = {self.text}'"
+
+    @property
     def value(self) -> int | float:
         return int(self.text) if self.text.isdigit() else float(self.text)
 

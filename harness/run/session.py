@@ -315,6 +315,9 @@ def _prepare(
             return plan, _Conditions(settings, held.precision, held.probe)
         own = {key: getattr(asked.identity.settings, key) for key in PERFORMANCE_SETTINGS}
         settings = replace(settings, **own)
+    if given is not None and Mode.PERFORMANCE in modes:
+        for said in demands.without_effect(given):
+            note(said)
     with progress(f"Probing {card.name}", None, counts=False) as bar:
 
         def show(now: child.Progress) -> None:

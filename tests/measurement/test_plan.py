@@ -61,6 +61,33 @@ def test_a_short_server_run_has_the_queries_that_early_stopping_needs() -> None:
     assert plan.seconds(Mode.PERFORMANCE) == pytest.approx(66.2)
 
 
+@pytest.mark.parametrize(
+    ("scenario", "line", "official", "ignored"),
+    [
+        (Scenario.SINGLE_STREAM, "*.SingleStream.min_duration = 700000", False, True),
+        (Scenario.SERVER, "*.*.min_duration = 700000", False, True),
+        (Scenario.OFFLINE, "resnet50.Offline.min_query_count = 30000", False, True),
+        (Scenario.SERVER, "resnet50.Server.min_query_count = 30000", False, False),
+        (Scenario.MULTI_STREAM, "*.*.min_query_count = 30000", False, False),
+        (Scenario.SINGLE_STREAM, "*.Offline.min_query_count = 30000", False, False),
+        (Scenario.OFFLINE, "*.Offline.target_qps = 30", False, False),
+        (Scenario.SINGLE_STREAM, "*.SingleStream.min_duration = 700001", True, False),
+        (Scenario.OFFLINE, "resnet50.Offline.min_query_count = 30000", True, False),
+    ],
+)
+def test_a_line_that_only_an_official_test_heeds_is_named(
+    scenario: Scenario, line: str, official: bool, ignored: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "user.conf"
+    path.write_text(f"# Mine.\n{line}\n")
+    given = conf.read_user_conf(path, "resnet50")
+    said = Demands.of("resnet50", RunSettings(scenario, official=official), given).without_effect(given)
+    assert said == [
+        f"{path}, line 2: '{line}' has no effect without --official: here --duration says how long a test "
+        f"lasts."
+    ] * int(ignored)
+
+
 def test_what_the_user_asks_for_beyond_the_rules_counts() -> None:
     own: dict[str, int | float] = {"min_duration": 1_200_000, "samples_per_query": 4, "min_query_count": 1000}
     plan = planned(Scenario.MULTI_STREAM, {"target_latency": 1.0}, 2, own)

@@ -292,13 +292,14 @@ def test_a_probe_that_was_far_too_low_is_corrected_until_the_run_is_valid(
 
 
 def test_an_estimate_that_is_sure_to_fail_is_refused_and_nothing_is_left_behind(
-    oracle: Oracle, tmp_path: Path
+    oracle: Oracle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     user_conf = tmp_path / "mine.conf"
-    user_conf.write_text("resnet50.Offline.target_qps = 5\n")
+    user_conf.write_text("resnet50.Offline.target_qps = 5\n*.Offline.min_duration = 700000\n")
     own: dict[str, Any] = {"user_conf": user_conf, "duration_s": 0.3}
     with pytest.raises(ConfError, match=r"mine\.conf, line 1: .* is sure to make the test INVALID"):
         run_session.run(request(oracle, tmp_path / "out", Scenario.OFFLINE, (Mode.PERFORMANCE,), **own))
+    assert "mine.conf, line 2: '*.Offline.min_duration = 700000' has no effect" in capsys.readouterr().err
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
