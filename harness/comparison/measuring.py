@@ -143,7 +143,9 @@ def _accuracy_conditions(setting: Setting) -> tuple[Scenario, int]:
             note(f"Run again: the accuracy test in {path.parent}, as {error.fault}.")
             path.unlink()
     if held:
-        return held[0].scenario, held[0].threads or setting.threads[-1]
+        # A served variant has no threads of its own.
+        known = (one.threads for one in held if one.threads is not None)
+        return held[0].scenario, next(known, setting.threads[-1])
     scenarios = setting.scenarios
     return Scenario.OFFLINE if Scenario.OFFLINE in scenarios else scenarios[0], setting.threads[-1]
 

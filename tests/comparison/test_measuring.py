@@ -170,6 +170,22 @@ def test_threads_and_scenarios_that_are_added_repeat_no_accuracy_test(
     assert capsys.readouterr().err.count("Reused: the finished SingleStream accuracy test in") == 2
 
 
+def test_threads_that_are_added_beside_a_served_variant_repeat_no_accuracy_test(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    (one,) = entries(oracle, "z")
+    measuring.accuracies([one], setting(oracle, tmp_path))
+    (own,) = (tmp_path / "accuracy" / "z").rglob("result.json")
+    served = tmp_path / "accuracy" / "a" / own.relative_to(tmp_path / "accuracy" / "z")
+    served.parent.mkdir(parents=True)
+    document = json.loads(own.read_text())
+    document["settings"]["threads"] = None
+    served.write_text(json.dumps(document))
+    first = one.accuracy
+    measuring.accuracies([one], setting(oracle, tmp_path, threads=(2,)))
+    assert one.accuracy == first
+
+
 def test_each_variants_frequency_is_held_against_its_own_only() -> None:
     cells = []
     for name, frequency_hz in (("fp32", 3.0e9), ("int8", 2.0e9)):
