@@ -22,6 +22,11 @@ INT8_DOT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 """Instruction sets with products of 8-bit numbers, any of which makes INT8 fast."""
 BF16 = ("avx512_bf16", "amx_bf16", "bf16")
 """Instruction sets that compute in BF16."""
+_MEMORY = (
+    ("memory.max", "memory.current", ""),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
+"""Of control groups of version 2 and 1: the limit, what is taken, and how names in memory.stat begin."""
 # "CPU implementer" of Arm's MIDR_EL1 register.
 _ARM_VENDORS = {
     0x41: "ARM",
@@ -206,20 +211,26 @@ def allowance(root: Path = procfs.HOST) -> Allowance:
 
 def memory_limit_bytes(root: Path = procfs.HOST) -> int | None:
     """Return the tightest memory limit among this process's control group and its ancestors, v1 or v2."""
-    limits = [
-        int(text)
-        for group in procfs.control_groups(root, "memory")
-        for name in ("memory.max", "memory.limit_in_bytes")
-        if (text := procfs.text(group / name)) and text.isdigit()
-    ]
-    return min(limits, default=None)
+    return min((limit for limit, _ in _memory_limits(root)), default=None)
 
 
 def free_memory_bytes(root: Path = procfs.HOST) -> int | None:
     """Return the memory that processes can take without swapping; None where the kernel does not tell."""
     found = re.search(r"^MemAvailable:\s+(\d+) kB$", procfs.text(root / "proc/meminfo") or "", re.MULTILINE)
-    known = [memory_limit_bytes(root), int(found[1]) * 1024 if found else None]
-    return min((size for size in known if size is not None), default=None)
+    known = [max(0, limit - taken) for limit, taken in _memory_limits(root)]
+    return min(known + ([int(found[1]) * 1024] if found else []), default=None)
+
+
+def _memory_limits(root: Path) -> Iterator[tuple[int, int]]:
+    """Yield each control group's limit, and what its processes have taken and cannot give back, in bytes."""
+    for group in procfs.control_groups(root, "memory"):
+        for limit_name, taken_name, start in _MEMORY:
+            limit, taken = (procfs.text(group / name) or "" for name in (limit_name, taken_name))
+            if limit.isdigit():
+                stat = procfs.text(group / "memory.stat") or ""
+                # Like MemAvailable: the kernel drops cached files before anything is swapped.
+                cached = map(int, re.findall(rf"^{start}(?:in)?active_file (\d+)$", stat, re.MULTILINE))
+                yield int(limit), max(0, int(taken) - sum(cached)) if taken.isdigit() else 0
 
 
 def slug(machine: Machine) -> str:

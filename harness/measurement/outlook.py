@@ -118,8 +118,8 @@ def refuse_hopeless(outlook: Outlook, given: UserConf | None, free_bytes: int | 
     lines = {} if given is None else given.in_force(outlook.scenario)
     entry = lines.get(outlook.scenario.facts.estimate_key)
     where = "" if given is None else f"{given.path}, "
-    if outlook.memory_bytes > _MEMORY_SHARE * (free_bytes or math.inf):
-        raise ConfError(_too_much_memory(outlook, where, lines, free_bytes or 0))
+    if free_bytes is not None and outlook.memory_bytes > _MEMORY_SHARE * free_bytes:
+        raise ConfError(_too_much_memory(outlook, where, lines, free_bytes))
     least = None if outlook.demands.latency_percentile is None else _least(outlook)
     if (count := lines.get("min_query_count")) is not None and least is not None and outlook.queries < least:
         raise ConfError(

@@ -233,6 +233,31 @@ def test_the_free_memory_is_what_the_kernel_and_the_control_group_leave(tmp_path
     assert system.free_memory_bytes(tree(tmp_path, group)) == 1_000_000_000
 
 
+@pytest.mark.parametrize(
+    ("line", "folder", "names"),
+    [
+        ("0::/job/inner", "job", ("memory.max", "memory.current", "")),
+        ("4:memory:/job/inner", "memory/job", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")),
+    ],
+)
+def test_what_a_control_group_has_taken_is_not_free_but_for_cached_files(line, folder, names, tmp_path):
+    limit, taken, start = names
+    group = f"sys/fs/cgroup/{folder}"
+    files = {
+        "proc/self/cgroup": line,
+        "proc/meminfo": "MemAvailable: 4000000 kB",
+        f"{group}/{limit}": "1000",
+        f"{group}/{taken}": "700",
+        f"{group}/memory.stat": f"anon 1\n{start}inactive_file 250\n{start}active_file 50\n",
+        f"{group}/inner/{limit}": "900",
+        f"{group}/inner/{taken}": "100",
+    }
+    root = tree(tmp_path, files)
+    assert system.free_memory_bytes(root) == 600
+    assert system.memory_limit_bytes(root) == 900
+    assert system.free_memory_bytes(tree(tmp_path, {f"{group}/{taken}": "2000"})) == 0
+
+
 def test_the_affinity_limits_the_usable_cpus(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
     assert usable_cpus(tmp_path) == 1
