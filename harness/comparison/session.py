@@ -110,6 +110,11 @@ def compare(request: Request) -> Comparison:
                 f"Scenario '{scenario}' cannot be compared, as its rate is set and not measured: use "
                 f"{', '.join(METRICS)}."
             )
+    if request.calibration_data is not None and not any(one.quantize for one in candidates):
+        raise HarnessError(
+            f"--calibration-data {request.calibration_data} is for variants that are quantized here, and "
+            f"none is: add int8 to --precision, or leave it out."
+        )
     machine = system.describe()
     threads = _threads(request.threads, machine)
     if request.endpoints and len(threads) > 1:

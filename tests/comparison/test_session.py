@@ -391,6 +391,7 @@ def test_requests_that_make_no_comparison_are_refused_before_any_work(pair: Orac
         ((fast, slow), {"threads": (0,)}, "--threads 0: this process may use"),
         ((fast,), {"precisions": ("f32", "in8")}, "Precision 'in8' is not known. Did you mean 'int8'?"),
         ((fast, slow), {"scenarios": (Scenario("Server"),)}, "Scenario 'Server' cannot be compared"),
+        ((fast, slow), {"calibration_data": store}, f"--calibration-data {store} is for variants that are"),
     ):  # fmt: skip
         assert refused(cards, store, out, **changes).startswith(message), message
 
