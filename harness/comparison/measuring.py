@@ -15,6 +15,7 @@ from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import series, tuned
 from harness.measurement.order import Key, groups
+from harness.measurement.probing import show_on
 from harness.measurement.round import Round
 from harness.measurement.tuned import Tuning
 from harness.mlperf import log
@@ -231,10 +232,7 @@ def _all_series(entries: list[Entry], setting: Setting) -> tuple[dict[Key, serie
         for threads, scenario, entry in product(setting.threads, setting.scenarios, entries):
             if entry.not_run:
                 continue
-
-            def show(now: child.Progress, name: str = entry.name) -> None:
-                bar.update(description=f"{now.phase} {name}".capitalize())
-
+            show = show_on(bar, entry.name)
             settings = setting.run_settings(scenario, entry.candidate, threads)
             found = setting.tuning_of(entry, scenario, threads)
             if found is not None:

@@ -15,6 +15,7 @@ from harness.explain.clocks import Clocks, split_latency, split_throughput
 from harness.loadgen.proof import Prover
 from harness.loadgen.subject import Backend
 from harness.loadgen.sut import windows
+from harness.measurement.advice import EXPECTED_SHARE
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Scenario
 from harness.model import file as model_file
@@ -27,8 +28,6 @@ WAYS = (BARE, POOL, LOADGEN)
 _RESIDENT = 1024
 _FIRST_LOOK_S = 0.3
 _EMPTY_S = 0.3
-# LoadGen prepares queries for twice the duration over the expected latency (loadgen.cc:268-275).
-_EXPECTED_SHARE = 0.5
 _LEAST_PROFILED = 50
 _PEAK_SHARE = 0.1
 """Of a measurement's time, for each of the many attempts at the peak."""
@@ -147,7 +146,7 @@ def _expect(backend: Backend, figure_ns: float, streams: int) -> None:
     job = backend.job
     assert job.user_conf is not None
     if is_latency(backend):
-        told = {"target_latency": figure_ns * _EXPECTED_SHARE / 1e6}
+        told = {"target_latency": figure_ns * EXPECTED_SHARE / 1e6}
     else:
         told = {"target_qps": streams / figure_ns * 1e9}
     files.write_text(job.user_conf, conf.render_user_conf(job.card.benchmark, job.settings.scenario, **told))

@@ -17,9 +17,11 @@ from harness.mlperf.scenario import Scenario
 
 # A server that misses its bound by a little is asked for a little less.
 RETRY_SHARE = 0.9
-# LoadGen prepares queries for twice the duration over the expected latency (loadgen.cc:268-275): half of what
-# was measured makes that four times what is needed.
-_EXPECTED_SHARE = 0.5
+EXPECTED_SHARE = 0.5
+"""Of a latency that was measured, what LoadGen is told to expect.
+
+It prepares queries for twice the duration over that (loadgen.cc:268-275), so four times what is needed.
+"""
 # A short query says less about the rate of a long one.
 _ROOM = 1.1
 _SHORT_ROOM = 1.3
@@ -216,7 +218,7 @@ def _out_of_queries(measured: Performance, told: Told) -> _Advice:
     return (
         f"LoadGen ran out of the queries that it had prepared for a latency of "
         f"{told.estimate['target_latency']:.4g} ms, and {mean_ms:.4g} ms were measured",
-        _set(measured, told, "target_latency", mean_ms * _EXPECTED_SHARE),
+        _set(measured, told, "target_latency", mean_ms * EXPECTED_SHARE),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.console import Bar
 from harness.dataset.store import Store
 from harness.errors import RunFailed
 from harness.loadgen import work
@@ -50,6 +51,11 @@ class Probed:
     openvino: Mapping[str, Any]
     """OpenVINO's properties of the compiled model."""
     estimate: Estimate
+
+
+def show_on(bar: Bar, name: str) -> Show:
+    """Return what tells on a bar how far the probe of a series is; `name` is what the series is of."""
+    return lambda now: bar.update(description=f"{now.phase.capitalize()} {name}")
 
 
 def begin(

@@ -19,13 +19,12 @@ from harness.measurement import tuned
 from harness.measurement.data import open_for
 from harness.measurement.demands import Demands
 from harness.measurement.plan import Plan
-from harness.measurement.probing import begin
+from harness.measurement.probing import begin, show_on
 from harness.measurement.test import take_place, take_with_bar
 from harness.mlperf import conf, log
 from harness.mlperf.scenario import Mode, Scenario
 from harness.model import file as model_file
 from harness.model.card import SPEED_ONLY, Card, doubts
-from harness.process import child
 from harness.run import network, result
 from harness.run.document import (
     AccuracySection,
@@ -319,10 +318,7 @@ def _prepare(
         for said in demands.without_effect(given):
             note(said)
     with progress(f"Probing {card.name}", None, counts=False) as bar:
-
-        def show(now: child.Progress) -> None:
-            bar.update(description=f"{now.phase} {card.name}".capitalize())
-
+        show = show_on(bar, card.name)
         plan, probed = begin(card, store, demands, given, modes, user_conf, staging, show)
     settings = replace(settings, batch=plan.settings.batch, streams=plan.settings.streams)
     precision = Precision(plan.settings.precision, probed.precision, probed.kernels, probed.openvino)

@@ -20,6 +20,8 @@ from harness.loadgen.job import Job
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import noise, system
 from harness.measurement import data, series, statistics, tuned
+from harness.measurement.plan import OFFLINE_MARGIN
+from harness.measurement.probing import show_on
 from harness.measurement.round import Round
 from harness.measurement.statistics import Outcome
 from harness.measurement.tuned import Key, Tuning
@@ -31,10 +33,9 @@ from harness.tuner.budget import LEAST_ROUNDS, PILOT_S, Schedule, share_out
 from harness.tuner.candidates import BATCHES, call_candidates, candidates
 from harness.tuner.halving import halve, measurement_count
 
-# LoadGen issues Offline's samples for 1.1 times the duration (test_settings_internal.cc), at a rate that we
-# tell it a little high, so that a test does not end early.
-_OFFLINE_MARGIN = 1.1
-_OFFLINE_STRETCH = 1.1 * _OFFLINE_MARGIN
+# LoadGen issues Offline's samples for 1.1 times the duration (test_settings_internal.cc), at the rate that it
+# is told.
+_OFFLINE_STRETCH = 1.1 * OFFLINE_MARGIN
 
 _PLAN = "plan.json"
 _TESTS = "tests"
@@ -196,7 +197,7 @@ class _Session:
                 replace(self._settings, duration_s=2 * PILOT_S),
                 self._folder / _TESTS / "default",
                 staging,
-                lambda now: self._bar.update(description=f"{now.phase} the default".capitalize()),
+                show_on(self._bar, "the default"),
             )
 
     def _plan(self, plan: dict[str, Any]) -> tuple[list[RunSettings], Schedule]:
@@ -324,7 +325,7 @@ class _Session:
             else:
                 told = dict(self._default.plan.estimate)
                 if speed is not None and settings.scenario is Scenario.OFFLINE:
-                    told = {"target_qps": speed * _OFFLINE_MARGIN}
+                    told = {"target_qps": speed * OFFLINE_MARGIN}
                 one = series.beside(self._default, settings, told, folder)
             entry = series.held(folder, 1)
             if entry is None:

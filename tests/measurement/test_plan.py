@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from harness.loadgen.settings import RunSettings
+from harness.measurement import probing
 from harness.measurement.demands import Demands
 from harness.measurement.plan import Plan
 from harness.mlperf import conf
 from harness.mlperf.scenario import Mode, Scenario
+from harness.process.child import Progress
 
 
 def planned(
@@ -53,6 +55,13 @@ def test_the_forecast_gives_each_test_and_the_sum() -> None:
         "Forecast for Server: performance about 10 min, accuracy about 17 min, together 27 min."
     )
     assert plan.forecast((Mode.ACCURACY,)) == "Forecast for Server: accuracy about 17 min."
+
+
+def test_a_probe_shows_the_name_of_its_model_as_it_is_written() -> None:
+    shown: list[str] = []
+    bar: Any = SimpleNamespace(update=lambda description: shown.append(description))
+    probing.show_on(bar, "YOLOX-Nano")(Progress("warming up", 0, 0.0))
+    assert shown == ["Warming up YOLOX-Nano"]
 
 
 def test_a_short_server_run_has_the_queries_that_early_stopping_needs() -> None:

@@ -23,8 +23,8 @@ from harness.loadgen.job import Job
 from harness.loadgen.settings import RunSettings
 from harness.machine import noise, system
 from harness.measurement import series
+from harness.measurement.probing import show_on
 from harness.mlperf.scenario import Mode, Scenario
-from harness.process import child
 
 _MOST_OTHERS = 1.05
 """A server that counted so many times the calls that were made has answered others, too."""
@@ -90,10 +90,7 @@ def _asked(request: Request, served: RunSettings, store: Path, folder: Path) -> 
     staging = folder / "probe"
     staging.mkdir()
     with progress(f"Probing {request.card.name}", None, counts=False) as bar:
-
-        def show(now: child.Progress) -> None:
-            bar.update(description=f"{now.phase} {request.card.name}".capitalize())
-
+        show = show_on(bar, request.card.name)
         found = series.prepare(request.card, open_store(store), served, folder / "endpoint", staging, show)
     return found.plan.job(folder, Mode.PERFORMANCE)
 
