@@ -59,6 +59,9 @@ class Bar:
     hope: float = field(default=20, metadata=LEFT_OUT)
     """How many times as large as the gap that is allowed one may be after a look."""
 
+    look: float = field(default=1.0, metadata=LEFT_OUT)
+    """Share of the gap after a look that the brief training leaves; 1 where the look is that training."""
+
     @property
     def least(self) -> float:
         return (1 - self.max_drop) * self.baseline
@@ -140,15 +143,20 @@ def bracket_ms(looks: Sequence[Candidate], bar: Bar) -> tuple[float, float] | No
     The upper one is that of the second fastest network that is expected to be safe, as one look may flatter,
     or of the only one. The lower one, 0 if nothing was seen there, is that of the slowest network which is
     faster than all that may keep the bar: that would, if training left as little of their gap as the
-    geometric mean of `bar.guess` and 1 / `bar.hope`.
+    geometric mean of what is expected and 1 / `bar.hope`. One that a faster network beats is only bad, and
+    says nothing of what can be had at its latency.
     """
-    little = math.sqrt(bar.guess / bar.hope)
-    safe = sorted(one.latency_ms for one in looks if expected(one, bar.guess, bar) >= bar.safe)
+    share = bar.look * bar.guess
+    little = math.sqrt(share / bar.hope)
+    safe = sorted(one.latency_ms for one in looks if expected(one, share, bar) >= bar.safe)
     if not safe:
         return None
     first_ms = min(one.latency_ms for one in looks if expected(one, little, bar) >= bar.least)
-    lost = [one.latency_ms for one in looks if one.latency_ms < first_ms]
-    return max(lost, default=0.0), safe[:2][-1]
+    lost_ms, best = 0.0, 0.0
+    for one in sorted(looks, key=lambda one: one.latency_ms):
+        if one.latency_ms < first_ms and one.brief >= best:
+            lost_ms, best = one.latency_ms, one.brief
+    return lost_ms, safe[:2][-1]
 
 
 def next_to_train(

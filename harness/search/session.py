@@ -284,7 +284,7 @@ def _bar(setting: Setting, material: Material, trainings: Trainings) -> Bar:
     """Return what must be kept: the baseline's FP32 accuracy on the held-out images less the drop."""
     found = setting.parts.kept("bar", lambda: material.held_out_accuracy(setting.request.card))
     images, regime = len(setting.images.held_out.names), trainings.regime
-    return Bar(found, setting.request.max_drop, images, regime.guess, regime.hope)
+    return Bar(found, setting.request.max_drop, images, regime.guess, regime.hope, trainings.look_share)
 
 
 def _material(setting: Setting, ranks: Ranks) -> Material:

@@ -84,6 +84,17 @@ def test_the_fastest_that_keeps_the_bar_lies_between_what_is_lost_and_what_is_ex
     assert bracket_ms(candidates(0.5, 0.6, 0.93), BAR) is None
 
 
+def test_a_network_that_a_faster_one_beats_does_not_tell_what_is_lost() -> None:
+    assert bracket_ms(candidates(0.75, 0.7, 0.93, 0.95), BAR) == (1.0, 4.0)
+    assert bracket_ms(candidates(0.75, 0.8, 0.93, 0.95), BAR) == (2.0, 4.0)
+
+
+def test_what_a_look_lacks_counts_for_less_than_what_the_brief_training_lacks() -> None:
+    looks = candidates(0.5, 0.8, 0.92, 0.93, 0.95)
+    assert bracket_ms(looks, BAR) == (2.0, 5.0)
+    assert bracket_ms(looks, replace(BAR, look=0.45)) == (2.0, 4.0)
+
+
 def test_a_faster_one_is_trained_while_it_is_expected_to_keep_the_bar() -> None:
     given = candidates(0.80, 0.90, 0.93, 0.94)
     trained = {given[2].key: 0.957}
