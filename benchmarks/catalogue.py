@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.files import write_text
-from harness.frontier.catalogue import COLUMNS, PERMISSIVE
+from harness.frontier.catalogue import COLUMNS
+from harness.model.licence import is_permissive
 from harness.resources import PUBLISHED
 
 ROWS = 300
@@ -35,7 +36,7 @@ def from_timm(path: Path, date: str, count: int) -> list[dict[str, str]]:
             continue
         known = timm.get_pretrained_cfg(tag)
         licence = (known and known.license) or "unknown"
-        key = (tag.partition(".")[0], pixels, licence in PERMISSIVE)
+        key = (tag.partition(".")[0], pixels, is_permissive(licence))
         if key in best and float(best[key]["top1_percent"]) >= top1:
             continue
         best[key] = {

@@ -247,11 +247,12 @@ def test_the_energy_of_this_machine_is_not_that_of_a_server_elsewhere(
     oracle: Oracle, server: Running, tmp_path: Path
 ) -> None:
     found, folder = run(oracle, tmp_path, server, Scenario.OFFLINE, Mode.PERFORMANCE)
-    assert found.performance is not None
-    assert found.probe.server is not None
-    found = replace(found, performance=replace(found.performance, energy=Energy(3.0, ("package-0",), 0.5)))
+    performance, server_met = found.performance, found.probe.server
+    assert performance is not None
+    assert server_met is not None
+    found = replace(found, performance=replace(performance, energy=Energy(3.0, ("package-0",), 0.5)))
     assert "energy, unofficial: 0.5 J a sample (package-0)" in summary(found, folder)
-    elsewhere = replace(found.probe.server, is_on_this_host=False)
+    elsewhere = replace(server_met, is_on_this_host=False)
     found = replace(found, probe=replace(found.probe, server=elsewhere))
     assert "energy, unofficial" not in summary(found, folder)
     (row,) = own.of_run(folder, found)
