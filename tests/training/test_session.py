@@ -575,7 +575,7 @@ def invoke(folders: tuple[Path, Path], out: Path, *more: str) -> Any:
 
 
 def test_the_command_trains_exports_and_measures(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    result = invoke(folders, tmp_path / "tiny", "--epochs", "1")
+    result = invoke(folders, tmp_path / "tiny", "--epochs", "4")
     facts = json.loads(result.stdout)
     card = read_card(tmp_path / "tiny" / "card.toml")
     assert facts["top1"] == card.accuracy.reference
@@ -584,7 +584,7 @@ def test_the_command_trains_exports_and_measures(folders: tuple[Path, Path], tmp
     assert card.training["images"] == 72
     assert (tmp_path / "tiny" / "model.bin").exists()
     with pytest.raises(OutputError, match="go on with --resume"):
-        invoke(folders, tmp_path / "tiny", "--epochs", "1")
+        invoke(folders, tmp_path / "tiny", "--epochs", "4")
 
 
 @pytest.mark.parametrize("form", ["plain", "branched"])
