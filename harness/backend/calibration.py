@@ -56,6 +56,10 @@ class CalibrationSettings:
         parts += [] if self.max_drop is None else [f"drop{self.max_drop:g}"]
         return "".join(f"-{part}" for part in parts)
 
+    def twin_of(self, model: str) -> str:
+        """Return the name of a model's INT8 twin that is made so."""
+        return f"{model}-int8{self.suffix}"
+
     def made(self, record: dict[str, Any]) -> bool:
         """Return whether a calibration record is of these settings."""
         control = record["accuracy_control"]
@@ -298,7 +302,7 @@ def _write(
     files.write_json(record_path, record)
     made = replace(
         card,
-        name=f"{card.name}-int8{settings.suffix}",
+        name=settings.twin_of(card.name),
         description=f"INT8 version of {card.name}, made by `harness quantize`.",
         file=FileSpec(path=graph_path.name),
         output=card.output.only_one if record["accuracy_control"] else card.output,

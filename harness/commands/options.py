@@ -14,6 +14,7 @@ import click
 
 from harness.backend.settings import PRECISIONS
 from harness.errors import HarnessError, did_you_mean
+from harness.loadgen.settings import STALL_TIMEOUT_S
 from harness.machine import host, system
 from harness.machine import price as price_list
 from harness.machine.price import Price, Prices
@@ -104,7 +105,7 @@ duration = click.option(
 stall_timeout = click.option(
     "--stall-timeout",
     type=Finite(min=1),
-    default=120.0,
+    default=STALL_TIMEOUT_S,
     show_default=True,
     metavar="SECONDS",
     help="Stop a test in which nothing is finished for so long.",
@@ -264,6 +265,15 @@ def rare(*names: str, **facts: Any) -> Callable[[T], T]:
     """Return an option that --config is for; it works on the command line, too, but is not listed there."""
     option: Callable[[T], T] = click.option(*names, hidden=True, **facts)
     return option
+
+
+def flip(kind: Callable[..., Callable[[T], T]]) -> Callable[[T], T]:
+    """Return the option of what learns from a baseline's images; `kind` is `click.option` or `rare`."""
+    return kind(
+        "--flip/--no-flip",
+        default=None,
+        help="Mirror half of the images [default: as the baseline's were, or yes].",
+    )
 
 
 @contextmanager

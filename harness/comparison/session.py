@@ -25,6 +25,7 @@ from harness.dataset.store import Store, open_store
 from harness.endpoint import host
 from harness.endpoint.address import Endpoint
 from harness.errors import HarnessError, OutputError, did_you_mean
+from harness.loadgen.settings import STALL_TIMEOUT_S
 from harness.machine import identity, noise, system
 from harness.measurement import drawn, statistics
 from harness.measurement.data import require_fit
@@ -81,7 +82,7 @@ class Request:
     """Store to calibrate INT8 twins on; None: the one that is scored."""
     duration_s: float = 10.0
     """LoadGen's minimum duration of a round."""
-    stall_timeout_s: float = 120.0
+    stall_timeout_s: float = STALL_TIMEOUT_S
     """As RunSettings has it: no part of what the folder's tests are of."""
     tuning: bool = True
     """Whether to use the settings that `harness tune` found for a variant, where it was run."""

@@ -108,7 +108,7 @@ def quantized(
         HarnessError: the model cannot be quantized, or the store lacks its recipe.
     """
     card = candidate.card
-    target = folder / f"{card.name}-int8{settings.suffix}.xml"
+    target = folder / f"{settings.twin_of(card.name)}.xml"
     samples = min(_SPEED_ONLY_SAMPLES, images.count) if card.speed_only else None
     if settings.max_drop is not None:
         # The others tell the drop.

@@ -162,10 +162,10 @@ def found(
 ) -> Frontier:
     """Return the document, but for the pick."""
     of_tag = {one.name: one for one in networks}
+    known = {card.name: card for card in asked.cards} | dict(raced.failed if raced else {})
     rows = []
     for one in timed:
         entrant = raced.entrants.get(one.name) if raced else None
-        known = {card.name: card for card in asked.cards} | dict(raced.failed if raced else {})
         card = entrant.origin if entrant else known.get(one.name)
         facts = _facts(card, of_tag.get(one.name))
         rows.append(Network(one.name, one.speed, one.failure, *facts, _run(one.name, raced)))

@@ -119,7 +119,7 @@ def quantized(
     wanted = AccuracySpec("top1", target, 1.0, "harness frontier, --min-top1")
     if made.accuracy != wanted:
         made = replace(made, accuracy=wanted)
-        write_card(made, folder / f"{card.name}-int8{settings.suffix}.toml")
+        write_card(made, folder / f"{settings.twin_of(card.name)}.toml")
     return Entrant(made, card, settings, words)
 
 

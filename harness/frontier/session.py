@@ -1,9 +1,11 @@
 """The frontier, start to finish: times, the race for accuracy, the pick through LoadGen, the document."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
+from typing import TypeVar
 
 from harness import files, typed
 from harness.backend import calibration, graph
@@ -29,6 +31,8 @@ from harness.model.card import CARD_NAME, Card, find_card
 from harness.profiling import int8
 from harness.run import session as running
 from harness.task import task_of
+
+T = TypeVar("T")
 
 COMPARED = "compared"
 MODELS = "models"
@@ -132,43 +136,39 @@ def _raced(asked: Request, store: Store, stopwatch: Stopwatch | None) -> tuple[R
     failed: dict[str, Card] = {}
     rows: list[Timed] = []
 
-    def fail(name: str, card: Card, error: ModelError) -> None:
-        failed[name] = card
-        rows.append(Timed(name, None, graph.first_line(error)))
-        note(f"{name} takes no part: {error}")
+    def made(name: str, card: Card, make: Callable[[], T]) -> list[T]:
+        """Return what is made of a card, or nothing, with a row that says why."""
+        try:
+            return [make()]
+        except ModelError as error:
+            failed[name] = card
+            rows.append(Timed(name, None, graph.first_line(error)))
+            note(f"{name} takes no part: {error}")
+            return []
 
     def enter(cards: Sequence[Card], ways: Sequence[calibration.CalibrationSettings]) -> None:
         for card, way in product(cards, ways):
-            try:
-                made = entrants.quantized(card, images, store, asked.least_top1, folder, way)
-            except ModelError as error:
-                fail(f"{card.name}-int8{way.suffix}", card, error)
-            else:
-                found[made.name] = made
+            make = partial(entrants.quantized, card, images, store, asked.least_top1, folder, way)
+            found.update((one.name, one) for one in made(way.twin_of(card.name), card, make))
 
-    def sized(card: Card) -> Iterator[Card]:
-        for recipe in entrants.recipes(card, store, asked.sizes):
-            try:
-                yield entrants.at(card, recipe, folder)
-            except ModelError as error:
-                fail(f"{card.name}-{recipe.size}", card, error)
-
-    def time() -> list[Timed]:
+    def timed_with_rows() -> list[Timed]:
         return [*_timed([_entry_of_entrant(one) for one in found.values()], asked, stopwatch), *rows]
 
     for card in asked.cards:
         if card.quantization:
             found[card.name] = Entrant(card, card, calibration.USUAL, "as it came")
         else:
-            enter(list(sized(card)), (calibration.USUAL,))
-    timed = time()
+            for recipe in entrants.recipes(card, store, asked.sizes):
+                make = partial(entrants.at, card, recipe, folder)
+                enter(made(f"{card.name}-{recipe.size}", card, make), (calibration.USUAL,))
+    timed = timed_with_rows()
     outcome = _race(found, timed, asked, store)
     again = [found[one.name].origin for one in outcome.runners if _just_missed(one, outcome)]
     again = [card for card in again if not card.quantization]
     if again:
         note(f"{len(again)} networks just miss the target: they are quantized in other ways, too.")
         enter(again, entrants.further_settings(asked.max_drop))
-        timed = time()
+        timed = timed_with_rows()
         outcome = _race(found, timed, asked, store)
     return Raced(found, outcome, store, failed), timed
 

@@ -17,6 +17,8 @@ from harness.typed import LEFT_OUT
 MOST_CALLS = 64
 """So many calls to a server are tried at a time, at most."""
 
+STALL_TIMEOUT_S = 120.0
+"""After which a test in which nothing is finished is stopped, where nobody says otherwise."""
 TUNABLE = ("threads", "streams", "batch", "pinning", "smt", "core_type")
 """What a tuning may set; whatever of it the user gives stays as given."""
 
@@ -46,7 +48,7 @@ class RunSettings:
     """Whether the durations and counts of mlperf.conf apply."""
     user_conf: Path | None = None
     """Estimates that take the place of the probe's."""
-    stall_timeout_s: float = 120.0
+    stall_timeout_s: float = STALL_TIMEOUT_S
     """A test in which no sample is finished for so long is stopped and reported as hung."""
     endpoint: Endpoint | None = field(default=None, metadata=LEFT_OUT)
     """A served model in place of one compiled here; then `streams` are calls in flight."""

@@ -58,7 +58,6 @@ class Bar:
     trained."""
     hope: float = field(default=20, metadata=LEFT_OUT)
     """How many times as large as the gap that is allowed one may be after a look."""
-
     look: float = field(default=1.0, metadata=LEFT_OUT)
     """Share of the gap after a look that the brief training leaves; 1 where the look is that training."""
 

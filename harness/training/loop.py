@@ -160,7 +160,7 @@ def train(
     last = settings.epochs if until_epoch is None else min(until_epoch, settings.epochs)
     with ranks.progress(f"train {name}".strip(), last * len(loader)) as advance:
         advance(min(len(history), last) * len(loader))
-        for number in range(len(history), last):
+        while (number := len(history)) < last:
             started = time.perf_counter()
             before = copy.deepcopy(network.state_dict()) if end_broken else None
             order.epoch = number
@@ -195,27 +195,25 @@ def train(
                 top1 = evaluate(network, tests, ranks, "f32", 1, settings.workers)
                 rest = range(number + 1, settings.epochs + 1)
                 history += [Epoch(one, mean_loss, top1, time.perf_counter() - started) for one in rest]
-                if ranks.is_first:
-                    _save(checkpoint, identity, network, optimizer, average, history)
-                    console.note(
-                        f"{name or folder} broke in epoch {number + 1}, its loss is {mean_loss}: it ends as "
-                        f"it was before, with top-1 {100 * top1:.2f} %."
-                    )
-                ranks.wait()
-                break
-            ranks.unify_statistics(network)
-            ends = number + 1 == settings.epochs
-            every = 1 if ends else max(1, len(tests) // _GLANCE)
-            kept: tuple[str, ...] = ()
-            if ends and average is not None and statistics is not None:
-                top1, kept = settle(network, average, statistics, tests, ranks, settings.workers)
+                said = (
+                    f"{name or folder} broke in epoch {number + 1}, its loss is {mean_loss}: it ends as it "
+                    f"was before, with top-1 {100 * top1:.2f} %."
+                )
             else:
-                precision = "f32" if ends else settings.precision
-                top1 = evaluate(network, tests, ranks, precision, every, settings.workers)
-            history.append(Epoch(number + 1, mean_loss, top1, time.perf_counter() - started, kept))
+                ranks.unify_statistics(network)
+                ends = number + 1 == settings.epochs
+                every = 1 if ends else max(1, len(tests) // _GLANCE)
+                kept: tuple[str, ...] = ()
+                if ends and average is not None and statistics is not None:
+                    top1, kept = settle(network, average, statistics, tests, ranks, settings.workers)
+                else:
+                    precision = "f32" if ends else settings.precision
+                    top1 = evaluate(network, tests, ranks, precision, every, settings.workers)
+                history.append(Epoch(number + 1, mean_loss, top1, time.perf_counter() - started, kept))
+                said = f"{name}: " * bool(name) + _line(history[-1], settings)
             if ranks.is_first:
                 _save(checkpoint, identity, network, optimizer, average, history)
-                console.note(f"{name}: " * bool(name) + _line(history[-1], settings))
+                console.note(said)
             ranks.wait()
     return history
 

@@ -17,7 +17,7 @@ from harness.endpoint.address import Endpoint
 from harness.errors import HarnessError, ModelError, OutputError, RunFailed
 from harness.loadgen import served, work
 from harness.loadgen.job import Job
-from harness.loadgen.settings import RunSettings, within_limits
+from harness.loadgen.settings import STALL_TIMEOUT_S, RunSettings, within_limits
 from harness.machine import noise, system
 from harness.measurement import data, series, statistics, tuned
 from harness.measurement.plan import OFFLINE_MARGIN
@@ -55,7 +55,7 @@ class Request:
     threads: int | None = None
     """None: all CPUs that this process may use, or fewer where that is faster."""
     budget_min: float = DEFAULT_BUDGET_MIN
-    stall_timeout_s: float = 120.0
+    stall_timeout_s: float = STALL_TIMEOUT_S
     """As RunSettings has it."""
     replace: bool = False
     """Whether a finished tuning may be made anew."""

@@ -118,11 +118,7 @@ def _effort(
     help="Address of a Ray cluster (see `fleet run`) whose other machines train candidates, each bit "
     "for bit as here.",
 )
-@options.rare(
-    "--flip/--no-flip",
-    default=None,
-    help="Mirror half of the images [default: as the baseline's were, or yes].",
-)
+@options.flip(options.rare)
 @options.rare(
     "--loaders",
     type=options.Workers(0),
