@@ -65,7 +65,7 @@ from harness.training.network import ResNet
 from harness.training.ranks import Ranks
 
 SEEDS = (1, 2, 3)
-TRAINING = "--optimizer muon --learning-rate 0.03 --weight-decay 0.01 --warmup-epochs 1 --smallest-area 0.6"
+TRAINING = "--optimizer muon --learning-rate 0.03 --weight-decay 0.1 --warmup-epochs 1 --padding 2"
 SEARCH = "--threads 1 --shortlist 8 --rounds 3 --duration 2"
 VARIANTS = {
     "open": "--space open",

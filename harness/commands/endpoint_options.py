@@ -9,7 +9,6 @@ import click
 
 from harness.commands.options import PATH, Finite
 from harness.endpoint.address import DEADLINE_S, READY_TIMEOUT_S, Endpoint, parse
-from harness.errors import HarnessError
 from harness.machine.price import Price
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -93,9 +92,9 @@ def in_flight(endpoint: Endpoint | None, streams: int | None, concurrency: int |
 
 
 def refuse_price(endpoint: Endpoint | None, price: Price | None) -> None:
-    """Raise HarnessError where there is a price, and a server computes."""
+    """Raise UsageError where there is a price, and a server computes."""
     if endpoint is not None and price is not None:
-        raise HarnessError(
+        raise click.UsageError(
             "--price is that of the machine that computes, and with --endpoint the server does, which may be "
             "on another one: leave it out."
         )

@@ -197,10 +197,10 @@ prices = click.option(
 
 
 def require_throughput(price: Price | None, scenarios: Iterable[Scenario]) -> None:
-    """Raise HarnessError where there is a price, and no scenario whose score it can be divided by."""
+    """Raise UsageError where there is a price, and no scenario whose score it can be divided by."""
     if price is not None and all(scenario.facts.is_latency for scenario in scenarios):
         known = " or ".join(one for one in _NAMES if not Scenario(one).facts.is_latency)
-        raise HarnessError(
+        raise click.UsageError(
             f"--price is for a throughput, and a latency has none: add --scenario {known}, or leave it out."
         )
 
@@ -267,13 +267,20 @@ def rare(*names: str, **facts: Any) -> Callable[[T], T]:
     return option
 
 
-def flip(kind: Callable[..., Callable[[T], T]]) -> Callable[[T], T]:
-    """Return the option of what learns from a baseline's images; `kind` is `click.option` or `rare`."""
-    return kind(
+def varied(kind: Callable[..., Callable[[T], T]]) -> Callable[[T], T]:
+    """Return the options of what learns from a baseline's images; `kind` is `click.option` or `rare`."""
+    flip = kind(
         "--flip/--no-flip",
         default=None,
         help="Mirror half of the images [default: as the baseline's were, or yes].",
     )
+    padding = kind(
+        "--padding",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Cut out no part of an image, but move it by up to N pixels [default: as the baseline's were].",
+    )
+    return lambda command: flip(padding(command))
 
 
 @contextmanager

@@ -102,6 +102,12 @@ _FOLDER = options.PATH
     help="Least share of an image that augmentation keeps.",
 )
 @options.rare(
+    "--padding",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Cut out no part of an image, but move it by up to N pixels: small images teach more so.",
+)
+@options.rare(
     "--first-size",
     type=click.IntRange(16),
     metavar="N",
@@ -188,6 +194,7 @@ def _train(
     architecture: Path | None,
     batch: int,
     smallest_area: float,
+    padding: int | None,
     flip: bool,
     trivial: bool,
     first_size: int | None,
@@ -234,6 +241,7 @@ def _train(
                 trivial,
                 first_size,
                 0 if first_size is None else round(growing_share * epochs),
+                padding=padding,
             ),
             command=options.command_line(sys.argv[1:]),
             threads=threads,

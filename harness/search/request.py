@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness import __version__
 from harness.console import note
@@ -39,8 +39,11 @@ INHERITED, RANDOM = INITIAL_WEIGHTS = ("inherited", "random")
 """What candidates begin with: what they can take over from the baseline, or nothing that was learned."""
 
 
-_FORM = 2
-"""Of what is kept in a search's folder; what has another form is not gone on with."""
+_FORM = 3
+"""Of what is kept in a search's folder."""
+_KNOWN_FORMS = {INHERITED: (2, _FORM), RANDOM: (_FORM,)}
+"""By initial weights: what has another form is not gone on with, as its networks learned otherwise."""
+_VARIED = ("smallest_area", "flip", "trivial", "padding")
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ class Request:
     seed: int = 1
     flip: bool | None = None
     """Whether half of the images are mirrored; None: see `variation`."""
+    padding: int | None = None
+    """Pixels around an image that is cut out of; None: see `variation`."""
     loaders: int | None = None
     """Processes that load training images which do not fit into memory; None: by the CPUs."""
     crew: str | None = None
@@ -156,7 +161,7 @@ class Setting:
 
     @property
     def variation(self) -> dict[str, Any]:
-        return variation(self.request.card, self.request.flip)
+        return variation(self.request)
 
     @property
     def initial_weights(self) -> str:
@@ -172,25 +177,38 @@ class Setting:
         return self.request.out.joinpath(*names)
 
 
-def variation(card: Card, flip: bool | None) -> dict[str, Any]:
-    """Return how a baseline's training images were varied, as far as is known: Augmentation's arguments.
+class Varying(Protocol):
+    """Who has said how images shall be varied, beside the baseline's card."""
 
-    Whether they were mirrored is what `flip` says, else the card, else as Augmentation has it. Candidates
-    learn from images that are varied alike: the teacher knows such, and where it saw no mirrored images, as
-    with digits, they must not see any. TrivialAugment is for long trainings alone; see
-    `Material.augmentation`.
+    @property
+    def card(self) -> Card: ...
+
+    @property
+    def flip(self) -> bool | None: ...
+
+    @property
+    def padding(self) -> int | None: ...
+
+
+def variation(request: Varying) -> dict[str, Any]:
+    """Return how images to learn from are varied, as far as that is known: Augmentation's arguments.
+
+    It is what the request says, else as the card has it for the baseline's images. Candidates learn from
+    images that are varied alike: the teacher knows such, and where it saw no mirrored images, as with digits,
+    they must not see any. TrivialAugment is for long trainings alone; see `Material.augmentation`.
     """
-    given = card.training.get("augmentation", {})
-    known = {name: given[name] for name in ("smallest_area", "flip", "trivial") if name in given}
-    return known if flip is None else known | {"flip": flip}
+    given = request.card.training.get("augmentation", {})
+    known = {name: given[name] for name in _VARIED if name in given}
+    said = {"flip": request.flip, "padding": request.padding}
+    return known | {name: value for name, value in said.items() if value is not None}
 
 
-def note_mirroring(card: Card, flip: bool | None) -> None:
+def note_mirroring(request: Varying) -> None:
     """Say that images are mirrored where nobody has said that they may be."""
-    if "flip" not in variation(card, flip):
+    if "flip" not in variation(request):
         note(
-            f"The card of {card.name} does not say whether its training images were mirrored, so half of "
-            "them are here: where left and right differ, as in digits, give --no-flip."
+            f"The card of {request.card.name} does not say whether its training images were mirrored, so "
+            "half of them are here: where left and right differ, as in digits, give --no-flip."
         )
 
 
@@ -259,17 +277,19 @@ def open_setting(request: Request) -> Setting:
     require_fit(card, store)
     sizes = _sizes(store, card.input.recipe)
     space = Space(architecture, sizes, ranges(request.space))
-    if (before := asked_before(request.out)) and before.get("form") != _FORM:
+    before = asked_before(request.out)
+    form = before.get("form") if before else _FORM
+    if form not in _KNOWN_FORMS[initial_weights(request, space)]:
         raise OutputError(
             f"The folder {request.out} holds a search of another version of the harness: choose another "
             "--out."
         )
     asked = {
-        "form": _FORM,
+        "form": form,
         "baseline": model_file.sha256(card),
         "search space": space.key,
         **images.identity,
-        "way of varying images": variation(card, request.flip),
+        "way of varying images": variation(request),
         "store": {str(size): store.sha256(card.input.recipe.at(size)) for size in sizes},
         "objective": conditions.to_dict(),
         "allowed drop": request.max_drop,
@@ -281,7 +301,7 @@ def open_setting(request: Request) -> Setting:
         "version": {"harness": __version__, **system.describe().versions},
     }
     parts = Parts(request.out, asked)
-    note_mirroring(card, request.flip)
+    note_mirroring(request)
     held = ", ".join(f"{size} px" for size in sizes)
     note(f"Input sizes that {store.path} holds for this baseline's recipe: {held}; only these are searched.")
     return Setting(request, space, state, images, store, conditions, parts)

@@ -5,7 +5,7 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Augmentation:
     """How a training image is varied."""
 
     smallest_area: float = 0.35
-    """Least share of the image's area that a cut keeps."""
+    """Least share of the image's area that a cut keeps, where there is no `padding`."""
     flip: bool = True
     """Mirror half of the images; turn it off where left and right differ, as in digits."""
     trivial: bool = False
@@ -53,6 +53,13 @@ class Augmentation:
     """Epochs until images that start at `first_size` have the recipe's size."""
     versions: int | None = None
     """In how many versions each image is seen, in turn; None: in another one each epoch."""
+    padding: int | None = None
+    """Cut out no part, but what the recipe does, anywhere in the image when so many pixels surround it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, `padding` where it says something: as trainings had them before."""
+        found = asdict(self)
+        return {name: value for name, value in found.items() if (name, value) != ("padding", None)}
 
     def __post_init__(self) -> None:
         if self.versions is not None and self.first_size is not None:
@@ -195,13 +202,22 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         return shrunk
 
     def _vary(self, pixels: Pixels, source: np.random.PCG64, augmentation: Augmentation, size: int) -> Pixels:
-        """Cut out a random part (area and aspect ratio 3/4 to 4/3 at random), resize it, mirror it or not.
-
-        Perhaps one of TrivialAugment's operations follows.
-        """
+        """Cut out a random part and mirror it or not; perhaps one of TrivialAugment's operations follows."""
         area, ratio, top, left, mirror, *more = (source.random_raw(8) >> np.uint64(11)) * 2.0**-53
+        if augmentation.padding is None:
+            cut = self._part(pixels, (area, ratio, top, left), augmentation.smallest_area, size)
+        else:
+            cut = self._moved(pixels, (top, left), augmentation.padding, size)
+        flipped = cut[:, ::-1] if augmentation.flip and mirror < 0.5 else cut
+        return augment(np.ascontiguousarray(flipped), *more) if augmentation.trivial else flipped
+
+    def _part(
+        self, pixels: Pixels, draws: tuple[float, float, float, float], smallest: float, size: int
+    ) -> Pixels:
+        """Return a part, resized: its share of the area, its aspect ratio (3/4 to 4/3), its place drawn."""
+        area, ratio, top, left = draws
         height, width = pixels.shape[:2]
-        keep = augmentation.smallest_area + (1 - augmentation.smallest_area) * area
+        keep = smallest + (1 - smallest) * area
         aspect = (4 / 3) ** (2 * ratio - 1)
         side = (keep * height * width) ** 0.5
         cut_height = max(1, min(height, round(side / aspect**0.5)))
@@ -213,8 +229,26 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
             (size, size),
             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
         )
-        flipped = cut[:, ::-1] if augmentation.flip and mirror < 0.5 else cut
-        return augment(np.ascontiguousarray(flipped), *more) if augmentation.trivial else flipped
+        return cut
+
+    def _moved(self, pixels: Pixels, draws: tuple[float, float], padding: int, size: int) -> Pixels:
+        """Return what is at a drawn place of the image at the recipe's scale, padded with its mirror image.
+
+        (As ResNets learn on CIFAR: He et al., "Deep Residual Learning for Image Recognition", 2015, section
+        4.2, where the padding is black.)
+        """
+        recipe = self.recipe if size == self.recipe.size else self.recipe.at(size)
+        scale = recipe.short_side / min(pixels.shape[:2])
+        if scale != 1:
+            height, width = (max(size, round(scale * side)) for side in pixels.shape[:2])
+            way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            pixels = cv2.resize(pixels, (width, height), interpolation=way)
+        border = round(padding * size / self.recipe.size)
+        padded = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_REFLECT)
+        rooms = (side - size + 1 for side in padded.shape[:2])
+        y, x = (int(draw * room) for draw, room in zip(draws, rooms, strict=True))
+        cut: Pixels = padded[y : y + size, x : x + size]
+        return cut
 
 
 class ImageMemory:

@@ -144,7 +144,7 @@ def train(
     checkpoint = folder / CHECKPOINT_NAME
     identity = {
         "settings": lasting(settings),
-        "augmentation": asdict(images.augmentation) if images.augmentation else {},
+        "augmentation": images.augmentation.to_dict() if images.augmentation else {},
         "recipe": images.recipe.to_dict(),
         "images": f"{len(images)} ({images.images.sha256[:12]})",
         "ranks": ranks.count,

@@ -168,7 +168,7 @@ def _exported(
         **({"architecture": request.architecture.deployed.to_dict()} if request.architecture else {}),
         **({"origin": origin} if origin else {}),
         **lasting(settings),
-        "augmentation": asdict(request.augmentation),
+        "augmentation": request.augmentation.to_dict(),
         "command": request.command,
         "threads": torch.get_num_threads(),
         "torch_top1": history[-1].top1,

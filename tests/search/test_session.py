@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,7 +139,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Request:
             module.weight.data.fill_(0.5)
     (root / "baseline").mkdir()
     augmentation = Augmentation(0.5, flip=False, trivial=True, first_size=24, growing_epochs=3)
-    training = {"augmentation": asdict(augmentation)}
+    training = {"augmentation": augmentation.to_dict()}
     export.export(network, RECIPE, root / "baseline", "tiny", "a tiny baseline", training)
     card = read_card(root / "baseline" / "card.toml")
     return Request(card, train, store.path, root / "out", max_drop=0.9, effort=EFFORT, command="harness")
@@ -332,6 +332,18 @@ def test_what_candidates_begin_with_is_fair_to_all_of_the_space_and_only_heirs_a
     assert open_setting(replace(alone, out=tmp_path / "costs", estimator=DISTILLED)).estimator == DISTILLED
 
 
+def test_images_are_padded_where_the_card_or_somebody_says_so(task: Request, tmp_path: Path) -> None:
+    padded = replace(task.card, training={"augmentation": Augmentation(padding=3).to_dict()})
+    for padding, card, expected in (
+        (None, task.card, None),
+        (2, task.card, 2),
+        (None, padded, 3),
+        (0, padded, 0),
+    ):
+        wanted = replace(task, card=card, padding=padding, out=tmp_path / f"{padding}-{expected}")
+        assert Supplies.of(open_setting(wanted)).augmentation.padding == expected
+
+
 def test_a_folder_keeps_to_its_search(task: Request, outcome: SearchResult) -> None:
     with pytest.raises(OutputError, match="holds a search with another allowed drop, another wanted latency"):
         open_setting(replace(task, max_drop=0.5, target_ms=5.0))
@@ -511,7 +523,7 @@ def test_candidates_learn_from_images_varied_as_the_baselines_were(
         monkeypatch.setattr(materials, "MANY_EPOCHS", many)
         material.train(Job(SHAPE, tmp_path / str(many), replace(BRIEF, batch_size=24), count=24))
         checkpoint = torch.load(tmp_path / str(many) / "checkpoint.pt", weights_only=True)
-        assert checkpoint["identity"]["augmentation"] == asdict(expected)
+        assert checkpoint["identity"]["augmentation"] == expected.to_dict()
 
 
 def test_report_shows_page_and_tables(task: Request, outcome: SearchResult) -> None:
@@ -608,6 +620,20 @@ def test_a_wanted_speed_is_one_over_the_baseline_in_f32(task: Request, tmp_path:
         for one in json.loads(path.read_text(encoding="utf-8"))["found"]
     ]
     assert 0.4 < max(times) <= 0.5
+
+
+@pytest.mark.parametrize(("reached", "warned"), [(1 / 24, True), (1 / 2, False)])
+def test_a_user_is_warned_where_no_scout_does_better_than_guessing(
+    task: Request,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    reached: float,
+    warned: bool,
+) -> None:
+    monkeypatch.setattr(Trainings, "looks", lambda _, networks: [reached] * len(networks))
+    session.run(replace(task, out=tmp_path / "out", until="scouts"), TOOLS)
+    assert ("scouts does better than guessing, and the estimator" in capsys.readouterr().err) is warned
 
 
 def test_a_wanted_speed_is_one_over_the_baseline_as_measured_not_as_predicted(

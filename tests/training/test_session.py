@@ -1,5 +1,6 @@
 """Training: seconds of it, on a few small images, where PyTorch is installed."""
 
+import itertools
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from click.testing import CliRunner
 from harness import files
 from harness.commands.train import command
 from harness.dataset import builtin
-from harness.dataset.images import find_images
+from harness.dataset.images import ImageList, find_images
 from harness.dataset.recipe import Recipe
 from harness.errors import DataError, OutputError, RunFailed
 from harness.model import resnet
@@ -153,6 +154,52 @@ def test_a_trivially_augmented_image_is_another_each_epoch_and_the_same_each_tim
     assert all(map(torch.equal, shown[0], shown[1]))
     assert sum(map(torch.equal, shown[0], shown[2])) < 3
     assert not any(torch.equal(shown[0][0], other) for other in shown[0][1:])
+
+
+def noise_alone(folder: Path, size: int) -> ImageList:
+    """Return a list of one image of noise, kept in `folder` without loss."""
+    folder.mkdir()
+    pixels = np.random.default_rng(1).integers(0, 256, (size, size, 3), np.uint8)
+    cv2.imwrite(str(folder / "noise.png"), pixels)
+    return ImageList(("noise.png",), (0,), folder)
+
+
+@pytest.mark.parametrize(("size", "crop_fraction"), [(32, 1.0), (28, 0.875)])
+def test_a_padded_image_is_moved_by_so_many_pixels_at_most(
+    tmp_path: Path, size: int, crop_fraction: float
+) -> None:
+    alone, padding = noise_alone(tmp_path / "one", 32), 2
+    plain = Augmentation(flip=False, padding=padding)
+    images = Images(alone, Recipe(size, "area", crop_fraction), plain, seed=1)
+    whole = Images(alone, Recipe(32, "area", 1.0))[0, 0][0].numpy()
+    padded = np.pad(whole, ((padding, padding), (padding, padding), (0, 0)), "symmetric")
+    rooms = range(len(padded) - size + 1)
+    places = {
+        padded[y : y + size, x : x + size].tobytes(): (y, x) for y, x in itertools.product(rooms, rooms)
+    }
+    found = [places[images[epoch, 0][0].numpy().tobytes()] for epoch in range(200)]
+    assert {y for y, _ in found} == {x for _, x in found} == set(rooms)
+    mirrored = images.varied(replace(plain, flip=True))
+    pairs = [(mirrored[epoch, 0][0], images[epoch, 0][0]) for epoch in range(20)]
+    assert {torch.equal(one, other.flip(1)) for one, other in pairs} == {True, False}
+    assert all(torch.equal(one, other) or torch.equal(one, other.flip(1)) for one, other in pairs)
+
+
+def test_padding_grows_with_the_images(tmp_path: Path) -> None:
+    alone = noise_alone(tmp_path / "one", 32)
+    growing = Augmentation(flip=False, padding=4, first_size=16, growing_epochs=10_000)
+    images = Images(alone, Recipe(32, "area", 1.0), growing)
+    shown = [images[epoch, 0][0] for epoch in range(400)]
+    assert {one.shape for one in shown} == {(16, 16, 3)}
+    assert len({one.numpy().tobytes() for one in shown}) == 5**2
+
+
+def test_a_training_on_padded_images_is_another_one(data: tuple[Images, Images], tmp_path: Path) -> None:
+    assert "padding" not in Augmentation().to_dict()
+    padded = data[0].varied(Augmentation(padding=2)), data[1]
+    trained(padded, tmp_path, replace(SETTINGS, epochs=1))
+    with pytest.raises(OutputError, match=r"another training \(padding 2 there, None here\)"):
+        trained(data, tmp_path, replace(SETTINGS, epochs=1), resume=True)
 
 
 def test_images_in_memory_can_be_varied_in_another_way_without_being_read_again(

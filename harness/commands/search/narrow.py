@@ -51,7 +51,7 @@ from harness.model.card import find_card
     help="LoadGen tests of each model.",
 )
 @options.duration
-@options.flip(click.option)
+@options.varied(click.option)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of order and variation.")
 @click.option("--out", type=options.PATH, required=True, metavar="DIR", help="Where everything goes.")
 @options.measures

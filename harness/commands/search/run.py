@@ -118,7 +118,7 @@ def _effort(
     help="Address of a Ray cluster (see `fleet run`) whose other machines train candidates, each bit "
     "for bit as here.",
 )
-@options.flip(options.rare)
+@options.varied(options.rare)
 @options.rare(
     "--loaders",
     type=options.Workers(0),

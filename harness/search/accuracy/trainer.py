@@ -37,9 +37,16 @@ epochs of it at 0.005 reached 90.1 % in f32, the baseline 89.9 %. On the built-i
 """
 
 ANEW = Settings(
-    epochs=1, batch_size=128, optimizer="muon", learning_rate=0.03, warmup_epochs=0, weight_decay=0.01
+    epochs=1, batch_size=128, optimizer="muon", learning_rate=0.03, warmup_epochs=0, weight_decay=0.1
 )
-"""How a candidate learns from random weights, from the labels alone."""
+"""How a candidate learns from random weights, from the labels alone.
+
+Measured on CIFAR-10 with a network of 18 MMAC (plain 3x3 convolutions, 32, 64 and 240 channels, an early
+stride), three epochs on 45,000 images padded by 2 pixels, top-1 on 5,000 others: a weight decay of 0.01
+81.0 %, of 0.1 82.1 %, of 0.3 81.6 %; at twice the learning rate 81.5 % with 0.01 and 81.1 % with 0.3. With
+kernels that begin as identities behind a stem that whitens its patches (as airbench has it; Jordan, "94% on
+CIFAR-10 in 3.29 Seconds on a Single GPU", 2024) 81.5 % at 0.01. One training each.
+"""
 
 
 @dataclass(frozen=True)

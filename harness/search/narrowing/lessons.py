@@ -51,7 +51,7 @@ class Lessons:
         self._seed = setting.request.seed
         recipe = setting.card.input.recipe
         parts = setting.images
-        vary = Augmentation(**variation(setting.card, setting.request.flip))
+        vary = Augmentation(**variation(setting.request))
         self.learned = Images(parts.learned, recipe, vary, seed=self._seed)
         self.plain = Images(subset(parts.learned, _PLAIN), recipe)
         self.held_out = Images(parts.held_out, recipe)

@@ -39,6 +39,8 @@ class Request:
     """Of the distillation."""
     flip: bool | None = None
     """Whether half of the images are mirrored; None: see `variation`."""
+    padding: int | None = None
+    """Pixels around an image that is cut out of; None: see `variation`."""
     seed: int = 1
     rounds: int = 5
     """LoadGen tests of each model in the end."""
@@ -91,12 +93,12 @@ def open_setting(request: Request) -> Setting:
         {
             "baseline": digest,
             **images.identity,
-            "way of varying images": variation(card, request.flip),
+            "way of varying images": variation(request),
             "store": store.sha256(card.input.recipe),
             "objective": conditions.to_dict(),
             "seed": request.seed,
             "version": {"harness": __version__, **system.describe().versions},
         },
     )
-    note_mirroring(card, request.flip)
+    note_mirroring(request)
     return Setting(request, images, store, conditions, parts)
