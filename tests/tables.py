@@ -40,8 +40,23 @@ def parts(found: click.Command) -> dict[str, click.Command]:
 def rare_options(name: str, part: str = "") -> list[str]:
     """Return a row for each option that a command takes from a file."""
     rare = [one for one in parts(command(name))[part].params if isinstance(one, click.Option) and one.hidden]
-    info = [one.to_info_dict() for one in rare]
-    return [f"| `{one['name']}` | {_shown(one['default'])} | {one['help']} |" for one in info]
+    defaults = [_shown(one.to_info_dict()["default"]) for one in rare]
+    return [
+        f"| `{one.name}`{_otherwise(one)} | {default} | {one.help}{_choices(one)} |"
+        for one, default in zip(rare, defaults, strict=True)
+    ]
+
+
+def _otherwise(option: click.Option) -> str:
+    """Return what an option is called on the command line, where that does not follow from its key."""
+    usual = f"--{(option.name or '').replace('_', '-')}"
+    return "" if usual in option.opts else f" (`{option.opts[0]}`)"
+
+
+def _choices(option: click.Option) -> str:
+    if not isinstance(option.type, click.Choice):
+        return ""
+    return f" One of {', '.join(f'`{one}`' for one in option.type.choices)}."
 
 
 def _shown(default: object) -> str:

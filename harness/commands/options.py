@@ -278,7 +278,8 @@ def varied(kind: Callable[..., Callable[[T], T]]) -> Callable[[T], T]:
         "--padding",
         type=click.IntRange(0),
         metavar="N",
-        help="Cut out no part of an image, but move it by up to N pixels [default: as the baseline's were].",
+        help="Cut out no part of an image, but move it by up to N pixels, at the baseline's size "
+        "[default: as the baseline's were].",
     )
     return lambda command: flip(padding(command))
 

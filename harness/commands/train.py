@@ -1,4 +1,4 @@
-"""`harness train`: train a ResNet-50 v1.5, full or narrowed, and export it."""
+"""`harness train`: train a ResNet-50 v1.5 of any width, or another network of the search, and export it."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from harness.commands import options
 from harness.model.architecture import STEMS, read_architecture
@@ -53,7 +54,7 @@ _FOLDER = options.PATH
     "--architecture",
     type=_FOLDER,
     metavar="FILE",
-    help="Train this network, in JSON as `harness search` writes it; its own size, width and stem count.",
+    help="Train this network, in JSON as `architecture` in a search's result.json; its size and width count.",
 )
 @click.option(
     "--epochs", type=click.IntRange(1), default=60, show_default=True, help="Passes over the images."
@@ -99,13 +100,13 @@ _FOLDER = options.PATH
     type=options.Finite(0, 1, min_open=True),
     default=0.35,
     show_default=True,
-    help="Least share of an image that augmentation keeps.",
+    help="Least share of an image that augmentation keeps, without --padding.",
 )
 @options.rare(
     "--padding",
     type=click.IntRange(0),
     metavar="N",
-    help="Cut out no part of an image, but move it by up to N pixels: small images teach more so.",
+    help="Cut out no part of an image, but move it by up to N pixels; its edges are mirrored.",
 )
 @options.rare(
     "--first-size",
@@ -164,12 +165,15 @@ _FOLDER = options.PATH
 @options.config
 @options.as_json
 def command(**options: Any) -> None:
-    """Train a ResNet-50 v1.5, full or narrowed, and export it as an OpenVINO model with its card.
+    """Train a ResNet-50 v1.5 of any width, or --architecture, and export it with its card.
 
     Needs PyTorch: pip install 'inference-harness[train]'. For several GPUs start it with torchrun:
     torchrun --nproc-per-node 4 -m harness train ...
     """
     as_json = options.pop("as_json")
+    source = click.get_current_context().get_parameter_source("smallest_area")
+    if options["padding"] is not None and source is not ParameterSource.DEFAULT:
+        raise click.UsageError("With --padding no part of an image is cut out: leave out --smallest-area.")
     facts = _train(**options)
     if facts is None:
         return

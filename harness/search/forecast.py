@@ -1,10 +1,10 @@
-"""How long a search takes, part by part, from what was just measured here; and how much of it is left."""
+"""How long a search takes, part by part, from what was just measured; and how much of it is left."""
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from harness.search.request import DISTILLED, UNTIL, Request, Setting
 from harness.search.space.revisions import DEPTHS
 from harness.training.data import Images, normalised
 from harness.training.network import ResNet
-from harness.training.precision import quickest
 from harness.training.teacher import quick
 
 PARTS = (*UNTIL, "comparison")
@@ -45,7 +44,7 @@ _STARTING_S = 2.0
 
 @dataclass(frozen=True)
 class Rates:
-    """What a machine does, in seconds an image."""
+    """What those that train do, in seconds an image."""
 
     learn_s: float
     """A step of training a network as large as the baseline, without its teacher."""
@@ -80,30 +79,61 @@ class Forecast:
         return f"Part {number} of {len(PARTS)}, '{part}', is done; about {_minutes(left)} min are left."
 
 
-def rates(material: Material, candidates: Sequence[Architecture], at_once: int) -> Rates:
-    """Measure them: a few steps of training, and a few images read; `at_once` networks will train.
+def rates(
+    material: Material, candidates: Sequence[Architecture], precision: str, count: int | None = None
+) -> Rates:
+    """Measure what trains from `material`: a few steps of training, and a few images read.
 
     Of the candidates a few are trained, all over the sequence: of one latency in INT8, those of one form take
     several times as long to train as those of another (19 to 163 s a look, in the search at twelve times of
     benchmarks/README.md).
+
+    Args:
+        material: the baseline and the images.
+        candidates: what will be trained.
+        precision: in which, one of training.loop's.
+        count: images that these will learn from first, which are kept in memory if they fit; None: all.
     """
-    device, size = material.ranks.device, material.baseline.size
+    device, size = material.ranks.device, candidates[0].size
     some = candidates[:: math.ceil(len(candidates) / _PROBED)]
-    learn_s, *candidates_s = (
-        step_s(one, material.pool(one.size)[:_PROBE_IMAGES], device) for one in (material.baseline, *some)
-    )
-    candidate_s = statistics.fmean(candidates_s)
-    answer = quick(material.teacher, material.precision)
-    x = normalised(material.pool(size)[:_PROBE_IMAGES], device)
+    candidate_s = statistics.fmean(step_s(one, _probe(material, one), device, precision) for one in some)
+    answer = quick(material.teacher, precision)
+    x = normalised(_probe(material, material.baseline), device)
     answer(x)
     started = time.perf_counter()
     answer(x)
     answer_s = (time.perf_counter() - started) / len(x)
-    images = material.learned(size, 1)
+    images = material.learned(size, 1, count)
     one_s = _load_s(images)
     read_s = one_s / system.usable_cpus() if images.in_memory else 0.0
     load_s = one_s if images.in_memory else one_s / max(1, material.loaders(images))
-    return Rates(learn_s, candidate_s, answer_s, load_s, read_s, at_once)
+    return Rates(baseline_s(material), candidate_s, answer_s, load_s, read_s)
+
+
+def baseline_s(material: Material) -> float:
+    """Return the seconds an image of a step of training a network as large as the baseline."""
+    baseline, device = material.baseline, material.ranks.device
+    return step_s(baseline, _probe(material, baseline), device, material.precision)
+
+
+def together(places: Sequence[Rates], learn_s: float | None = None) -> Rates:
+    """Return what several places do that train side by side, each as fast as they are on average.
+
+    Args:
+        places: what each does.
+        learn_s: see Rates, of what distils, which is one process alone; None: as the first of the places.
+    """
+    loads = sum(one.load_s for one in places)
+    part = loads / (loads + sum(one.candidate_s for one in places))
+    image_s = statistics.harmonic_mean([one.load_s + one.candidate_s for one in places])
+    return replace(
+        places[0],
+        learn_s=places[0].learn_s if learn_s is None else learn_s,
+        candidate_s=(1 - part) * image_s,
+        load_s=part * image_s,
+        answer_s=statistics.harmonic_mean([one.answer_s for one in places]),
+        at_once=len(places),
+    )
 
 
 def forecast(
@@ -118,7 +148,7 @@ def forecast(
 
     Args:
         setting: of the search.
-        found: what this machine does.
+        found: what those that train do.
         thoughts: networks that are looked at before the scouts that are asked for.
         measuring_s: to measure one network.
         spent: seconds that parts have cost so far, by the names under which `Parts` keeps them.
@@ -174,16 +204,16 @@ def forecast(
     return Forecast(seconds | dict.fromkeys(finished, 0.0))
 
 
-def step_s(architecture: Architecture, pixels: Tensor, device: torch.device) -> float:
+def step_s(architecture: Architecture, pixels: Tensor, device: torch.device, precision: str) -> float:
     """Return the seconds an image of a step of training, the least of a few, without loading and teacher.
 
     Args:
         architecture: what learns.
         pixels: u8 [batch, size, size, 3] RGB.
         device: to train on.
+        precision: 'f32' or 'bf16'.
     """
     network = ResNet(architecture).to(device, memory_format=torch.channels_last).train()
-    precision = quickest(device)
     seconds = math.inf
     for _ in range(_PROBE_STEPS):
         started = time.perf_counter()
@@ -200,6 +230,11 @@ def _converged_s(request: Request, images: int, training_s: Callable[[int, int, 
     return training_s(4 * count, images, effort.finetune_epochs) + training_s(
         2 * count, images, effort.epochs
     )
+
+
+def _probe(material: Material, architecture: Architecture) -> Tensor:
+    """Return a few images of a network's size, u8 [count, size, size, 3] RGB."""
+    return material.pool(architecture.size)[:_PROBE_IMAGES]
 
 
 def _load_s(images: Images) -> float:

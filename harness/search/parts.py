@@ -10,6 +10,8 @@ from typing import Any
 from harness import files, typed
 from harness.errors import OutputError
 
+OBJECTIVE = "objective"
+"""What a request calls the conditions of which latencies count."""
 _PARTS = "parts"
 _REQUEST = "request.json"
 _SPENT = "spent.json"
@@ -34,7 +36,7 @@ class Parts:
         files.make_writable_folder(self.folder)
         asked = json.loads(json.dumps(dict(request)))
         if held:
-            unlike = [name for name, value in asked.items() if name in held and _differ(held[name], value)]
+            unlike = [name for name, value in asked.items() if name in held and _differ(name, held, asked)]
             if unlike:
                 raise OutputError(
                     f"The folder {out} holds a search with another {', another '.join(unlike)}: choose "
@@ -88,11 +90,11 @@ class Parts:
         return self.folder / f"{named(name, **effort)}.json"
 
 
-def _differ(held: Any, asked: Any) -> bool:
-    """Return whether two values are unlike; what an older record of several does not say counts as equal."""
-    if isinstance(held, dict) and isinstance(asked, dict):
-        return bool(asked | held != asked)
-    return bool(held != asked)
+def _differ(name: str, held: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Return whether two values are unlike; what an older objective does not say counts as equal."""
+    if name == OBJECTIVE:
+        return bool(asked[name] | held[name] != asked[name])
+    return bool(held[name] != asked[name])
 
 
 def asked_before(out: Path) -> dict[str, Any]:

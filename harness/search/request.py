@@ -18,7 +18,7 @@ from harness.model.resnet import State
 from harness.profiling.conditions import MACHINE, Conditions
 from harness.search import split
 from harness.search.decision import SEARCHED, UNIFORM
-from harness.search.parts import Parts, asked_before
+from harness.search.parts import OBJECTIVE, Parts, asked_before
 from harness.search.space import baseline
 from harness.search.space.ranges import REVISIONS, ranges
 from harness.search.space.revisions import Space
@@ -43,6 +43,7 @@ _FORM = 3
 """Of what is kept in a search's folder."""
 _KNOWN_FORMS = {INHERITED: (2, _FORM), RANDOM: (_FORM,)}
 """By initial weights: what has another form is not gone on with, as its networks learned otherwise."""
+_WEIGHTS = "set of initial weights"
 _VARIED = ("smallest_area", "flip", "trivial", "padding")
 
 
@@ -128,7 +129,7 @@ class Request:
     flip: bool | None = None
     """Whether half of the images are mirrored; None: see `variation`."""
     padding: int | None = None
-    """Pixels around an image that is cut out of; None: see `variation`."""
+    """By how many pixels images are moved, at most, at the baseline's input size; None: see `variation`."""
     loaders: int | None = None
     """Processes that load training images which do not fit into memory; None: by the CPUs."""
     crew: str | None = None
@@ -277,9 +278,9 @@ def open_setting(request: Request) -> Setting:
     require_fit(card, store)
     sizes = _sizes(store, card.input.recipe)
     space = Space(architecture, sizes, ranges(request.space))
-    before = asked_before(request.out)
+    before, weights = asked_before(request.out), initial_weights(request, space)
     form = before.get("form") if before else _FORM
-    if form not in _KNOWN_FORMS[initial_weights(request, space)]:
+    if form not in _KNOWN_FORMS[before.get(_WEIGHTS, weights)]:
         raise OutputError(
             f"The folder {request.out} holds a search of another version of the harness: choose another "
             "--out."
@@ -291,13 +292,13 @@ def open_setting(request: Request) -> Setting:
         **images.identity,
         "way of varying images": variation(request),
         "store": {str(size): store.sha256(card.input.recipe.at(size)) for size in sizes},
-        "objective": conditions.to_dict(),
+        OBJECTIVE: conditions.to_dict(),
         "allowed drop": request.max_drop,
         "wanted latency": request.target_ms,
         "wanted speed": request.target_speedup,
         "seed": request.seed,
         "estimator": estimator(request, space),
-        "set of initial weights": initial_weights(request, space),
+        _WEIGHTS: weights,
         "version": {"harness": __version__, **system.describe().versions},
     }
     parts = Parts(request.out, asked)
@@ -313,7 +314,7 @@ def _conditions(request: Request) -> Conditions:
     Raises:
         HarnessError: the search was begun on another machine, and its next part may have to measure.
     """
-    there = asked_before(request.out).get("objective", {})
+    there = asked_before(request.out).get(OBJECTIVE, {})
     machine = {name: there[name] for name in MACHINE if name in there}
     if machine.items() <= Conditions(request.scenario, 1).to_dict().items():
         return Conditions.of(request.scenario, request.threads)

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,16 +22,16 @@ from harness.search.accuracy.trainer import BRIEF, Trainer
 from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
 from harness.search.document import OverSeeds, SearchResult
 from harness.search.latency.learning import Latencies
-from harness.search.request import UNTIL, Request, Setting, open_setting
+from harness.search.request import DISTILLED, UNTIL, Request, Setting, open_setting
 from harness.search.selection.contest import Contest
 from harness.search.selection.trainings import Trainings
-from harness.search.strategy.scouting import Band, Scouting, thoughts, unreached
+from harness.search.strategy.scouting import Band, Scouted, Scouting, thoughts, unreached
 from harness.search.tools import TOOLS, Predictor, Tools
 from harness.training import precision
 from harness.training.ranks import Ranks, joined
 
 _VISITS = 3
-"""Measurements of the baseline."""
+"""Measurements of the baseline, of which the middle one counts."""
 
 
 def run(request: Request, tools: Tools | None = None) -> SearchResult | None:
@@ -67,85 +68,92 @@ def _lead(
             return _search(setting, tools, ranks, end_others, crew)
 
 
+class _Stopped(Exception):
+    """The search has come to the part after which it was told to stop."""
+
+
+class _Progress:
+    """How far a search is, which is kept and told."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._request, self._parts = setting.request, setting.parts
+        self.finished = {part for part in UNTIL if self._parts.has(_reached(part, self._request))}
+        """What earlier calls have finished."""
+        self.outlook: forecast.Forecast | None = None
+
+    def reached(self, part: str) -> None:
+        """Keep and tell that a part is finished.
+
+        Raises:
+            _Stopped: it is the last one that was asked for.
+        """
+        self._parts.keep(_reached(part, self._request), value=True)
+        if self.outlook is not None:
+            note(self.outlook.after(part))
+        if self._request.until == part:
+            note(f"Stopped after '{part}', as asked; the same command without --until goes on from there.")
+            raise _Stopped
+
+
+@dataclass(frozen=True)
+class _Times:
+    """What networks take, and may take, in the milliseconds of the latency model."""
+
+    predictor: Predictor
+    """The latency model."""
+    usual_ms: float
+    """Of the baseline, in INT8."""
+    cap_ms: float
+    """What must be reached."""
+
+    @property
+    def band(self) -> Band:
+        return Band(self.cap_ms, Band.NEAR if self.cap_ms < self.usual_ms else Band.FAR)
+
+
 def _search(
     setting: Setting, tools: Tools, ranks: Ranks, end_others: Callable[[], None], crew: Trainer | None
 ) -> SearchResult | None:
-    request = setting.request
     _require_a_batch(setting)
-    parts = setting.parts
-
-    outlook: forecast.Forecast | None = None
-    finished = {part for part in UNTIL if parts.has(_reached(part, request))}
-
-    def reached(part: str) -> bool:
-        parts.keep(_reached(part, request), value=True)
-        if outlook is not None:
-            note(outlook.after(part))
-        if request.until == part:
-            note(f"Stopped after '{part}', as asked; the same command without --until goes on from there.")
-        return request.until == part
-
-    with parts.timed("latency table"):
-        predictor = tools.predictor(setting)
-    _require_same_table(setting, predictor)
-    usual_ms = _usual_ms(setting, predictor, tools)
-    cap_ms = _cap_ms(setting, usual_ms, tools)
-    if reached("table"):
+    try:
+        return _searched(setting, tools, ranks, end_others, crew)
+    except _Stopped:
         return None
+
+
+def _searched(
+    setting: Setting, tools: Tools, ranks: Ranks, end_others: Callable[[], None], crew: Trainer | None
+) -> SearchResult:
+    request, parts, progress = setting.request, setting.parts, _Progress(setting)
+    times = _times(setting, tools)
+    progress.reached("table")
     ranks.tell("begin")
     with parts.timed("reading images"):
         material = _material(setting, ranks)
         team = Team(material, ranks)
     trainings = Trainings(setting, crew or team)
-    band = Band(cap_ms, Band.NEAR if cap_ms < usual_ms else Band.FAR)
-    measure = partial(_measured_ms, setting, predictor, tools)
-    # Elsewhere what is looked at is chosen by what is known so far, and measured when the folder is back.
-    here = setting.conditions.elsewhere is None
-    latencies = Latencies(predictor.predict_ms, predictor.refit, measure if here else None, parts)
-    reference = setting.space.reference
-    latencies.learn([(setting.space.baseline, usual_ms), (reference, predictor.level_ms(reference))])
+    latencies = _latencies(setting, times, tools)
     chosen = trainings.brief.precision
-    if crew is None:
-        note(precision.why(chosen, ranks.device))
-        first = thoughts(setting.space, predictor.predict_ms, band)
-        rates = forecast.rates(material, first or [setting.space.reference], ranks.count)
-        outlook = forecast.forecast(
-            setting, rates, len(first), predictor.measuring_s, parts.seconds, finished
-        )
-        note(outlook.text)
-    else:
-        note(f"Candidates train in {chosen}, as the workers have it; how long that takes is not foreseen.")
+    by_workers = f"Candidates train in {chosen}, as the workers have it."
+    note(precision.why(chosen, ranks.device) if crew is None else by_workers)
+    progress.outlook = _outlook(setting, times, material, crew or team, progress.finished)
     with parts.timed("estimator"):
         estimator, estimated = tools.estimator(setting, material)
-    if reached("estimator"):
-        return None
+    progress.reached("estimator")
     bar = _bar(setting, material, trainings)
     scouting = Scouting(
-        setting.space, band, latencies, bar, estimator, request.seed, trainings.looks, parts.kept
+        setting.space, times.band, latencies, bar, estimator, request.seed, trainings.looks, parts.kept
     )
     scouted = scouting.scout(request.effort.scouts)
-    if scouted.at_chance(len(setting.images.held_out.names)):
-        note(
-            f"None of the {len(scouted.seen)} scouts does better than guessing, and the estimator "
-            "has learned nothing from them: give them more to learn from, by --look-images, or "
-            "ask for less speed."
-        )
-    if reached("scouts"):
-        return None
-    if missing := [one for one, _ in scouted.seen if not latencies.knows(one)]:
-        with parts.timed("latencies"):
-            latencies.keep(zip(missing, measure(missing), strict=True))
-    looks = [Candidate(one, latencies.ms(one), accuracy) for one, accuracy in scouted.seen]
-    in_time = [one for one in looks if one.latency_ms <= cap_ms]
-    if not in_time:
-        raise unreached(cap_ms, [(one.architecture, one.latency_ms) for one in looks])
-    if reached("latencies"):
-        return None
+    _warn_of_guesses(scouted, len(setting.images.held_out.names))
+    progress.reached("scouts")
+    in_time = _in_time(setting, times, tools, scouted, latencies)
+    progress.reached("latencies")
     weighed = scouted.weighed
     provenance = {
         "search": {
             **typed.unstructure(result.asked(setting)),
-            "table": predictor.facts["sha256"],
+            "table": times.predictor.facts["sha256"],
             "estimator": estimated["sha256"],
             "weights": dict(weighed.weights),
             "estimator_name": weighed.name,
@@ -155,19 +163,16 @@ def _search(
     shortlist = contest.shortlist(in_time, bar)
     candidates = contest.tuned(shortlist)
     picked, trained = contest.train_up(candidates, bar)
-    if reached("finals"):
-        return None
+    progress.reached("finals")
     rivals = contest.rivals(picked, tools.measure)
-    if reached("uniform"):
-        return None
+    progress.reached("uniform")
     controls = contest.train_controls(rivals, trained)
     cards = [request.card, contest.models.baseline_int8()[0]]
     cards.append(contest.models.publish(UNIFORM, trained[controls[0].key]))
     cards.append(contest.models.publish(SEARCHED, trained[picked.key]))
     twins = contest.twins(picked.architecture, controls[0].architecture)
     converged = contest.converged(weighed)
-    if reached("models"):
-        return None
+    progress.reached("models")
     end_others()
     kernels = contest.kernels([one.architecture for one in candidates], tools.kernels)
     with parts.timed("comparison"):
@@ -175,13 +180,13 @@ def _search(
     over_seeds = _over_seeds(setting, [(request.seed, cards[-1], cards[-2]), *twins])
     outcome = result.made(
         setting=setting,
-        predictor=predictor.facts,
+        predictor=times.predictor.facts,
         estimator={
             "name": weighed.name,
             **estimated,
             "scouts": scouted.to_dict(latencies),
         },
-        baseline_ms=usual_ms,
+        baseline_ms=times.usual_ms,
         foretold_ms={one.key: latencies.foretold_ms(one.architecture) for one in candidates},
         shortlist=shortlist,
         kernels=kernels,
@@ -190,13 +195,83 @@ def _search(
         trained=trained,
         picked=picked,
         controls=controls,
-        wanted_ms=cap_ms,
+        wanted_ms=times.cap_ms,
         converged=converged,
         comparison=comparison,
         over_seeds=over_seeds,
     )
     result.write(outcome, request.out)
     return outcome
+
+
+def _times(setting: Setting, tools: Tools) -> _Times:
+    with setting.parts.timed("latency table"):
+        predictor = tools.predictor(setting)
+    _require_same_table(setting, predictor)
+    usual_ms = _usual_ms(setting, predictor, tools)
+    return _Times(predictor, usual_ms, _cap_ms(setting, usual_ms, tools))
+
+
+def _latencies(setting: Setting, times: _Times, tools: Tools) -> Latencies:
+    """Return what is known of latencies: of the baseline and the reference, and what an earlier call knew."""
+    predictor, space = times.predictor, setting.space
+    # Elsewhere what is looked at is chosen by what is known so far, and measured when the folder is back.
+    here = setting.conditions.elsewhere is None
+    measure = partial(_measured_ms, setting, predictor, tools) if here else None
+    found = Latencies(predictor.predict_ms, predictor.refit, measure, setting.parts)
+    found.learn([(space.baseline, times.usual_ms), (space.reference, predictor.level_ms(space.reference))])
+    return found
+
+
+def _outlook(
+    setting: Setting, times: _Times, material: Material, trainer: Trainer, finished: Collection[str]
+) -> forecast.Forecast | None:
+    """Foresee how long all of it takes, and say so; None where nobody who trains answers."""
+    predictor = times.predictor
+    first = thoughts(setting.space, predictor.predict_ms, times.band)
+    effort, images = setting.request.effort, len(setting.images.learned.names)
+    probe = partial(
+        forecast.rates,
+        candidates=first or [setting.space.reference],
+        precision=trainer.precision,
+        count=min(effort.look_images, effort.learned(images)),
+    )
+    if not (places := trainer.asked(probe)):
+        return None
+    is_alone = isinstance(trainer, Team) or setting.estimator != DISTILLED
+    rates = forecast.together(places, None if is_alone else forecast.baseline_s(material))
+    spent = setting.parts.seconds
+    found = forecast.forecast(setting, rates, len(first), predictor.measuring_s, spent, finished)
+    note(found.text)
+    return found
+
+
+def _warn_of_guesses(scouted: Scouted, images: int) -> None:
+    if scouted.at_chance(images):
+        note(
+            f"None of the {len(scouted.seen)} scouts does better than guessing, and the estimator "
+            "has learned nothing from them: give them more to learn from, by --look-images, or "
+            "ask for less speed."
+        )
+
+
+def _in_time(
+    setting: Setting, times: _Times, tools: Tools, scouted: Scouted, latencies: Latencies
+) -> list[Candidate]:
+    """Return what was looked at and keeps the wanted latency, all of it measured.
+
+    Raises:
+        HarnessError: nothing keeps it.
+    """
+    if missing := [one for one, _ in scouted.seen if not latencies.knows(one)]:
+        with setting.parts.timed("latencies"):
+            found_ms = _measured_ms(setting, times.predictor, tools, missing)
+            latencies.keep(zip(missing, found_ms, strict=True))
+    looks = [Candidate(one, latencies.ms(one), accuracy) for one, accuracy in scouted.seen]
+    found = [one for one in looks if one.latency_ms <= times.cap_ms]
+    if not found:
+        raise unreached(times.cap_ms, [(one.architecture, one.latency_ms) for one in looks])
+    return found
 
 
 def _measured_ms(
@@ -255,12 +330,15 @@ def _usual_ms(setting: Setting, predictor: Predictor, tools: Tools) -> float:
     """Return what the baseline takes in INT8, measured, in the milliseconds of the latency model.
 
     A baseline is larger than all that is searched, and a model that is good there may be off here: on
-    CIFAR-10 it was 10 % too low, and what was wanted too fast by as much. The middle of a few measurements
-    counts: of one alone it was 14 % off once, and with it all that is wanted.
+    CIFAR-10 it was 10 % too low, and what was wanted too fast by as much. One measurement was once 14 % off,
+    so the middle one of a few counts, each beside a reference that is compiled anew.
     """
-    baseline = [setting.space.baseline] * _VISITS
-    found_ms = setting.parts.kept("usual-ms", lambda: _measured_ms(setting, predictor, tools, baseline))
-    return float(statistics.median(found_ms))
+    baseline = [setting.space.baseline]
+
+    def measured() -> list[float]:
+        return [_measured_ms(setting, predictor, tools, baseline)[0] for _ in range(_VISITS)]
+
+    return float(statistics.median(setting.parts.kept("usual-ms", measured)))
 
 
 def _cap_ms(setting: Setting, usual_ms: float, tools: Tools) -> float:

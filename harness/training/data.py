@@ -54,10 +54,10 @@ class Augmentation:
     versions: int | None = None
     """In how many versions each image is seen, in turn; None: in another one each epoch."""
     padding: int | None = None
-    """Cut out no part, but what the recipe does, anywhere in the image when so many pixels surround it."""
+    """Cut out no part, but move what the recipe makes of an image, by so many pixels at most; None: cut."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields by name, `padding` where it says something: as trainings had them before."""
+        """Return the fields by name, without `padding` where it is None, as older checkpoints have them."""
         found = asdict(self)
         return {name: value for name, value in found.items() if (name, value) != ("padding", None)}
 
@@ -81,9 +81,9 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
     """The images of a list at a recipe's size, or growing to it: u8 [size, size, 3] RGB, and their label.
 
     Without `augmentation` an image goes through the recipe, as in a benchmark run. With it, a random part is
-    cut out, resized and perhaps mirrored; seed, epoch and index decide how. Before that a larger image is
-    shrunk to the recipe's short side, whether it is kept in memory or not: so neither memory nor workers nor
-    a resumed training change anything.
+    cut out and resized, or all is moved, and perhaps mirrored; seed, epoch and index decide how. Before that
+    a larger image is shrunk to the recipe's short side, whether it is kept in memory or not: so neither
+    memory nor workers nor a resumed training change anything.
     """
 
     def __init__(
@@ -232,21 +232,16 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         return cut
 
     def _moved(self, pixels: Pixels, draws: tuple[float, float], padding: int, size: int) -> Pixels:
-        """Return what is at a drawn place of the image at the recipe's scale, padded with its mirror image.
+        """Return what the recipe makes of an image, moved to a drawn place; what was outside is mirrored.
 
         (As ResNets learn on CIFAR: He et al., "Deep Residual Learning for Image Recognition", 2015, section
-        4.2, where the padding is black.)
+        4.2, where it is black.)
         """
         recipe = self.recipe if size == self.recipe.size else self.recipe.at(size)
-        scale = recipe.short_side / min(pixels.shape[:2])
-        if scale != 1:
-            height, width = (max(size, round(scale * side)) for side in pixels.shape[:2])
-            way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-            pixels = cv2.resize(pixels, (width, height), interpolation=way)
         border = round(padding * size / self.recipe.size)
-        padded = cv2.copyMakeBorder(pixels, border, border, border, border, cv2.BORDER_REFLECT)
-        rooms = (side - size + 1 for side in padded.shape[:2])
-        y, x = (int(draw * room) for draw, room in zip(draws, rooms, strict=True))
+        whole = recipe.apply(pixels)
+        padded = cv2.copyMakeBorder(whole, border, border, border, border, cv2.BORDER_REFLECT)
+        y, x = (int(draw * (2 * border + 1)) for draw in draws)
         cut: Pixels = padded[y : y + size, x : x + size]
         return cut
 

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -263,6 +265,7 @@ def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
     cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch = pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
+    from harness.search import forecast
     from harness.search.accuracy.crew import hired
     from harness.search.accuracy.material import Supplies
     from harness.search.accuracy.trainer import BRIEF, Job
@@ -300,6 +303,8 @@ def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
         killed = killer.submit(_kill_after_the_first_epoch, tmp_path / "one")
         found = crew.train(jobs[0])
         killed.result()
+        paces = crew.asked(partial(forecast.rates, candidates=[one], precision="f32"))
+        silent = crew.asked(attrgetter("nothing"))
     told = capsys.readouterr().err
     assert "it is on the machine that measures, alone" in told
     assert "2 workers train" in told
@@ -307,6 +312,9 @@ def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
     assert told.count("worker lost") <= 2, "each worker died once"
     assert [epoch.loss for epoch in found.history] == [epoch.loss for epoch in alone.history]
     assert found.accuracy == alone.accuracy
+    assert [pace.at_once for pace in paces] == [1, 1]
+    assert silent == []
+    assert told.count("Of 2 workers one does not answer: ") == 2
 
 
 def _kill_after_the_first_epoch(folder: Path) -> None:

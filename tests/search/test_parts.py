@@ -53,6 +53,14 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
         parts.kept("part", dict)
 
 
+def test_what_an_older_request_does_not_say_of_anything_but_the_machine_is_a_difference(
+    tmp_path: Path,
+) -> None:
+    Parts(tmp_path, {"way of varying images": {"flip": True}})
+    with pytest.raises(OutputError, match="another way of varying images"):
+        Parts(tmp_path, {"way of varying images": {"flip": True, "padding": 2}})
+
+
 def test_what_an_older_request_does_not_say_counts_as_equal(tmp_path: Path) -> None:
     Parts(tmp_path, {"objective": {"cpu": "one"}})
     Parts(tmp_path, {"objective": {"cpu": "one", "cpu_signature": "6-207-2"}, "seed": 1})

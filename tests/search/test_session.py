@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -212,6 +212,17 @@ def test_a_forecast_counts_what_trains_side_by_side_and_only_what_is_distilled(
     assert {**plain, "estimator": 0} == {**usual, "estimator": 0}
 
 
+def test_places_that_train_side_by_side_do_as_much_as_they_do_one_by_one() -> None:
+    one = forecast.Rates(learn_s=0.01, candidate_s=0.01, answer_s=0.5, load_s=0.1, read_s=0.001)
+    other = replace(one, candidate_s=0.03, load_s=0.0, learn_s=0.02)
+    found = forecast.together([one, other], 0.04)
+    assert found.at_once / (found.candidate_s + found.load_s) == pytest.approx(1 / 0.11 + 1 / 0.03)
+    assert found.load_s / found.candidate_s == pytest.approx(0.1 / 0.04)
+    assert (found.learn_s, found.at_once) == (0.04, 2)
+    alone = forecast.together([other])
+    assert alone == replace(other, candidate_s=pytest.approx(0.03))
+
+
 def test_the_control_is_not_faster_than_the_pick(outcome: SearchResult) -> None:
     assert outcome.uniform.measured_ms >= outcome.searched.measured_ms
 
@@ -342,6 +353,33 @@ def test_images_are_padded_where_the_card_or_somebody_says_so(task: Request, tmp
     ):
         wanted = replace(task, card=card, padding=padding, out=tmp_path / f"{padding}-{expected}")
         assert Supplies.of(open_setting(wanted)).augmentation.padding == expected
+
+
+def test_padding_is_smaller_where_the_images_are(task: Request, tmp_path: Path) -> None:
+    setting = open_setting(replace(task, padding=4, out=tmp_path))
+    material = Supplies.of(setting).material(Ranks(0, 1, torch.device("cpu")))
+    assert [material.augmentation(1, size).padding for size in (32, 24, 16)] == [4, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("form", "weights", "known"),
+    [(2, INHERITED, True), (3, INHERITED, True), (2, RANDOM, False), (1, INHERITED, False)],
+)
+def test_a_search_begun_by_an_older_version_goes_on_where_its_networks_learn_as_before(
+    task: Request, tmp_path: Path, form: int, weights: str, known: bool
+) -> None:
+    wanted = replace(task, out=tmp_path / "out", initial_weights=weights)
+    open_setting(wanted)
+    path = tmp_path / "out" / "parts" / "request.json"
+    held = json.loads(path.read_text(encoding="utf-8"))
+    assert held["form"] == 3
+    path.write_text(json.dumps(held | {"form": form}), encoding="utf-8")
+    with nullcontext() if known else pytest.raises(OutputError, match="another version of the harness"):
+        open_setting(wanted)
+    other = {INHERITED: RANDOM, RANDOM: INHERITED}[weights]
+    refused = "another set of initial weights" if known else "another version of the harness"
+    with pytest.raises(OutputError, match=refused):
+        open_setting(replace(wanted, initial_weights=other))
 
 
 def test_a_folder_keeps_to_its_search(task: Request, outcome: SearchResult) -> None:
@@ -636,6 +674,25 @@ def test_a_user_is_warned_where_no_scout_does_better_than_guessing(
     assert ("scouts does better than guessing, and the estimator" in capsys.readouterr().err) is warned
 
 
+def test_one_measurement_of_the_baseline_that_is_off_decides_nothing(task: Request, tmp_path: Path) -> None:
+    factors = [1.14, 1.0, 1.0]
+
+    def measure(architectures: Sequence[Architecture], *_: Any) -> list[float]:
+        factor = factors.pop() if factors else 1.0
+        *found_ms, reference_ms = cheap_measure(architectures)
+        return [*found_ms, factor * reference_ms]
+
+    for place in range(3):
+        request = replace(task, out=tmp_path / f"{place}", until="table")
+        assert session.run(request, replace(TOOLS, measure=measure)) is None
+        assert not factors
+        usual_ms = json.loads((request.out / "parts" / "usual-ms.json").read_text(encoding="utf-8"))
+        assert sorted(usual_ms)[1] == pytest.approx(cheap_ms(SHAPE))
+        assert sorted(usual_ms)[0] < 0.9 * cheap_ms(SHAPE)
+        factors = [1.0, 1.0, 1.0]
+        factors[place] = 1.14
+
+
 def test_a_wanted_speed_is_one_over_the_baseline_as_measured_not_as_predicted(
     task: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -826,10 +883,15 @@ def assert_learned_alike(task: Request, out: Path) -> None:
 
 
 @pytest.mark.usefixtures("outcome")
-def test_workers_of_a_cluster_train_candidates_bit_equal_to_alone(task: Request, tmp_path: Path) -> None:
+def test_workers_of_a_cluster_train_candidates_bit_equal_to_alone(
+    task: Request, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("ray", reason="needs Ray: pip install '.[fleet]'")
     request = learn_again(task, tmp_path / "out")
     assert session.run(replace(request, crew="local:2"), TOOLS) is None
+    told = capsys.readouterr().err
+    assert re.search(r"Forecast: about \S+ min \(table ", told)
+    assert "is done; about" in told
     assert_learned_alike(task, tmp_path / "out")
 
 

@@ -156,24 +156,34 @@ def test_a_trivially_augmented_image_is_another_each_epoch_and_the_same_each_tim
     assert not any(torch.equal(shown[0][0], other) for other in shown[0][1:])
 
 
-def noise_alone(folder: Path, size: int) -> ImageList:
+def noise_alone(folder: Path, width: int, height: int) -> ImageList:
     """Return a list of one image of noise, kept in `folder` without loss."""
     folder.mkdir()
-    pixels = np.random.default_rng(1).integers(0, 256, (size, size, 3), np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
     cv2.imwrite(str(folder / "noise.png"), pixels)
     return ImageList(("noise.png",), (0,), folder)
 
 
-@pytest.mark.parametrize(("size", "crop_fraction"), [(32, 1.0), (28, 0.875)])
-def test_a_padded_image_is_moved_by_so_many_pixels_at_most(
-    tmp_path: Path, size: int, crop_fraction: float
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(32, "area", 1.0),
+        Recipe(28, "area", 0.875),
+        Recipe(32, "area", fit="stretch"),
+        Recipe(32, "linear", fit="letterbox", border=114),
+        Recipe(32, "area", resize_to=32, squash=True),
+    ],
+    ids=lambda recipe: recipe.key,
+)
+def test_a_padded_image_is_what_the_recipe_makes_of_it_moved_by_so_many_pixels_at_most(
+    tmp_path: Path, recipe: Recipe
 ) -> None:
-    alone, padding = noise_alone(tmp_path / "one", 32), 2
+    alone, padding = noise_alone(tmp_path / "one", 64, 32), 2
     plain = Augmentation(flip=False, padding=padding)
-    images = Images(alone, Recipe(size, "area", crop_fraction), plain, seed=1)
-    whole = Images(alone, Recipe(32, "area", 1.0))[0, 0][0].numpy()
+    images = Images(alone, recipe, plain, seed=1)
+    whole = Images(alone, recipe)[0, 0][0].numpy()
     padded = np.pad(whole, ((padding, padding), (padding, padding), (0, 0)), "symmetric")
-    rooms = range(len(padded) - size + 1)
+    rooms, size = range(2 * padding + 1), recipe.size
     places = {
         padded[y : y + size, x : x + size].tobytes(): (y, x) for y, x in itertools.product(rooms, rooms)
     }
@@ -186,7 +196,7 @@ def test_a_padded_image_is_moved_by_so_many_pixels_at_most(
 
 
 def test_padding_grows_with_the_images(tmp_path: Path) -> None:
-    alone = noise_alone(tmp_path / "one", 32)
+    alone = noise_alone(tmp_path / "one", 32, 32)
     growing = Augmentation(flip=False, padding=4, first_size=16, growing_epochs=10_000)
     images = Images(alone, Recipe(32, "area", 1.0), growing)
     shown = [images[epoch, 0][0] for epoch in range(400)]

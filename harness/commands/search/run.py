@@ -128,10 +128,10 @@ def _effort(
 @_effort(
     "scouts",
     click.IntRange(0),
-    "Networks to look at, turn by turn, after those that somebody would think of.",
+    "Networks to look at, turn by turn, after the uniform scalings.",
     kind=click.option,
 )
-@_effort("look_images", click.IntRange(128), "Images that each of these learns from before it is looked at.")
+@_effort("look_images", click.IntRange(128), "Images that a network learns from before it is looked at.")
 @_effort("shortlist", click.IntRange(2, 16), "Candidates that are trained briefly.")
 @_effort("finetune_epochs", click.IntRange(1), "Length of the brief training.")
 @_effort("epochs", click.IntRange(1), "Length of the training of pick and control.", kind=click.option)

@@ -5,7 +5,7 @@ one candidate, and neither the number nor the pace of the nodes changes what com
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from harness.machine import host
 from harness.process import cluster as clusters
 from harness.process.cluster import Cluster, Failed, Lost, Node, Place
 from harness.search.accuracy.material import Material, Supplies
-from harness.search.accuracy.trainer import Job, Tuned, finished
+from harness.search.accuracy.trainer import Job, T, Tuned, finished
 from harness.training.loop import CHECKPOINT_NAME, Epoch
 from harness.training.precision import quickest
 from harness.training.ranks import joined
@@ -98,6 +98,17 @@ class Crew:
             yield
         finally:
             self._give_up(begun)
+
+    def asked(self, question: Callable[[Material], T]) -> list[T]:
+        """Ask all workers at once, each about its material; return the answers of those that have one."""
+        found, places = [], self._places()
+        asked = [self._cluster.work(one, answered, self._supplies, question, one.cpus) for one in places]
+        for started in asked:
+            try:
+                found.append(self._cluster.result(started))
+            except (Lost, Failed) as error:
+                note(f"Of {len(places)} workers one does not answer: {error}.")
+        return found
 
     def end(self) -> None:
         """Give up all that is under way."""
@@ -263,20 +274,33 @@ def epoch(
     threads: int,
 ) -> tuple[bytes, list[Epoch]]:
     """Train to the end of an epoch, on a node; return the checkpoint and what all epochs brought."""
-    torch.set_num_threads(max(1, threads))
-    with joined() as ranks, tempfile.TemporaryDirectory() as folder:
-        key = threads, supplies.sha256
-        if key not in _held:
-            _held.clear()
-            _held[key] = supplies.material(ranks)
+    with _at_work(supplies, threads) as material, tempfile.TemporaryDirectory() as folder:
         own, begin = Path(folder, "own"), Path(folder, "start")
         for place, content in ((own, checkpoint), (begin, start)):
             place.mkdir()
             if content is not None:
                 (place / CHECKPOINT_NAME).write_bytes(content)
         here = replace(job, folder=own, start=None if job.start is None else begin)
-        tuned = _held[key].train(here, until_epoch)
+        tuned = material.train(here, until_epoch)
         return (own / CHECKPOINT_NAME).read_bytes(), tuned.history
+
+
+def answered(supplies: Supplies, question: Callable[[Material], T], threads: int) -> T:
+    """Return what a node answers, given the material that it trains from."""
+    with _at_work(supplies, threads) as material:
+        return question(material)
+
+
+@contextmanager
+def _at_work(supplies: Supplies, threads: int) -> Iterator[Material]:
+    """Yield what this process trains from, on a node."""
+    torch.set_num_threads(max(1, threads))
+    with joined() as ranks:
+        key = threads, supplies.sha256
+        if key not in _held:
+            _held.clear()
+            _held[key] = supplies.material(ranks)
+        yield _held[key]
 
 
 def _bytes(folder: Path | None) -> bytes | None:

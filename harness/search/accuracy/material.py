@@ -162,16 +162,18 @@ class Material:
         """What the devices here compute quickest in."""
         return quickest(self.ranks.device)
 
-    def augmentation(self, epochs: int) -> Augmentation:
-        """Return how images are varied in a training of so many epochs."""
+    def augmentation(self, epochs: int, size: int) -> Augmentation:
+        """Return how images of a size are varied in a training of so many epochs."""
         known = self._augmentation
+        if known.padding is not None:
+            known = replace(known, padding=round(known.padding * size / self.baseline.size))
         return replace(known, versions=VERSIONS) if epochs >= MANY_EPOCHS else replace(known, trivial=False)
 
     def learned(self, size: int, epochs: int, count: int | None = None) -> Images:
         """Return the images to learn from at an input size, varied for so many epochs; `count` if given."""
         part = self.parts.learned
         images = self._images("learned", size, part if count is None else subset(part, count))
-        return images.varied(self.augmentation(epochs))
+        return images.varied(self.augmentation(epochs, size))
 
     def loaders(self, images: Images) -> int:
         """Return how many processes load `images` beside this one: none where they are in memory."""

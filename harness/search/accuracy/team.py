@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.search.accuracy.material import Material
-from harness.search.accuracy.trainer import Job, Tuned, finished
+from harness.search.accuracy.trainer import Job, T, Tuned, finished
 from harness.training.loop import Epoch
 from harness.training.ranks import Ranks
 
@@ -57,6 +57,10 @@ class Team:
             yield
         finally:
             self._waiting = [job for job in self._waiting if job.folder not in begun]
+
+    def asked(self, question: Callable[[Material], T]) -> list[T]:
+        """Return what the first process answers, for each of them: they are alike."""
+        return [question(self._material)] * self._ranks.count
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from harness.model import file as model_file
 from harness.model.card import Card
 from harness.profiling.conditions import Conditions
 from harness.search import split
-from harness.search.parts import Parts
+from harness.search.parts import OBJECTIVE, Parts
 from harness.search.request import note_mirroring, require_floating_point, variation
 from harness.search.split import Split
 
@@ -40,7 +40,7 @@ class Request:
     flip: bool | None = None
     """Whether half of the images are mirrored; None: see `variation`."""
     padding: int | None = None
-    """Pixels around an image that is cut out of; None: see `variation`."""
+    """By how many pixels images are moved, at most, at the baseline's input size; None: see `variation`."""
     seed: int = 1
     rounds: int = 5
     """LoadGen tests of each model in the end."""
@@ -95,7 +95,7 @@ def open_setting(request: Request) -> Setting:
             **images.identity,
             "way of varying images": variation(request),
             "store": store.sha256(card.input.recipe),
-            "objective": conditions.to_dict(),
+            OBJECTIVE: conditions.to_dict(),
             "seed": request.seed,
             "version": {"harness": __version__, **system.describe().versions},
         },

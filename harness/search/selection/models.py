@@ -1,7 +1,7 @@
 """The models that come out of a search: exported, quantized, measured and published."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,9 @@ class Models:
             **({"inherits_from": self._setting.space.baseline.key} if inherits else {}),
             **lasting(self._trainings.final),
             "epochs_before": self._trainings.brief.epochs,
-            "augmentation": asdict(self._material.augmentation(self._trainings.final.epochs)),
+            "augmentation": self._material.augmentation(
+                self._trainings.final.epochs, architecture.size
+            ).to_dict(),
             **{f"{name}_version": found for name, found in export.versions().items()},
         }
 

@@ -67,8 +67,10 @@ class Trainings:
         return images | self._others
 
     @property
-    def _others(self) -> dict[str, str]:
-        return {} if self.weights == self._setting.initial_weights else {"weights": self.weights}
+    def _others(self) -> dict[str, Any]:
+        if self.weights == self._setting.initial_weights:
+            return {}
+        return {"weights": self.weights, "edition": self.regime.edition}
 
     @property
     def look_is_brief(self) -> bool:
