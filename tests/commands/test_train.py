@@ -44,6 +44,17 @@ def test_images_cannot_shrink_to_the_size_of_a_network_that_is_given(
     assert f"cannot grow from {first} to {full} pixels" in result.stderr
 
 
+@pytest.mark.parametrize("in_file", [False, True])
+def test_images_are_not_both_cut_and_moved(tmp_path: Path, in_file: bool) -> None:
+    config = tmp_path / "rare.toml"
+    config.write_text("smallest_area = 0.6\n" if in_file else "")
+    words = ["--task", "builtin", "--padding", "2", "--config", str(config), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(command, words if in_file else [*words, "--smallest-area", "0.6"])
+    assert result.exit_code == 2
+    assert "leave out --smallest-area" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_folders_for_images_that_are_generated_are_refused(tmp_path: Path) -> None:
     words = ["--task", "builtin", "--train", str(tmp_path), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(command, words)

@@ -91,7 +91,5 @@ def _preparation(images: Path | None, dataset: str | None, annotations: Path | N
     if images is not None:
         return Preparation(images, dataset or "custom", annotations)
     if dataset is not None or annotations is not None:
-        raise click.UsageError(
-            "--dataset and --annotations tell about the images of --prepare: give --prepare, too."
-        )
+        raise HarnessError("--dataset and --annotations tell about the images of --prepare: give it, too.")
     return None
