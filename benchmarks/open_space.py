@@ -22,7 +22,6 @@ others only compute.
   held-out images, from two more seeds.
 - compare: accuracy and speed of pick, control and hand-made networks by LoadGen.
 - report: accuracies on the test images of all that is there, and differences over seeds with 95 % intervals.
-- closed-PART, closed, and so on for the other VARIANTS: not of the plan; what else can be asked.
 """
 
 import argparse
@@ -66,13 +65,7 @@ from harness.training.ranks import Ranks
 
 SEEDS = (1, 2, 3)
 TRAINING = "--optimizer muon --learning-rate 0.03 --weight-decay 0.1 --warmup-epochs 1 --padding 2"
-SEARCH = "--threads 1 --shortlist 8 --rounds 3 --duration 2"
-VARIANTS = {
-    "open": "--space open",
-    "closed": "--space resnet-rev --estimator macs --seeds 1",
-    "costs": "--space open --estimator distilled --seeds 1",
-    "thoughts": "--space open --scouts 0 --seeds 1",
-}
+SEARCH = "--space open --threads 1 --shortlist 8 --rounds 3 --duration 2"
 PYTHON = [sys.executable, "-m"]
 TORCHRUN = [*PYTHON, "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 PARTS = ("table", "scouts", "finals", "uniform", "models")
@@ -149,11 +142,8 @@ _VISITS = 5
 
 def plan() -> list[str]:
     """Return the pieces in their order."""
-    return ["baseline", *of_search("open"), "shapes", "hand", "hand-seeds", "compare", "report"]
-
-
-def of_search(name: str) -> list[str]:
-    return [*(f"{name}-{part}" for part in PARTS), name]
+    searched = [*(f"open-{part}" for part in PARTS), "open"]
+    return ["baseline", *searched, "shapes", "hand", "hand-seeds", "compare", "report"]
 
 
 def prepared(images: Path, out: Path) -> None:
@@ -205,10 +195,10 @@ def do(piece: str, speedup: int, images: Path, out: Path) -> None:
         report(out)
     elif piece == "baseline":
         train_baseline(out, images, EXPERIMENTS[speedup])
-    elif piece in VARIANTS:
-        search(out, speedup, piece)
-    elif name in VARIANTS:
-        search(out, speedup, name, "--until", rest)
+    elif piece == "open":
+        search(out, speedup)
+    elif name == "open":
+        search(out, speedup, "--until", rest)
     elif piece == "shapes":
         pick = found(out).searched.architecture
         for kind, make in HAND_MADE.items():
@@ -264,7 +254,7 @@ def best_by_hand(out: Path) -> str:
     return max(accuracies, key=accuracies.__getitem__)
 
 
-def search(out: Path, speedup: int, name: str, *more: str) -> None:
+def search(out: Path, speedup: int, *more: str) -> None:
     words = [
         "--baseline",
         "baseline/card.toml",
@@ -277,11 +267,10 @@ def search(out: Path, speedup: int, name: str, *more: str) -> None:
     ]
     experiment = EXPERIMENTS[speedup]
     words += ["--target-speedup", f"{over_baseline(out, speedup):.4g}", "--epochs", str(experiment.epochs)]
-    # What a variant asks for counts more.
-    for some in (SEARCH, experiment.search, VARIANTS[name]):
-        words += shlex.split(some)
+    # What an experiment asks for counts more.
+    words += shlex.split(SEARCH) + shlex.split(experiment.search)
     start = TORCHRUN if experiment.processes > 1 else PYTHON
-    call(out, "search", "run", *words, "--out", name, *more, start=start)
+    call(out, "search", "run", *words, "--out", "open", *more, start=start)
 
 
 def over_baseline(out: Path, speedup: int) -> float:
@@ -322,14 +311,12 @@ def as_fast_as(pick: Architecture, make: Callable[[float], Architecture]) -> Arc
 
 def cards(out: Path) -> Iterator[tuple[str, int, Path]]:
     """Yield name, seed and INT8 card of all that is finished, paths from OUT."""
-    for name in VARIANTS:
-        if not (out / name / "result.json").exists():
-            continue
-        models = result.read(out / name)
+    if (out / "open" / "result.json").exists():
+        models = found(out)
         for kind, key in (("searched", models.searched.key), ("uniform", models.uniform.key)):
-            yield f"{name} {kind}", 1, Path(name, "models", kind, "card.toml")
-            for path in (out / name / "seeds").glob(f"{key}-*/{key}.toml"):
-                yield f"{name} {kind}", int(path.parent.name.split("-")[1]), path.relative_to(out)
+            yield f"open {kind}", 1, Path("open", "models", kind, "card.toml")
+            for path in (out / "open" / "seeds").glob(f"{key}-*/{key}.toml"):
+                yield f"open {kind}", int(path.parent.name.split("-")[1]), path.relative_to(out)
     for name in HAND_MADE:
         for seed in SEEDS:
             shape = out / f"shape-{name}.json"
@@ -372,8 +359,7 @@ def main() -> int:
     if given.list:
         print("\n".join(plan()))
         return 0
-    known = {*plan(), *(piece for name in VARIANTS for piece in of_search(name))}
-    if unknown := set(given.pieces) - known:
+    if unknown := set(given.pieces) - set(plan()):
         parser.error(f"there is no piece {', '.join(sorted(unknown))}: see --list")
     if None in (given.experiment, given.images, given.out):
         parser.error("--experiment, --images and --out are needed")
