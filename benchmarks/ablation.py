@@ -32,16 +32,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cifar import harness
+from cifar import TORCHRUN, harness
 
 from harness.files import read_json, write_json
 from harness.model.architecture import Architecture
+from harness.search import verdict
 from harness.search.accuracy.estimator import Additive
 from harness.search.accuracy.weighing import Seen
 from harness.search.request import DISTILLED, WORK
 
 FLOOR = "macs"
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 _OWN_PARTS = ("request.json", "spent.json")
 _BEST = 3
 
@@ -156,12 +156,7 @@ def found(folder: Path) -> Found:
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean and half of the width of its 95 % interval, by Student's t; nan of one value."""
-    from scipy.stats import t
-
-    mean, count = statistics.fmean(values), len(values)
-    if count == 1:
-        return mean, math.nan
-    return mean, float(t.ppf(0.975, count - 1)) * statistics.stdev(values) / math.sqrt(count)
+    return statistics.fmean(values), math.nan if len(values) == 1 else verdict.half_width(values)
 
 
 def report(out: Path, ways: Sequence[str], seeds: Sequence[int]) -> None:

@@ -1,8 +1,11 @@
-"""What experiments on CIFAR-10 share: its training images in two parts, and commands that are shown."""
+"""What experiments share: CIFAR-10's training images in two parts, and how commands are started."""
 
 import shlex
 import sys
 from pathlib import Path
+
+PYTHON = [sys.executable, "-m"]
+TORCHRUN = [*PYTHON, "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 def split(images: Path, out: Path) -> None:
@@ -24,4 +27,4 @@ def link(paths: list[Path], folder: Path) -> None:
 def harness(*words: str) -> list[str]:
     """Return a command, which is also shown."""
     print(shlex.join(["harness", *words]), file=sys.stderr)
-    return [sys.executable, "-m", "harness", *words]
+    return [*PYTHON, "harness", *words]

@@ -37,7 +37,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from cifar import harness, split
+from cifar import PYTHON, TORCHRUN, harness, split
 
 from harness.backend import graph
 from harness.dataset.images import find_images
@@ -66,8 +66,6 @@ from harness.training.ranks import Ranks
 SEEDS = (1, 2, 3)
 TRAINING = "--optimizer muon --learning-rate 0.03 --weight-decay 0.1 --warmup-epochs 1 --padding 2"
 SEARCH = "--space open --threads 1 --shortlist 8 --rounds 3 --duration 2"
-PYTHON = [sys.executable, "-m"]
-TORCHRUN = [*PYTHON, "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 PARTS = ("table", "scouts", "finals", "uniform", "models")
 """Where a search stops for a pause."""
 

@@ -80,9 +80,8 @@ def test_all_models_keep_their_accuracy_through_loadgen(story: quickstart.Story)
 
 
 def test_the_searched_model_is_faster_than_the_baseline_in_int8(story: quickstart.Story) -> None:
-    # Alone it is 1.6 to 1.8 times as fast; beside other tests, in so few queries, 1.24 was seen.
     searched_ns = fastest_ns(story.task, "builtin-searched-int8")
-    assert fastest_ns(story.task, "builtin-resnet50-int8") > 1.1 * searched_ns
+    assert fastest_ns(story.task, "builtin-resnet50-int8") > 1.3 * searched_ns
 
 
 def test_the_true_resnet50_is_slower_than_the_small_one_and_int8_is_faster(story: quickstart.Story) -> None:

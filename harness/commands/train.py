@@ -171,9 +171,6 @@ def command(**options: Any) -> None:
     torchrun --nproc-per-node 4 -m harness train ...
     """
     as_json = options.pop("as_json")
-    source = click.get_current_context().get_parameter_source("smallest_area")
-    if options["padding"] is not None and source is not ParameterSource.DEFAULT:
-        raise click.UsageError("With --padding no part of an image is cut out: leave out --smallest-area.")
     facts = _train(**options)
     if facts is None:
         return
@@ -216,6 +213,9 @@ def _train(
         raise click.UsageError(
             f"Images cannot grow from {first_size} to {full_size} pixels: give a smaller --first-size."
         )
+    source = click.get_current_context().get_parameter_source("smallest_area")
+    if padding is not None and source is not ParameterSource.DEFAULT:
+        raise click.UsageError("With --padding no part of an image is cut out: leave out --smallest-area.")
     if task == "builtin" and (train is not None or test is not None):
         raise click.UsageError(
             "--train and --test are folders of yours, and the task 'builtin' generates its images: give "

@@ -47,7 +47,7 @@ class Rates:
     """What those that train do, in seconds an image."""
 
     learn_s: float
-    """A step of training a network as large as the baseline, without its teacher."""
+    """A step of training a network as large as the baseline, without its teacher; 0 where nothing distils."""
     candidate_s: float
     """The same of a candidate, on average."""
     answer_s: float
@@ -107,7 +107,7 @@ def rates(
     one_s = _load_s(images)
     read_s = one_s / system.usable_cpus() if images.in_memory else 0.0
     load_s = one_s if images.in_memory else one_s / max(1, material.loaders(images))
-    return Rates(baseline_s(material), candidate_s, answer_s, load_s, read_s)
+    return Rates(0.0, candidate_s, answer_s, load_s, read_s)
 
 
 def baseline_s(material: Material) -> float:
@@ -116,19 +116,19 @@ def baseline_s(material: Material) -> float:
     return step_s(baseline, _probe(material, baseline), device, material.precision)
 
 
-def together(places: Sequence[Rates], learn_s: float | None = None) -> Rates:
+def together(places: Sequence[Rates], learn_s: float) -> Rates:
     """Return what several places do that train side by side, each as fast as they are on average.
 
     Args:
         places: what each does.
-        learn_s: see Rates, of what distils, which is one process alone; None: as the first of the places.
+        learn_s: see Rates, of the process that distils, which is one alone.
     """
     loads = sum(one.load_s for one in places)
     part = loads / (loads + sum(one.candidate_s for one in places))
     image_s = statistics.harmonic_mean([one.load_s + one.candidate_s for one in places])
     return replace(
         places[0],
-        learn_s=places[0].learn_s if learn_s is None else learn_s,
+        learn_s=learn_s,
         candidate_s=(1 - part) * image_s,
         load_s=part * image_s,
         answer_s=statistics.harmonic_mean([one.answer_s for one in places]),

@@ -134,8 +134,10 @@ def _searched(
     trainings = Trainings(setting, crew or team)
     latencies = _latencies(setting, times, tools)
     chosen = trainings.brief.precision
-    by_workers = f"Candidates train in {chosen}, as the workers have it."
-    note(precision.why(chosen, ranks.device) if crew is None else by_workers)
+    if crew is None:
+        note(precision.why(chosen, ranks.device))
+    else:
+        note(f"Candidates train in {chosen}, as the workers have it.")
     progress.outlook = _outlook(setting, times, material, crew or team, progress.finished)
     with parts.timed("estimator"):
         estimator, estimated = tools.estimator(setting, material)
@@ -238,8 +240,8 @@ def _outlook(
     )
     if not (places := trainer.asked(probe)):
         return None
-    is_alone = isinstance(trainer, Team) or setting.estimator != DISTILLED
-    rates = forecast.together(places, None if is_alone else forecast.baseline_s(material))
+    learn_s = forecast.baseline_s(material) if setting.estimator == DISTILLED else 0.0
+    rates = forecast.together(places, learn_s)
     spent = setting.parts.seconds
     found = forecast.forecast(setting, rates, len(first), predictor.measuring_s, spent, finished)
     note(found.text)

@@ -1,6 +1,7 @@
 """What pick and control differ by over several trainings of each: what the method gives, not two networks."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,22 +40,28 @@ def over_seeds(pairs: Sequence[Pairing]) -> OverSeeds:
     Raises:
         ValueError: there are no pairs.
     """
-    from scipy.stats import norm, t
+    from scipy.stats import norm
 
     differences = np.stack([one.pick.astype(float) - one.control.astype(float) for one in pairs])
     seeds, images = differences.shape
     by_seed = differences.mean(axis=1)
     half = norm.ppf((1 + CONFIDENCE) / 2) * differences.mean(axis=0).std() / math.sqrt(images)
     if seeds > 1:
-        half = math.hypot(
-            half, t.ppf((1 + CONFIDENCE) / 2, seeds - 1) * by_seed.std(ddof=1) / math.sqrt(seeds)
-        )
+        half = math.hypot(half, half_width(by_seed.tolist()))
     return OverSeeds(
         seeds=tuple(one.seed for one in pairs),
         points=tuple(100 * float(one) for one in by_seed),
         mean=100 * float(by_seed.mean()),
         half_width=100 * float(half),
     )
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Return half of the width of the 95 % interval of a mean, by Student's t, of two values or more."""
+    from scipy.stats import t
+
+    quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def right(card: Card, store: Store) -> NDArray[np.bool_]:

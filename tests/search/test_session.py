@@ -219,7 +219,7 @@ def test_places_that_train_side_by_side_do_as_much_as_they_do_one_by_one() -> No
     assert found.at_once / (found.candidate_s + found.load_s) == pytest.approx(1 / 0.11 + 1 / 0.03)
     assert found.load_s / found.candidate_s == pytest.approx(0.1 / 0.04)
     assert (found.learn_s, found.at_once) == (0.04, 2)
-    alone = forecast.together([other])
+    alone = forecast.together([other], other.learn_s)
     assert alone == replace(other, candidate_s=pytest.approx(0.03))
 
 
