@@ -95,9 +95,8 @@ class Found:
 def search(way: str, seed: int, out: Path, words: Sequence[str]) -> None:
     """Search in OUT/WAY-SEED up to its scouts, with what others have found out."""
     folder = out / f"{way}-{seed}"
-    if not (folder / "parts").exists():
-        begin(way, seed, folder, words, "table", [sys.executable])
-        lend(out, folder, seed)
+    begin(way, seed, folder, words, "table", [sys.executable])
+    lend(out, folder, seed)
     begin(way, seed, folder, words, "scouts", TORCHRUN)
 
 
@@ -114,9 +113,14 @@ def lend(out: Path, folder: Path, seed: int) -> None:
         for path in other.iterdir():
             depends = path.name in _OWN_PARTS or path.name.startswith(("reached", "scouts"))
             if not depends and (same_seed or not path.name.startswith("look-")):
-                shutil.copyfile(path, folder / "parts" / path.name)
-        if (costs := other.parent / "costs.json").exists():
-            shutil.copyfile(costs, folder / "costs.json")
+                copy(path, folder / "parts" / path.name)
+        copy(other.parent / "costs.json", folder / "costs.json")
+
+
+def copy(path: Path, to: Path) -> None:
+    """Copy what is there, unless the other has its own."""
+    if path.exists() and not to.exists():
+        shutil.copyfile(path, to)
 
 
 def searched(way: str, words: Sequence[str]) -> None:

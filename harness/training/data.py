@@ -139,7 +139,7 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
                 pixels = self._shrink(pixels)
             size = self.augmentation.size(epoch, self.recipe.size)
             source = np.random.PCG64([self._seed, self.version(epoch), index])
-            pixels = self._vary(pixels, source, self.augmentation, size)
+            pixels = self._vary(pixels, index, source, self.augmentation, size)
         elif self._cache is None:
             pixels = self._fit(pixels, index)
         return torch.from_numpy(np.ascontiguousarray(pixels)), self.images.labels[index]
@@ -201,13 +201,15 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         )
         return shrunk
 
-    def _vary(self, pixels: Pixels, source: np.random.PCG64, augmentation: Augmentation, size: int) -> Pixels:
+    def _vary(
+        self, pixels: Pixels, index: int, source: np.random.PCG64, augmentation: Augmentation, size: int
+    ) -> Pixels:
         """Cut out a random part and mirror it or not; perhaps one of TrivialAugment's operations follows."""
         area, ratio, top, left, mirror, *more = (source.random_raw(8) >> np.uint64(11)) * 2.0**-53
         if augmentation.padding is None:
             cut = self._part(pixels, (area, ratio, top, left), augmentation.smallest_area, size)
         else:
-            cut = self._moved(pixels, (top, left), augmentation.padding, size)
+            cut = self._moved(pixels, index, (top, left), augmentation.padding, size)
         flipped = cut[:, ::-1] if augmentation.flip and mirror < 0.5 else cut
         return augment(np.ascontiguousarray(flipped), *more) if augmentation.trivial else flipped
 
@@ -231,7 +233,9 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         )
         return cut
 
-    def _moved(self, pixels: Pixels, draws: tuple[float, float], padding: int, size: int) -> Pixels:
+    def _moved(
+        self, pixels: Pixels, index: int, draws: tuple[float, float], padding: int, size: int
+    ) -> Pixels:
         """Return what the recipe makes of an image, moved to a drawn place; what was outside is mirrored.
 
         (As ResNets learn on CIFAR: He et al., "Deep Residual Learning for Image Recognition", 2015, section
@@ -239,7 +243,7 @@ class Images(Dataset[tuple[Tensor, int]]):  # type: ignore[misc]
         """
         recipe = self.recipe if size == self.recipe.size else self.recipe.at(size)
         border = round(padding * size / self.recipe.size)
-        whole = recipe.apply(pixels)
+        whole = recipe.apply(pixels, str(self._path(index)))
         padded = cv2.copyMakeBorder(whole, border, border, border, border, cv2.BORDER_REFLECT)
         y, x = (int(draw * (2 * border + 1)) for draw in draws)
         cut: Pixels = padded[y : y + size, x : x + size]

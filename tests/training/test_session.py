@@ -204,6 +204,12 @@ def test_padding_grows_with_the_images(tmp_path: Path) -> None:
     assert len({one.numpy().tobytes() for one in shown}) == 5**2
 
 
+def test_an_image_to_be_padded_that_the_recipe_refuses_is_named(tmp_path: Path) -> None:
+    images = Images(noise_alone(tmp_path / "one", 40, 32), Recipe(32, "none", 1.0), Augmentation(padding=2))
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'one' / 'noise.png'} is 40x32, not 32x32")):
+        images[0, 0]
+
+
 def test_a_training_on_padded_images_is_another_one(data: tuple[Images, Images], tmp_path: Path) -> None:
     assert "padding" not in Augmentation().to_dict()
     padded = data[0].varied(Augmentation(padding=2)), data[1]
