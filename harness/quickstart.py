@@ -293,14 +293,7 @@ def _compared(request: Request) -> Comparison:
         held = document.read(request.out / document.FILE_NAME)[0].settings.rounds
     except OutputError:
         held = 0  # not there, or of another version: the rounds themselves tell what they are of
-    try:
-        found = session.compare(replace(request, rounds=max(held, request.rounds)))
-    except session.OtherTests as error:
-        note(f"The tests in {request.out} are of another {error.what}: they are made anew.")
-        # Out of the way at once: half a folder would pass for somebody else's.
-        with files.staging(request.out.parent, "old") as old:
-            request.out.rename(old / "tests")
-        found = session.compare(request)
+    found = session.compare_or_anew(request, held)
     output.write([found], request.out)
     return found
 

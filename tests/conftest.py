@@ -132,7 +132,9 @@ def write_images(folder: Path, labels: list[int], truth: list[int]) -> None:
     (folder / "val_map.txt").write_text("".join(lines))
 
 
-def oracle_model(poison: int | None = None, batch: int = 1, nan_grey: int | None = None) -> ov.Model:
+def oracle_model(
+    poison: int | None = None, batch: int = 1, nan_grey: int | None = None, classes: int = CLASSES
+) -> ov.Model:
     """Return a model whose logits are highest for the class of the image's mean grey.
 
     With `poison`, its inference fails on images of that class, inside OpenVINO; with `nan_grey`, one logit of
@@ -141,7 +143,7 @@ def oracle_model(poison: int | None = None, batch: int = 1, nan_grey: int | None
     pixels = ops.parameter([batch, SIZE, SIZE, 3], np.uint8, name="pixels")
     mean = ops.reduce_mean(ops.convert(pixels, np.float32), np.array([1, 2, 3]), True)
     mean = ops.reshape(mean, np.array([0, 1]), True)
-    centres = np.array([[grey_of(label) for label in range(CLASSES)]], np.float32)
+    centres = np.array([[grey_of(label) for label in range(classes)]], np.float32)
     distance = ops.abs(ops.subtract(mean, centres))
     if poison is not None:
         is_poison = ops.less(ops.abs(ops.subtract(mean, np.float32(grey_of(poison)))), np.float32(1))

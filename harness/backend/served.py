@@ -19,7 +19,7 @@ from openvino import opset13 as ops
 from harness.backend import answers
 from harness.backend.graph import Compiled
 from harness.backend.settings import SERVED
-from harness.endpoint.contract import DATATYPES
+from harness.endpoint.contract import DATATYPES, SCORES
 from harness.endpoint.meeting import Met, ServedBy, agree, connect
 from harness.endpoint.wire import Answer, ServerFault
 from harness.errors import ModelError
@@ -65,7 +65,10 @@ class ServedModel:
         self.pixels = tuple(deployed.input(0).shape)
         scores = (batch, card.classifier.classes)
         self.agreement = agree(met, self.pixels, [self._port.shape, scores])
-        self._end = _end(card, scores) if self.agreement.shape == scores else None
+        is_named = self.agreement.output.name == SCORES
+        # With as many classes as an answer has numbers, the shape does not tell them apart.
+        gives_scores = self.agreement.shape == scores and (is_named or scores != self._port.shape)
+        self._end = _end(card, scores) if gives_scores else None
         self._slots = threading.BoundedSemaphore(in_flight)
         self._lock = threading.Lock()
         self._answered_by: tuple[str, str] | None = None

@@ -10,7 +10,7 @@ from harness.comparison.document import Accuracy, Cell, count_threads
 from harness.comparison.variants import Candidate
 from harness.console import note, progress
 from harness.dataset.store import Store
-from harness.errors import HarnessError, ModelError
+from harness.errors import HarnessError, ModelError, OutputError
 from harness.loadgen.settings import RunSettings, within_limits
 from harness.machine import system
 from harness.measurement import series, tuned
@@ -24,12 +24,20 @@ from harness.model.card import Card
 from harness.process import child
 from harness.run import result
 from harness.run import session as run_session
-from harness.run.folder import ACCURACY_LOGS
+from harness.run.folder import ACCURACY_LOGS, OtherResult
 from harness.task import task_of
 
 # Start, compilation and the samples that LoadGen adds to a test's least duration.
 _OVERHEAD_S = 3.0
 _ACCURACY = "accuracy"
+
+
+class OtherTests(OutputError):
+    """A folder's tests are of something else than is asked for."""
+
+    def __init__(self, out: Path, what: str) -> None:
+        super().__init__(f"The tests in {out} are of another {what}: give another --out.")
+        self.what = what
 
 
 @dataclass
@@ -99,7 +107,8 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
 
     Raises:
         RunFailed: a test crashed, hung, or an inference failed.
-        HarnessError: a model is unusable, or the folder holds results of something else.
+        OtherTests: the folder holds tests of something else.
+        HarnessError: a model is unusable.
     """
     scenario, threads = _accuracy_conditions(setting)
     store, out = setting.store, setting.out
@@ -115,6 +124,8 @@ def accuracies(entries: list[Entry], setting: Setting) -> None:
         except ModelError as error:
             _give_up(entry, error)
             continue
+        except OtherResult as error:
+            raise OtherTests(out, error.what) from error
         section = found.accuracy
         assert section is not None
         if found.probe.server is not None:

@@ -3,7 +3,7 @@
 import datetime
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from harness.comparison.document import (
     Variant,
     count_threads,
 )
-from harness.comparison.measuring import Entry, Setting, accuracies, performance
+from harness.comparison.measuring import Entry, OtherTests, Setting, accuracies, performance
 from harness.comparison.variants import Candidate
+from harness.console import note
 from harness.dataset.store import Store, open_store
 from harness.endpoint import host
 from harness.endpoint.address import Endpoint
@@ -53,14 +54,6 @@ _WORDS = {
     "harness": "version of the harness",
     "machine": "machine, CPU quota or set of library versions",
 }
-
-
-class OtherTests(OutputError):
-    """A folder's tests are of something else than is asked for."""
-
-    def __init__(self, out: Path, what: str) -> None:
-        super().__init__(f"The tests in {out} are of another {what}: give another --out.")
-        self.what = what
 
 
 @dataclass(frozen=True)
@@ -166,6 +159,27 @@ def _measured(
     return _document(request, entries, baseline, store, machine, cells)
 
 
+def compare_or_anew(request: Request, held_rounds: int = 0) -> Comparison:
+    """Compare in a folder of ours: tests there that are of something else are made anew, and a note says so.
+
+    Args:
+        request: what to compare.
+        held_rounds: how many are there; where they are of what is asked for, no less is compared.
+
+    Raises:
+        RunFailed: a test crashed, hung, or an inference failed; what was finished is kept.
+        HarnessError: the request does not fit the models, the store or the machine.
+    """
+    try:
+        return compare(replace(request, rounds=max(held_rounds, request.rounds)))
+    except OtherTests as error:
+        note(f"The tests in {request.out} are of another {error.what}: they are made anew.")
+    # Out of the way at once: half a folder would pass for somebody else's.
+    with files.staging(request.out.parent, "old") as old:
+        request.out.rename(old / "tests")
+    return compare(request)
+
+
 def _baseline(wanted: str | None, candidates: Sequence[Candidate]) -> str:
     names = [candidate.name for candidate in candidates]
     if wanted is None:
@@ -202,9 +216,7 @@ def _claim(request: Request, candidates: Sequence[Candidate], store: Store, mach
             [
                 candidate.name,
                 candidate.shown_precision,
-                model_file.sha256(candidate.card),
-                candidate.card.input.to_dict(),
-                asdict(candidate.card.output),
+                *model_file.identity(candidate.card),
                 *([] if candidate.endpoint is None else [str(candidate.endpoint)]),
             ]
             for candidate in candidates

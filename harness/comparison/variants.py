@@ -141,6 +141,8 @@ def _is_twin(
         names = [images.names[index] for index in indices]
         return bool(
             facts["original_sha256"] == model_file.sha256(card)
+            and made.input == card.input
+            and made.output in (card.output, card.output.only_one)
             and record["list"]["names"] == names
             and "replaced_quantizers" in record
             and settings.made(record)

@@ -26,6 +26,9 @@ DATATYPES: Mapping[str, Any] = MappingProxyType(
 )
 """The protocol's numbers, and NumPy's types for them; BYTES has none."""
 
+SCORES = "scores"
+"""The output of an exported model that gives its own output in place of its task's answers."""
+
 _LENGTH_BYTES = 4
 
 BYTES = "BYTES"

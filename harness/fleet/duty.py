@@ -70,7 +70,7 @@ def carry_out(order: Order, parcels: Sequence[Parcel]) -> Outcome:
         OutputError: the folder cannot be written.
     """
     _take_normal_priority()
-    base = files.make_writable_folder(resources.cache_folder() / "fleet")
+    base = files.make_writable_folder(_base())
     out = base / order.key
     places = {OUT: str(out)} | {card_word(one.digest): str(unpack(one, base / "models")) for one in parcels}
     words = [places.get(word, word) for word in order.words]
@@ -99,9 +99,14 @@ def carry_out(order: Order, parcels: Sequence[Parcel]) -> Outcome:
 
 def clear(key: str) -> None:
     """Remove the folder of an order whose outcome is safe at home."""
-    folder = resources.cache_folder() / "fleet" / key
+    folder = _base() / key
     if folder.is_dir():
         shutil.rmtree(folder)
+
+
+def _base() -> Path:
+    """Return this machine's own folder: others may share its home."""
+    return resources.cache_folder() / "fleet" / host.identity()
 
 
 def wait_until_quiet(seconds: float) -> None:

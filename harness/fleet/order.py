@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from harness.fleet.duty import Order, card_word
@@ -70,37 +71,45 @@ class Preparation:
 
 
 def packed(
-    given: Sequence[str], words: Sequence[str], cards: Sequence[str], stores: Sequence[str]
+    given: Sequence[str], words: Sequence[str], naming_cards: Sequence[str], naming_stores: Sequence[str]
 ) -> Command:
     """Return a command with its models packed.
 
     Args:
         given: as the user wrote it.
         words: the same, each option and value a word of its own, with what the fleet adds.
-        cards: those of the words that name models.
-        stores: those that name stores.
+        naming_cards: options of which each value names a model.
+        naming_stores: those of which each names a store.
 
     Raises:
         HarnessError: a model is not known, its files are not there, or they are too large to travel.
     """
+    cards, stores = _values(words, naming_cards), _values(words, naming_stores)
     # A relative path would mean another place on each machine.
-    places = {store: str(Path(store).absolute()) for store in stores}
+    absolute = {store: str(Path(store).absolute()) for store in stores}
+    sent: dict[str, str] = {}
     parcels: list[Parcel] = []
     found: list[Card] = [find_card(name) for name in cards]
     with tempfile.TemporaryDirectory() as folder:
         for name, card in zip(cards, found, strict=True):
             if (parcel := pack(card, Path(folder))) is not None:
-                places[name] = card_word(parcel.digest)
+                sent[name] = card_word(parcel.digest)
                 parcels.append(parcel)
+    # The same word may mean another thing elsewhere, such as a variant's name behind --baseline.
+    places = {name: sent for name in naming_cards} | {name: absolute for name in naming_stores}
     return Command(
         given=tuple(given),
-        words=tuple(places.get(word, word) for word in words),
+        words=tuple(places.get(option, {}).get(word, word) for option, word in pairwise(("", *words))),
         parcels=tuple(parcels),
-        cards=tuple(dict.fromkeys(places.get(name, name) for name in cards)),
+        cards=tuple(dict.fromkeys(sent.get(name, name) for name in cards)),
         recipes=tuple(dict.fromkeys(card.input.recipe.key for card in found)),
-        stores=tuple(dict.fromkeys(places[store] for store in stores)),
+        stores=tuple(dict.fromkeys(absolute.values())),
         models=_digest(" ".join(f"{card.name}={model_file.sha256(card)}" for card in found)),
     )
+
+
+def _values(words: Sequence[str], options: Sequence[str]) -> list[str]:
+    return [value for option in options for before, value in pairwise(words) if before == option]
 
 
 def _digest(text: str) -> str:

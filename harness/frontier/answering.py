@@ -42,7 +42,11 @@ class Answers:
         self._store = store
         self._threads = threads
         self._path = files.make_writable_folder(folder) / f"{card.name}.json"
-        self._of = [model_file.sha256(card), store.sha256(card.input.recipe), store.manifest.list_sha256]
+        self._of = [
+            *model_file.identity(card),
+            store.sha256(card.input.recipe),
+            store.manifest.list_sha256,
+        ]
         self._labels = self._kept()
         self._model: Compiled | None = None
 

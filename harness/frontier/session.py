@@ -30,6 +30,7 @@ from harness.model import zoo
 from harness.model.card import CARD_NAME, Card, find_card
 from harness.profiling import int8
 from harness.run import session as running
+from harness.run.folder import OtherResult
 from harness.task import task_of
 
 T = TypeVar("T")
@@ -148,19 +149,23 @@ def _raced(asked: Request, store: Store, stopwatch: Stopwatch | None) -> tuple[R
 
     def enter(cards: Sequence[Card], ways: Sequence[calibration.CalibrationSettings]) -> None:
         for card, way in product(cards, ways):
+            if (name := way.twin_of(card.name)) in found:
+                raise HarnessError(
+                    f"Two networks of the frontier would be called '{name}', {found[name].origin.name} and "
+                    f"the INT8 twin of {card.name}: leave one out, or change its name on its card."
+                )
             make = partial(entrants.quantized, card, images, store, asked.least_top1, folder, way)
-            found.update((one.name, one) for one in made(way.twin_of(card.name), card, make))
+            found.update((one.name, one) for one in made(name, card, make))
 
     def timed_with_rows() -> list[Timed]:
         return [*_timed([_entry_of_entrant(one) for one in found.values()], asked, stopwatch), *rows]
 
-    for card in asked.cards:
-        if card.quantization:
-            found[card.name] = Entrant(card, card, calibration.USUAL, "as it came")
-        else:
-            for recipe in entrants.recipes(card, store, asked.sizes):
-                make = partial(entrants.at, card, recipe, folder)
-                enter(made(f"{card.name}-{recipe.size}", card, make), (calibration.USUAL,))
+    for card in (one for one in asked.cards if one.quantization):
+        found[card.name] = Entrant(card, card, calibration.USUAL, "as it came")
+    for card in (one for one in asked.cards if not one.quantization):
+        for recipe in entrants.recipes(card, store, asked.sizes):
+            make = partial(entrants.at, card, recipe, folder)
+            enter(made(f"{card.name}-{recipe.size}", card, make), (calibration.USUAL,))
     timed = timed_with_rows()
     outcome = _race(found, timed, asked, store)
     again = [found[one.name].origin for one in outcome.runners if _just_missed(one, outcome)]
@@ -202,13 +207,16 @@ def _picked(asked: Request, raced: Raced) -> Pick:
     runner = raced.outcome.pick or raced.outcome.nearest
     entrant = raced.entrants[runner.name]
     settings = RunSettings(asked.conditions.scenario, threads=asked.conditions.threads)
-    measured, folder = running.run(
-        running.Request(
-            entrant.card, raced.store.path, settings, (Mode.ACCURACY,), asked.out / "loadgen", tuning=False
-        )
+    test = running.Request(
+        entrant.card, raced.store.path, settings, (Mode.ACCURACY,), asked.out / "loadgen", tuning=False
     )
+    try:
+        measured, folder = running.run(test)
+    except OtherResult as error:
+        note(f"The accuracy test of {runner.name} is of another {error.what}: it is made anew.")
+        measured, folder = running.run(replace(test, replace=True))
     baseline = find_card(asked.baseline)
-    comparison = comparing.compare(
+    comparison = comparing.compare_or_anew(
         comparing.Request(
             (baseline, entrant.card),
             asked.out / COMPARED / runner.name,

@@ -63,6 +63,13 @@ def of_performance(measured: Performance, told: Told) -> list[str]:
     return [f"{fault}: {cure}." for fault, cure in _found(measured, told)]
 
 
+def is_of_the_estimate(measured: Performance) -> bool:
+    """Return whether another estimate may cure a performance test that is not valid: a valid one has held its
+    rate or duration, and then only such errors tell of an estimate."""
+    told = (_OUT_OF_QUERIES in error or _OUTSTANDING.search(error) for error in measured.errors)
+    return measured.validity != "VALID" or any(told)
+
+
 def faults_of_performance(measured: Performance, told: Told) -> list[str]:
     """Return the same without what to do about it, and without a full stop."""
     return [fault for fault, _ in _found(measured, told)]

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import shutil
 from dataclasses import asdict, replace
 from functools import cache
@@ -205,6 +206,16 @@ def sha256(card: Card) -> str:
         return hash_of("sha256", *paths)
     assert card.file.seed is not None
     return _seeded_sha256(card.file.seed)
+
+
+def identity(card: Card) -> list[Any]:
+    """Return, in JSON values, what a model's answers hang on: its files, and what its card says of both ends.
+
+    Raises:
+        ModelError: a file is not there.
+    """
+    ends = json.dumps([card.input.to_dict(), asdict(card.output)])
+    return [sha256(card), *json.loads(ends)]
 
 
 @cache

@@ -26,6 +26,17 @@ PERFORMANCE_SETTINGS = ("official", "user_conf", "user_conf_sha256", "duration_s
 _MACHINE = ("cpu_model", "cpu_signature", "isa", "usable_cpus", "quota_cores", "versions")
 
 
+class OtherResult(OutputError):
+    """A folder's result is of something else than is asked for."""
+
+    def __init__(self, folder: Path, kind: str, unlike: list[str], cure: str) -> None:
+        self.what = " and ".join(unlike)
+        super().__init__(
+            f"The {kind}result in {folder} is of another {self.what}, and one folder holds the accuracy and "
+            f"performance of one thing: {cure}."
+        )
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep other processes from testing in a scenario's folder, which need not exist, but its parent must.
@@ -99,7 +110,8 @@ def tests_to_keep(
         truth: what is right for each sample of the store, as the card's task has it.
 
     Raises:
-        OutputError: the folder holds a result of something else, or one that is damaged and not replaced.
+        OtherResult: the folder holds a result of something else.
+        OutputError: it holds one that is damaged, and not to be replaced.
     """
     path = folder / result.FILE_NAME
     if not path.exists():
@@ -116,17 +128,17 @@ def tests_to_keep(
     unlike = differences(held.identity, asked.identity)
     if replace:
         if others and unlike:
-            raise _refusal(folder, "", unlike, "give another --out, or both modes with --replace")
+            raise OtherResult(folder, "", unlike, "give another --out, or both modes with --replace")
         return (held, tuple(others)) if others else (None, ())
     # What is not valid is run again anyway, and the advice may well have been another user.conf.
     if Mode.PERFORMANCE in modes and held.performance is not None and held.performance.valid:
         unlike_test = unlike + [_WORDS[key] for key in _test_differences(held, asked)]
         if unlike_test:
             cure = f"give --replace or another --out{_about_tuning(held, asked)}"
-            raise _refusal(folder, "performance ", unlike_test, cure)
+            raise OtherResult(folder, "performance ", unlike_test, cure)
     if present and unlike:
         cure = f"give another --out, or both modes with --replace{_about_tuning(held, asked)}"
-        raise _refusal(folder, "", unlike, cure)
+        raise OtherResult(folder, "", unlike, cure)
     kept = list(others)
     for mode in present:
         if mode in modes and not (fault := unsound(held, mode, folder, truth)):
@@ -202,10 +214,3 @@ def _about_tuning(held: RunResult, asked: Asked) -> str:
         return "" if there is None else f" (a tuning of {there.created} is in use there)"
     words = in_words(wanted.settings, served=wanted.key.endpoint is not None)
     return f" (the tuning of {wanted.created} sets {words or 'nothing'}: --no-tuning)"
-
-
-def _refusal(folder: Path, what: str, unlike: list[str], cure: str) -> OutputError:
-    return OutputError(
-        f"The {what}result in {folder} is of another {' and '.join(unlike)}, and one folder holds the "
-        f"accuracy and performance of one thing: {cure}."
-    )

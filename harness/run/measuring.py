@@ -50,7 +50,7 @@ def _performance(plan: Plan, folder: Path, logs: Path) -> PerformanceSection:
     def retry(better: Plan, tried: Plan, measured: log.Performance) -> None:
         told = ", ".join(f"{key} {value:.5g}" for key, value in better.estimate.items())
         why = "; ".join(advice.faults_of_performance(measured, tried.told))
-        note(f"INVALID, and so repeated with {told}: {why}.")
+        note(f"Not valid, and so repeated with {told}: {why}.")
 
     plan, measured, taken = until_valid(plan, logs, test, retry)
     faults = _rule_faults(log.read_detail(logs / log.DETAIL_LOG), plan.demands)

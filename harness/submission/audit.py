@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from harness.model.card import Card
 from harness.run import result
 from harness.run import session as run_session
 from harness.run.folder import alone_in, unsound
-from harness.submission import compliance, results
+from harness.submission import compliance, logs, results
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.run_settings import Rules
 from harness.submission.verdict import Ledger, faults, refusal
@@ -44,16 +44,19 @@ class Audited:
     """What a compliance test showed."""
 
     performance: compliance.Verification
+    """Whether the test is as fast as the performance run."""
     answers: compliance.Verification | None
     """TEST01: whether the answers are those of the accuracy run."""
     score: Score | None = None
     """TEST01: the accuracy of the answers logged in the test; None when it logged none."""
     baseline: Score | None = None
     """TEST01, where answers differ: the accuracy run's on the same samples."""
+    breach: str = ""
+    """What the rules have against the test, and not against the performance run as well."""
 
     @property
     def passed(self) -> bool:
-        return self.performance.passed and (self.answers is None or self.answers.passed or self._as_accurate)
+        return not self.fault
 
     @property
     def _as_accurate(self) -> bool:
@@ -67,6 +70,7 @@ class Audited:
         parts = [] if self.performance.passed else [self.performance.fault]
         if self.answers is not None and not self.answers.passed and not self._as_accurate:
             parts.append(self.answers.fault)
+        parts += [self.breach] if self.breach else []
         return "; ".join(parts)
 
 
@@ -152,6 +156,7 @@ def run_all(request: Request) -> list[TestOutcome]:
                     note(f"{one.shown} {test}:")
                     card = cards[one.document.model.name]
                     audited = _run(one, test, card, request.store, task, truth)
+                    audited = _held_against_the_rules(audited, one, test, task, official)
             outcomes.append(TestOutcome(one, test, audited, official))
     return outcomes
 
@@ -177,9 +182,8 @@ def _verify_kept(one: Result, test: str, task: Task, official: bool, truth: Any)
         answers = folder / "accuracy" / log.ACCURACY_LOG
         kind, run = of_benchmark(task.benchmark), folder / PERFORMANCE
         audited = verify(test, one.folder, run, kind, truth, accuracy_log=answers)
+        audited = _held_against_the_rules(audited, one, test, task, official)
         fault = audited.fault
-        if not fault and official:
-            fault = _against_the_rules(one, test, task)
     except RunFailed as error:
         fault = str(error).rstrip(".")
     if fault:
@@ -189,13 +193,21 @@ def _verify_kept(one: Result, test: str, task: Task, official: bool, truth: Any)
     return audited
 
 
-def _against_the_rules(one: Result, test: str, task: Task) -> str:
-    """Return what `harness check` would say against the logs of a test, or an empty text."""
+def _held_against_the_rules(audited: Audited, one: Result, test: str, task: Task, official: bool) -> Audited:
+    """Add what `harness check` would say against the logs of an official test, and not against the run's.
+
+    What is wrong with the run itself, such as a part of the data set, no repetition of the test cures.
+    """
+    if audited.fault or not official:
+        return audited
     reference = log.read_detail(one.folder / PERFORMANCE / log.DETAIL_LOG)
     rules = Rules(round_of(reference) or find_round(NEWEST), task, "closed", "edge")
-    ledger = Ledger()
-    compliance.check(ledger, one.folder / test, test, test, rules, one.scenario, reference, verdicts=False)
-    return next((f"{check.path} {check.detail}" for check in faults(ledger.checks)), "")
+    ours, theirs = Ledger(), Ledger()
+    compliance.check(ours, one.folder / test, test, test, rules, one.scenario, reference, verdicts=False)
+    logs.check_performance(theirs, one.folder / PERFORMANCE, one.shown, one.scenario, rules)
+    of_the_run = {check.name for check in faults(theirs.checks)}
+    wrong = (check for check in faults(ours.checks) if check.name not in of_the_run)
+    return replace(audited, breach=next((f"{check.path} {check.detail}" for check in wrong), ""))
 
 
 def _run(one: Result, test: str, card: Card, store: Path, task: Task, truth: Any) -> Audited:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import files
+from harness import __version__, files
 from harness.backend import calibration_list
 from harness.errors import HarnessError, RunFailed
 from harness.machine import identity
@@ -136,6 +136,12 @@ def _about(one: Result, made_for: Round, division: str) -> Iterator[str]:
                 f"{one.shown}: has {other} and no {section} of the same model, data and settings: "
                 f"run `harness run --official --mode {section}` on it."
             )
+    if document.harness != __version__:
+        yield (
+            f"{one.shown}: was measured with harness {document.harness}, and src/ would hold the code of "
+            f"{__version__}: submit with {document.harness}, or run it again with `harness run --official "
+            f"--replace`."
+        )
     if document.model.note == SPEED_ONLY:
         yield f"{one.shown}: the model has no trained weights, so no accuracy: submit a trained one."
     data, benchmark = document.data, task.benchmark

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import PATIENCE_S, SIZE, Oracle, grey_of
+from conftest import CARD, PATIENCE_S, SIZE, Oracle, grey_of, oracle_model
 
 from endpoint.serving_process import Running, free_ports, serving
-from harness.backend import graph, served
+from harness.backend import deployment, graph, served
 from harness.endpoint import meeting
 from harness.endpoint.host import is_this_host
 from harness.endpoint.wire import ServerFault, Statistics
 from harness.errors import HarnessError, ModelError
 from harness.model import file as model_file
+from harness.model.card import read_card
 
 SCHEMES = ("grpc", "http")
 WIDTH = 5
@@ -66,10 +67,21 @@ def test_a_server_answers_as_the_model_does_here(
     assert model.served_by.is_on_this_host is True
 
 
+@pytest.mark.parametrize("scores", [True, False], ids=["scores", "answers"])
+def test_scores_and_answers_of_as_many_numbers_are_told_apart(scores: bool, tmp_path: Path) -> None:
+    ov.save_model(oracle_model(classes=WIDTH), tmp_path / "five.xml", compress_to_fp16=False)
+    (tmp_path / "five.toml").write_text(CARD.format(name="five", path="five.xml").replace("10", str(WIDTH)))
+    card = read_card(tmp_path / "five.toml")
+    deployment.write(card, tmp_path / "served.xml", scores=scores)
+    with serving(tmp_path / "served.xml") as running:
+        met = meeting.meet(running.endpoint())
+        model = served.served(met, graph.deployed(model_file.read(card), card), card, 1).model
+        request = model.create_infer_request()
+        assert [ask(request, label) for label in range(WIDTH)] == list(range(WIDTH))
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_scores_are_made_answers_by_the_end_of_the_graph(scheme: str, oracle: Oracle, tmp_path: Path) -> None:
-    from harness.backend import deployment
-
     deployment.write(oracle.card, tmp_path / "scores.xml", scores=True)
     with serving(tmp_path / "scores.xml") as running:
         request = served_model(oracle, running, scheme).create_infer_request()

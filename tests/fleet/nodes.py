@@ -27,7 +27,8 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster as Made
 
-        self._folder = folder
+        self._home = folder
+        """All share it, as machines of a cluster often do."""
         head = {**self._facts(HEAD), "num_cpus": 0, "include_dashboard": False}
         self._made: Any = Made(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, Any] = {}
@@ -35,7 +36,7 @@ class Cluster:
         self.address: str = self._made.address
 
     def _facts(self, name: str) -> dict[str, Any]:
-        env = {"HARNESS_HOST_ID": id_of(name), "HARNESS_CACHE": str(self.cache(name))}
+        env = {"HARNESS_HOST_ID": id_of(name), "HARNESS_CACHE": str(self._home)}
         return {
             "num_cpus": 1,
             "node_ip_address": "127.0.0.2",
@@ -45,7 +46,8 @@ class Cluster:
 
     def cache(self, name: str) -> Path:
         """Return where a machine keeps what it has not sent home yet."""
-        return self._folder / name
+        with host_id(name):
+            return self._home / "fleet" / host.identity()
 
     def add(self, *names: str, **env: str) -> None:
         for name in names:

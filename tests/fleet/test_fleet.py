@@ -80,7 +80,7 @@ def cards(oracle: Oracle, tmp_path_factory: pytest.TempPathFactory) -> list[str]
 def command_of(options: Sequence[str], cards: Sequence[str], store: Path, *more: str) -> Command:
     models = [word for card in cards for word in ("--model", card)]
     given = (*options, *models, "--data", str(store), *more)
-    return packed(given, (*given, "--out", "{OUT}", "--json"), cards, [str(store)])
+    return packed(given, (*given, "--out", "{OUT}", "--json"), ["--model"], ["--data"])
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,18 @@ from harness.fleet import home, luggage, member, session, table
 from harness.machine import system
 
 RUN = ("--address", "auto", "--", "compare", "--model", "builtin-resnet50")
+SERVED = (
+    "--address",
+    "auto",
+    "--",
+    "run",
+    "--model",
+    "builtin-resnet50",
+    "--data",
+    "store",
+    "--endpoint",
+    "grpcs://host:1/it",
+)
 
 
 def a_member(stores: Mapping[str, str] | None = None, **changes: Any) -> member.Member:
@@ -102,6 +114,14 @@ def test_a_kind_that_no_machine_is_of_is_refused_with_those_there_are() -> None:
         member.choose([one, other], ("cpu-1c", "cpu-3c"))
 
 
+def test_only_values_of_the_options_that_name_models_are_taken_for_models(oracle: Oracle) -> None:
+    card, other = str(oracle.card_path), "builtin-resnet50"
+    order = words.parse(["compare", "--model", card, f"--model={other}", "--baseline", card, "--data", card])
+    assert order.words[2].startswith("{CARD ")
+    assert order.words[3:9] == ("--model", other, "--baseline", card, "--data", card)
+    assert order.cards == (order.words[2], other)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -112,6 +132,7 @@ def test_a_kind_that_no_machine_is_of_is_refused_with_those_there_are() -> None:
         (["--address", "auto", "--", "prepare"], "A fleet cannot do 'prepare'"),
         (["--address", "auto", "--", "compare", "--model", "builtin-resnet5"], "Did you mean"),
         ([*RUN, "--out=x"], "leave them out"),
+        ([*SERVED, "--ca", __file__], "--ca does not travel"),
         ([*RUN, "--price", "1", "EUR"], "give `fleet run` --prices FILE"),
         (["--dataset", "custom", *RUN], "give it, too"),
         (["--address", "auto", "--prepare", "x", "--", "frontier", "--data", "store"], "it names none"),

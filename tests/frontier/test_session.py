@@ -128,6 +128,27 @@ def test_the_same_call_again_measures_nothing_twice(found: Path, card: Card, sto
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
 
 
+def test_a_card_that_was_corrected_since_is_quantized_and_asked_anew(
+    found: Path, card: Card, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "_PROBE_S", 0.1)
+    out = shutil.copytree(found, tmp_path / "out")
+    wrong = replace(card, input=replace(card.input, channels="BGR"))
+    told = session.find(asked(out, wrong, store), Planted()).pick
+    assert read_card(out / told.card).input.channels == "BGR"
+    assert told.good != document.read(found).pick.good
+    assert told.good == document.read(out).pick.good
+
+
+def test_two_networks_of_one_name_are_refused_before_they_are_made(
+    found: Path, card: Card, store: Store, tmp_path: Path
+) -> None:
+    twin = read_card(found / document.read(found).pick.card)
+    twin = replace(twin, name=f"{card.name}-int8", folder=twin.folder)
+    with pytest.raises(HarnessError, match=f"called '{twin.name}', {twin.name} and the INT8 twin of"):
+        session.find(replace(asked(tmp_path / "out", card, store), cards=(card, twin)), Planted())
+
+
 def test_the_report_tells_the_pick_what_it_is_worth_and_what_to_do_next(found: Path) -> None:
     pick = document.read(found).pick
     told = report.text(found)

@@ -1,5 +1,6 @@
 """How long a run will take, by the rules of each scenario."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,11 @@ from harness.measurement import probing
 from harness.measurement.demands import Demands
 from harness.measurement.plan import Plan
 from harness.mlperf import conf
+from harness.mlperf.log import read_performance
 from harness.mlperf.scenario import Mode, Scenario
 from harness.process.child import Progress
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def planned(
@@ -55,6 +59,24 @@ def test_the_forecast_gives_each_test_and_the_sum() -> None:
         "Forecast for Server: performance about 10 min, accuracy about 17 min, together 27 min."
     )
     assert plan.forecast((Mode.ACCURACY,)) == "Forecast for Server: accuracy about 17 min."
+
+
+@pytest.mark.parametrize(
+    ("validity", "error", "told"),
+    [
+        ("VALID", "PerfClock and system_clock differ by more than 1 %", 8.0),
+        ("VALID", "Ran out of generated queries to issue", 4.0),
+        ("INVALID", "PerfClock and system_clock differ by more than 1 %", 4.0),
+    ],
+)
+def test_a_test_that_held_is_repeated_as_it_was_unless_its_error_is_of_the_estimate(
+    validity: str, error: str, told: float
+) -> None:
+    plan = planned(Scenario.SINGLE_STREAM, {"target_latency": 8.0}, 100)
+    measured = read_performance(GOLDEN / "singlestream_detail.txt")
+    better = plan.corrected(replace(measured, validity=validity, errors=(error,)))
+    assert better is not None
+    assert better.estimate == {"target_latency": told}
 
 
 def test_a_probe_shows_the_name_of_its_model_as_it_is_written() -> None:

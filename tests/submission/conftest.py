@@ -17,6 +17,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from harness import __version__
 from harness.loadgen.job import Estimate
 from harness.loadgen.settings import RunSettings
 from harness.machine import system
@@ -152,7 +153,7 @@ def write_scenario(
     key = chosen.facts.estimate_key
     estimate = conf.read_user_conf(folder / "user.conf", "resnet50").values(chosen)[key]
     found = RunResult(
-        harness="0.1.0",
+        harness=__version__,
         created="2026-11-21T09:00:00+00:00",
         benchmark="resnet50",
         scenario=chosen,

@@ -179,6 +179,10 @@ REFUSED: dict[str, tuple[Callable[[Results], Any], str]] = {
         lambda results: results.edit("Offline", lambda d: d["settings"].update(official=False)),
         "Offline: is not an official run: run it again with `harness run --official --replace`",
     ),
+    "a run of another version of the harness": (
+        lambda results: results.edit("Offline", lambda d: d.update(harness="0.0.1")),
+        "Offline: was measured with harness 0.0.1, and src/ would hold the code of ",
+    ),
     "no accuracy": (
         lambda results: results.edit("Offline", _without("accuracy")),
         "Offline: has performance and no accuracy of the same model, data and settings",

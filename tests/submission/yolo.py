@@ -9,6 +9,7 @@ from typing import Any
 
 import openvino as ov
 
+from harness import __version__
 from harness.loadgen.job import Estimate
 from harness.loadgen.settings import RunSettings
 from harness.machine import system
@@ -107,7 +108,7 @@ def _write_document(folder: Path, scenario: str, model: Model, truth: Truth) -> 
     assert isinstance(model.output, DetectionOutput)
     assert isinstance(model.input, InputSpec)
     found = RunResult(
-        harness="0.1.0",
+        harness=__version__,
         created="2026-11-28T09:00:00+00:00",
         benchmark="yolo",
         scenario=chosen,

@@ -1,8 +1,7 @@
 """The words behind ` -- ` of `harness fleet run`, read as the command itself reads them."""
 
 import importlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
@@ -15,7 +14,7 @@ _CARDS = {"compare": "models", "run": "model", "tune": "model", "frontier": "car
 COMMANDS = tuple(_CARDS)
 _STORES = ("data", "calibration_data")
 _OURS = {"--out", "--json"}
-_STAY_HERE = ("user_conf",)
+_STAY_HERE = ("user_conf", "ca")
 _WAIT_S = "5"
 """What another driver, which was killed, left at work on a machine ends within a moment."""
 
@@ -45,16 +44,12 @@ def parse(given: Sequence[str]) -> Command:
         raise HarnessError("--price is of one machine: leave it out, and give `fleet run` --prices FILE.")
     if not values.get("wait_s"):
         words += ["--wait", _WAIT_S]
-    return packed(given, (name, *words), _named(values, [_CARDS[name]]), _named(values, _STORES))
+    return packed(given, (name, *words), _options(command, _CARDS[name]), _options(command, *_STORES))
 
 
-def _named(values: Mapping[str, Any], options: Sequence[str]) -> list[str]:
-    """Return the words that were given to some options."""
-    found: list[str] = []
-    for option in options:
-        value = values.get(option)
-        found += map(str, value) if isinstance(value, tuple) else [] if value is None else [str(value)]
-    return found
+def _options(command: click.Command, *parameters: str) -> list[str]:
+    """Return the options of some parameters, in their order, as they are written."""
+    return [word for name in parameters for one in command.params if one.name == name for word in one.opts]
 
 
 def _parts(word: str) -> list[str]:
