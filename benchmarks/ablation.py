@@ -42,7 +42,10 @@ from harness.search.accuracy.weighing import Seen
 from harness.search.request import DISTILLED, WORK
 
 FLOOR = "macs"
-_OWN_PARTS = ("request.json", "spent.json")
+_OWN = ("request.json", "spent.json", "reached", "scouts")
+"""What parts are called that hang on what a way has chosen."""
+_OF_SEED = ("look-", "brief-", "bar.json")
+"""What those are called that another seed has otherwise."""
 _BEST = 3
 
 
@@ -96,7 +99,8 @@ def search(way: str, seed: int, out: Path, words: Sequence[str]) -> None:
     """Search in OUT/WAY-SEED up to its scouts, with what others have found out."""
     folder = out / f"{way}-{seed}"
     begin(way, seed, folder, words, "table", [sys.executable])
-    lend(out, folder, seed)
+    if not any((folder / "parts").glob("scouts-*")):
+        lend(out, folder, seed)
     begin(way, seed, folder, words, "scouts", TORCHRUN)
 
 
@@ -107,20 +111,17 @@ def begin(way: str, seed: int, folder: Path, words: Sequence[str], until: str, s
 
 
 def lend(out: Path, folder: Path, seed: int) -> None:
-    """Copy what other ways have measured and trained, and does not depend on what they chose."""
+    """Copy what other ways have measured and trained, and does not depend on what they chose.
+
+    It takes the place of what is there, as the wanted latency must be the same for all.
+    """
     for other in (path for path in out.glob("*-*/parts") if path.parent != folder):
-        same_seed = other.parent.name.endswith(f"-{seed}")
+        left = _OWN if other.parent.name.endswith(f"-{seed}") else (*_OWN, *_OF_SEED)
         for path in other.iterdir():
-            depends = path.name in _OWN_PARTS or path.name.startswith(("reached", "scouts"))
-            if not depends and (same_seed or not path.name.startswith("look-")):
-                copy(path, folder / "parts" / path.name)
-        copy(other.parent / "costs.json", folder / "costs.json")
-
-
-def copy(path: Path, to: Path) -> None:
-    """Copy what is there, unless the other has its own."""
-    if path.exists() and not to.exists():
-        shutil.copyfile(path, to)
+            if not path.name.startswith(left):
+                shutil.copyfile(path, folder / "parts" / path.name)
+        if (costs := other.parent / "costs.json").exists():
+            shutil.copyfile(costs, folder / "costs.json")
 
 
 def searched(way: str, words: Sequence[str]) -> None:
@@ -151,7 +152,12 @@ def found(folder: Path) -> Found:
 
     def looks(part: Path) -> list[float]:
         keys = [Architecture.from_dict(one).key for one in read_json(part)["found"]]
-        return [float(read_json(next(part.parent.glob(f"look-{key}-*.json")))) for key in keys]
+        # A look at all there is to learn from is the brief training.
+        kept = [
+            [path for kind in ("look", "brief") for path in part.parent.glob(f"{kind}-{key}-*.json")]
+            for key in keys
+        ]
+        return [float(read_json(paths[0])) for paths in kept]
 
     parts = folder / "parts"
     turns = [accuracy for path in sorted(parts.glob("scouts-*.json")) for accuracy in looks(path)]

@@ -11,12 +11,23 @@ HarnessError            exit 2: the request cannot be carried out as it stands
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class HarnessError(Exception):
     """A fault whose message says what is wrong, where, and what to do."""
 
     exit_code = 2
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As it is on its way from a child process: a kind that makes its message itself would make it twice.
+        return _as_it_was, (type(self), self.args), self.__dict__
+
+
+def _as_it_was(kind: type[HarnessError], args: tuple[Any, ...]) -> HarnessError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class CardError(HarnessError):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.files import write_json
+from harness.files import read_json, write_json
 from harness.measurement.statistics import Outcome
 from harness.model.architecture import Architecture, resnet50
 
@@ -47,8 +47,10 @@ def write_search(folder: Path, networks: dict[str, list[Architecture]], looks: l
     for part, some in networks.items():
         write_json(folder / "parts" / f"{part}.json", {"found": [one.to_dict() for one in some]})
     every = [one for some in networks.values() for one in some]
-    for one, accuracy in zip(every, looks, strict=True):
-        write_json(folder / "parts" / f"look-{one.key}-epochs-1-images-128.json", accuracy)
+    for number, (one, accuracy) in enumerate(zip(every, looks, strict=True)):
+        # A look at all images is kept as the brief training.
+        kind = "brief" if number % 2 else "look"
+        write_json(folder / "parts" / f"{kind}-{one.key}-epochs-1-images-128.json", accuracy)
 
 
 def test_an_ablation_counts_what_turns_found_and_lends_what_they_did_not_choose(
@@ -65,9 +67,16 @@ def test_an_ablation_counts_what_turns_found_and_lends_what_they_did_not_choose(
     found = ablation.found(tmp_path / "macs-1")
     assert found == ablation.Found((0.9,), (0.5, 0.6, 0.7, 0.8))
     assert (found.best, found.best_three) == pytest.approx((0.8, 0.7))
-    for name, lent in (("costs-1", {"thoughts", "look"}), ("costs-2", {"thoughts"})):
-        (tmp_path / name / "parts").mkdir(parents=True)
+    write_json(tmp_path / "macs-1" / "parts" / "usual-ms.json", 2.0)
+    for name, lent in (
+        ("costs-1", {"thoughts", "look", "brief", "usual"}),
+        ("costs-2", {"thoughts", "usual"}),
+    ):
+        own = tmp_path / name / "parts" / "usual-ms.json"
+        own.parent.mkdir(parents=True)
+        write_json(own, 3.0)
         ablation.lend(tmp_path, tmp_path / name, int(name[-1]))
+        assert read_json(own) == 2.0, "all must be as fast"
         assert {path.stem.split("-")[0] for path in (tmp_path / name / "parts").iterdir()} == lent
     mean, half = ablation.interval([1.0, 2.0, 3.0])
     assert (mean, half) == pytest.approx((2.0, 4.303 / 3**0.5), rel=1e-3)

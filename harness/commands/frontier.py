@@ -91,6 +91,8 @@ def command(
     at all of its sizes, and the fastest that keeps --min-top1 by a standard error goes through LoadGen; its
     card lies in DIR/models. The same command goes on where it was interrupted.
     """
+    if data is None:
+        options.refuse_idle("Without --data nothing is quantized to be raced", "calibration_data", "max_drop")
     asked = Request(
         out=out,
         conditions=Conditions.of(Scenario(scenario), threads),

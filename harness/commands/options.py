@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from harness.backend.settings import PRECISIONS
 from harness.errors import HarnessError, did_you_mean
@@ -259,6 +260,22 @@ config = click.option(
     callback=_read_config,
     help="TOML file with what is rarely set (keys: docs/settings.md). The command line wins.",
 )
+
+
+def refuse_idle(why: str, *parameters: str) -> None:
+    """Refuse options that say nothing beside others, wherever the user has set them.
+
+    Args:
+        why: a sentence without its full stop, such as 'With --padding no part of an image is cut out'.
+        parameters: names of the running command's parameters.
+
+    Raises:
+        click.UsageError: one of them is set.
+    """
+    context = click.get_current_context()
+    for one in context.command.params:
+        if one.name in parameters and context.get_parameter_source(one.name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"{why}: leave out {one.opts[0]}.")
 
 
 def rare(*names: str, **facts: Any) -> Callable[[T], T]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from harness.commands import options
 from harness.model.architecture import STEMS, read_architecture
@@ -86,7 +85,7 @@ _FOLDER = options.PATH
     type=options.Finite(0),
     default=5e-5,
     show_default=True,
-    help="Weight decay; not applied to biases and norm layers.",
+    help="Weight decay; not applied to biases, norm layers and, by muon, the classifier.",
 )
 @options.rare(
     "--label-smoothing",
@@ -213,9 +212,14 @@ def _train(
         raise click.UsageError(
             f"Images cannot grow from {first_size} to {full_size} pixels: give a smaller --first-size."
         )
-    source = click.get_current_context().get_parameter_source("smallest_area")
-    if padding is not None and source is not ParameterSource.DEFAULT:
-        raise click.UsageError("With --padding no part of an image is cut out: leave out --smallest-area.")
+    if padding is not None:
+        options.refuse_idle("With --padding no part of an image is cut out", "smallest_area")
+    if network is not None:
+        options.refuse_idle("--architecture tells the whole network", "size", "width", "stem")
+    if first_size is None:
+        options.refuse_idle("Without --first-size images do not grow", "growing_share")
+    if task == "folder":
+        options.refuse_idle("All images of --train are learned from", "images")
     if task == "builtin" and (train is not None or test is not None):
         raise click.UsageError(
             "--train and --test are folders of yours, and the task 'builtin' generates its images: give "

@@ -106,7 +106,6 @@ class GrpcWire:
         stats = said.model_stats[-1].inference_stats
         return Statistics(
             stats.success.count,
-            stats.success.ns,
             stats.queue.ns,
             stats.compute_input.ns,
             stats.compute_infer.ns,

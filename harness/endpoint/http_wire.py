@@ -90,7 +90,6 @@ class HttpWire:
             return None
         return Statistics(
             said["success"]["count"],
-            said["success"]["ns"],
             said["queue"]["ns"],
             said["compute_input"]["ns"],
             said["compute_infer"]["ns"],

@@ -72,8 +72,6 @@ class Statistics:
     """What a server counted of a model since it was started; times are of all calls together."""
 
     calls: int
-    total_ns: int
-    """From the server's receipt of a call to its answer."""
     queue_ns: int
     input_ns: int
     compute_ns: int

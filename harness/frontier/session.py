@@ -74,6 +74,11 @@ def _store(asked: Request) -> Store | None:
     if asked.data is None:
         return None
     store = open_store(asked.data)
+    if asked.calibration_data is not None and all(card.quantization for card in asked.cards):
+        raise HarnessError(
+            f"--calibration-data {asked.calibration_data} is for cards that are quantized here, and all are "
+            f"already: leave it out."
+        )
     for card in asked.cards:
         task_of(card).require_fit(card, store)
         if not card.quantization:

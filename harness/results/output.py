@@ -83,5 +83,6 @@ def write(found: "pandas.DataFrame", path: Path) -> None:
         raise HarnessError(
             "Parquet needs pyarrow, which is not installed: pip install 'inference-harness[parquet]'."
         ) from error
+    files.make_writable_folder(path.absolute().parent)
     with files.replacing(path) as staged:
         found.to_parquet(staged, index=False)

@@ -142,11 +142,11 @@ def bracket_ms(looks: Sequence[Candidate], bar: Bar) -> tuple[float, float] | No
     The upper one is that of the second fastest network that is expected to be safe, as one look may flatter,
     or of the only one. The lower one, 0 if nothing was seen there, is that of the slowest network which is
     faster than all that may keep the bar: that would, if training left as little of their gap as the
-    geometric mean of what is expected and 1 / `bar.hope`. One that a faster network beats is only bad, and
-    says nothing of what can be had at its latency.
+    geometric mean of what is expected and 1 / `bar.hope`, or as is expected where that is less. One that a
+    faster network beats is only bad, and says nothing of what can be had at its latency.
     """
     share = bar.look * bar.guess
-    little = math.sqrt(share / bar.hope)
+    little = math.sqrt(share * min(share, 1 / bar.hope))
     safe = sorted(one.latency_ms for one in looks if expected(one, share, bar) >= bar.safe)
     if not safe:
         return None

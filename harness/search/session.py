@@ -144,7 +144,15 @@ def _searched(
     progress.reached("estimator")
     bar = _bar(setting, material, trainings)
     scouting = Scouting(
-        setting.space, times.band, latencies, bar, estimator, request.seed, trainings.looks, parts.kept
+        setting.space,
+        times.band,
+        latencies,
+        bar,
+        estimator,
+        request.seed,
+        trainings.looks,
+        parts.kept,
+        trainings.spent_to_choose,
     )
     scouted = scouting.scout(request.effort.scouts)
     _warn_of_guesses(scouted, len(setting.images.held_out.names))

@@ -10,7 +10,7 @@ from typing import Any
 
 import harness
 from harness import files, resources
-from harness.errors import OutputError
+from harness.errors import DataError, OutputError
 from harness.mlperf import log
 from harness.mlperf.rules import DIVISIONS, Round
 from harness.model import file as model_file
@@ -108,8 +108,21 @@ def write(
                     archive.pack(built, unfinished)
                     _take_place(built, root, staging / "old")
     except OSError as error:
+        if (lost := _lost_source(error, submissions)) is not None:
+            raise DataError(
+                f"{lost} was removed meanwhile: make it again, and repeat the command."
+            ) from error
         raise OutputError(f"Cannot write {root} ({error}): choose another --out.") from error
     return listed
+
+
+def _lost_source(error: OSError, submissions: Sequence[Submission]) -> Path | None:
+    """Return the file that an error says is missing, where it is one of a result."""
+    if not isinstance(error, FileNotFoundError) or not error.filename:
+        return None
+    path = Path(error.filename)
+    folders = (result.folder for one in submissions for result in one.results)
+    return path if any(path.is_relative_to(folder) for folder in folders) else None
 
 
 @contextmanager

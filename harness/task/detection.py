@@ -144,13 +144,11 @@ def score(log_path: Path, truth: Truth, expected_count: int) -> Score:
 
 def score_some(log_path: Path, truth: Truth, only: Collection[int]) -> Score | None:
     """Return the score of the samples `only` that an accuracy log answers, or None when it answers none."""
-    first = logged.first_entries(log_path)
-    places = [index for index in sorted(set(only)) if index in first and 0 <= index < len(truth)]
-    if not places:
+    found = logged.some_answers(log_path, set(only) & set(range(len(truth))), _boxes_of)
+    if not found:
         return None
-    found = [_boxes_of(index, first[index]) for index in places]
-    some = truth[places]
-    return _score(_known(found, some, log_path), some)
+    some = truth[list(found)]
+    return _score(_known(list(found.values()), some, log_path), some)
 
 
 def is_same(one: bytes, other: bytes) -> bool:

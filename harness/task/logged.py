@@ -68,6 +68,24 @@ def answers(log_path: Path, count: int, read: Callable[[int, bytes], _Answer]) -
     return [found[index] for index in range(count)]
 
 
+def some_answers(
+    log_path: Path, indices: Iterable[int], read: Callable[[int, bytes], _Answer]
+) -> dict[int, _Answer]:
+    """Return the answers that a log holds to some samples.
+
+    Raises:
+        RunFailed: the log is unreadable, or one of these entries is no answer.
+    """
+    first = first_entries(log_path)
+    found = {}
+    for index in sorted(set(indices) & first.keys()):
+        try:
+            found[index] = read(index, first[index])
+        except NoAnswer as fault:
+            raise log.LogFault(f"The accuracy log {log_path} has {_count([index], *fault.words)}") from fault
+    return found
+
+
 def _count(indices: Iterable[int], one: str, many: str) -> str:
     found = sorted(indices)
     if not found:

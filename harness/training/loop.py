@@ -53,7 +53,7 @@ class Settings:
     warmup_epochs: int = 2
     """At most; see `schedule`."""
     weight_decay: float = 5e-5
-    """On the weights of convolutions and linear layers only."""
+    """On the weights of convolutions and, but for 'muon', of linear layers."""
     label_smoothing: float = 0.1
     seed: int = 1
     precision: str = "f32"
@@ -94,6 +94,7 @@ def train(
     origin: str = "",
     teacher: Teacher | None = None,
     statistics: Tensor | None = None,
+    test_workers: int | None = None,
     name: str = "",
     end_broken: bool = False,
 ) -> list[Epoch]:
@@ -112,7 +113,8 @@ def train(
     on `tests`, as are batch-normalisation statistics taken anew from `statistics`, training images, u8
     [count, size, size, 3] RGB. So `tests` must not be what the network is tested by later.
 
-    `name` is what those who watch call the training. With `end_broken` one whose loss is no longer finite
+    `test_workers` processes load `tests`; None: as many as load images to learn from. `name` is what those
+    who watch call the training. With `end_broken` one whose loss is no longer finite
     ends, with a note, as it was before that epoch: so it is judged beside others by what it reached.
 
     Raises:
@@ -126,6 +128,7 @@ def train(
         raise ValueError("a teacher and a share of the loss for it belong together")
     if (statistics is None) != (settings.averaging == 0):
         raise ValueError("a mean of weights and images to take statistics from belong together")
+    test_workers = settings.workers if test_workers is None else test_workers
     network.to(ranks.device, memory_format=torch.channels_last)
     if teacher is not None:
         teacher.network.to(ranks.device, memory_format=torch.channels_last)
@@ -192,7 +195,7 @@ def train(
                         "lower the learning rate."
                     )
                 network.load_state_dict(before)
-                top1 = evaluate(network, tests, ranks, "f32", 1, settings.workers)
+                top1 = evaluate(network, tests, ranks, "f32", 1, test_workers)
                 rest = range(number + 1, settings.epochs + 1)
                 history += [Epoch(one, mean_loss, top1, time.perf_counter() - started) for one in rest]
                 said = (
@@ -205,10 +208,10 @@ def train(
                 every = 1 if ends else max(1, len(tests) // _GLANCE)
                 kept: tuple[str, ...] = ()
                 if ends and average is not None and statistics is not None:
-                    top1, kept = settle(network, average, statistics, tests, ranks, settings.workers)
+                    top1, kept = settle(network, average, statistics, tests, ranks, test_workers)
                 else:
                     precision = "f32" if ends else settings.precision
-                    top1 = evaluate(network, tests, ranks, precision, every, settings.workers)
+                    top1 = evaluate(network, tests, ranks, precision, every, test_workers)
                 history.append(Epoch(number + 1, mean_loss, top1, time.perf_counter() - started, kept))
                 said = f"{name}: " * bool(name) + _line(history[-1], settings)
             if ranks.is_first:

@@ -55,6 +55,29 @@ def test_images_are_not_both_cut_and_moved(tmp_path: Path, in_file: bool) -> Non
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["--task", "folder", "--images", "10"],
+            "are learned from: leave out --images",
+        ),
+        (["--task", "builtin", "--growing-share", "0.5"], "do not grow: leave out --growing-share"),
+        (["--task", "builtin", "--architecture", "NETWORK", "--size", "64"], "network: leave out --size"),
+        (["--task", "builtin", "--architecture", "NETWORK", "--width", "1"], "network: leave out --width"),
+        (["--task", "builtin", "--architecture", "NETWORK", "--stem", "3x3"], "network: leave out --stem"),
+    ],
+)
+def test_what_would_be_of_no_effect_is_refused(words: list[str], told: str, tmp_path: Path) -> None:
+    network = tmp_path / "network.json"
+    network.write_text(json.dumps(resnet50(24, 32, 0.2).to_dict()))
+    given = [str(network) if word == "NETWORK" else word for word in words]
+    result = CliRunner().invoke(command, [*given, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_folders_for_images_that_are_generated_are_refused(tmp_path: Path) -> None:
     words = ["--task", "builtin", "--train", str(tmp_path), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(command, words)

@@ -107,8 +107,8 @@ def test_the_work_of_a_server_on_this_host_is_no_noise(is_on_this_host: bool, re
 
 
 def test_a_server_that_began_anew_has_counted_nothing() -> None:
-    before, after = Statistics(10, 100, 10, 10, 60, 10), Statistics(14, 180, 14, 18, 100, 20)
-    assert ways._between(before, after) == Statistics(4, 80, 4, 8, 40, 10)
+    before, after = Statistics(10, 10, 10, 60, 10), Statistics(14, 14, 18, 100, 20)
+    assert ways._between(before, after) == Statistics(4, 4, 8, 40, 10)
     assert ways._between(after, before) is None
     assert ways._between(None, after) is None
 

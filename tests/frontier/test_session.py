@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from conftest import BRIEF_S
 
 from harness.backend.macs import count_macs
+from harness.commands.frontier import command
 from harness.comparison import variants
 from harness.comparison.output import REPORT as COMPARED
 from harness.comparison.published import ROWS
@@ -284,6 +286,17 @@ def test_a_folder_of_something_else_is_left_alone(card: Card, tmp_path: Path) ->
     with pytest.raises(OutputError, match="holds something else"):
         session.find(asked(tmp_path, card, None), Planted())
     assert json.loads(json.dumps(sorted(path.name for path in tmp_path.iterdir()))) == ["mine.txt"]
+
+
+def test_options_of_what_is_not_done_are_refused(found: Path, store: Store, tmp_path: Path) -> None:
+    for option in ("--calibration-data", "--max-drop"):
+        done = CliRunner().invoke(command, [option, "0.1", "--out", str(tmp_path / "out")])
+        assert done.exit_code == 2
+        assert f"Without --data nothing is quantized to be raced: leave out {option}" in done.stderr
+    mine = read_card(found / document.read(found).pick.card)
+    with pytest.raises(HarnessError, match="is for cards that are quantized here, and all are already"):
+        session.find(replace(asked(tmp_path / "out", mine, store), calibration_data=store.path), Planted())
+    assert not (tmp_path / "out").exists()
 
 
 def test_only_trained_classifiers_of_imagenet_are_cards_of_the_frontier() -> None:

@@ -223,7 +223,7 @@ def test_the_command_prints_each_format_and_writes_parquet(run_folder: Path, tmp
     assert len(json.loads(harness("--json"))) == 2
     names = harness("--csv").splitlines()[0].split(",")
     assert names == [column.name for column in COLUMNS]
-    path = tmp_path / "all.parquet"
+    path = tmp_path / "new" / "all.parquet"
     harness("--parquet", str(path))
     pandas.testing.assert_frame_equal(
         pandas.read_parquet(path).astype(frame([run_folder]).dtypes.to_dict()), frame([run_folder])

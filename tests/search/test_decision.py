@@ -93,6 +93,7 @@ def test_what_a_look_lacks_counts_for_less_than_what_the_brief_training_lacks() 
     looks = candidates(0.5, 0.8, 0.92, 0.93, 0.95)
     assert bracket_ms(looks, BAR) == (2.0, 5.0)
     assert bracket_ms(looks, replace(BAR, look=0.45)) == (2.0, 4.0)
+    assert bracket_ms(candidates(0.5), replace(BAR, look=0.001)) == (0.0, 1.0)
 
 
 def test_a_faster_one_is_trained_while_it_is_expected_to_keep_the_bar() -> None:

@@ -17,7 +17,7 @@ from sample_mixed_network import CLASSES, SIZE, mixed_card, mixed_network
 from harness.cli import cli
 from harness.dataset.images import find_images
 from harness.dataset.store import prepare
-from harness.errors import DataError, HarnessError, ModelError
+from harness.errors import DataError, HarnessError, ModelError, OutputError
 from harness.model import efficientnet
 from harness.model.card import Card, FileSpec, InputSpec, OutputSpec, find_card, read_card
 
@@ -240,12 +240,23 @@ def test_what_cannot_be_narrowed_is_refused_in_one_sentence(tmp_path: Path) -> N
         session.narrow(replace(asked, card=mixed_card(tmp_path, 3)))
 
 
+def test_parts_of_a_card_that_was_corrected_since_are_not_gone_on_with(tmp_path: Path) -> None:
+    asked = request(tmp_path)
+    open_setting(asked).parts.keep("importance", {})
+    for card in (
+        replace(asked.card, input=replace(asked.card.input, mean=(1.0, 1.0, 1.0))),
+        replace(asked.card, name="another"),
+    ):
+        with pytest.raises(OutputError, match="another baseline"):
+            open_setting(replace(asked, card=card))
+
+
 def test_images_are_mirrored_unless_somebody_says_that_they_must_not_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = request(tmp_path)
     told = "The card of mixed does not say whether its training images were mirrored"
-    given = {"flip": False}
+    given = {"flip": False, "trivial": True}
     for flip, augmentation, mirrored, noted in (
         (None, {}, True, True),
         (False, {}, False, False),
@@ -257,6 +268,7 @@ def test_images_are_mirrored_unless_somebody_says_that_they_must_not_be(
         learned = Lessons(open_setting(wanted), HERE).learned
         assert learned.augmentation is not None
         assert learned.augmentation.flip is mirrored
+        assert not learned.augmentation.trivial, "it is for longer trainings"
         assert (told in capsys.readouterr().err) is noted
 
 

@@ -60,13 +60,14 @@ def each(look: Callable[[Architecture], float]) -> Callable[[Sequence[Architectu
     return lambda networks: list(map(look, networks))
 
 
-Kept = Callable[[str, Callable[[], Any]], Any]
+Kept = Callable[..., Any]
 
 
-def plain(_: str, make: Callable[[], Any]) -> Any:
+def plain(_: str, make: Callable[[], Any], **__: Any) -> Any:
     return make()
 
 
+SPENT = {"images": 1}
 NOT_KEPT = Bar(baseline=1.0, max_drop=0.01, images=10_000, hope=100)
 """What no look is expected to keep: turns stay where they are."""
 
@@ -79,7 +80,9 @@ def scouting(
     bar: Bar = NOT_KEPT,
 ) -> Scouting:
     band = Band(cap, Band.NEAR if cap <= CAP else Band.FAR)
-    return Scouting(SPACE, band, latencies or Latencies(mega_macs), bar, Flattering(), 1, each(look), kept)
+    return Scouting(
+        SPACE, band, latencies or Latencies(mega_macs), bar, Flattering(), 1, each(look), kept, SPENT
+    )
 
 
 def scouted(count: int, **given: Any) -> Scouted:
@@ -91,8 +94,9 @@ def sixteen() -> tuple[Scouted, list[str]]:
     """Sixteen scouts, or a few more, and the names of the parts that were kept."""
     names: list[str] = []
 
-    def kept(name: str, make: Callable[[], Any]) -> Any:
+    def kept(name: str, make: Callable[[], Any], **spent: Any) -> Any:
         names.append(name)
+        assert spent == ({} if name == "thoughts" else SPENT), "turns hang on what looks showed"
         return make()
 
     found = scouted(16, kept=kept)
@@ -210,7 +214,7 @@ def test_where_only_one_network_is_fast_enough_there_is_nothing_to_search() -> N
         seen.append(architecture)
         return truth(architecture)
 
-    def nothing_more(name: str, make: Callable[[], Any]) -> Any:
+    def nothing_more(name: str, make: Callable[[], Any], **_: Any) -> Any:
         return make() if name == "thoughts" else {"found": [], "measured": []}
 
     with pytest.raises(HarnessError, match=r"^Only one network that was tried keeps .* ask for less"):
@@ -244,7 +248,7 @@ def test_a_search_that_goes_on_measures_nothing_again_and_finds_the_same(tmp_pat
     parts: dict[str, Any] = {}
     calls: list[int] = []
 
-    def kept(name: str, make: Callable[[], Any]) -> Any:
+    def kept(name: str, make: Callable[[], Any], **_: Any) -> Any:
         if name not in parts:
             parts[name] = make()
         return parts[name]

@@ -118,9 +118,12 @@ def row(
 )
 def test_an_answer_that_is_none_is_refused(tmp_path: Path, data: bytes, fault: str) -> None:
     truth = truth_of()
-    with pytest.raises(RunFailed) as caught:
-        detection.score(logged(tmp_path, answers_to(truth), _1=data), truth, 6)
-    assert fault in str(caught.value)
+    path = logged(tmp_path, answers_to(truth), _1=data)
+    scorings = lambda: detection.score(path, truth, 6), lambda: detection.score_some(path, truth, [0, 1])
+    for scoring in scorings:
+        with pytest.raises(RunFailed) as caught:
+            scoring()
+        assert fault in str(caught.value)
 
 
 def test_each_sample_must_be_in_the_log_as_a_part_of_it_flatters(tmp_path: Path) -> None:

@@ -633,7 +633,9 @@ def test_a_name_that_no_card_may_have_is_refused_before_training(tmp_path: Path)
 
 def invoke(folders: tuple[Path, Path], out: Path, *more: str) -> Any:
     words = ["--task", "folder", "--train", str(folders[0]), "--test", str(folders[1])]
-    words += ["--out", str(out), "--size", "32", "--width", "0.05", "--stem", "3x3-pool", "--batch", "24"]
+    words += ["--out", str(out), "--batch", "24"]
+    if "--architecture" not in more:
+        words += ["--size", "32", "--width", "0.05", "--stem", "3x3-pool"]
     return CliRunner().invoke(command, [*words, "--json", *more], catch_exceptions=False)
 
 

@@ -19,7 +19,7 @@ from harness.errors import HarnessError, RunFailed
 from harness.machine import host
 from harness.process import cluster as clusters
 from harness.process.cluster import Cluster, Failed, Lost, Node, Place
-from harness.search.accuracy.material import Material, Supplies
+from harness.search.accuracy.material import MISSING_IMAGES, Material, Supplies
 from harness.search.accuracy.trainer import Job, T, Tuned, finished
 from harness.training.loop import CHECKPOINT_NAME, Epoch
 from harness.training.precision import quickest
@@ -224,6 +224,8 @@ class Crew:
             return f"{error}, and it needs the harness with the extra 'search'"
         for name, wanted in self._wanted.items():
             if name not in _OWN and found.get(name) != wanted:
+                if found.get(name) == MISSING_IMAGES:
+                    return f"it lacks some of the images in {self._supplies.parts.learned.root}"
                 return f"its {name} is {found.get(name)}, here {wanted}"
         if found["host"] == self._wanted["host"] and not self._trains_here:
             return "it is on the machine that measures, alone"

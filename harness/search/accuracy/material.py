@@ -29,6 +29,9 @@ from harness.training.precision import quickest
 from harness.training.ranks import Ranks
 from harness.training.teacher import Teacher
 
+MISSING_IMAGES = -1
+"""What Supplies.count_bytes returns where an image is not there."""
+
 
 @dataclass(frozen=True)
 class Supplies:
@@ -45,10 +48,15 @@ class Supplies:
     @classmethod
     def of(cls, setting: Setting) -> "Supplies":
         """Return what a search trains from."""
+        # Another machine would look for a relative path where its worker happens to have begun.
+        learned, held_out = (
+            replace(one, root=one.root.absolute())
+            for one in (setting.images.learned, setting.images.held_out)
+        )
         return cls(
             setting.space.baseline,
             setting.state,
-            setting.images,
+            replace(setting.images, learned=learned, held_out=held_out),
             setting.recipe,
             Augmentation(**setting.variation),
             setting.request.seed,
@@ -70,12 +78,12 @@ class Supplies:
         )
 
     def count_bytes(self) -> int:
-        """Return the number of bytes in the image files, -1 where one is missing."""
+        """Return the number of bytes in the image files, MISSING_IMAGES where one is not there."""
         lists = (self.parts.learned, self.parts.held_out)
         try:
             return sum((one.root / name).stat().st_size for one in lists for name in one.names)
         except OSError:
-            return -1
+            return MISSING_IMAGES
 
     @cached_property
     def sha256(self) -> str:
@@ -251,9 +259,10 @@ class Material:
                 network,
                 images,
                 held_out,
-                replace(settings, workers=max(self.loaders(images), self.loaders(held_out))),
+                replace(settings, workers=self.loaders(images)),
                 folder,
                 self.ranks,
+                test_workers=self.loaders(held_out),
                 resume=resume,
                 until_epoch=until_epoch,
                 origin=origin,

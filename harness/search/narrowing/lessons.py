@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness import files
 from harness.model.twin import Twin
+from harness.search.accuracy.trainer import MANY_EPOCHS
 from harness.search.narrowing.request import Setting
 from harness.search.request import variation
 from harness.search.split import subset
@@ -52,6 +53,8 @@ class Lessons:
         recipe = setting.card.input.recipe
         parts = setting.images
         vary = Augmentation(**variation(setting.request))
+        if setting.request.epochs < MANY_EPOCHS:
+            vary = replace(vary, trivial=False)
         self.learned = Images(parts.learned, recipe, vary, seed=self._seed)
         self.plain = Images(subset(parts.learned, _PLAIN), recipe)
         self.held_out = Images(parts.held_out, recipe)

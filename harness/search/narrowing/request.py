@@ -83,7 +83,7 @@ def open_setting(request: Request) -> Setting:
             f"Model '{card.name}' has random weights, which are of no importance: give one that is trained."
         )
     conditions = Conditions.of(request.scenario, request.threads)
-    digest = model_file.sha256(card)
+    baseline = [card.name, *model_file.identity(card)]
     labels = card.classifier.labels
     store = open_store(request.data)
     images = split.of_folders(request.train, request.held_out, labels, request.seed)
@@ -91,7 +91,7 @@ def open_setting(request: Request) -> Setting:
     parts = Parts(
         request.out,
         {
-            "baseline": digest,
+            "baseline": baseline,
             **images.identity,
             "way of varying images": variation(request),
             "store": store.sha256(card.input.recipe),

@@ -79,6 +79,21 @@ class Trainings:
         return self._setting.request.effort.looks_at_all(images)
 
     @property
+    def spent_to_choose(self) -> dict[str, Any]:
+        """For names: what is spent on a look, and on the brief training that it stands for."""
+        return {"images": self._of_a_look, "epochs": self.brief.epochs, "of": self._learned}
+
+    @property
+    def _learned(self) -> int:
+        """How many images are learned from after a look."""
+        return self._setting.request.effort.learned(len(self._setting.images.learned.names))
+
+    @property
+    def _of_a_look(self) -> int:
+        """How many a look learns from."""
+        return min(self._setting.request.effort.look_images, self._learned)
+
+    @property
     def look_share(self) -> float:
         """Which share of the gap to the baseline after a look the brief training leaves, as is expected.
 
@@ -88,9 +103,7 @@ class Trainings:
         """
         if self.look_is_brief:
             return 1.0
-        effort, images = self._setting.request.effort, len(self._setting.images.learned.names)
-        whole = effort.learned(images)
-        return math.sqrt(min(effort.look_images, whole) / (whole * effort.finetune_epochs))
+        return math.sqrt(self._of_a_look / (self._learned * self.brief.epochs))
 
     def look(self, architecture: Architecture) -> float:
         """Return what a network reaches that has seen some images once.
@@ -186,7 +199,7 @@ class Trainings:
     def _look(self, architecture: Architecture) -> Job:
         folder = self._setting.path("looks", architecture.key)
         job = self._job(architecture, folder, self._shortest, f"look at {architecture.key}")
-        return replace(job, count=self._setting.request.effort.look_images)
+        return replace(job, count=self._of_a_look)
 
     def _brief(self, architecture: Architecture) -> Job:
         name = f"brief training of {architecture.key}"

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,11 +51,12 @@ _LEEWAY = 1.1
 _TRIES = 4
 """So often a turn measures what it has chosen, and chooses anew by what that has taught."""
 
-Kept = Callable[[str, Callable[[], Any]], Any]
+Kept = Callable[..., Any]
 """See Parts.kept."""
 Found = tuple[list[Architecture], list[Architecture]]
 """Networks to look at, and all that were measured to find them."""
 _PARTS_OF_TURN = ("found", "measured")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,8 @@ class Scouting:
     looks: Callable[[Sequence[Architecture]], list[float]]
     """The accuracies of networks after a look each, as fractions."""
     kept: Kept
+    spent: Mapping[str, Any]
+    """On a look, and on the brief training that it stands for: what turns choose hangs on it."""
 
     def scout(self, count: int) -> Scouted:
         """Look at what somebody would think of, then at `count` others, or a few more.
@@ -178,7 +182,9 @@ class Scouting:
         # Turns may find nothing that is as fast as the table had it, and yet teach the table.
         while len(seen) < wanted and turn < _EMPTY_TURNS + count:
             model = self.latencies.model
-            fresh, measured = self._known(f"scouts-{turn}", partial(self._turn, tuple(seen), turn))
+            fresh, measured = self._known(
+                f"scouts-{turn}", partial(self._turn, tuple(seen), turn), self.spent
+            )
             expected_ms |= {one: model(one) for one in fresh if one in measured}
             if not fresh and not measured:
                 break
@@ -200,7 +206,7 @@ class Scouting:
         note(f"Kendall's tau with the {len(seen)} networks looked at: {named}.")
         return scouted
 
-    def _known(self, name: str, find: Callable[[], Found]) -> Found:
+    def _known(self, name: str, find: Callable[[], Found], spent: Mapping[str, Any] = _NOTHING) -> Found:
         """Return what an earlier call found, or else `find` finds now; learn what was measured of it."""
 
         def make() -> dict[str, Any]:
@@ -209,7 +215,7 @@ class Scouting:
                 for what, networks in zip(_PARTS_OF_TURN, find(), strict=True)
             }
 
-        values = self.kept(name, make)
+        values = self.kept(name, make, **spent)
         found, measured = ([Architecture.from_dict(one) for one in values[what]] for what in _PARTS_OF_TURN)
         self.latencies.recall([*found, *measured])
         return found, measured
