@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from harness.dataset.images import find_images
+from harness.dataset.images import count_classes, find_images
+from harness.dataset.label_file import VAL_MAP
 from harness.dataset.recipe import Recipe
 from harness.training.data import Augmentation, Images, Order, batches
 
@@ -46,7 +47,8 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--passes", type=int, default=3)
     given = parser.parse_args()
-    images = Images(find_images(given.images, 1000), Recipe(given.size, "area", 0.875), Augmentation())
+    classes = 1000 if (given.images / VAL_MAP).exists() else count_classes(given.images)
+    images = Images(find_images(given.images, classes), Recipe(given.size, "area", 0.875), Augmentation())
     usual = 0.0
     for loaders in (0, 1, 2):
         rates = images_per_s(images, loaders, given.passes)

@@ -30,6 +30,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ import torch
 from cifar import PYTHON, TORCHRUN, harness, split
 
 from harness.backend import graph
+from harness.comparison.document import FILE_NAME as COMPARED
 from harness.dataset.images import find_images
 from harness.dataset.store import open_store, prepare
 from harness.errors import HarnessError
@@ -55,7 +57,7 @@ from harness.profiling.conditions import Conditions
 from harness.search import result, verdict
 from harness.search.accuracy.material import Supplies
 from harness.search.accuracy.team import Team
-from harness.search.document import SearchResult
+from harness.search.document import FILE_NAME, SearchResult
 from harness.search.request import Effort, Request, open_setting
 from harness.search.selection.models import Models
 from harness.search.selection.trainings import Trainings, Whole
@@ -151,16 +153,22 @@ def prepared(images: Path, out: Path) -> None:
     prepare(find_images(images / "test", 10), recipe, out / "store", "cifar10")
 
 
-def call(out: Path, *words: str, start: Sequence[str] = ()) -> None:
-    """Run a command in OUT, started by other words than usual if given.
+def call(out: Path, *words: str, start: Sequence[str] = (), last: str = "") -> None:
+    """Run a command in OUT.
+
+    Args:
+        out: where it runs.
+        words: behind `harness`.
+        start: what it is started by, if not by Python alone.
+        last: path from OUT of what it writes at its end; exit code 1 then says that a model misses a target.
 
     Raises:
         HarnessError: it failed, and has said why.
     """
-    command = harness(*words)
+    command, begun_ns = harness(*words), time.time_ns()
     code = subprocess.run([*start, *command[1:]] if start else command, cwd=out, check=False).returncode
-    # 1 says of a search or comparison that a model misses its target.
-    if code not in (0, 1) or (code == 1 and words[0] not in ("search", "compare")):
+    came_to_its_end = bool(last) and (out / last).exists() and (out / last).stat().st_mtime_ns >= begun_ns
+    if code and not (code == 1 and came_to_its_end):
         raise HarnessError(f"`harness {words[0]}` ended with code {code}: see above, then repeat the piece.")
 
 
@@ -200,16 +208,19 @@ def do(piece: str, speedup: int, images: Path, out: Path) -> None:
     elif piece == "shapes":
         pick = found(out).searched.architecture
         for kind, make in HAND_MADE.items():
-            write_json(out / f"shape-{kind}.json", as_fast_as(pick, make).to_dict())
+            if (shape := as_fast_as(pick, make)) is None:
+                print(f"{kind}: even the narrowest takes longer than the pick")
+            else:
+                write_json(out / f"shape-{kind}.json", shape.to_dict())
     elif piece == "compare":
         than = [] if EXPERIMENTS[speedup].than is None else [f"{THAN}/card.toml"]
         known = (str(path) for _, seed, path in cards(out) if seed == 1)
         compared = [*than, "baseline/card.toml", *known]
         models = [word for path in compared for word in ("--model", path)]
         words = ["--data", "store", "--out", "compared", "--threads", "1", "--rounds", "5", "--duration", "2"]
-        call(out, "compare", *models, *words, "--no-tuning")
+        call(out, "compare", *models, *words, "--no-tuning", last=f"compared/{COMPARED}")
     else:
-        wanted = [(kind, SEEDS[0]) for kind in HAND_MADE]
+        wanted = [(kind, SEEDS[0]) for kind in HAND_MADE if (out / f"shape-{kind}.json").exists()]
         if piece == "hand-seeds":
             wanted = [(best_by_hand(out), seed) for seed in SEEDS[1:]]
         with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
@@ -248,7 +259,8 @@ def by_hand(out: Path, epochs: int, kind: str, seed: int) -> None:
 
 def best_by_hand(out: Path) -> str:
     """Return the kind that was best on the held-out images."""
-    accuracies = {kind: read_json(out / "by-hand" / f"{kind}-{SEEDS[0]}.json") for kind in HAND_MADE}
+    trained = {kind: out / "by-hand" / f"{kind}-{SEEDS[0]}.json" for kind in HAND_MADE}
+    accuracies = {kind: read_json(path) for kind, path in trained.items() if path.exists()}
     return max(accuracies, key=accuracies.__getitem__)
 
 
@@ -268,7 +280,8 @@ def search(out: Path, speedup: int, *more: str) -> None:
     # What an experiment asks for counts more.
     words += shlex.split(SEARCH) + shlex.split(experiment.search)
     start = TORCHRUN if experiment.processes > 1 else PYTHON
-    call(out, "search", "run", *words, "--out", "open", *more, start=start)
+    last = "" if "--until" in more else f"open/{FILE_NAME}"
+    call(out, "search", "run", *words, "--out", "open", *more, start=start, last=last)
 
 
 def over_baseline(out: Path, speedup: int) -> float:
@@ -294,17 +307,17 @@ def found(out: Path) -> SearchResult:
     return result.read(out / "open")
 
 
-def as_fast_as(pick: Architecture, make: Callable[[float], Architecture]) -> Architecture:
-    """Return the widest network that takes no longer than the pick, measured beside it in INT8."""
+def as_fast_as(pick: Architecture, make: Callable[[float], Architecture]) -> Architecture | None:
+    """Return the widest network that takes no longer than the pick in INT8, measured beside it, if any."""
     conditions = Conditions.of(Scenario.SINGLE_STREAM, 1)
     made = {one.key: one for one in (make(step / 8) for step in range(4, 49))}
     by_work = sorted(made.values(), key=Architecture.count_macs)
-    low, high = 0, len(by_work) - 1
+    low, high = -1, len(by_work) - 1
     while low < high:
         middle = (low + high + 1) // 2
         pick_ms, found_ms = stopwatch.measure_ms([pick, by_work[middle]], conditions, pick)
         low, high = (middle, high) if found_ms <= pick_ms else (low, middle - 1)
-    return by_work[low]
+    return None if low < 0 else by_work[low]
 
 
 def cards(out: Path) -> Iterator[tuple[str, int, Path]]:

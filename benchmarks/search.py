@@ -28,6 +28,7 @@ from harness.dataset.images import find_images
 from harness.dataset.store import prepare
 from harness.model.card import find_card
 from harness.quickstart import BUILTIN_MODEL
+from harness.training.session import RESULT_NAME
 
 BUILTIN_OPTIONS = "--shortlist 12 --epochs 6 --finals 4"
 CIFAR10_NETWORK = (
@@ -60,7 +61,7 @@ def cifar10_task(images: Path, out: Path) -> list[str]:
     """Split the images and train the baseline; return the search's arguments."""
     split(images, out)
     card = out / "baseline" / "card.toml"
-    if not card.exists():
+    if not card.with_name(RESULT_NAME).exists():
         test = ["--test", str((images / "test").resolve())]
         for folder, cycle in CIFAR10_TRAININGS.items():
             words = ["train", *shlex.split(CIFAR10_NETWORK), *test, *shlex.split(cycle)]

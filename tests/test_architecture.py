@@ -94,7 +94,7 @@ ROWS = {
     "loadgen/sut": [{"lane"}, {"boxes"}, {"offline", "server", "stream"}],
     "profiling": [{"chains", "conditions", "int8", "loops"}, {"stopwatch", "peak"}, {"operations"}],
     "training": [
-        {"detector", "muon", "network", "precision", "ranks", "trivial"},
+        {"detector", "muon", "network", "precision", "ranks", "settings", "trivial"},
         {"data"},
         {"evaluation", "export", "norms"},
         {"averaging", "teacher"},

@@ -9,6 +9,7 @@ import click
 
 from harness.commands import options
 from harness.model.architecture import STEMS, read_architecture
+from harness.training.settings import OPTIMIZERS, PRECISIONS, Settings
 
 _FOLDER = options.PATH
 
@@ -61,7 +62,7 @@ _FOLDER = options.PATH
 @click.option("--batch", type=click.IntRange(1), default=128, show_default=True, help="Images per step.")
 @click.option(
     "--optimizer",
-    type=click.Choice(["sgd", "adamw", "muon"]),
+    type=click.Choice(OPTIMIZERS),
     default="sgd",
     show_default=True,
     help="Update rule; muon learns most per epoch, and wants a --learning-rate of about 0.05.",
@@ -129,7 +130,7 @@ _FOLDER = options.PATH
 )
 @click.option(
     "--precision",
-    type=click.Choice(["f32", "bf16"]),
+    type=click.Choice(PRECISIONS),
     default="f32",
     show_default=True,
     help="Precision of the forward pass; bf16 by autocast.",
@@ -227,7 +228,6 @@ def _train(
         )
     with options.needs_torch("Training", "train"):
         from harness.training.data import Augmentation
-        from harness.training.loop import Settings
         from harness.training.session import Request, run
     return run(
         Request(

@@ -18,9 +18,10 @@ from harness.errors import DataError, OutputError
 from harness.model.architecture import Architecture, resnet50
 from harness.training import export
 from harness.training.data import Augmentation, ImageMemory, Images
-from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, lasting, start_from, train
+from harness.training.loop import CHECKPOINT_NAME, Epoch, start_from, train
 from harness.training.network import ResNet
 from harness.training.ranks import Ranks, joined
+from harness.training.settings import Settings, lasting
 
 RESULT_NAME = "training.json"
 _TARGET_FRACTION = 0.99

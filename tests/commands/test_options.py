@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from harness.commands import options
 from harness.errors import HarnessError
+from harness.search.space import ranges
 
 
 @click.command()
@@ -76,3 +77,9 @@ def test_rare_options_are_not_listed(tmp_path: Path) -> None:
     text = CliRunner().invoke(command, ["--help"]).output
     assert "--weight-decay" not in text
     assert "--config" in text
+
+
+def test_the_spaces_of_a_search_are_those_there_are() -> None:
+    (option,) = options.search_space(click.Command("search")).params
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == list(ranges.ALL)

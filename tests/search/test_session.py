@@ -62,9 +62,9 @@ from harness.search.selection.trainings import Trainings, Whole  # noqa: E402
 from harness.search.tools import Predictor, Tools  # noqa: E402
 from harness.training import export  # noqa: E402
 from harness.training.data import Augmentation  # noqa: E402
-from harness.training.loop import Settings  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks  # noqa: E402
+from harness.training.settings import Settings  # noqa: E402
 
 SHAPE = Architecture(24, 32, "7x7-pool", 16, (Stage(64, (Block(16),) * 2), Stage(128, (Block(32),))))
 RECIPE = Recipe(32, "area", 0.875)

@@ -34,11 +34,12 @@ from harness.training import evaluation, export, loop, session  # noqa: E402 - t
 from harness.training.data import Augmentation, Images, Order, batches, normalised  # noqa: E402
 from harness.training.network import ResNet  # noqa: E402
 from harness.training.ranks import Ranks, joined  # noqa: E402
+from harness.training.settings import OPTIMIZERS, PRECISIONS, Settings  # noqa: E402
 from harness.training.teacher import Lesson, Teacher, quick  # noqa: E402
 
 RECIPE = Recipe(32, "area", 0.875)
 SHAPE = Architecture(24, 64, "7x7-pool", 16, tuple(Stage(64, (Block(16),) * depth) for depth in (1, 2, 1, 1)))
-SETTINGS = loop.Settings(epochs=3, batch_size=16, warmup_epochs=1, learning_rate=0.05)
+SETTINGS = Settings(epochs=3, batch_size=16, warmup_epochs=1, learning_rate=0.05)
 ALONE = Ranks(0, 1, torch.device("cpu"))
 Outcome = tuple[dict[str, Any], list[loop.Epoch]]
 """What a training ends with: the network's tensors, and its epochs without their seconds."""
@@ -75,7 +76,7 @@ def new_network(shape: Architecture = SHAPE) -> ResNet:
 
 
 def trained(
-    data: tuple[Images, Images], folder: Path, settings: loop.Settings = SETTINGS, resume: bool = False
+    data: tuple[Images, Images], folder: Path, settings: Settings = SETTINGS, resume: bool = False
 ) -> Outcome:
     folder.mkdir(exist_ok=True)
     network = new_network()
@@ -108,7 +109,7 @@ def interrupted(
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "averaging"), [("sgd", 0.0), ("adamw", 0.0), ("muon", 0.9)], ids=loop.OPTIMIZERS
+    ("optimizer", "averaging"), [("sgd", 0.0), ("adamw", 0.0), ("muon", 0.9)], ids=OPTIMIZERS
 )
 def test_a_resumed_training_ends_as_the_uninterrupted_one(
     optimizer: str,
@@ -135,7 +136,7 @@ def test_training_lowers_the_loss(data: tuple[Images, Images], tmp_path: Path) -
 def test_bf16_trains_to_a_loss_near_that_of_f32(data: tuple[Images, Images], tmp_path: Path) -> None:
     losses = [
         trained(data, tmp_path / precision, replace(SETTINGS, precision=precision))[1][-1].loss
-        for precision in loop.PRECISIONS
+        for precision in PRECISIONS
     ]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
@@ -394,7 +395,7 @@ DISTILLED = replace(SETTINGS, distillation=0.5, temperature=2.0)
 def distilled(
     data: tuple[Images, Images],
     folder: Path,
-    settings: loop.Settings = DISTILLED,
+    settings: Settings = DISTILLED,
     seed: int = 11,
     resume: bool = False,
     teacher: Teacher | None = None,
@@ -608,7 +609,7 @@ def test_without_torchrun_a_training_stands_alone(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:
-    rate = loop.schedule(loop.Settings(epochs=10, warmup_epochs=2, learning_rate=1.0), 5)
+    rate = loop.schedule(Settings(epochs=10, warmup_epochs=2, learning_rate=1.0), 5)
     assert rate(0) == pytest.approx(0.1)
     assert rate(9) == rate(10) == pytest.approx(1.0)
     assert rate(30) == pytest.approx(0.5)
@@ -617,7 +618,7 @@ def test_the_learning_rate_rises_then_falls_to_zero() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_training_as_short_as_its_warm_up_ends_with_small_steps(epochs: int) -> None:
-    rate = loop.schedule(loop.Settings(epochs=epochs, warmup_epochs=2, learning_rate=1.0), 10)
+    rate = loop.schedule(Settings(epochs=epochs, warmup_epochs=2, learning_rate=1.0), 10)
     rates = [rate(step) for step in range(10 * epochs)]
     assert max(rates) == pytest.approx(1.0)
     assert rates[-1] < 0.2

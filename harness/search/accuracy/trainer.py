@@ -8,8 +8,9 @@ from typing import Any, Protocol, TypeVar
 
 from harness.model.architecture import Architecture
 from harness.search.request import INHERITED, RANDOM
-from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, start_from
+from harness.training.loop import CHECKPOINT_NAME, Epoch, start_from
 from harness.training.network import ResNet
+from harness.training.settings import Settings
 
 T = TypeVar("T")
 

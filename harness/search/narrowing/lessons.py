@@ -14,9 +14,10 @@ from harness.search.request import variation
 from harness.search.split import subset
 from harness.training.data import Augmentation, ImageMemory, Images, usual_loaders
 from harness.training.evaluation import evaluate
-from harness.training.loop import CHECKPOINT_NAME, Epoch, Settings, train
+from harness.training.loop import CHECKPOINT_NAME, Epoch, train
 from harness.training.precision import quickest
 from harness.training.ranks import Ranks
+from harness.training.settings import Settings
 from harness.training.teacher import Teacher
 
 SETTINGS = Settings(

@@ -14,8 +14,8 @@ from harness.search.request import INHERITED, Setting
 from harness.search.selection.deployment import calibration_store, quantized
 from harness.search.selection.trainings import Trainings
 from harness.training import export
-from harness.training.loop import lasting
 from harness.training.network import ResNet
+from harness.training.settings import lasting
 
 
 @dataclass(frozen=True)

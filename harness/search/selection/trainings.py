@@ -12,7 +12,8 @@ from harness.model.architecture import Architecture
 from harness.search.accuracy.trainer import REGIMES, Job, Trainer, Tuned
 from harness.search.parts import named
 from harness.search.request import INITIAL_WEIGHTS, Setting
-from harness.training.loop import CHECKPOINT_NAME, Settings
+from harness.training.loop import CHECKPOINT_NAME
+from harness.training.settings import Settings
 
 
 @dataclass(frozen=True)
