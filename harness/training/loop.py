@@ -84,8 +84,8 @@ def train(
     [count, size, size, 3] RGB. So `tests` must not be what the network is tested by later.
 
     `test_workers` processes load `tests`; None: as many as load images to learn from. `name` is what those
-    who watch call the training. With `end_broken` one whose loss is no longer finite
-    ends, with a note, as it was before that epoch: so it is judged beside others by what it reached.
+    who watch call the training. With `end_broken` one whose loss is no longer finite ends, with a note, as it
+    was before that epoch: so it is judged beside others by what it reached.
 
     Raises:
         ValueError: there is a teacher and no share for it, or a mean and no `statistics`, or the reverse.
@@ -98,97 +98,134 @@ def train(
         raise ValueError("a teacher and a share of the loss for it belong together")
     if (statistics is None) != (settings.averaging == 0):
         raise ValueError("a mean of weights and images to take statistics from belong together")
-    test_workers = settings.workers if test_workers is None else test_workers
-    network.to(ranks.device, memory_format=torch.channels_last)
-    if teacher is not None:
-        teacher.network.to(ranks.device, memory_format=torch.channels_last)
-    parallel = ranks.parallel(network)
-    optimizer = _optimizer(network, settings)
-    average = Average(network, settings.averaging) if settings.averaging else None
-    order = Order(len(images), seed=settings.seed, rank=ranks.rank, ranks=ranks.count)
-    batch = max(1, settings.batch_size // ranks.count)
-    loader = batches(images, order, batch, settings.workers, whole=True)
-    if len(loader) == 0:
-        raise DataError(
-            f"There are {len(images)} training images in {images.images.root}, fewer than one batch of "
-            f"{settings.batch_size}: give more images or a smaller batch."
-        )
-    rate = schedule(settings, len(loader))
-    checkpoint = folder / CHECKPOINT_NAME
-    identity = {
-        "settings": lasting(settings),
-        "augmentation": images.augmentation.to_dict() if images.augmentation else {},
-        "recipe": images.recipe.to_dict(),
-        "images": f"{len(images)} ({images.images.sha256[:12]})",
-        "ranks": ranks.count,
-    }
-    if origin:
-        identity["origin"] = origin
-    if teacher is not None:
-        identity["teacher"] = teacher.sha256
+    tests_by = settings.workers if test_workers is None else test_workers
+    course = _Course(network, images, tests, settings, ranks, teacher, statistics, tests_by)
+    checkpoint, identity = folder / CHECKPOINT_NAME, course.identity(origin)
     history: list[Epoch] = []
     if resume and checkpoint.exists():
-        history = _restore(checkpoint, identity, network, optimizer, average, ranks.device)
-
+        history = _restore(checkpoint, identity, network, course.optimizer, course.average, ranks.device)
     last = settings.epochs if until_epoch is None else min(until_epoch, settings.epochs)
-    with ranks.progress(f"train {name}".strip(), last * len(loader)) as advance:
-        advance(min(len(history), last) * len(loader))
+    with ranks.progress(f"train {name}".strip(), last * course.steps) as advance:
+        advance(min(len(history), last) * course.steps)
         while (number := len(history)) < last:
             started = time.perf_counter()
             before = copy.deepcopy(network.state_dict()) if end_broken else None
-            order.epoch = number
-            indices = torch.from_numpy(order.indices())
-            lesson = None if teacher is None else teacher.lesson(images, number, settings.precision)
-            parallel.train()
-            total = torch.zeros((), device=ranks.device)
-            for step, (pixels, labels) in enumerate(loader):
-                for group in optimizer.param_groups:
-                    group["lr"] = rate(number * len(loader) + step)
-                with torch.autocast(ranks.device.type, torch.bfloat16, settings.precision == "bf16"):
-                    x = normalised(pixels, ranks.device)
-                    logits = parallel(x).float()
-                    taken = indices[step * batch : (step + 1) * batch]
-                    answers = None if lesson is None else lesson.answers(x, taken)
-                loss = _loss(logits, labels.to(ranks.device), answers, settings)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                if average is not None:
-                    average.add()
-                total += loss.detach()
-                advance(1)
-            mean_loss = float(ranks.sum(total)) / (len(loader) * ranks.count)
-            if not math.isfinite(mean_loss):
-                if before is None:
-                    raise RunFailed(
-                        f"The training in {folder} broke in epoch {number + 1}, its loss is {mean_loss}: "
-                        "lower the learning rate."
-                    )
-                network.load_state_dict(before)
-                top1 = evaluate(network, tests, ranks, "f32", 1, test_workers)
-                rest = range(number + 1, settings.epochs + 1)
-                history += [Epoch(one, mean_loss, top1, time.perf_counter() - started) for one in rest]
-                said = (
-                    f"{name or folder} broke in epoch {number + 1}, its loss is {mean_loss}: it ends as it "
-                    f"was before, with top-1 {100 * top1:.2f} %."
+            loss = course.learn(number, advance)
+            if math.isfinite(loss):
+                top1, kept = course.judged(number)
+                history.append(Epoch(number + 1, loss, top1, time.perf_counter() - started, kept))
+                said = f"{name}: " * bool(name) + _line(history[-1], settings)
+            elif before is None:
+                raise RunFailed(
+                    f"The training in {folder} broke in epoch {number + 1}, its loss is {loss}: lower the "
+                    f"learning rate."
                 )
             else:
-                ranks.unify_statistics(network)
-                ends = number + 1 == settings.epochs
-                every = 1 if ends else max(1, len(tests) // _GLANCE)
-                kept: tuple[str, ...] = ()
-                if ends and average is not None and statistics is not None:
-                    top1, kept = settle(network, average, statistics, tests, ranks, test_workers)
-                else:
-                    precision = "f32" if ends else settings.precision
-                    top1 = evaluate(network, tests, ranks, precision, every, test_workers)
-                history.append(Epoch(number + 1, mean_loss, top1, time.perf_counter() - started, kept))
-                said = f"{name}: " * bool(name) + _line(history[-1], settings)
+                network.load_state_dict(before)
+                top1 = evaluate(network, tests, ranks, "f32", 1, tests_by)
+                rest = range(number + 1, settings.epochs + 1)
+                history += [Epoch(one, loss, top1, time.perf_counter() - started) for one in rest]
+                said = (
+                    f"{name or folder} broke in epoch {number + 1}, its loss is {loss}: it ends as it was "
+                    f"before, with top-1 {100 * top1:.2f} %."
+                )
             if ranks.is_first:
-                _save(checkpoint, identity, network, optimizer, average, history)
+                _save(checkpoint, identity, network, course.optimizer, course.average, history)
                 console.note(said)
             ranks.wait()
     return history
+
+
+class _Course:
+    """A training under way, epoch by epoch."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: Images,
+        tests: Images,
+        settings: Settings,
+        ranks: Ranks,
+        teacher: Teacher | None,
+        statistics: Tensor | None,
+        test_workers: int,
+    ) -> None:
+        """See `train`.
+
+        Raises:
+            DataError: there are fewer images than one batch needs.
+        """
+        network.to(ranks.device, memory_format=torch.channels_last)
+        if teacher is not None:
+            teacher.network.to(ranks.device, memory_format=torch.channels_last)
+        self._network, self._images, self._tests = network, images, tests
+        self._settings, self._ranks, self._teacher = settings, ranks, teacher
+        self._statistics, self._test_workers = statistics, test_workers
+        self._parallel = ranks.parallel(network)
+        self.optimizer = _optimizer(network, settings)
+        self.average = Average(network, settings.averaging) if settings.averaging else None
+        self._order = Order(len(images), seed=settings.seed, rank=ranks.rank, ranks=ranks.count)
+        self._batch = max(1, settings.batch_size // ranks.count)
+        self._loader = batches(images, self._order, self._batch, settings.workers, whole=True)
+        self.steps = len(self._loader)
+        if self.steps == 0:
+            raise DataError(
+                f"There are {len(images)} training images in {images.images.root}, fewer than one batch of "
+                f"{settings.batch_size}: give more images or a smaller batch."
+            )
+        self._rate = schedule(settings, self.steps)
+
+    def identity(self, origin: str) -> dict[str, Any]:
+        """Return what tells this training from others; `origin` names the weights that it begins with."""
+        images, teacher = self._images, self._teacher
+        return {
+            "settings": lasting(self._settings),
+            "augmentation": images.augmentation.to_dict() if images.augmentation else {},
+            "recipe": images.recipe.to_dict(),
+            "images": f"{len(images)} ({images.images.sha256[:12]})",
+            "ranks": self._ranks.count,
+            **({"origin": origin} if origin else {}),
+            **({} if teacher is None else {"teacher": teacher.sha256}),
+        }
+
+    def learn(self, number: int, advance: Callable[[int], None]) -> float:
+        """Take the steps of an epoch, counted from 0; return the mean loss over all processes."""
+        settings, ranks, batch = self._settings, self._ranks, self._batch
+        self._order.epoch = number
+        indices = torch.from_numpy(self._order.indices())
+        lesson = None
+        if self._teacher is not None:
+            lesson = self._teacher.lesson(self._images, number, settings.precision)
+        self._parallel.train()
+        total = torch.zeros((), device=ranks.device)
+        for step, (pixels, labels) in enumerate(self._loader):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate(number * self.steps + step)
+            with torch.autocast(ranks.device.type, torch.bfloat16, settings.precision == "bf16"):
+                x = normalised(pixels, ranks.device)
+                logits = self._parallel(x).float()
+                taken = indices[step * batch : (step + 1) * batch]
+                answers = None if lesson is None else lesson.answers(x, taken)
+            loss = _loss(logits, labels.to(ranks.device), answers, settings)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            if self.average is not None:
+                self.average.add()
+            total += loss.detach()
+            advance(1)
+        return float(ranks.sum(total)) / (self.steps * ranks.count)
+
+    def judged(self, number: int) -> tuple[float, tuple[str, ...]]:
+        """Return top-1 after an epoch, as a fraction, and what of the end of the training was kept."""
+        network, tests, settings, ranks = self._network, self._tests, self._settings, self._ranks
+        ranks.unify_statistics(network)
+        if number + 1 < settings.epochs:
+            every = max(1, len(tests) // _GLANCE)
+            return evaluate(network, tests, ranks, settings.precision, every, self._test_workers), ()
+        if self.average is not None and self._statistics is not None:
+            return settle(network, self.average, self._statistics, tests, ranks, self._test_workers)
+        return evaluate(network, tests, ranks, "f32", 1, self._test_workers), ()
 
 
 def start_from(network: nn.Module, path: Path) -> str:
