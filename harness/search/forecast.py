@@ -91,7 +91,7 @@ def rates(
     Args:
         material: the baseline and the images.
         candidates: what will be trained.
-        precision: in which, one of training.loop's.
+        precision: in which, one of training.settings'.
         count: images that these will learn from first, which are kept in memory if they fit; None: all.
     """
     device, size = material.ranks.device, candidates[0].size
@@ -100,9 +100,7 @@ def rates(
     answer = quick(material.teacher, precision)
     x = normalised(_probe(material, material.baseline), device)
     answer(x)
-    started = time.perf_counter()
-    answer(x)
-    answer_s = (time.perf_counter() - started) / len(x)
+    answer_s = _seconds(device, lambda: answer(x)) / len(x)
     images = material.learned(size, 1, count)
     one_s = _load_s(images)
     read_s = one_s / system.usable_cpus() if images.in_memory else 0.0
@@ -214,13 +212,26 @@ def step_s(architecture: Architecture, pixels: Tensor, device: torch.device, pre
         precision: 'f32' or 'bf16'.
     """
     network = ResNet(architecture).to(device, memory_format=torch.channels_last).train()
-    seconds = math.inf
-    for _ in range(_PROBE_STEPS):
-        started = time.perf_counter()
+
+    def step() -> None:
         with torch.autocast(device.type, torch.bfloat16, precision == "bf16"):
             network(normalised(pixels, device)).float().square().mean().backward()
-        seconds = min(seconds, time.perf_counter() - started)
-    return seconds / len(pixels)
+
+    return min(_seconds(device, step) for _ in range(_PROBE_STEPS)) / len(pixels)
+
+
+def _seconds(device: torch.device, work: Callable[[], object]) -> float:
+    """Return how long some work takes, and all that it gives a GPU to do."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    wait()
+    started = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - started
 
 
 def _converged_s(request: Request, images: int, training_s: Callable[[int, int, int], float]) -> float:

@@ -129,7 +129,7 @@ class Trainer(Protocol):
 
     @property
     def precision(self) -> str:
-        """In which all that is trained is computed, one of training.loop's."""
+        """In which all that is trained is computed, one of training.settings'."""
 
     def train(self, job: Job) -> Tuned:
         """Return what a job gives; see Material.train."""
