@@ -34,6 +34,7 @@ from typing import Any
 
 from cifar import TORCHRUN, harness
 
+from harness.errors import HarnessError
 from harness.files import read_json, write_json
 from harness.model.architecture import Architecture
 from harness.search import verdict
@@ -160,6 +161,9 @@ def found(folder: Path) -> Found:
         return [float(read_json(paths[0])) for paths in kept]
 
     parts = folder / "parts"
+    spent = {path.stem.partition("-")[2].partition("-")[2] for path in parts.glob("scouts-*.json")}
+    if len(spent) > 1:
+        raise HarnessError(f"{folder} holds turns by looks of several kinds: give another --out.")
     turns = [accuracy for path in sorted(parts.glob("scouts-*.json")) for accuracy in looks(path)]
     return Found(tuple(looks(parts / "thoughts.json")), tuple(turns))
 

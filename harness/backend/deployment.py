@@ -6,12 +6,13 @@ from pathlib import Path
 import openvino as ov
 
 from harness.backend import folding, graph, ports
-from harness.endpoint.contract import SCORES, Tensor, datatype_of
+from harness.endpoint.contract import Tensor, datatype_of
 from harness.errors import ModelError
 from harness.model import file as model_file
 from harness.model.card import Card, OutputSpec
 
 INPUT = "image"
+SCORES = "scores"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from openvino import opset13 as ops
 
 from harness.backend import ports
 from harness.dataset.store import Store
+from harness.endpoint.contract import ANSWER_NAME
 from harness.model.card import Card
 from harness.task import classification
 
@@ -69,7 +70,7 @@ class Labels:
             shift = np.zeros((1, width), classification.ANSWER)
             shift[0, :2] = offset
             row = ops.add(row, shift)
-        row.output(0).set_names({"answer"})
+        row.output(0).set_names({ANSWER_NAME})
         return ov.Model([ops.result(row)], model.get_parameters(), model.get_friendly_name())
 
     def split(self, outputs: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:

@@ -19,7 +19,7 @@ from openvino import opset13 as ops
 from harness.backend import answers
 from harness.backend.graph import Compiled
 from harness.backend.settings import SERVED
-from harness.endpoint.contract import DATATYPES, SCORES
+from harness.endpoint.contract import ANSWER_NAME, DATATYPES
 from harness.endpoint.meeting import Met, ServedBy, agree, connect
 from harness.endpoint.wire import Answer, ServerFault
 from harness.errors import ModelError
@@ -65,9 +65,9 @@ class ServedModel:
         self.pixels = tuple(deployed.input(0).shape)
         scores = (batch, card.classifier.classes)
         self.agreement = agree(met, self.pixels, [self._port.shape, scores])
-        is_named = self.agreement.output.name == SCORES
         # With as many classes as an answer has numbers, the shape does not tell them apart.
-        gives_scores = self.agreement.shape == scores and (is_named or scores != self._port.shape)
+        is_answer = self._port.shape == scores and self.agreement.output.name == ANSWER_NAME
+        gives_scores = self.agreement.shape == scores and not is_answer
         self._end = _end(card, scores) if gives_scores else None
         self._slots = threading.BoundedSemaphore(in_flight)
         self._lock = threading.Lock()

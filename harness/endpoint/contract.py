@@ -26,8 +26,8 @@ DATATYPES: Mapping[str, Any] = MappingProxyType(
 )
 """The protocol's numbers, and NumPy's types for them; BYTES has none."""
 
-SCORES = "scores"
-"""The output of an exported model that gives its own output in place of its task's answers."""
+ANSWER_NAME = "answer"
+"""The output of an exported classifier that gives its task's answers."""
 
 _LENGTH_BYTES = 4
 

@@ -105,8 +105,8 @@ def clear(key: str) -> None:
 
 
 def _base() -> Path:
-    """Return this machine's own folder: others may share its home."""
-    return resources.cache_folder() / "fleet" / host.identity()
+    """Return this machine's own folder: others may share its home, and it may have started anew meanwhile."""
+    return resources.cache_folder() / "fleet" / host.lasting_identity()
 
 
 def wait_until_quiet(seconds: float) -> None:

@@ -1,5 +1,6 @@
 """The frontier, start to finish: times, the race for accuracy, the pick through LoadGen, the document."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -74,10 +75,11 @@ def _store(asked: Request) -> Store | None:
     if asked.data is None:
         return None
     store = open_store(asked.data)
-    if asked.calibration_data is not None and all(card.quantization for card in asked.cards):
+    given = {"--calibration-data": asked.calibration_data, "--max-drop": asked.max_drop}
+    idle = [option for option, value in given.items() if value is not None]
+    if idle and all(card.quantization for card in asked.cards):
         raise HarnessError(
-            f"--calibration-data {asked.calibration_data} is for cards that are quantized here, and all are "
-            f"already: leave it out."
+            f"{idle[0]} is for cards that are quantized here, and there is none: leave it out."
         )
     for card in asked.cards:
         task_of(card).require_fit(card, store)
@@ -118,7 +120,7 @@ def _timed(
 
 
 def _entry_of_card(card: Card) -> Entry:
-    return Entry(card.name, model_file.sha256(card), lambda: int8.quantized_card(card))
+    return Entry(card.name, _of(card), lambda: int8.quantized_card(card))
 
 
 def _entry_of_network(network: Published) -> Entry:
@@ -131,7 +133,11 @@ def _entry_of_network(network: Published) -> Entry:
 
 def _entry_of_entrant(entrant: Entrant) -> Entry:
     card = entrant.card
-    return Entry(entrant.name, model_file.sha256(card), lambda: graph.deployed(model_file.read(card), card))
+    return Entry(entrant.name, _of(card), lambda: graph.deployed(model_file.read(card), card))
+
+
+def _of(card: Card) -> str:
+    return json.dumps(model_file.identity(card))
 
 
 def _raced(asked: Request, store: Store, stopwatch: Stopwatch | None) -> tuple[Raced, list[Timed]]:

@@ -19,6 +19,8 @@ _TURNS = Path("/tmp")
 """The same for all users, sessions and environments of a host, and writable to all."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 """Of the kernel, so that containers of one host have the same."""
+_MACHINE = Path("/etc/machine-id")
+"""Of the installation; containers may have none, or that of their image."""
 _ENV = "HARNESS_HOST_ID"
 """Lets tests be on several hosts."""
 _POLL_S = 0.1
@@ -33,6 +35,16 @@ class _Held(Exception):
 def identity() -> str:
     """Return what tells this host from others until it starts anew, 16 characters."""
     known = os.environ.get(_ENV) or text(_BOOT) or socket.gethostname()
+    return _digest(known)
+
+
+def lasting_identity() -> str:
+    """Return what tells this host from others also when it starts anew, 16 characters."""
+    known = os.environ.get(_ENV) or f"{text(_MACHINE)} {socket.gethostname()}"
+    return _digest(known)
+
+
+def _digest(known: str) -> str:
     return hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

@@ -63,6 +63,11 @@ def of_performance(measured: Performance, told: Told) -> list[str]:
     return [f"{fault}: {cure}." for fault, cure in _found(measured, told)]
 
 
+def is_cut_short(measured: Performance) -> bool:
+    """Return whether limits of the user's own ended a performance test: they would again."""
+    return any(words in error for error in measured.errors for words in _CUT_SHORT)
+
+
 def is_of_the_estimate(measured: Performance) -> bool:
     """Return whether another estimate may cure a performance test that is not valid: a valid one has held its
     rate or duration, and then only such errors tell of an estimate."""

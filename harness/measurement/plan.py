@@ -74,12 +74,15 @@ class Plan:
         A test that ended early, as after a probe that was disturbed, is cured when LoadGen expects a system
         twice as fast, or as fast as was measured, and so prepares enough; a server that missed its bound is
         asked for a little less. One that is valid but for an error of another kind is repeated as it was.
-        None if the estimate is the user's, which is not ours to change.
+        None if the estimate is the user's, which is not ours to change, or if the user's own limits cut the
+        test short.
         """
-        if self.demands.estimate_is_own:
+        if advice.is_cut_short(measured):
             return None
         if not advice.is_of_the_estimate(measured):
             return self
+        if self.demands.estimate_is_own:
+            return None
         scenario = self.settings.scenario
         factor = 0.5 if scenario.facts.is_latency else 2.0
         if scenario is Scenario.SERVER:

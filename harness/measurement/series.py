@@ -244,7 +244,7 @@ def forget(folder: Path, number: int) -> None:
 
 
 def measure(series: Series, number: int, root: Path, staging: Path, show: Show) -> tuple[Series, Round]:
-    """Run a round, again with a better estimate while it is not valid, and put it in its place.
+    """Run a round, again while it is not valid (see test.until_valid), and put it in its place.
 
     Args:
         series: what to measure.

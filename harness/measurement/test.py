@@ -17,7 +17,7 @@ from harness.mlperf.scenario import Mode
 from harness.process import child
 from harness.task import task_of
 
-# A performance test that is not valid is repeated, each time with a better estimate.
+# A performance test that is not valid is repeated, with a better estimate where that helps.
 ATTEMPTS = 3
 # An entry of LoadGen's accuracy log, with the longest indices and an empty answer.
 _ENTRY_BYTES = 72
@@ -87,13 +87,13 @@ def until_valid(
     test: Callable[[Plan], Taken],
     retry: Callable[[Plan, Plan, log.Performance], None],
 ) -> tuple[Plan, log.Performance, Taken]:
-    """Take a performance test, and again with a better estimate while it is not valid.
+    """Take a performance test, and again while it is not valid, with a better estimate where that helps.
 
     Args:
         plan: what it runs with.
         logs: takes LoadGen's logs of the last attempt.
         test: takes one test of a plan.
-        retry: before each repetition, given the better plan, whose user.conf is written, then the plan
+        retry: before each repetition, given the next plan, whose user.conf is written, then the plan
             that was not valid, and what was measured with it.
 
     Returns:

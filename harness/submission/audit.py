@@ -129,21 +129,25 @@ def run_all(request: Request) -> list[TestOutcome]:
         for section in Mode
         if one.document.section(section) is None
     ]
-    reasons += [fault for one in found if not reasons for fault in _unusable(one)]
     if reasons:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
     store = open_store(request.store)
+
+    def truth_of(one: Result) -> Any:
+        return of_benchmark(results.sure_entry_of(one, made_for).benchmark).truth(store)
+
     reasons = [
         f"{one.shown}: was measured on other data than those in {store.path}: give its store with --data."
         for one in found
         if store.sha256(cards[one.document.model.name].input.recipe) != one.document.data.pixels_sha256
     ]
+    if not reasons:
+        reasons = [fault for one in found for fault in _unusable(one, truth_of(one))]
     if reasons:
         raise refusal(f"The results in {request.results} cannot be tested", reasons)
     outcomes = []
     for one in found:
-        task = results.sure_entry_of(one, made_for)
-        truth = of_benchmark(task.benchmark).truth(store)
+        task, truth = results.sure_entry_of(one, made_for), truth_of(one)
         for test in task.audits:
             folder = one.folder / test
             with alone_in(one.folder):
@@ -161,17 +165,14 @@ def run_all(request: Request) -> list[TestOutcome]:
     return outcomes
 
 
-def _unusable(one: Result) -> Iterator[str]:
+def _unusable(one: Result, truth: Any) -> Iterator[str]:
     """Yield why no test can be held against the runs of a result, before any test takes its time."""
-    if fault := unsound(one.document, Mode.PERFORMANCE, one.folder):
-        yield (
-            f"{one.shown}: nothing can be held against its performance test, as {fault}: repeat its `harness "
-            f"run`, which runs that test again."
-        )
-    try:
-        log.read_accuracy(one.folder / "accuracy" / log.ACCURACY_LOG)
-    except RunFailed as error:
-        yield f"{one.shown}: {error}"
+    for mode in Mode:
+        if fault := unsound(one.document, mode, one.folder, truth):
+            yield (
+                f"{one.shown}: nothing can be held against its {mode} test, as {fault}: repeat its `harness "
+                f"run`, which runs that test again."
+            )
 
 
 def _verify_kept(one: Result, test: str, task: Task, official: bool, truth: Any) -> Audited | None:

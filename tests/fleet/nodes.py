@@ -47,7 +47,7 @@ class Cluster:
     def cache(self, name: str) -> Path:
         """Return where a machine keeps what it has not sent home yet."""
         with host_id(name):
-            return self._home / "fleet" / host.identity()
+            return self._home / "fleet" / host.lasting_identity()
 
     def add(self, *names: str, **env: str) -> None:
         for name in names:

@@ -33,7 +33,7 @@ from fleet.nodes import (
 )
 from harness.dataset import builtin
 from harness.dataset.images import find_images
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError
 from harness.fleet import session
 from harness.fleet.home import RESULTS, TASK
 from harness.fleet.order import Command, Preparation, packed
@@ -315,6 +315,28 @@ def test_a_worker_that_dies_costs_one_epoch_of_one_candidate(
     assert [pace.at_once for pace in paces] == [1, 1]
     assert silent == []
     assert told.count("Of 2 workers one does not answer: ") == 2
+
+
+def test_nodes_that_lack_images_do_not_train(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="the search extra (PyTorch) is not installed")
+    from harness.search.accuracy.crew import hired
+    from harness.search.accuracy.material import Supplies
+    from harness.search.space import baseline
+    from harness.search.split import split
+    from harness.training.data import Augmentation
+
+    card = find_card("builtin-resnet50")
+    # Of this name each process has another folder, as machines have of one on a disk of their own.
+    monkeypatch.chdir(tmp_path)
+    here = Path("/proc/self/cwd")
+    images = find_images(builtin.generate(tmp_path / "train", 24 * 2, "train", workers=1), 24)
+    parts = split(replace(images, root=here / "train"), share=0.5)
+    supplies = Supplies(*baseline.read(card), parts, card.input.recipe, Augmentation(), 1)
+    lacking = r"can train \(it lacks images of /proc/self/cwd/train"
+    with host_id("three"), pytest.raises(HarnessError, match=lacking), hired(cluster.address, supplies):
+        pass
 
 
 def _kill_after_the_first_epoch(folder: Path) -> None:

@@ -136,7 +136,10 @@ def test_a_card_that_was_corrected_since_is_quantized_and_asked_anew(
     monkeypatch.setattr(probing, "_PROBE_S", 0.1)
     out = shutil.copytree(found, tmp_path / "out")
     wrong = replace(card, input=replace(card.input, channels="BGR"))
-    told = session.find(asked(out, wrong, store), Planted()).pick
+    stopwatch = Planted()
+    told = session.find(asked(out, wrong, store), stopwatch).pick
+    assert stopwatch.visits_made > 0
+    assert told.name == document.read(found).pick.name, "its LoadGen test is made anew, too"
     assert read_card(out / told.card).input.channels == "BGR"
     assert told.good != document.read(found).pick.good
     assert told.good == document.read(out).pick.good
@@ -294,8 +297,10 @@ def test_options_of_what_is_not_done_are_refused(found: Path, store: Store, tmp_
         assert done.exit_code == 2
         assert f"Without --data nothing is quantized to be raced: leave out {option}" in done.stderr
     mine = read_card(found / document.read(found).pick.card)
-    with pytest.raises(HarnessError, match="is for cards that are quantized here, and all are already"):
-        session.find(replace(asked(tmp_path / "out", mine, store), calibration_data=store.path), Planted())
+    quantized = asked(tmp_path / "out", mine, store)
+    for idle in (replace(quantized, calibration_data=store.path), replace(quantized, max_drop=0.1)):
+        with pytest.raises(HarnessError, match="is for cards that are quantized here, and there is none"):
+            session.find(idle, Planted())
     assert not (tmp_path / "out").exists()
 
 

@@ -79,6 +79,20 @@ def test_a_test_that_held_is_repeated_as_it_was_unless_its_error_is_of_the_estim
     assert better.estimate == {"target_latency": told}
 
 
+def test_a_test_that_the_users_own_limits_end_is_not_repeated() -> None:
+    measured = read_performance(GOLDEN / "singlestream_detail.txt")
+    cut = replace(measured, errors=("Max query count reached",))
+    assert planned(Scenario.SINGLE_STREAM, {"target_latency": 8.0}, 100).corrected(cut) is None
+
+
+def test_a_test_whose_error_no_estimate_cures_is_repeated_with_an_estimate_of_the_users_own_too() -> None:
+    measured = read_performance(GOLDEN / "singlestream_detail.txt")
+    own: dict[str, int | float] = {"target_latency": 8.0}
+    plan = planned(Scenario.SINGLE_STREAM, {"target_latency": 8.0}, 100, own)
+    assert plan.corrected(replace(measured, errors=("PerfClock and system_clock differ",))) is plan
+    assert plan.corrected(replace(measured, validity="INVALID")) is None
+
+
 def test_a_probe_shows_the_name_of_its_model_as_it_is_written() -> None:
     shown: list[str] = []
     bar: Any = SimpleNamespace(update=lambda description: shown.append(description))

@@ -343,6 +343,14 @@ def test_what_candidates_begin_with_is_fair_to_all_of_the_space_and_only_heirs_a
     assert open_setting(replace(alone, out=tmp_path / "costs", estimator=DISTILLED)).estimator == DISTILLED
 
 
+def test_what_travels_names_its_images_by_absolute_paths(
+    task: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(task.train.parent)
+    near = replace(task, train=Path(task.train.name), out=tmp_path / "out")
+    assert Supplies.of(open_setting(near)).parts.learned.root == task.train
+
+
 def test_images_are_padded_where_the_card_or_somebody_says_so(task: Request, tmp_path: Path) -> None:
     padded = replace(task.card, training={"augmentation": Augmentation(padding=3).to_dict()})
     for padding, card, expected in (

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from harness import files
-from harness.errors import HarnessError, OutputError
+from harness.errors import DataError, HarnessError, OutputError
 from harness.mlperf.rules import NEWEST, ROUNDS, find_round
 from harness.model import file as model_file
 from harness.model.card import find_card
-from harness.submission import documentation, results
+from harness.submission import documentation, results, tree
 
 from .conftest import SCENARIOS, Results
 
@@ -460,6 +460,21 @@ def test_the_old_tree_stays_when_the_new_one_cannot_be_made(open_results: Result
     with pytest.raises(HarnessError):
         open_results.submit(tmp_path / "tree", replace=True)
     assert listing(tmp_path / "tree") == before
+
+
+def test_a_file_of_a_result_that_goes_meanwhile_is_named(
+    open_results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = tree._build
+
+    def build_late(*given: Any) -> None:
+        shutil.rmtree(open_results.scenario("Offline") / "performance" / "run_1")
+        build(*given)
+
+    monkeypatch.setattr(tree, "_build", build_late)
+    with pytest.raises(DataError, match=r"Offline/performance/run_1/mlperf_log_summary.txt was removed mean"):
+        open_results.submit(tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
 
 
 def test_replace_never_deletes_a_folder_that_is_no_submission(open_results: Results, tmp_path: Path) -> None:

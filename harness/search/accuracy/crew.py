@@ -63,6 +63,8 @@ class Crew:
         self._cluster, self._trains_here = cluster, may_train_here
         self._supplies = cluster.send(supplies)
         self._wanted = facts(supplies)
+        roots = (supplies.parts.learned.root, supplies.parts.held_out.root)
+        self._folders = " or ".join(map(str, dict.fromkeys(roots)))
         self._refused: dict[str, str] = {}
         self._accepted: set[str] = set()
         self._precisions: set[str] = set()
@@ -225,7 +227,7 @@ class Crew:
         for name, wanted in self._wanted.items():
             if name not in _OWN and found.get(name) != wanted:
                 if found.get(name) == MISSING_IMAGES:
-                    return f"it lacks some of the images in {self._supplies.parts.learned.root}"
+                    return f"it lacks images of {self._folders}"
                 return f"its {name} is {found.get(name)}, here {wanted}"
         if found["host"] == self._wanted["host"] and not self._trains_here:
             return "it is on the machine that measures, alone"

@@ -62,9 +62,10 @@ def order(setting: Setting, channels: Channels, lessons: Lessons) -> list[widths
     """Return the units of channels in the order in which they go."""
     conditions, parts = setting.conditions, setting.parts
     times = parts.kept("times", lambda: operations.times_us(quantized_card(setting.card), conditions))
+    loaders = 0 if lessons.plain.in_memory else lessons.loaders
     worth = parts.kept(
         "importance",
-        lambda: [one.tolist() for one in importance(channels, lessons.plain, lessons.ranks, lessons.loaders)],
+        lambda: [one.tolist() for one in importance(channels, lessons.plain, lessons.ranks, loaders)],
     )
     multiple = _WIDE if "avx512f" in (system.describe().isa or ()) else _NARROW
     return widths.order(

@@ -47,7 +47,8 @@ class Trainings:
         self.regime = REGIMES[self.weights]
         effort, seed = setting.request.effort, setting.request.seed
         here = trainer.precision
-        self._count = effort.images
+        is_all = effort.learned(len(setting.images.learned.names)) == len(setting.images.learned.names)
+        self._count = None if is_all else effort.images
         self._shortest = replace(self.regime.brief, seed=seed, precision=here)
         self.brief = replace(self._shortest, epochs=effort.finetune_epochs)
         self.final = replace(self.regime.final, epochs=effort.epochs, seed=seed, precision=here)
