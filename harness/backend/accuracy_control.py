@@ -94,8 +94,8 @@ def quantize(
     measured: list[float] = []
     task, end = task_of(card), answers.end_of(card)
     truth, read = task.truth(store), end.reader(store)
-    tail = graph.compile_model(answers.tail(model, card), CompileSettings("LATENCY")).model
-    last = tail.create_infer_request()
+    tail = answers.tail(graph.of_batch_of_one(model, card), card)
+    last = graph.compile_model(tail, CompileSettings("LATENCY")).model.create_infer_request()
 
     def accuracy(compiled: Any, pairs: Iterable[tuple[int, Any]]) -> tuple[float, list[float]]:
         request = compiled.create_infer_request()

@@ -212,7 +212,7 @@ def _nncf(what: str) -> Iterator[Any]:
         except HarnessError:
             raise
         except Exception as error:  # whatever the model leads NNCF to
-            reason = graph.first_line(error).rstrip(".")
+            reason = graph.last_line(error).rstrip(".")
             raise ModelError(
                 f"NNCF {version('nncf')} cannot quantize {what} ({type(error).__name__}: {reason}): export "
                 f"the model with fixed shapes and plain operations, or run it in floating point."

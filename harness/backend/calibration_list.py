@@ -2,7 +2,8 @@
 
 import hashlib
 import tomllib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ DEFAULT_SAMPLES = 500
 NOT_OFFICIAL = "not the official list"
 
 _SEED = 1
+_IMAGENET = "ILSVRC2012_val_"
 
 
 def choose(store: Store, samples: int | None, list_file: Path | None) -> list[int]:
@@ -69,16 +71,40 @@ def _listed(store: Store, list_file: Path) -> list[int]:
         raise DataError(
             f"Cannot read the calibration list {list_file} ({error}): give a UTF-8 text with --list."
         ) from error
-    wanted = [line.split()[0] for line in lines if line.strip()]
+    wanted = [line.strip() for line in lines if line.strip()]
     if not wanted:
         raise DataError(f"The calibration list {list_file} is empty: give image names, one a line.")
-    place = {name: index for index, name in enumerate(store.names)}
-    place.update({official_name(name): index for name, index in list(place.items())})
-    found = [place.get(name, place.get(official_name(name))) for name in wanted]
-    absent = [name for name, index in zip(wanted, found, strict=True) if index is None]
+    find = _finder(store.names)
+    found = [find(line) for line in wanted]
+    absent = [line for line, index in zip(wanted, found, strict=True) if index is None]
     if absent:
         raise DataError(
             f"{len(absent)} of the {len(wanted)} images in {list_file} are not in {store.path}, "
             f"first {absent[0]}: prepare a store that holds them."
         )
     return [index for index in found if index is not None]
+
+
+def _finder(names: Sequence[str]) -> Callable[[str], int | None]:
+    """Return what finds the place of the image that a line names, or None.
+
+    A line is a name as the store has it, or one with more behind it, such as a label. A file name without a
+    folder will do where one image alone has it.
+    """
+    place = {name: index for index, name in enumerate(names)}
+    counts = Counter(map(official_name, names))
+    alone = {
+        official_name(name): index for index, name in enumerate(names) if counts[official_name(name)] == 1
+    }
+
+    def find(line: str) -> int | None:
+        for name in (line, line.split()[0]):
+            if name in place:
+                return place[name]
+            official = official_name(name)
+            # ImageNet's names tell images apart, whatever folder they lie in.
+            if official in alone and ("/" not in name or official.startswith(_IMAGENET)):
+                return alone[official]
+        return None
+
+    return find

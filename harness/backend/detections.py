@@ -17,6 +17,7 @@ from harness.backend import ports
 from harness.backend.decoders import Decoded, decoded
 from harness.dataset.placement import Frames
 from harness.dataset.store import Store
+from harness.errors import ModelError
 from harness.model.card import Card, DetectionOutput
 from harness.task import boxes, detection
 
@@ -71,13 +72,27 @@ class Writer:
 
         Returns:
             What was written: f32 [found, 7], of harness.task.detection's columns.
+
+        Raises:
+            ModelError: a class is none of the card's.
         """
         answer = self._answers[place, : len(rows)]
         answer[:, 0] = index
         answer[:, 1:5] = self._frames.shares(rows[:, CORNERS], index)[:, _YXYX]
         answer[:, 5] = rows[:, SCORE]
-        answer[:, 6] = self._categories[rows[:, CLASS].astype(np.intp)]
+        answer[:, 6] = self._categories_of(rows[:, CLASS].astype(np.intp))
         return answer
+
+    def _categories_of(self, classes: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        known = len(self._categories)
+        if len(classes) and not (classes.min() >= 0 and classes.max() < known):
+            strange = classes.max() if classes.min() >= 0 else classes.min()
+            raise ModelError(
+                f"The model found an object of class {strange}, and its card has classes 0 to {known - 1}: "
+                f"correct output.classes and output.class_map, in which a background class has a place, too."
+            )
+        found_categories: npt.NDArray[np.float32] = self._categories[classes]
+        return found_categories
 
 
 _YXYX = (1, 0, 3, 2)

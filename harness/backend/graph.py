@@ -97,6 +97,17 @@ def set_batch_of_one(model: ov.Model, card: Card) -> None:
         _set_batch(model, port, card, 1)
 
 
+def of_batch_of_one(model: ov.Model, card: Card) -> ov.Model:
+    """Return a copy of a card's model that takes one image at a time and nothing else.
+
+    Raises:
+        ModelError: its input is not the card's, or the batch cannot be fixed.
+    """
+    found = model.clone()
+    _set_batch(found, ports.input_port(found, card), card, 1)
+    return found
+
+
 def _set_batch(model: ov.Model, port: Any, card: Card, batch: int) -> None:
     size = card.input.size
     shape = [batch, size, size, 3] if card.input.layout == "NHWC" else [batch, 3, size, size]
@@ -105,10 +116,11 @@ def _set_batch(model: ov.Model, port: Any, card: Card, batch: int) -> None:
             _free_batch(model)
         model.reshape({port: shape})
     except RuntimeError as error:
-        raise ModelError(
-            f"Model '{card.name}' cannot be reshaped to a batch of {batch}: use --batch "
-            f"{port.shape[0] if port.partial_shape.is_static else 1}."
-        ) from error
+        fixed = port.shape[0] if port.partial_shape.is_static else 1
+        cure = f"use --batch {fixed}"
+        if batch == 1:
+            cure = f"export it with a batch of 1 or a free one; Offline takes it as it is, by --batch {fixed}"
+        raise ModelError(f"Model '{card.name}' cannot be reshaped to a batch of {batch}: {cure}.") from error
 
 
 def unquantize(model: ov.Model) -> int:
@@ -213,7 +225,7 @@ def compile_model(
         compiled = ov.Core().compile_model(ready, "CPU", config)
     except RuntimeError as error:
         raise ModelError(
-            f"OpenVINO cannot compile '{model.get_friendly_name()}' with {config}: {first_line(error)}"
+            f"OpenVINO cannot compile '{model.get_friendly_name()}' with {config}: {last_line(error)}"
         ) from error
     properties = _properties(compiled)
     if properties["INFERENCE_PRECISION_HINT"] != settings.precision:
@@ -344,6 +356,6 @@ def _properties(compiled: Any) -> dict[str, str | int | bool]:
     return values
 
 
-def first_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """Return the last meaningful line of an OpenVINO error, which says what happened."""
     return lines_of(error)[-1]

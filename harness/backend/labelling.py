@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from harness.backend.graph import Compiled, first_line
+from harness.backend.graph import Compiled, last_line
 from harness.errors import RunFailed
 
 
@@ -48,6 +48,6 @@ def labels(
             take(place)
     except RuntimeError as error:
         raise RunFailed(
-            f"Inference failed while images were answered: {first_line(error)}; export the model again."
+            f"Inference failed while images were answered: {last_line(error)}; export the model again."
         ) from error
     return found

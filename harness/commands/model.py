@@ -132,4 +132,5 @@ def _per_cent(facts: dict[str, Any]) -> str:
     target = facts["target_accuracy"]
     if target is None:
         return "none"
-    return f"{target:.2%} {_METRICS.get(facts['metric'], facts['metric'])}"
+    on = f" on {facts['target_dataset']}" if facts["target_dataset"] else ""
+    return f"{target:.2%} {_METRICS.get(facts['metric'], facts['metric'])}{on}"

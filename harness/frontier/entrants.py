@@ -57,7 +57,7 @@ def recipes(card: Card, store: Store, sizes: Sequence[int]) -> list[Recipe]:
             other = None if size == card.input.size else size
             raise DataError(
                 f"The store {store.path} holds no images of {size} px, resized by {card.input.resize}, for "
-                f"model '{card.name}': add them with `{store.adding(card.name, other)}`."
+                f"model '{card.name}': add them with `{store.adding(card.word, other)}`."
             )
     return [held[size] for size in wanted]
 

@@ -59,8 +59,8 @@ def find(asked: Request, stopwatch: Stopwatch | None = None) -> Frontier:
                 f"{asked.least_top1:g}, --licence and --sizes; ask for less."
             )
         raise HarnessError(
-            "There is nothing to time: run `pip install '.[imagenet]'` for cards with weights, or "
-            "`pip install '.[frontier]'` for the networks of the catalogue."
+            "There is nothing to time: run `pip install 'inference-harness[imagenet]'` for cards with "
+            "weights, or `pip install 'inference-harness[frontier]'` for the networks of the catalogue."
         )
     if asked.permissive:
         request.require_licences(asked.cards)
@@ -154,7 +154,7 @@ def _raced(asked: Request, store: Store, stopwatch: Stopwatch | None) -> tuple[R
             return [make()]
         except ModelError as error:
             failed[name] = card
-            rows.append(Timed(name, None, graph.first_line(error)))
+            rows.append(Timed(name, None, graph.last_line(error)))
             note(f"{name} takes no part: {error}")
             return []
 

@@ -140,7 +140,7 @@ def _timed(entry: Entry, stopwatch: Stopwatch, wide: Callable[[], float], condit
         deployed = entry.build()
         visit = stopwatch.visits(deployed)
     except Exception as error:  # whatever torch, timm, NNCF or OpenVINO raise: the network is a row with it
-        return Timed(entry.name, None, graph.first_line(error))
+        return Timed(entry.name, None, graph.last_line(error))
     before = stopwatch.restless
     ratios: list[float] = []
     f32_ratios: list[float] = []

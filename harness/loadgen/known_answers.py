@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.backend.answers import End
-from harness.backend.graph import first_line
+from harness.backend.graph import last_line
 from harness.errors import RunFailed
 from harness.loadgen.qsl import Pixels
 from harness.loadgen.sut import Sut
@@ -63,7 +63,7 @@ class KnownAnswers:
             given = sut.answers_to(self._pixels)
         except RuntimeError as error:
             raise RunFailed(
-                f"Inference failed on one of the samples {self._indices}: {first_line(error)}"
+                f"Inference failed on one of the samples {self._indices}: {last_line(error)}"
             ) from error
         split = self._end.split
         return sum(

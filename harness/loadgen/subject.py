@@ -111,7 +111,7 @@ class Backend:
 
     def inference_failed(self, index: int, error: Exception) -> None:
         self._fail(
-            f"Inference failed on sample {index} ({self._store.names[index]}): {graph.first_line(error)}"
+            f"Inference failed on sample {index} ({self._store.names[index]}): {graph.last_line(error)}"
         )
 
     def server(self, compiled: graph.Compiled) -> ServedBy | None:

@@ -86,7 +86,8 @@ def _torch_tensors(path: Path) -> dict[str, NDArray[Any]]:
         import torch
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"The weights {path} need PyTorch, which is not installed: run `pip install '.[torch]'`."
+            f"The weights {path} need PyTorch, which is not installed: run `pip install "
+            f"'inference-harness[torch]'`."
         ) from error
     unreadable = f"PyTorch cannot read the weights {path}"
     try:

@@ -86,9 +86,14 @@ class Card:
         return path is not None and path.resolve() == self.folder / self.toml
 
     @property
+    def word(self) -> str:
+        """What `find_card` takes it by: a shipped model's name, or its card's path."""
+        return self.name if self.is_shipped else str(self.folder / self.toml)
+
+    @property
     def named(self) -> str:
-        """How a command names it, as `find_card` takes it: a shipped model's name, or its card's path."""
-        return self.name if self.is_shipped else shlex.quote(str(self.folder / self.toml))
+        """How a command line names it: its word, quoted where need be."""
+        return shlex.quote(self.word)
 
     @property
     def is_retrained(self) -> bool:

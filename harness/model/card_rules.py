@@ -13,6 +13,7 @@ from harness.model.card_parts import (
     CLASS_MAPS,
     DECODERS,
     ELEMENT_TYPES,
+    SHARES,
     AccuracySpec,
     DetectionOutput,
     FileSpec,
@@ -27,6 +28,8 @@ _ONLY_FOR = {
     "multi_label": ("yolo", "yolox", "nanodet"),
 }
 """Keys of [output] that say something only about some decoders."""
+_BOXES_IN_SHARES = ("yolo", "boxes-labels-scores")
+"""Decoders of models that may tell places as shares of the sides: the others compute them from cells."""
 _HIGHEST_CATEGORY = 2**24
 """Up to here a category id is exact in the float32 of an answer."""
 
@@ -101,6 +104,10 @@ def _require_sound_detection(given: DetectionOutput, rules: Rules) -> None:
     centre = given.cell_centre
     rules.require(centre is None or 0 <= centre <= 1, "'output.cell_centre' must lie in [0, 1]")
     rules.choice("output.boxes", given.boxes, BOX_UNITS)
+    rules.require(
+        given.boxes != SHARES or given.decoder in _BOXES_IN_SHARES,
+        f"'output.boxes' cannot be '{SHARES}' with the decoder '{given.decoder}', which computes pixels,",
+    )
     for key, decoders in _ONLY_FOR.items():
         rules.require(
             given.decoder in decoders or getattr(given, key) is None,

@@ -303,6 +303,8 @@ def facts(card: Card) -> dict[str, Any]:
         "reference_accuracy": None if target is None else target.reference,
         "reference_source": None if target is None else target.source,
         "target_accuracy": None if card.speed_only else (target.target if target else rules.target_accuracy),
+        # A card without one is held to MLPerf's, and that only on MLPerf's data.
+        "target_dataset": None if card.speed_only or target else rules.dataset,
         "note": SPEED_ONLY if card.speed_only else None,
     }
 
@@ -321,6 +323,11 @@ def _cure(card: Card) -> str:
 
 def _digest(card: Card) -> tuple[str, str | None]:
     return ("sha256", card.file.sha256) if card.file.sha256 else ("md5", card.file.md5)
+
+
+def is_whole(card: Card) -> bool:
+    """Return whether the card's files are there and are those that it names."""
+    return state(card) == PRESENT and _fault(card, files(card)) is None
 
 
 def _fault(card: Card, paths: list[Path]) -> str | None:

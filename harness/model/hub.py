@@ -70,7 +70,7 @@ def fetch(
     given = _input(config, name)
     folder = resources.cache_folder() / "models" / name
     held = None if force else _held(folder / CARD_NAME)
-    if held is not None and carried is None and model_file.state(held) == model_file.PRESENT:
+    if held is not None and carried is None and model_file.is_whole(held):
         return folder / CARD_NAME
     files.make_writable_folder(folder)
     busy = ModelError(f"Another process is fetching '{name}': wait for it.")

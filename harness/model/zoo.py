@@ -37,8 +37,8 @@ def require() -> Any:
     except (ImportError, RuntimeError) as error:  # a torchvision of another PyTorch raises RuntimeError
         reason = lines_of(error)[-1].rstrip(".")
         raise ModelError(
-            f"timm, which builds the networks of the catalogue, cannot be imported ({reason}): run "
-            "`pip install '.[frontier]'` in an environment whose torchvision fits its PyTorch."
+            f"timm, which builds the networks of the catalogue, cannot be imported ({reason}): run `pip "
+            "install 'inference-harness[frontier]'` in an environment whose torchvision fits its PyTorch."
         ) from error
     return timm
 

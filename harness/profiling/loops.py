@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from harness.backend.graph import Compiled, first_line
+from harness.backend.graph import Compiled, last_line
 from harness.errors import RunFailed
 
 _LEAST = 5
@@ -70,7 +70,7 @@ def bare(compiled: Compiled, tensors: Sequence[Any], seconds: float, streams: in
         for thread in threads:
             thread.join()
     if faults:
-        raise RunFailed(f"Inference failed in a bare loop: {first_line(faults[0])}")
+        raise RunFailed(f"Inference failed in a bare loop: {last_line(faults[0])}")
     wall_ns = time.perf_counter_ns() - start_ns
     every = [time_ns for seen in times_ns for time_ns in seen]
     return Timed(statistics.median(every), len(every) * compiled.batch / wall_ns * 1e9)

@@ -76,7 +76,7 @@ def costs(size: int, conditions: Conditions, timer: Timer | None = None) -> list
     Args:
         size: of the network's input, in pixels.
         conditions: under which to measure.
-        timer: how to measure; default: `timing.timer`.
+        timer: how to measure; default: `stopwatch.timer`.
 
     Raises:
         HarnessError: the machine is too busy to measure.

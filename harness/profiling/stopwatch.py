@@ -15,7 +15,7 @@ import numpy as np
 import openvino as ov
 
 from harness.backend import graph
-from harness.backend.graph import Compiled, first_line
+from harness.backend.graph import Compiled, last_line
 from harness.console import progress
 from harness.errors import HarnessError, RunFailed
 from harness.model import file as model_file
@@ -320,7 +320,7 @@ def _burst_ms(lanes: Sequence[Any], least_s: float, least_count: int) -> float:
     for thread in threads:
         thread.join()
     if faults:
-        raise RunFailed(f"Inference failed while a network was timed: {first_line(faults[0])}")
+        raise RunFailed(f"Inference failed while a network was timed: {last_line(faults[0])}")
     return 1e3 / sum(len(warm) / sum(warm) for warm in map(_warm, seconds_of))
 
 

@@ -33,7 +33,8 @@ _SHOWN = {
 def show(found: "pandas.DataFrame") -> str:
     """Return what a person looks for, aligned; a column without any value is left out."""
     faults = [f"  {fault}" for fault in found["fault"].dropna()]
-    return "\n".join([aligned(_table(found)), *faults])
+    table = _table(found)
+    return "\n".join([aligned(table) if table.rows else table.title, *faults])
 
 
 def _table(found: "pandas.DataFrame") -> Table:
@@ -50,9 +51,14 @@ def _text(value: Any) -> str:
 
     if pandas.isna(value):
         return ""
-    if isinstance(value, bool):
+    if pandas.api.types.is_bool(value):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _markdown(found: "pandas.DataFrame") -> str:
+    table = _table(found)
+    return as_markdown(table) if table.rows else f"**{table.title}**"
 
 
 def _json(found: "pandas.DataFrame") -> str:
@@ -62,7 +68,7 @@ def _json(found: "pandas.DataFrame") -> str:
 FORMATS: Mapping[str, Callable[["pandas.DataFrame"], str]] = MappingProxyType(
     {
         "csv": lambda found: str(found.to_csv(index=False)).removesuffix("\n"),
-        "markdown": lambda found: as_markdown(_table(found)),
+        "markdown": _markdown,
         "json": _json,
     }
 )

@@ -26,6 +26,7 @@ from harness.errors import DataError, HarnessError, ModelError, OutputError
 from harness.machine import system
 from harness.model import file as model_file
 from harness.model.card import Card, read_card
+from harness.model.card_parts import FileSpec
 
 
 def test_calibration_images_are_spread_over_the_whole_store(oracle: Oracle) -> None:
@@ -66,6 +67,30 @@ def test_mlperfs_list_finds_imagenet_under_other_file_names_and_is_recorded_as_s
     assert record["list"]["official"] == listed.read_text().split()
     assert record["list"]["sha256"] == digest
     assert record["list"]["names"] == [names[7], names[3]]
+
+
+@pytest.mark.parametrize(
+    ("names", "line", "place"),
+    [
+        (("dog/1.jpg", "cat/2.jpg"), "bird/1.jpg", None),
+        (("dog/1.jpg", "cat/1.jpg"), "1.jpg", None),
+        (("1.jpg", "a/1.jpg"), "1.jpg", 0),
+        (("dog/1.jpg", "cat/2.jpg"), "2.jpg", 1),
+        (("dog/1.jpg", "golden retriever/1.jpg"), "golden retriever/1.jpg", 1),
+        (("val/ILSVRC2012_val_00000001.JPEG",), "n01/ILSVRC2012_val_00000001.JPEG 65", 0),
+    ],
+)
+def test_a_list_finds_the_images_that_it_names_and_no_others(
+    oracle: Oracle, tmp_path: Path, names: tuple[str, ...], line: str, place: int | None
+) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{line}\n")
+    store = replace(oracle.store, names=names)
+    if place is None:
+        with pytest.raises(DataError, match=f"first {line}"):
+            calibration_list.choose(store, None, listed)
+    else:
+        assert calibration_list.choose(store, None, listed) == [place]
 
 
 def test_a_list_with_images_that_the_store_lacks_is_refused(oracle: Oracle, tmp_path: Path) -> None:
@@ -141,6 +166,19 @@ def test_accuracy_control_keeps_the_drop_and_validates_on_other_images(
     held_out = [index for index in range(60) if index not in used]
     good = sum(label_of(made, oracle.store, index) == oracle.store.labels[index] for index in held_out)
     assert good / 40 >= control["floating_point"] - 0.05
+
+
+def test_accuracy_control_takes_a_model_of_a_free_batch(oracle: Oracle, tmp_path: Path) -> None:
+    card = convolutional_oracle(tmp_path, oracle)
+    model = model_file.read(card)
+    model.reshape({model.input(0): [-1, *model.input(0).shape[1:]]})
+    (tmp_path / "free").mkdir()
+    ov.save_model(model, tmp_path / "free" / "free.xml", compress_to_fp16=False)
+    free = replace(card, name="free", folder=tmp_path / "free", file=FileSpec(path="free.xml"))
+    assert model_file.read(free).input(0).partial_shape.is_dynamic
+    settings = CalibrationSettings(max_drop=0.05)
+    _, record = calibration.quantize(free, oracle.store, list(range(20)), settings, tmp_path / "q.xml")
+    assert record["accuracy_control"]["validation_count"] == 40
 
 
 def test_nncf_is_told_the_true_hits_of_whichever_images_it_asks_for(

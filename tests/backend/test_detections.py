@@ -12,7 +12,7 @@ from openvino import opset13 as ops
 from sample_detectors import make_spotter, spotter_model
 
 from harness.backend import answers, graph, kernels
-from harness.backend.detections import Found
+from harness.backend.detections import Found, Writer
 from harness.backend.settings import CompileSettings
 from harness.errors import ModelError
 from harness.model.card import Card, DetectionOutput, FileSpec, InputSpec
@@ -132,6 +132,16 @@ def test_boxes_labels_and_scores_are_told_apart_by_shape_and_kind() -> None:
         assert logit(found(described, *outputs)[0]) == first
     suppressed = found(card("boxes-labels-scores"), boxes, labels, scores)
     assert logit(suppressed[0]) == first[:1]
+
+
+@pytest.mark.parametrize("strange", [-1, 3])
+def test_an_object_of_a_class_that_the_card_does_not_have_is_refused_by_its_number(strange: int) -> None:
+    described = card("boxes-labels-scores", iou_threshold=None)
+    boxes, scores = f32([[[0, 0, 8, 8], [1, 0, 8, 8]]]), f32([[0.5, 0.9]])
+    (one,) = found(described, scores, np.array([[2, strange]], np.int64), boxes)
+    frames = described.input.recipe.frames(np.array([[SIZE, SIZE]]))
+    with pytest.raises(ModelError, match=f"an object of class {strange}, and its card has classes 0 to 2"):
+        Writer(described.detector, frames, 1).write(0, one.rows, 0)
 
 
 @pytest.mark.parametrize(

@@ -421,6 +421,11 @@ BROKEN_DETECTOR = {
         "strides = [32, 16, 8]\nclasses",
         "'output.strides'.* first",
     ),
+    "shares of cells": (
+        "classes",
+        'boxes = "shares"\nclasses',
+        "'output.boxes' cannot be 'shares' with the decoder 'nanodet', which computes pixels, in ",
+    ),
     "stride of nothing": ("classes", "strides = [0, 8]\nclasses", "'output.strides'.* above 0"),
 }
 

@@ -512,7 +512,9 @@ def test_pytorch_weights_without_pytorch_name_the_extra(
     (tmp_path / "a.pth").write_bytes(b"weights")
     card = make_card(tmp_path, path="a.pth", builder="resnet50_v1.5", weights="torchvision")
 
-    with pytest.raises(ModelError, match=r"Model 'small': .*a\.pth .* `pip install '\.\[torch\]'`"):
+    with pytest.raises(
+        ModelError, match=r"Model 'small': .*a\.pth .* `pip install 'inference-harness\[torch\]'`"
+    ):
         model_file.read(card)
 
 
@@ -559,12 +561,14 @@ def test_facts_state_target_size_and_place(ir: Card, tmp_path: Path) -> None:
     facts = model_file.facts(replace(ir, accuracy=AccuracySpec("top1", 0.5, 0.98)))
 
     assert facts["target_accuracy"] == pytest.approx(0.49)
+    assert facts["target_dataset"] is None
     assert facts["size_bytes"] == sum((tmp_path / f"small.{end}").stat().st_size for end in ("xml", "bin"))
     assert facts["file"] == str(tmp_path / "small.xml")
 
 
 def test_a_card_without_accuracy_is_held_to_the_rules_target(ir: Card) -> None:
     assert model_file.facts(ir)["target_accuracy"] == pytest.approx(0.7646 * 0.99)
+    assert model_file.facts(ir)["target_dataset"] == "imagenet"
     assert model_file.facts(replace(ir, speed_only=True))["target_accuracy"] is None
 
 

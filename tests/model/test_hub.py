@@ -123,7 +123,8 @@ def sha256(path: Path) -> str:
 
 def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ModelError, match=r"cannot be imported \(.*\): run `pip install '.\[frontier\]'`"):
+    told = r"cannot be imported \(.*\): run `pip install 'inference-harness\[frontier\]'`"
+    with pytest.raises(ModelError, match=told):
         hub.fetch(TAG)
 
 

@@ -117,6 +117,18 @@ def test_a_test_that_cannot_be_read_is_a_row_with_its_fault(tree: Path) -> None:
     assert pandas.isna(faulty["valid"].item())
 
 
+def test_faults_are_shown_where_nothing_is_sound(tmp_path: Path) -> None:
+    folder = tmp_path / "here" / "oracle" / "Offline"
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text("{")
+    words = ["results", str(tmp_path)]
+    shown = CliRunner().invoke(cli, words, catch_exceptions=False).stdout.splitlines()
+    assert shown[0] == "0 tests"
+    assert "--replace" in shown[1]
+    done = CliRunner().invoke(cli, [*words, "--markdown"], catch_exceptions=False)
+    assert done.stdout == "**0 tests**\n"
+
+
 def test_a_scenario_that_is_not_known_is_a_row_with_its_fault_and_the_rest_is_read(tree: Path) -> None:
     scenarios = tree / "closed" / "ACME" / "results" / "box" / "resnet50"
     (scenarios / "Offline").rename(scenarios / "Interactive")
@@ -218,7 +230,9 @@ def test_the_command_prints_each_format_and_writes_parquet(run_folder: Path, tmp
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    assert harness().startswith("2 tests\n")
+    shown = harness().splitlines()
+    assert shown[0] == "2 tests"
+    assert any("yes" in line.split() for line in shown[2:])
     assert harness("--markdown").startswith("**2 tests**\n\n| system |")
     assert len(json.loads(harness("--json"))) == 2
     names = harness("--csv").splitlines()[0].split(",")

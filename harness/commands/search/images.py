@@ -7,6 +7,7 @@ import click
 from harness import console
 from harness.commands import options
 from harness.dataset import builtin
+from harness.errors import OutputError
 
 TRAIN = 40_000
 """What the shipped baseline learned from."""
@@ -34,7 +35,14 @@ def command(out: Path, train: int, held_out: int) -> None:
 
     They are the same wherever they are drawn. Those that lie there already are not drawn again.
     """
-    for folder, count in (("train", train), ("held-out", held_out)):
+    wanted = {"train": train, "held-out": held_out}
+    for folder, count in wanted.items():
+        if (out / folder / builtin.image_name(folder, count)).exists():
+            raise OutputError(
+                f"{out / folder} holds more than the {count:,} images that are asked for, and a search would "
+                f"learn from all of them: give another --out."
+            )
+    for folder, count in wanted.items():
         builtin.generate(out / folder, count, folder)
     console.note(
         f"For a search of the built-in model: harness search run --baseline builtin-resnet50 "
