@@ -2,19 +2,16 @@
 
     python benchmarks/ablation.py --out DIR [--seeds N] [--ways WAY ...] -- OPTION OF harness search run ...
 
-The options are those of `harness search run` but --out, --seed, --until and --estimator: baseline, images,
-store, the space and the wanted speed, without which networks of unlike latencies would be held against each
-other. Each search stops after its scouts; two processes train for it. The same call goes on where an
-interrupted one stopped. It measures, and so wants a machine with nothing else at work.
+The options are those of `harness search run` but --out, --seed and --until: baseline, images, store, the
+space and the wanted speed, without which networks of unlike latencies would be held against each other. Each
+search stops after its scouts; two processes train for it. The same call goes on where an interrupted one
+stopped. It measures, and so wants a machine with nothing else at work.
 
 All ways look first at what somebody would think of, and then, turn by turn, at as many others, which they
 choose by
 
 - macs: work, the floor;
-- weighed: what was seen so far, of which work is the first guess (what a search does that begins with random
-  weights);
-- costs: costs of single decisions, distilled from the baseline;
-- costs-weighed: what was seen so far, of which these are the first guess (what a search does that inherits).
+- weighed: what was seen so far, of which work is the first guess (what a search does).
 
 What one way has trained or measured, another of the same seed does not again. The report says for each what
 the best that somebody would think of had after its look, the best of the turns, the mean of their best
@@ -40,7 +37,6 @@ from harness.model.architecture import Architecture
 from harness.search import verdict
 from harness.search.accuracy.estimator import Additive
 from harness.search.accuracy.weighing import Seen
-from harness.search.request import DISTILLED, WORK
 
 FLOOR = "macs"
 _OWN = ("request.json", "spent.json", "reached", "scouts")
@@ -50,20 +46,7 @@ _OF_SEED = ("look-", "brief-", "bar.json")
 _BEST = 3
 
 
-@dataclass(frozen=True)
-class Way:
-    """How turns choose."""
-
-    estimator: str
-    weighs: bool
-
-
-WAYS = {
-    FLOOR: Way(WORK, weighs=False),
-    "weighed": Way(WORK, weighs=True),
-    "costs": Way(DISTILLED, weighs=False),
-    "costs-weighed": Way(DISTILLED, weighs=True),
-}
+WAYS = (FLOOR, "weighed")
 
 
 @dataclass(frozen=True)
@@ -106,7 +89,7 @@ def search(way: str, seed: int, out: Path, words: Sequence[str]) -> None:
 
 
 def begin(way: str, seed: int, folder: Path, words: Sequence[str], until: str, start: Sequence[str]) -> None:
-    given = ["--seed", str(seed), "--until", until, "--estimator", WAYS[way].estimator, "--out", str(folder)]
+    given = ["--seed", str(seed), "--until", until, "--out", str(folder)]
     called = harness("search", "run", *words, *given)[3:]
     subprocess.run([*start, __file__, "--as", way, *called], check=True)
 
@@ -121,8 +104,6 @@ def lend(out: Path, folder: Path, seed: int) -> None:
         for path in other.iterdir():
             if not path.name.startswith(left):
                 shutil.copyfile(path, folder / "parts" / path.name)
-        if (costs := other.parent / "costs.json").exists():
-            shutil.copyfile(costs, folder / "costs.json")
 
 
 def searched(way: str, words: Sequence[str]) -> None:
@@ -142,7 +123,7 @@ def searched(way: str, words: Sequence[str]) -> None:
         finally:
             scouting.weigh = weigh
 
-    if not WAYS[way].weighs:
+    if way == FLOOR:
         scouting.Scouting._turn = with_nothing_learned  # type: ignore[assignment,method-assign]
     sys.argv = ["harness", *words]
     main()
@@ -203,7 +184,7 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="searches of each way")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), metavar="WAY")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, metavar="WAY")
     parser.add_argument("words", nargs="+", metavar="OPTION", help="of `harness search run`, behind --")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)

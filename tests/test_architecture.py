@@ -173,10 +173,10 @@ ROWS = {
         {"narrowing", "report", "session"},
     ],
     "search/accuracy": [
-        {"costs", "inheritance", "trainer"},
+        {"inheritance", "trainer"},
         {"estimator", "stem"},
         {"material", "weighing"},
-        {"crew", "distillation", "team"},
+        {"crew", "team"},
     ],
     "search/latency": [{"learning", "terms", "validation"}, {"prediction"}, {"table"}],
     "search/narrowing": [

@@ -69,8 +69,8 @@ def test_an_ablation_counts_what_turns_found_and_lends_what_they_did_not_choose(
     assert (found.best, found.best_three) == pytest.approx((0.8, 0.7))
     write_json(tmp_path / "macs-1" / "parts" / "usual-ms.json", 2.0)
     for name, lent in (
-        ("costs-1", {"thoughts", "look", "brief", "usual"}),
-        ("costs-2", {"thoughts", "usual"}),
+        ("weighed-1", {"thoughts", "look", "brief", "usual"}),
+        ("weighed-2", {"thoughts", "usual"}),
     ):
         own = tmp_path / name / "parts" / "usual-ms.json"
         own.parent.mkdir(parents=True)

@@ -26,7 +26,6 @@ from harness.model.architecture import read_architecture, resnet50
 from harness.profiling.stopwatch import Conditions
 from harness.results import frame
 from harness.search import report as search_report
-from harness.search.accuracy import costs
 from harness.search.parts import Parts
 
 OLD = Path(__file__).parent / "fixtures" / "v0.1.0"
@@ -122,12 +121,6 @@ def _spent_on_a_search(folder: Path) -> Document:
     return Document(folder / "out/parts/spent.json", read)
 
 
-def _costs(folder: Path) -> Document:
-    path = folder / "costs.json"
-    costs.save(path, {"stage1.depth": {1: 0.5, 2: 0.0}}, {"weights": "00", "images": 3})
-    return Document(path, lambda: costs.load(path, {"weights": "00", "images": 3}))
-
-
 def _search(folder: Path) -> Document:
     shutil.copytree(OLD / "search", folder / "out")
     return Document(folder / "out/result.json", lambda: search_report.text(folder / "out"), 97)
@@ -174,7 +167,7 @@ DOCUMENTS = [
             _builtin,
             _architecture,
         ),
-        *(_architecture, _request_of_a_search, _spent_on_a_search, _costs, _search, _speed, _frontier),
+        *(_architecture, _request_of_a_search, _spent_on_a_search, _search, _speed, _frontier),
     )
 ]
 

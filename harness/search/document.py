@@ -136,9 +136,11 @@ class EstimatorFacts:
     """How accuracy was estimated."""
 
     name: str
-    sha256: str
     scouts: Scouts | None
+    sha256: str | None = field(default=None, metadata=LEFT_OUT)
+    """Of `file`."""
     file: str | None = field(default=None, metadata=LEFT_OUT)
+    """A table of what single decisions cost, in older results."""
 
 
 @dataclass(frozen=True)

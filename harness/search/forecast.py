@@ -11,10 +11,9 @@ from torch import Tensor
 
 from harness.machine import system
 from harness.model.architecture import Architecture
-from harness.search.accuracy.distillation import Effort as Distillation
 from harness.search.accuracy.material import Material
 from harness.search.accuracy.trainer import REGIMES
-from harness.search.request import DISTILLED, UNTIL, Request, Setting
+from harness.search.request import UNTIL, Request, Setting
 from harness.search.space.revisions import DEPTHS
 from harness.training.data import Images, normalised
 from harness.training.network import ResNet
@@ -32,8 +31,6 @@ _TRIES = 2
 """Networks that are measured for one that is looked at."""
 _TURN_S = 2.5
 """To choose one that is looked at, by climbs."""
-_PART_OF_NETWORK = 0.2
-"""Share of the baseline's time that a part of it takes that is distilled, what follows it included."""
 _STEPS_OF_UNIFORM = 10
 """Pairs of networks that are measured to find one uniform scaling of a latency."""
 _QUANTIZING_S = 20.0
@@ -46,10 +43,8 @@ _STARTING_S = 2.0
 class Rates:
     """What those that train do, in seconds an image."""
 
-    learn_s: float
-    """A step of training a network as large as the baseline, without its teacher; 0 where nothing distils."""
     candidate_s: float
-    """The same of a candidate, on average."""
+    """A step of training a candidate, on average, without its teacher."""
     answer_s: float
     """The teacher's answer."""
     load_s: float
@@ -105,28 +100,16 @@ def rates(
     one_s = _load_s(images)
     read_s = one_s / system.usable_cpus() if images.in_memory else 0.0
     load_s = one_s if images.in_memory else one_s / max(1, material.loaders(images))
-    return Rates(0.0, candidate_s, answer_s, load_s, read_s)
+    return Rates(candidate_s, answer_s, load_s, read_s)
 
 
-def baseline_s(material: Material) -> float:
-    """Return the seconds an image of a step of training a network as large as the baseline."""
-    baseline, device = material.baseline, material.ranks.device
-    return step_s(baseline, _probe(material, baseline), device, material.precision)
-
-
-def together(places: Sequence[Rates], learn_s: float) -> Rates:
-    """Return what several places do that train side by side, each as fast as they are on average.
-
-    Args:
-        places: what each does.
-        learn_s: see Rates, of the process that distils, which is one alone.
-    """
+def together(places: Sequence[Rates]) -> Rates:
+    """Return what several places do that train side by side, each as fast as they are on average."""
     loads = sum(one.load_s for one in places)
     part = loads / (loads + sum(one.candidate_s for one in places))
     image_s = statistics.harmonic_mean([one.load_s + one.candidate_s for one in places])
     return replace(
         places[0],
-        learn_s=learn_s,
         candidate_s=(1 - part) * image_s,
         load_s=part * image_s,
         answer_s=statistics.harmonic_mean([one.answer_s for one in places]),
@@ -168,17 +151,12 @@ def forecast(
     rivals = len(DEPTHS) * len(setting.space.sizes)
     controls = min(effort.finals, rivals)
     again = 2 * (effort.seeds - 1)
-    lesson = Distillation()
-    distilled = 0
-    if setting.estimator == DISTILLED:
-        distilled = sum(map(len, setting.space.measured_decisions().values()))
     scouts = thoughts + effort.scouts
     seconds = dict.fromkeys(PARTS, 0.0)
     seconds["table"] = spent.get("latency table", 0.0)
-    seconds["estimator"] = (read + held_out) * found.read_s + distilled * (
-        lesson.steps * lesson.batch_size + lesson.judged / 3
-    ) * found.learn_s * _PART_OF_NETWORK
-    seconds["scouts"] = training_s(scouts, look_images, 1) + effort.scouts * _TURN_S
+    seconds["scouts"] = (
+        (read + held_out) * found.read_s + training_s(scouts, look_images, 1) + effort.scouts * _TURN_S
+    )
     if setting.conditions.elsewhere is None:
         seconds["scouts"] += scouts * _TRIES * measuring_s
     else:

@@ -187,7 +187,7 @@ def _facts(outcome: SearchResult) -> Iterator[tuple[str, str]]:
     images = request.images
     yield "images", f"{images.learned:,} to learn from, {images.held_out:,} held out to decide by"
     yield "latency table", f"{outcome.table.file} (SHA-256 {outcome.table.sha256[:12]})"
-    yield "estimator", f"{outcome.estimator.name} (SHA-256 {outcome.estimator.sha256[:12]})"
+    yield "estimator", outcome.estimator.name
     yield "initial weights of candidates", request.initial_weights
     yield "seed", str(request.seed)
     yield (

@@ -25,14 +25,10 @@ from harness.search.space.revisions import Space
 from harness.search.split import Split
 from harness.typed import LEFT_OUT
 
-UNTIL = ("table", "estimator", "scouts", "latencies", "finals", "uniform", "models")
+UNTIL = ("table", "scouts", "latencies", "finals", "uniform", "models")
 """Parts after which a search can be told to stop; the same call without it goes on."""
 MEASURING = ("table", "latencies", "uniform")
 """Those that must measure, as must what follows the last one; the others can compute on another machine."""
-
-
-DISTILLED, WORK = ESTIMATORS = ("distilled", "macs")
-"""What ranks networks before any was looked at: costs of single decisions, or the work that is left."""
 
 
 INHERITED, RANDOM = INITIAL_WEIGHTS = ("inherited", "random")
@@ -121,8 +117,6 @@ class Request:
     """Wanted speed over that of the baseline in f32; if this is None, too: what the baseline has in INT8."""
     table: Path | None = None
     """Latency table; None: made in `out`."""
-    estimator: str | None = None
-    """One of ESTIMATORS; None: by the initial weights; see `estimator`."""
     initial_weights: str | None = None
     """One of INITIAL_WEIGHTS; None: by the space; see `initial_weights`."""
     seed: int = 1
@@ -168,11 +162,6 @@ class Setting:
     def initial_weights(self) -> str:
         """One of INITIAL_WEIGHTS; see `initial_weights`."""
         return initial_weights(self.request, self.space)
-
-    @property
-    def estimator(self) -> str:
-        """One of ESTIMATORS; see `estimator`."""
-        return estimator(self.request, self.space)
 
     def path(self, *names: str) -> Path:
         return self.request.out.joinpath(*names)
@@ -221,18 +210,6 @@ def initial_weights(request: Request, space: Space) -> str:
     """
     usual = INHERITED if len(space.ranges.forms) == 1 else RANDOM
     return request.initial_weights or usual
-
-
-def estimator(request: Request, space: Space) -> str:
-    """Return what ranks networks before any was looked at: what was asked for, or by the initial weights.
-
-    Distilled costs say how well parts of a network imitate the baseline's, and so how good it is once it has
-    inherited from it. On the built-in task Kendall's tau with 33 looks is 0.76 for them and 0.22 for MACs;
-    weighed by what was seen, 0.83 and 0.47. For networks that learn alone that was not measured, and nothing
-    is distilled.
-    """
-    usual = DISTILLED if initial_weights(request, space) == INHERITED else WORK
-    return request.estimator or usual
 
 
 def require_floating_point(card: Card) -> None:
@@ -297,7 +274,8 @@ def open_setting(request: Request) -> Setting:
         "wanted latency": request.target_ms,
         "wanted speed": request.target_speedup,
         "seed": request.seed,
-        "estimator": estimator(request, space),
+        # In older searches it may have been another.
+        "estimator": "macs",
         _WEIGHTS: weights,
         "version": {"harness": __version__, **system.describe().versions},
     }

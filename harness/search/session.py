@@ -16,13 +16,14 @@ from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.search import forecast, result, verdict
 from harness.search.accuracy.crew import hired
+from harness.search.accuracy.estimator import Work
 from harness.search.accuracy.material import Material, Supplies
 from harness.search.accuracy.team import Team, help_out, leading
 from harness.search.accuracy.trainer import BRIEF, Trainer
 from harness.search.decision import SEARCHED, UNIFORM, Bar, Candidate
 from harness.search.document import OverSeeds, SearchResult
 from harness.search.latency.learning import Latencies
-from harness.search.request import DISTILLED, UNTIL, Request, Setting, open_setting
+from harness.search.request import UNTIL, Request, Setting, open_setting
 from harness.search.selection.contest import Contest
 from harness.search.selection.trainings import Trainings
 from harness.search.strategy.scouting import Band, Scouted, Scouting, thoughts, unreached
@@ -138,17 +139,14 @@ def _searched(
         note(precision.why(chosen, ranks.device))
     else:
         note(f"Candidates train in {chosen}, as the workers have it.")
-    progress.outlook = _outlook(setting, times, material, crew or team, progress.finished)
-    with parts.timed("estimator"):
-        estimator, estimated = tools.estimator(setting, material)
-    progress.reached("estimator")
+    progress.outlook = _outlook(setting, times, crew or team, progress.finished)
     bar = _bar(setting, material, trainings)
     scouting = Scouting(
         setting.space,
         times.band,
         latencies,
         bar,
-        estimator,
+        Work(setting.space.baseline),
         request.seed,
         trainings.looks,
         parts.kept,
@@ -164,7 +162,6 @@ def _searched(
         "search": {
             **typed.unstructure(result.asked(setting)),
             "table": times.predictor.facts["sha256"],
-            "estimator": estimated["sha256"],
             "weights": dict(weighed.weights),
             "estimator_name": weighed.name,
         }
@@ -191,11 +188,7 @@ def _searched(
     outcome = result.made(
         setting=setting,
         predictor=times.predictor.facts,
-        estimator={
-            "name": weighed.name,
-            **estimated,
-            "scouts": scouted.to_dict(latencies),
-        },
+        estimator={"name": weighed.name, "scouts": scouted.to_dict(latencies)},
         baseline_ms=times.usual_ms,
         foretold_ms={one.key: latencies.foretold_ms(one.architecture) for one in candidates},
         shortlist=shortlist,
@@ -234,7 +227,7 @@ def _latencies(setting: Setting, times: _Times, tools: Tools) -> Latencies:
 
 
 def _outlook(
-    setting: Setting, times: _Times, material: Material, trainer: Trainer, finished: Collection[str]
+    setting: Setting, times: _Times, trainer: Trainer, finished: Collection[str]
 ) -> forecast.Forecast | None:
     """Foresee how long all of it takes, and say so; None where nobody who trains answers."""
     predictor = times.predictor
@@ -248,9 +241,7 @@ def _outlook(
     )
     if not (places := trainer.asked(probe)):
         return None
-    learn_s = forecast.baseline_s(material) if setting.estimator == DISTILLED else 0.0
-    rates = forecast.together(places, learn_s)
-    spent = setting.parts.seconds
+    rates, spent = forecast.together(places), setting.parts.seconds
     found = forecast.forecast(setting, rates, len(first), predictor.measuring_s, spent, finished)
     note(found.text)
     return found

@@ -1,4 +1,4 @@
-"""What a search measures and estimates with, and how these are made."""
+"""What a search measures with, and how these are made."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -10,11 +10,8 @@ from harness.model.architecture import Architecture
 from harness.model.card import Card
 from harness.profiling import operations, stopwatch
 from harness.profiling.conditions import Conditions
-from harness.search.accuracy import distillation
-from harness.search.accuracy.estimator import Additive, Blockwise, Work
-from harness.search.accuracy.material import Material
 from harness.search.latency import table as tables
-from harness.search.request import WORK, Setting
+from harness.search.request import Setting
 from harness.search.selection.contest import Measure
 
 
@@ -42,11 +39,9 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Tools:
-    """What a search measures and estimates with; tests put cheaper ones in place."""
+    """What a search measures with; tests put cheaper ones in place."""
 
     predictor: Callable[[Setting], Predictor]
-    estimator: Callable[[Setting, Material], tuple[Additive, dict[str, Any]]]
-    """With JSON values, of which "sha256" names the estimator."""
     measure: Measure
     kernels: Callable[[Architecture, Conditions], dict[str, Any]]
     """Which kernels a network runs in; see profile.Kernels.to_dict."""
@@ -89,19 +84,9 @@ def build_table(setting: Setting) -> Predictor:
     )
 
 
-def build_estimator(setting: Setting, material: Material) -> tuple[Additive, dict[str, Any]]:
-    """Return the estimator that was asked for; what it must distil is distilled as far as need be."""
-    if setting.estimator == WORK:
-        return Work(setting.space.baseline), {"sha256": setting.space.baseline.key}
-    path = setting.path("costs.json")
-    effort = distillation.Effort(precision=material.precision)
-    table = distillation.build(setting.space, material, path, effort)
-    return Blockwise(table), {"file": str(path), "sha256": files.sha256_file(path)}
-
-
 def find_kernels(architecture: Architecture, conditions: Conditions) -> dict[str, Any]:
     """Return which kernels OpenVINO chooses for a network in INT8."""
     return operations.kernels_of(architecture, conditions).to_dict()
 
 
-TOOLS = Tools(build_table, build_estimator, stopwatch.measure_ms, find_kernels, stopwatch.int8_gain)
+TOOLS = Tools(build_table, stopwatch.measure_ms, find_kernels, stopwatch.int8_gain)

@@ -7,11 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from harness.model.architecture import Architecture, resnet50
-from harness.search.accuracy.costs import Table
 from harness.search.accuracy.estimator import (
     CONVERGED_LEAST,
     UNVALIDATED,
-    Blockwise,
     Inherited,
     Macs,
     Parameters,
@@ -76,30 +74,6 @@ def test_too_few_converged_networks_leave_the_estimator_unvalidated() -> None:
 def test_scores_of_another_number_of_networks_are_an_error() -> None:
     with pytest.raises(ValueError, match="different numbers of networks"):
         agreement({"short": [1.0]}, [1.0, 2.0], networks(2))
-
-
-def test_the_blockwise_score_follows_the_table() -> None:
-    nothing = {name: dict.fromkeys(options, 0.0) for name, options in SPACE.all_decisions().items()}
-    nothing["stage1.0.kind"]["dw3"] = 0.25
-    nothing["stage2.depth"][1] = 0.5
-    estimator = Blockwise(Table(SPACE, nothing))
-    for found in networks(40):
-        wanted = 0.25 * (found.stages[0].blocks[0].kind == "dw3") + 0.5 * (len(found.stages[1].blocks) == 1)
-        assert estimator.score(found) == pytest.approx(-wanted)
-    assert estimator.score(SPACE.baseline) == 0
-
-
-def test_a_width_between_two_that_were_measured_costs_what_lies_between_theirs() -> None:
-    space = Space(resnet50(24, 64), (64,))
-    costs = {name: dict.fromkeys(options, 0.0) for name, options in space.measured_decisions().items()}
-    costs["stage1.width"] |= {128: 0.5, 160: 0.1}
-    table = Table(space, costs)
-
-    def cost(width: int) -> float:
-        whole = space.baseline
-        return table.cost(space.decided({**space.decisions(whole), "stage1.width": width}))
-
-    assert [cost(width) for width in (112, 128, 144, 160)] == pytest.approx([0.25, 0.5, 0.3, 0.1])
 
 
 def test_an_inherited_network_is_judged_once() -> None:

@@ -32,13 +32,11 @@ from harness.model.architecture import Architecture, Stage
 from harness.model.blocks import Block
 from harness.model.card import AccuracySpec, read_card
 from harness.search.request import (
-    DISTILLED,
     INHERITED,
     INITIAL_WEIGHTS,
     QUICK,
     RANDOM,
     UNTIL,
-    WORK,
     Effort,
     Request,
     open_setting,
@@ -93,21 +91,8 @@ def never(*_: Any) -> Any:
     raise AssertionError("nothing is to be measured")
 
 
-class Work:
-    """Thinks that accuracy is what work is left."""
-
-    name = "work"
-
-    def costs(self, architecture: Architecture) -> dict[str, float]:
-        return {"work": max(0.0, 1 - architecture.count_macs() / SHAPE.count_macs())}
-
-    def score(self, architecture: Architecture) -> float:
-        return -self.costs(architecture)["work"]
-
-
 TOOLS = Tools(
     lambda _: Predictor(cheap_ms, {"sha256": "cheap", "file": "cheap"}),
-    lambda *_: (Work(), {"sha256": "work"}),
     cheap_measure,
     lambda *_: {"int8_share": 0.5, "wide": [{"name": "planted"}], "fallbacks": [], "total_us": 1.0},
     lambda *_: 3.0,
@@ -184,42 +169,35 @@ def test_a_search_says_how_long_it_takes_what_it_does_and_how_much_is_left(
     said = re.search(r"Forecast: about \S+ min \((.*)\)\.", told)
     assert said
     assert [part.split()[0] for part in said[1].split(", ")] == [*UNTIL, "comparison"]
-    assert "Part 4 of 8, 'latencies', is done; about" in told
+    assert "Part 3 of 7, 'latencies', is done; about" in told
     assert re.search(r"brief training of [0-9a-f]{12}: epoch 1/1: loss", told)
     assert "Candidates train in " in told
 
 
-def test_a_forecast_counts_what_trains_side_by_side_and_only_what_is_distilled(
-    task: Request, tmp_path: Path
-) -> None:
+def test_a_forecast_counts_what_trains_side_by_side(task: Request, tmp_path: Path) -> None:
     setting = open_setting(replace(task, out=tmp_path / "out"))
-    alone = forecast.Rates(learn_s=0.01, candidate_s=0.005, answer_s=0.0, load_s=0.0, read_s=0.001)
-    usual, beside, plain = (
-        forecast.forecast(one, rates, 4, 1.0, {}).seconds
-        for one, rates in (
-            (setting, alone),
-            (setting, replace(alone, at_once=2)),
-            (replace(setting, request=replace(setting.request, estimator=WORK)), alone),
-        )
+    alone = forecast.Rates(candidate_s=0.005, answer_s=0.0, load_s=0.0, read_s=0.001)
+    usual, beside, kept = (
+        forecast.forecast(setting, rates, 4, 1.0, {}).seconds
+        for rates in (alone, replace(alone, at_once=2), replace(alone, read_s=0.0))
     )
     going_on = forecast.forecast(setting, alone, 4, 1.0, {"latency table": 60.0}, ("table", "scouts")).seconds
     assert going_on == usual | {"table": 0.0, "scouts": 0.0}
     assert 0.5 * usual["scouts"] < beside["scouts"] < usual["scouts"]
     assert beside["uniform"] == usual["uniform"]
     images = len(setting.images.learned.names) + len(setting.images.held_out.names)
-    assert plain["estimator"] == pytest.approx(0.001 * images)
-    assert plain["estimator"] < usual["estimator"]
-    assert {**plain, "estimator": 0} == {**usual, "estimator": 0}
+    assert usual["scouts"] - kept["scouts"] == pytest.approx(0.001 * images)
+    assert {**kept, "scouts": 0} == {**usual, "scouts": 0}
 
 
 def test_places_that_train_side_by_side_do_as_much_as_they_do_one_by_one() -> None:
-    one = forecast.Rates(learn_s=0.01, candidate_s=0.01, answer_s=0.5, load_s=0.1, read_s=0.001)
-    other = replace(one, candidate_s=0.03, load_s=0.0, learn_s=0.02)
-    found = forecast.together([one, other], 0.04)
+    one = forecast.Rates(candidate_s=0.01, answer_s=0.5, load_s=0.1, read_s=0.001)
+    other = replace(one, candidate_s=0.03, load_s=0.0)
+    found = forecast.together([one, other])
     assert found.at_once / (found.candidate_s + found.load_s) == pytest.approx(1 / 0.11 + 1 / 0.03)
     assert found.load_s / found.candidate_s == pytest.approx(0.1 / 0.04)
-    assert (found.learn_s, found.at_once) == (0.04, 2)
-    alone = forecast.together([other], other.learn_s)
+    assert found.at_once == 2
+    alone = forecast.together([other])
     assert alone == replace(other, candidate_s=pytest.approx(0.03))
 
 
@@ -307,12 +285,12 @@ def test_rankings_are_held_against_random_networks_trained_to_the_end(
     assert len({row.key for row in found.converged}) == 2
     for row in found.converged:
         briefs = {f"brief training, {weights} weights" for weights in INITIAL_WEIGHTS}
-        assert set(row.scores) == {"work, weighed", "inherited weights"} | briefs
+        assert set(row.scores) == {"missing MACs, weighed", "inherited weights"} | briefs
         assert all(0 <= accuracy <= 1 for accuracy in row.accuracies)
     assert not any((task.out / "converged").iterdir())
     assert "2 networks trained to convergence, 10 are needed" in report.text(task.out)
     result.write(replace(found, converged=5 * found.converged), task.out)
-    assert "Kendall tau on 10 converged networks: work, weighed" in report.text(task.out)
+    assert "Kendall tau on 10 converged networks: missing MACs, weighed" in report.text(task.out)
     result.write(found, task.out)
 
 
@@ -330,17 +308,11 @@ def test_networks_of_random_weights_learn_alone_and_their_cards_say_so(task: Req
         open_setting(replace(random, initial_weights=None))
 
 
-def test_what_candidates_begin_with_is_fair_to_all_of_the_space_and_only_heirs_are_ranked_by_distillation(
-    task: Request, tmp_path: Path
-) -> None:
+def test_what_candidates_begin_with_is_fair_to_all_of_the_space(task: Request, tmp_path: Path) -> None:
     settings = [
         open_setting(replace(task, out=tmp_path / name, space=name)) for name in (REVISIONS.name, OPEN.name)
     ]
     assert [one.initial_weights for one in settings] == [INHERITED, RANDOM]
-    assert [one.estimator for one in settings] == [DISTILLED, WORK]
-    alone = replace(task, out=tmp_path / "alone", initial_weights=RANDOM)
-    assert open_setting(alone).estimator == WORK
-    assert open_setting(replace(alone, out=tmp_path / "costs", estimator=DISTILLED)).estimator == DISTILLED
 
 
 def test_what_travels_names_its_images_by_absolute_paths(

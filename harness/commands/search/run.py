@@ -16,7 +16,6 @@ from harness.model.card import find_card
 from harness.search import decision, result
 from harness.search.document import SearchResult
 from harness.search.request import (
-    ESTIMATORS,
     INITIAL_WEIGHTS,
     MEASURING,
     QUICK,
@@ -98,12 +97,6 @@ def _effort(
     type=options.PATH,
     metavar="FILE",
     help="Table of `harness search latency` [default: the usual one, built if need be].",
-)
-@options.rare(
-    "--estimator",
-    type=click.Choice(ESTIMATORS),
-    help="What ranks networks that were not trained: distilled costs of single decisions, or work [default: "
-    "distilled; macs where candidates begin with random weights].",
 )
 @options.rare(
     "--initial-weights",

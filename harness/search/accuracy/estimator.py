@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from harness.model.architecture import Architecture
-from harness.search.accuracy.costs import Table
 
 CONVERGED_LEAST = 10
 """Networks trained to convergence without which no estimator counts as validated."""
@@ -68,20 +67,6 @@ class Parameters:
 
     def score(self, architecture: Architecture) -> float:
         return float(architecture.count_parameters())
-
-
-@dataclass(frozen=True)
-class Blockwise:
-    """Block-wise distillation: minus the sum of what the architecture's decisions cost, in nats."""
-
-    table: Table
-    name: str = "block-wise distillation"
-
-    def costs(self, architecture: Architecture) -> dict[str, float]:
-        return self.table.by_kind(architecture)
-
-    def score(self, architecture: Architecture) -> float:
-        return -self.table.cost(architecture)
 
 
 @dataclass

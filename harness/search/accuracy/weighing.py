@@ -1,21 +1,18 @@
-"""What kinds of decisions weigh where many come together: an additive estimator, corrected by the truth.
+"""What counts in a network: an additive estimator, such as missing work, corrected by the truth.
 
-Costs that were measured one decision at a time, everything else being the baseline's, do not add up. A block
-whose convolution is replaced costs next to nothing as long as its shortcut and its neighbours make up for it;
-ten such blocks cost a lot. A stage of a third of its width costs little as long as all others are whole, and
-a linear map gives its channels back. So the accuracies of a few networks, each briefly trained, are explained
-in two steps:
+Networks of as much work, and of one latency, are not equally accurate. So the accuracies of a few, each
+briefly trained, are explained in two steps:
 
-1. A level less non-negative weights times burdens: the summed costs of each kind of decision, and logarithms
-   of the shares that are left of the baseline's widths, depths and middles, summed over stages. The latter
-   say that halving any stage costs the same, as in a production function of Cobb and Douglas ("A Theory of
-   Production", American Economic Review 18(1), 1928), so that no stage is given up for the others.
+1. A level less non-negative weights times burdens: what the estimator says that a network costs, and
+   logarithms of the shares that are left of the baseline's widths, depths and middles, summed over stages.
+   The latter say that halving any stage costs the same, as in a production function of Cobb and Douglas ("A
+   Theory of Production", American Economic Review 18(1), 1928), so that no stage is given up for the others.
 2. What that leaves, by a Gaussian process (Rasmussen and Williams, "Gaussian Processes for Machine Learning",
    2006, chapter 2): networks alike err alike, and of one that is unlike all others less is known.
 
-On CIFAR-10 the costs of widths and depths hardly mattered beside the shares, and a kind of convolution
-weighed 20 to 100 times as much as they did for the same cost. Square roots of costs, and sizes of whole
-networks instead of shares, explained networks that were alike as well, and were misled by others.
+Costs of single decisions, distilled block by block from the baseline, were tried as burdens, too, and did not
+pay (benchmarks/README.md, "What pays in a search"). Sizes of whole networks instead of shares explained
+networks that were alike as well, and were misled by others.
 """
 
 import math

@@ -1,9 +1,6 @@
 """What a search space offers: widths, depths, stages and blocks in the place of the baseline's."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 from harness.errors import HarnessError, did_you_mean
 from harness.model.blocks import FORMS
@@ -16,7 +13,7 @@ class Ranges:
 
     name: str
     shares: tuple[float, ...]
-    """Of the baseline's widths: what is measured. Multiples of STEP channels between them may be proposed."""
+    """Of the baseline's widths; multiples of STEP channels from the first to the last may be proposed."""
     ratios: tuple[float, ...]
     """Widths of a block's middle over the block's own."""
     deepest: float = 1.0
@@ -43,10 +40,6 @@ class Ranges:
         """Return what may take the place of `whole` channels: multiples of STEP within the shares."""
         most = whole if self.shares[-1] == 1 else rounded(whole * self.shares[-1])
         return tuple(range(rounded(whole * self.shares[0]), most + 1, STEP))
-
-    def anchors(self, whole: int) -> tuple[int, ...]:
-        """Return those of `widths` that are measured."""
-        return tuple(sorted({rounded(whole * share) for share in self.shares}))
 
 
 # The ranges of the published revisions of ResNet-50 (OFA, BootstrapNAS), refined at the small end.
@@ -79,11 +72,3 @@ def ranges(name: str) -> Ranges:
     if name not in ALL:
         raise HarnessError(f"There is no search space '{name}'.{did_you_mean(name, tuple(ALL))}")
     return ALL[name]
-
-
-def interpolated(amounts: Mapping[int, float]) -> dict[int, float]:
-    """Return amounts at all multiples of STEP from those at some, on straight lines from each to the next."""
-    known = sorted(amounts)
-    whole = range(known[0], known[-1] + 1, STEP)
-    found = np.interp(whole, known, [amounts[one] for one in known])
-    return dict(zip(whole, found.tolist(), strict=True))

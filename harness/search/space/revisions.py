@@ -164,13 +164,6 @@ class Space:
         self.build(choose)
         return found
 
-    def measured_decisions(self) -> dict[str, tuple[Any, ...]]:
-        """Return every decision with the options to measure: of widths a few, of all else everything."""
-        return {
-            name: self.ranges.anchors(self.widths_of(name)) if is_width(name) else options
-            for name, options in self.all_decisions().items()
-        }
-
     def sample(self, source: random.Random) -> Architecture:
         """Return a random architecture, each decision taken uniformly."""
         return self.build(lambda _, options: source.choice(options))
@@ -349,11 +342,6 @@ def block(
 def _fitting(one: Block) -> Block:
     """Return the block, in groups of 16 where those of 32 do not fit."""
     return replace(one, kind="group16") if one.kind == "group32" and one.mid % 32 else one
-
-
-def is_width(decision: str) -> bool:
-    """Whether a decision, by its name, is about the width of the stem or a stage."""
-    return decision.endswith(".width")
 
 
 def _find(name: str, options: Sequence[T], wanted: Any, gives: Callable[[T], Any] = lambda one: one) -> T:
