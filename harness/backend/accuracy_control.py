@@ -76,7 +76,7 @@ def quantize(
 
     Args:
         nncf: the module.
-        model: openvino.Model in floating point, of a batch of 1.
+        model: openvino.Model in floating point, of a batch of 1 or a free one.
         card: says what its outputs mean.
         store: the images.
         indices: samples to calibrate on.

@@ -2,7 +2,6 @@
 
 import hashlib
 import tomllib
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from harness import resources
 from harness.dataset.images import official_name
+from harness.dataset.label_file import VAL_MAP
 from harness.dataset.store import Store
 from harness.errors import DataError
 
@@ -79,8 +79,9 @@ def _listed(store: Store, list_file: Path) -> list[int]:
     absent = [line for line, index in zip(wanted, found, strict=True) if index is None]
     if absent:
         raise DataError(
-            f"{len(absent)} of the {len(wanted)} images in {list_file} are not in {store.path}, "
-            f"first {absent[0]}: prepare a store that holds them."
+            f"{len(absent)} of the {len(wanted)} images in {list_file} are not in {store.path}, or several "
+            f"have the name, first {absent[0]}: name them as {store.path / VAL_MAP} does, or prepare a store "
+            f"that holds them."
         )
     return [index for index in found if index is not None]
 
@@ -88,23 +89,31 @@ def _listed(store: Store, list_file: Path) -> list[int]:
 def _finder(names: Sequence[str]) -> Callable[[str], int | None]:
     """Return what finds the place of the image that a line names, or None.
 
-    A line is a name as the store has it, or one with more behind it, such as a label. A file name without a
-    folder will do where one image alone has it.
+    A line is a name as the store has it, or one with more behind it, such as a label. A name may lack the
+    first folders of the store's, or have others before them, where one image alone is then meant.
     """
     place = {name: index for index, name in enumerate(names)}
-    counts = Counter(map(official_name, names))
-    alone = {
-        official_name(name): index for index, name in enumerate(names) if counts[official_name(name)] == 1
-    }
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(official_name(name), []).append(name)
 
     def find(line: str) -> int | None:
-        for name in (line, line.split()[0]):
-            if name in place:
-                return place[name]
-            official = official_name(name)
-            # ImageNet's names tell images apart, whatever folder they lie in.
-            if official in alone and ("/" not in name or official.startswith(_IMAGENET)):
-                return alone[official]
+        for given in (line, line.split()[0]):
+            if given in place:
+                return place[given]
+            official = official_name(given)
+            found = [
+                name
+                for name in alike.get(official, ())
+                if official.startswith(_IMAGENET) or _ends(given, name)
+            ]
+            if len(found) == 1:
+                return place[found[0]]
         return None
 
     return find
+
+
+def _ends(one: str, other: str) -> bool:
+    """Return whether one path is the end of the other."""
+    return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")

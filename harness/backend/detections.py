@@ -76,23 +76,27 @@ class Writer:
         Raises:
             ModelError: a class is none of the card's.
         """
+        classes = rows[:, CLASS].astype(np.intp)
+        if (classes < 0).any():
+            # Lists of one length are filled up with objects of no class and no score.
+            filled = (classes >= 0) | (rows[:, SCORE] > 0)
+            rows, classes = rows[filled], classes[filled]
+        self._require_known(classes)
         answer = self._answers[place, : len(rows)]
         answer[:, 0] = index
         answer[:, 1:5] = self._frames.shares(rows[:, CORNERS], index)[:, _YXYX]
         answer[:, 5] = rows[:, SCORE]
-        answer[:, 6] = self._categories_of(rows[:, CLASS].astype(np.intp))
+        answer[:, 6] = self._categories[classes]
         return answer
 
-    def _categories_of(self, classes: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    def _require_known(self, classes: npt.NDArray[np.intp]) -> None:
         known = len(self._categories)
-        if len(classes) and not (classes.min() >= 0 and classes.max() < known):
-            strange = classes.max() if classes.min() >= 0 else classes.min()
+        strange = classes[(classes < 0) | (classes >= known)]
+        if len(strange):
             raise ModelError(
-                f"The model found an object of class {strange}, and its card has classes 0 to {known - 1}: "
-                f"correct output.classes and output.class_map, in which a background class has a place, too."
+                f"The model found an object of class {strange[0]}, and its card has classes 0 to {known - 1}"
+                f": correct output.classes and output.class_map, in which a background has a place, too."
             )
-        found_categories: npt.NDArray[np.float32] = self._categories[classes]
-        return found_categories
 
 
 _YXYX = (1, 0, 3, 2)

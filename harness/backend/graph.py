@@ -116,10 +116,11 @@ def _set_batch(model: ov.Model, port: Any, card: Card, batch: int) -> None:
             _free_batch(model)
         model.reshape({port: shape})
     except RuntimeError as error:
-        fixed = port.shape[0] if port.partial_shape.is_static else 1
-        cure = f"use --batch {fixed}"
-        if batch == 1:
-            cure = f"export it with a batch of 1 or a free one; Offline takes it as it is, by --batch {fixed}"
+        first = port.partial_shape[0]
+        fixed = first.get_length() if first.is_static else 1
+        cure = f"use --batch {fixed}" if fixed != batch else "export it with a batch of 1 or a free one"
+        if batch == 1 != fixed:
+            cure = f"export it with a batch of 1 or a free one; `run` in Offline takes it by --batch {fixed}"
         raise ModelError(f"Model '{card.name}' cannot be reshaped to a batch of {batch}: {cure}.") from error
 
 

@@ -39,9 +39,12 @@ def identity() -> str:
 
 
 def lasting_identity() -> str:
-    """Return what tells this host from others also when it starts anew, 16 characters."""
-    known = os.environ.get(_ENV) or f"{text(_MACHINE)} {socket.gethostname()}"
-    return _digest(known)
+    """Return what tells this host from others, also when it has started anew, 16 characters.
+
+    Where nothing says which machine it is, as in many containers, it is as `identity`.
+    """
+    machine = text(_MACHINE)
+    return _digest(os.environ.get(_ENV) or f"{machine} {socket.gethostname()}") if machine else identity()
 
 
 def _digest(known: str) -> str:

@@ -40,6 +40,7 @@ _FORM = 3
 _KNOWN_FORMS = {INHERITED: (2, _FORM), RANDOM: (_FORM,)}
 """By initial weights: what has another form is not gone on with, as its networks learned otherwise."""
 _WEIGHTS = "set of initial weights"
+_WORK = "macs"
 _VARIED = ("smallest_area", "flip", "trivial", "padding")
 
 
@@ -257,7 +258,9 @@ def open_setting(request: Request) -> Setting:
     space = Space(architecture, sizes, ranges(request.space))
     before, weights = asked_before(request.out), initial_weights(request, space)
     form = before.get("form") if before else _FORM
-    if form not in _KNOWN_FORMS[before.get(_WEIGHTS, weights)]:
+    known = form in _KNOWN_FORMS[before.get(_WEIGHTS, weights)]
+    # Older searches may have ranked by distilled costs.
+    if not known or before.get("estimator", _WORK) != _WORK:
         raise OutputError(
             f"The folder {request.out} holds a search of another version of the harness: choose another "
             "--out."
@@ -274,8 +277,6 @@ def open_setting(request: Request) -> Setting:
         "wanted latency": request.target_ms,
         "wanted speed": request.target_speedup,
         "seed": request.seed,
-        # In older searches it may have been another.
-        "estimator": "macs",
         _WEIGHTS: weights,
         "version": {"harness": __version__, **system.describe().versions},
     }

@@ -10,7 +10,7 @@ from typing import Any
 from harness import files
 from harness.console import note
 from harness.dataset.store import open_store
-from harness.errors import RunFailed
+from harness.errors import HarnessError, RunFailed
 from harness.mlperf import log
 from harness.mlperf.rules import NEWEST, Task, find_round, round_of
 from harness.mlperf.scenario import Mode
@@ -22,7 +22,7 @@ from harness.submission import compliance, logs, results
 from harness.submission.results import PERFORMANCE, Result
 from harness.submission.run_settings import Rules
 from harness.submission.verdict import Ledger, faults, refusal
-from harness.task import Score, of_benchmark
+from harness.task import Score, of_benchmark, task_of
 from harness.task import Task as AnswerTask
 
 
@@ -167,12 +167,15 @@ def run_all(request: Request) -> list[TestOutcome]:
 
 def _unusable(one: Result, truth: Any) -> Iterator[str]:
     """Yield why no test can be held against the runs of a result, before any test takes its time."""
-    for mode in Mode:
-        if fault := unsound(one.document, mode, one.folder, truth):
-            yield (
-                f"{one.shown}: nothing can be held against its {mode} test, as {fault}: repeat its `harness "
-                f"run`, which runs that test again."
-            )
+    if fault := unsound(one.document, Mode.PERFORMANCE, one.folder):
+        yield (
+            f"{one.shown}: nothing can be held against its performance test, as {fault}: repeat its `harness "
+            f"run`, which runs that test again."
+        )
+    try:
+        task_of(one.document).score(one.folder / "accuracy" / log.ACCURACY_LOG, truth, len(truth))
+    except HarnessError as error:
+        yield f"{one.shown}: {error}"
 
 
 def _verify_kept(one: Result, test: str, task: Task, official: bool, truth: Any) -> Audited | None:

@@ -123,10 +123,6 @@ class ResNet(nn.Module):  # type: ignore[misc]
             x = self.relu(getattr(self, norm)(getattr(self, convolution)(x)))
         return self.maxpool(x)
 
-    def blocks(self) -> list[Block]:
-        """Return the blocks in the order of computation."""
-        return [block for name in self.stages for block in getattr(self, name)]
-
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for name in self.stages:

@@ -77,6 +77,8 @@ def test_mlperfs_list_finds_imagenet_under_other_file_names_and_is_recorded_as_s
         (("1.jpg", "a/1.jpg"), "1.jpg", 0),
         (("dog/1.jpg", "cat/2.jpg"), "2.jpg", 1),
         (("dog/1.jpg", "golden retriever/1.jpg"), "golden retriever/1.jpg", 1),
+        (("dog/1.jpg", "cat/1.jpg"), "train/cat/1.jpg 3", 1),
+        (("a/dog/1.jpg", "b/dog/1.jpg"), "dog/1.jpg", None),
         (("val/ILSVRC2012_val_00000001.JPEG",), "n01/ILSVRC2012_val_00000001.JPEG 65", 0),
     ],
 )
@@ -96,7 +98,9 @@ def test_a_list_finds_the_images_that_it_names_and_no_others(
 def test_a_list_with_images_that_the_store_lacks_is_refused(oracle: Oracle, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text("image_00007.png\nabsent.png\n")
-    with pytest.raises(DataError, match=r"1 of the 2 images in .*list.txt are not in .*, first absent.png"):
+    with pytest.raises(
+        DataError, match=r"1 of the 2 images in .*list.txt are not in .*, first absent.png: name"
+    ):
         calibration_list.choose(oracle.store, None, listed)
 
 

@@ -144,6 +144,17 @@ def test_an_object_of_a_class_that_the_card_does_not_have_is_refused_by_its_numb
         Writer(described.detector, frames, 1).write(0, one.rows, 0)
 
 
+def test_what_fills_up_a_list_is_no_object() -> None:
+    described = card("boxes-labels-scores", iou_threshold=None, score_threshold=0.0)
+    boxes, scores = f32([[[0, 0, 8, 8], [1, 0, 8, 8], [0, 0, 0, 0]]]), f32([[0.5, 0.9, 0.0]])
+    (one,) = found(described, scores, np.array([[2, 0, -1]], np.int64), boxes)
+    assert len(one.rows) == 3
+    frames = described.input.recipe.frames(np.array([[SIZE, SIZE]]))
+    written = Writer(described.detector, frames, 1).write(0, one.rows, 0)
+    assert written[:, 5].tolist() == pytest.approx([0.9, 0.5])
+    assert written[:, 6].tolist() == [1.0, 3.0]
+
+
 @pytest.mark.parametrize(
     ("decoder", "shapes", "needed"),
     [

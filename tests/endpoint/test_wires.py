@@ -67,12 +67,17 @@ def test_a_server_answers_as_the_model_does_here(
     assert model.served_by.is_on_this_host is True
 
 
-@pytest.mark.parametrize("scores", [True, False], ids=["scores", "answers"])
-def test_scores_and_answers_of_as_many_numbers_are_told_apart(scores: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["answer", "scores", "logits"])
+def test_scores_and_answers_of_as_many_numbers_are_told_apart_by_their_name(
+    name: str, tmp_path: Path
+) -> None:
     ov.save_model(oracle_model(classes=WIDTH), tmp_path / "five.xml", compress_to_fp16=False)
     (tmp_path / "five.toml").write_text(CARD.format(name="five", path="five.xml").replace("10", str(WIDTH)))
     card = read_card(tmp_path / "five.toml")
-    deployment.write(card, tmp_path / "served.xml", scores=scores)
+    deployment.write(card, tmp_path / "export.xml", scores=name != "answer")
+    renamed = ov.Core().read_model(tmp_path / "export.xml")
+    renamed.output(0).set_names({name})
+    ov.save_model(renamed, tmp_path / "served.xml", compress_to_fp16=False)
     with serving(tmp_path / "served.xml") as running:
         met = meeting.meet(running.endpoint())
         model = served.served(met, graph.deployed(model_file.read(card), card), card, 1).model

@@ -118,3 +118,23 @@ def test_another_users_measurement_is_told(capsys: pytest.CaptureFixture[str]) -
     with host.measuring("harness run"):
         pass
     assert capsys.readouterr().err == ""
+
+
+def test_a_host_that_started_anew_is_known_where_something_says_which_machine_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HARNESS_HOST_ID", raising=False)
+    boot, machine = tmp_path / "boot_id", tmp_path / "machine-id"
+    monkeypatch.setattr(host, "_BOOT", boot)
+    monkeypatch.setattr(host, "_MACHINE", machine)
+
+    def found(started: str) -> tuple[str, str]:
+        boot.write_text(started)
+        return host.identity(), host.lasting_identity()
+
+    one, other = found("one"), found("other")
+    assert one[0] == one[1] != other[0] == other[1], "nothing says which machine it is"
+    machine.write_text("0123")
+    one, other = found("one"), found("other")
+    assert one[0] != other[0]
+    assert one[1] == other[1] not in (one[0], other[0])

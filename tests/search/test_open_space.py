@@ -1,4 +1,4 @@
-"""The open space goes through all that a search does with one: table, costs, climbs, estimator, baseline."""
+"""The open space goes through all that a search does with one: table, climbs, estimator, baseline."""
 
 import random
 from dataclasses import replace

@@ -285,12 +285,12 @@ def test_rankings_are_held_against_random_networks_trained_to_the_end(
     assert len({row.key for row in found.converged}) == 2
     for row in found.converged:
         briefs = {f"brief training, {weights} weights" for weights in INITIAL_WEIGHTS}
-        assert set(row.scores) == {"missing MACs, weighed", "inherited weights"} | briefs
+        assert set(row.scores) == {"MACs, weighed", "inherited weights"} | briefs
         assert all(0 <= accuracy <= 1 for accuracy in row.accuracies)
     assert not any((task.out / "converged").iterdir())
     assert "2 networks trained to convergence, 10 are needed" in report.text(task.out)
     result.write(replace(found, converged=5 * found.converged), task.out)
-    assert "Kendall tau on 10 converged networks: missing MACs, weighed" in report.text(task.out)
+    assert "Kendall tau on 10 converged networks: MACs, weighed" in report.text(task.out)
     result.write(found, task.out)
 
 

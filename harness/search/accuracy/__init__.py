@@ -1,1 +1,1 @@
-"""How accurate revisions of a baseline are: inherited weights, distillation, estimates."""
+"""How accurate revisions of a baseline are: inherited weights, trainings, estimates."""

@@ -46,7 +46,7 @@ class Work:
     """The floor in a form that can be weighed: what is missing of the baseline's work costs."""
 
     baseline: Architecture
-    name: str = "missing MACs"
+    name: str = "MACs"
 
     def costs(self, architecture: Architecture) -> dict[str, float]:
         return {"work": max(0.0, 1 - architecture.count_macs() / self._whole)}

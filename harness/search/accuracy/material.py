@@ -152,7 +152,7 @@ class Material:
         self._augmentation = augmentation or Augmentation()
         self._kept: dict[tuple[str, int, int], Images] = {}
         self._memory = ImageMemory(processes)
-        self._pools: dict[tuple[int, int], Tensor] = {}
+        self._pools: dict[int, Tensor] = {}
         self._stems: dict[tuple[str, int, int], dict[str, Tensor]] = {}
         self.teacher = ResNet(baseline)
         self.teacher.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, False)
@@ -189,18 +189,17 @@ class Material:
             return 0
         return usual_loaders(self.ranks) if self._loaders is None else self._loaders
 
-    def pool(self, size: int, count: int | None = None) -> Tensor:
+    def pool(self, size: int) -> Tensor:
         """Return u8 [count, size, size, 3]: some images to learn from, as a benchmark would see them.
 
-        They are the same ones at every size, in shuffled order; by default as many as statistics need.
+        They are the same ones at every size, in shuffled order, and as many as statistics need.
         """
-        count = count or self._statistics
-        if (size, count) not in self._pools:
-            images = Images(subset(self.parts.learned, count), self._at(size))
+        if size not in self._pools:
+            images = Images(subset(self.parts.learned, self._statistics), self._at(size))
             # In the order of a shuffle, so that no batch holds one class alone.
             order = Order(len(images), seed=0)
-            self._pools[size, count] = torch.stack([images[draw][0] for draw in order])
-        return self._pools[size, count]
+            self._pools[size] = torch.stack([images[draw][0] for draw in order])
+        return self._pools[size]
 
     def held_out(self, size: int) -> Images:
         """Return the images to judge by, as a benchmark would see them."""

@@ -13,7 +13,9 @@ class Ranges:
 
     name: str
     shares: tuple[float, ...]
-    """Of the baseline's widths; multiples of STEP channels from the first to the last may be proposed."""
+    """Of the baseline's widths; multiples of STEP channels from the first to the last may be proposed.
+
+    Those between only tell spaces, and so tables, apart."""
     ratios: tuple[float, ...]
     """Widths of a block's middle over the block's own."""
     deepest: float = 1.0

@@ -104,13 +104,6 @@ class Space:
             return (own,)
         return offered if own in offered else (*offered, own)
 
-    def widths_of(self, decision: str) -> int:
-        """Return the baseline's channels that a decision about a width is about."""
-        part = decision.partition(".")[0]
-        if part == "stem":
-            return self.baseline.stem_width
-        return self.likened(int(part.removeprefix("stage"))).width
-
     def build(self, choose: Choose) -> Architecture:
         """Return the architecture that `choose` decides on, decision by decision.
 
