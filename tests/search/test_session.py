@@ -315,6 +315,16 @@ def test_what_candidates_begin_with_is_fair_to_all_of_the_space(task: Request, t
     assert [one.initial_weights for one in settings] == [INHERITED, RANDOM]
 
 
+def test_a_search_that_ranked_by_distilled_costs_is_not_gone_on_with(task: Request, tmp_path: Path) -> None:
+    asked = replace(task, out=tmp_path / "out")
+    open_setting(asked)
+    path = asked.out / "parts" / "request.json"
+    for estimator, is_known in (("macs", True), ("distilled", False)):
+        files.write_json(path, files.read_json(path) | {"estimator": estimator})
+        with nullcontext() if is_known else pytest.raises(OutputError, match="of another version of the har"):
+            open_setting(asked)
+
+
 def test_what_travels_names_its_images_by_absolute_paths(
     task: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
