@@ -11,7 +11,8 @@ from harness.model import zoo
 def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(
-        ModelError, match=r"timm, which builds the networks .* run `pip install '.\[frontier\]'`"
+        ModelError,
+        match=r"timm, which builds the networks .* run `pip install 'inference-harness\[frontier\]'`",
     ):
         zoo.build("resnet18", 64)
 
