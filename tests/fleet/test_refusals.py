@@ -18,18 +18,8 @@ from harness.fleet import home, luggage, member, session, table
 from harness.machine import system
 
 RUN = ("--address", "auto", "--", "compare", "--model", "builtin-resnet50")
-SERVED = (
-    "--address",
-    "auto",
-    "--",
-    "run",
-    "--model",
-    "builtin-resnet50",
-    "--data",
-    "store",
-    "--endpoint",
-    "grpcs://host:1/it",
-)
+SERVED = ("--address", "auto", "--", "run", "--model", "builtin-resnet50", "--data", "store")
+SERVED += ("--scenario", "Offline", "--endpoint", "grpcs://host:1/it")
 
 
 def a_member(stores: Mapping[str, str] | None = None, **changes: Any) -> member.Member:
