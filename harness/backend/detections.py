@@ -77,11 +77,8 @@ class Writer:
             ModelError: a class is none of the card's.
         """
         classes = rows[:, CLASS].astype(np.intp)
-        if (classes < 0).any():
-            # Lists of one length are filled up with objects of no class and no score.
-            filled = (classes >= 0) | (rows[:, SCORE] > 0)
-            rows, classes = rows[filled], classes[filled]
-        self._require_known(classes)
+        if len(classes) and not (classes.min() >= 0 and classes.max() < len(self._categories)):
+            rows, classes = self._without_filling(rows, classes)
         answer = self._answers[place, : len(rows)]
         answer[:, 0] = index
         answer[:, 1:5] = self._frames.shares(rows[:, CORNERS], index)[:, _YXYX]
@@ -89,7 +86,12 @@ class Writer:
         answer[:, 6] = self._categories[classes]
         return answer
 
-    def _require_known(self, classes: npt.NDArray[np.intp]) -> None:
+    def _without_filling(
+        self, rows: npt.NDArray[np.float32], classes: npt.NDArray[np.intp]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
+        """Leave out what fills up a list to one length: objects of no class and no score."""
+        kept = (classes >= 0) | (rows[:, SCORE] > 0)
+        rows, classes = rows[kept], classes[kept]
         known = len(self._categories)
         strange = classes[(classes < 0) | (classes >= known)]
         if len(strange):
@@ -97,6 +99,7 @@ class Writer:
                 f"The model found an object of class {strange[0]}, and its card has classes 0 to {known - 1}"
                 f": correct output.classes and output.class_map, in which a background has a place, too."
             )
+        return rows, classes
 
 
 _YXYX = (1, 0, 3, 2)

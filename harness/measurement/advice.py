@@ -69,8 +69,7 @@ def is_cut_short(measured: Performance) -> bool:
 
 
 def is_of_the_estimate(measured: Performance) -> bool:
-    """Return whether another estimate may cure a performance test that is not valid: a valid one has held its
-    rate or duration, and then only such errors tell of an estimate."""
+    """Return whether another estimate may cure a performance test: one that is VALID has held its rate."""
     told = (_OUT_OF_QUERIES in error or _OUTSTANDING.search(error) for error in measured.errors)
     return measured.validity != "VALID" or any(told)
 

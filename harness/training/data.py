@@ -326,8 +326,15 @@ def _in_one_sentence(found: Iterator[Any]) -> Iterator[Any]:
         raise DataError(said) from error
 
 
-def usual_loaders(ranks: Ranks) -> int:
-    """Return how many processes load images for each that trains, where nobody says: one a CPU, up to 8."""
+def loaders(images: Images, ranks: Ranks, wanted: int | None = None) -> int:
+    """Return how many processes load images for each that trains: none where they are in memory.
+
+    Else it is what is wanted, or where nobody says one a CPU, up to 8.
+    """
+    if images.in_memory:
+        return 0
+    if wanted is not None:
+        return wanted
     return max(1, min(_MOST_LOADERS, system.usable_cpus() // ranks.here))
 
 

@@ -127,10 +127,6 @@ class ResNet(nn.Module):  # type: ignore[misc]
         x = self.stem(x)
         for name in self.stages:
             x = getattr(self, name)(x)
-        return self.head(x)
-
-    def head(self, x: Tensor) -> Tensor:
-        """Return the logits that follow from what the last block gives."""
         return self.fc(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
 
     def _initialise(self) -> None:

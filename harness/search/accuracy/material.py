@@ -21,7 +21,7 @@ from harness.search.accuracy.trainer import MANY_EPOCHS, VERSIONS, Job, Tuned
 from harness.search.request import RANDOM, Setting
 from harness.search.split import Split, subset
 from harness.training import export, norms
-from harness.training.data import Augmentation, ImageMemory, Images, Order, usual_loaders
+from harness.training.data import Augmentation, ImageMemory, Images, Order, loaders
 from harness.training.evaluation import evaluate
 from harness.training.loop import CHECKPOINT_NAME, OtherTraining, start_from, train
 from harness.training.network import ResNet, digest
@@ -185,9 +185,7 @@ class Material:
 
     def loaders(self, images: Images) -> int:
         """Return how many processes load `images` beside this one: none where they are in memory."""
-        if images.in_memory:
-            return 0
-        return usual_loaders(self.ranks) if self._loaders is None else self._loaders
+        return loaders(images, self.ranks, self._loaders)
 
     def pool(self, size: int) -> Tensor:
         """Return u8 [count, size, size, 3]: some images to learn from, as a benchmark would see them.

@@ -12,7 +12,7 @@ from harness.search.accuracy.trainer import MANY_EPOCHS
 from harness.search.narrowing.request import Setting
 from harness.search.request import variation
 from harness.search.split import subset
-from harness.training.data import Augmentation, ImageMemory, Images, usual_loaders
+from harness.training.data import Augmentation, ImageMemory, Images, loaders
 from harness.training.evaluation import evaluate
 from harness.training.loop import CHECKPOINT_NAME, Epoch, train
 from harness.training.precision import quickest
@@ -62,7 +62,6 @@ class Lessons:
         memory = ImageMemory(ranks.count)
         for images in (self.plain, self.held_out, self.learned):
             memory.keep(ranks, images)
-        self.loaders = 0 if self.learned.in_memory else usual_loaders(ranks)
 
     def statistics(self) -> Tensor:
         """Return u8 [count, size, size, 3], images to take statistics from."""
@@ -70,7 +69,9 @@ class Lessons:
 
     def accuracy(self, twin: Twin) -> float:
         """Return top-1 of a network on the held-out images."""
-        return evaluate(twin.to(self.ranks.device), self.held_out, self.ranks, workers=self.loaders)
+        return evaluate(
+            twin.to(self.ranks.device), self.held_out, self.ranks, workers=loaders(self.held_out, self.ranks)
+        )
 
     def distil(self, twin: Twin, original: Twin, epochs: int, folder: Path, name: str) -> list[Epoch]:
         """Let a narrowed network learn from the original's answers and the labels; go on where it stopped.
@@ -84,7 +85,7 @@ class Lessons:
             batch_size=min(SETTINGS.batch_size, len(self.learned)),
             seed=self._seed,
             precision=quickest(self.ranks.device),
-            workers=self.loaders,
+            workers=loaders(self.learned, self.ranks),
         )
         return train(
             twin,
@@ -96,6 +97,7 @@ class Lessons:
             resume=(folder / CHECKPOINT_NAME).exists(),
             teacher=Teacher(original, size=original.size, classes=original.classes),
             statistics=self.statistics(),
+            test_workers=loaders(self.held_out, self.ranks),
             name=name,
             end_broken=True,
         )

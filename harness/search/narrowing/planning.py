@@ -17,6 +17,7 @@ from harness.search.narrowing.document import Narrowed, Width
 from harness.search.narrowing.importance import importance
 from harness.search.narrowing.lessons import Lessons
 from harness.search.narrowing.request import Setting
+from harness.training.data import loaders
 
 _WIDE, _NARROW = 16, 8
 """Channels that kernels compute at a time, with AVX-512 and without."""
@@ -62,10 +63,10 @@ def order(setting: Setting, channels: Channels, lessons: Lessons) -> list[widths
     """Return the units of channels in the order in which they go."""
     conditions, parts = setting.conditions, setting.parts
     times = parts.kept("times", lambda: operations.times_us(quantized_card(setting.card), conditions))
-    loaders = 0 if lessons.plain.in_memory else lessons.loaders
+    workers = loaders(lessons.plain, lessons.ranks)
     worth = parts.kept(
         "importance",
-        lambda: [one.tolist() for one in importance(channels, lessons.plain, lessons.ranks, loaders)],
+        lambda: [one.tolist() for one in importance(channels, lessons.plain, lessons.ranks, workers)],
     )
     multiple = _WIDE if "avx512f" in (system.describe().isa or ()) else _NARROW
     return widths.order(

@@ -17,7 +17,6 @@ import math
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,6 @@ Kept = Callable[..., Any]
 Found = tuple[list[Architecture], list[Architecture]]
 """Networks to look at, and all that were measured to find them."""
 _PARTS_OF_TURN = ("found", "measured")
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ class Scouting:
         while len(seen) < wanted and turn < _EMPTY_TURNS + count:
             model = self.latencies.model
             fresh, measured = self._known(
-                f"scouts-{turn}", partial(self._turn, tuple(seen), turn), self.spent
+                f"scouts-{turn}", partial(self._turn, tuple(seen), turn), **self.spent
             )
             expected_ms |= {one: model(one) for one in fresh if one in measured}
             if not fresh and not measured:
@@ -206,7 +204,7 @@ class Scouting:
         note(f"Kendall's tau with the {len(seen)} networks looked at: {named}.")
         return scouted
 
-    def _known(self, name: str, find: Callable[[], Found], spent: Mapping[str, Any] = _NOTHING) -> Found:
+    def _known(self, name: str, find: Callable[[], Found], **spent: Any) -> Found:
         """Return what an earlier call found, or else `find` finds now; learn what was measured of it."""
 
         def make() -> dict[str, Any]:
